@@ -1,0 +1,141 @@
+//! What a reader decides about its buffer, and a writer about its connection.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout;
+
+/// Metadata bytes of a buffer by default.
+pub const DEFAULT_METADATA_SIZE: usize = 4096;
+/// Payload bytes of a buffer by default: 256 MiB. Memory is used only as far as frames reach.
+pub const DEFAULT_PAYLOAD_SIZE: usize = 256 * 1024 * 1024;
+/// How long a write waits for space, and a read for a frame, by default.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(5000);
+
+/// The sizes and rights of a buffer, decided by the reader that creates it.
+///
+/// ```
+/// use zerobuffer::BufferConfig;
+/// let config = BufferConfig::default().metadata_size(1024).payload_size(8 << 20).mode(0o660);
+/// assert_eq!(config.get_payload_size(), 8 << 20);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferConfig {
+    pub(crate) metadata_size: usize,
+    pub(crate) payload_size: usize,
+    pub(crate) mode: u32,
+    pub(crate) preallocate: bool,
+}
+
+impl Default for BufferConfig {
+    fn default() -> Self {
+        BufferConfig {
+            metadata_size: DEFAULT_METADATA_SIZE,
+            payload_size: DEFAULT_PAYLOAD_SIZE,
+            mode: 0o600,
+            preallocate: false,
+        }
+    }
+}
+
+impl BufferConfig {
+    /// Bytes of the metadata block (default 4096), rounded up to a multiple of 64. 8 of them hold the length.
+    #[must_use]
+    pub fn metadata_size(mut self, bytes: usize) -> Self {
+        self.metadata_size = bytes;
+        self
+    }
+
+    /// Bytes of the ring (default 256 MiB), rounded up to a multiple of 64. A frame needs its size plus 16.
+    #[must_use]
+    pub fn payload_size(mut self, bytes: usize) -> Self {
+        self.payload_size = bytes;
+        self
+    }
+
+    /// Permission bits of the buffer's files (default `0o600`), set exactly, whatever the umask is.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Reserve and touch all memory at creation (default false), so that no later write can fail for want of memory
+    /// or pay for a page's first use.
+    #[must_use]
+    pub fn preallocate(mut self, preallocate: bool) -> Self {
+        self.preallocate = preallocate;
+        self
+    }
+
+    /// The metadata bytes asked for.
+    pub fn get_metadata_size(&self) -> usize {
+        self.metadata_size
+    }
+
+    /// The payload bytes asked for.
+    pub fn get_payload_size(&self) -> usize {
+        self.payload_size
+    }
+
+    /// The permission bits asked for.
+    pub fn get_mode(&self) -> u32 {
+        self.mode
+    }
+
+    pub(crate) fn geometry(&self, name: &str) -> Result<layout::Geometry> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidConfig, name, message));
+        if self.payload_size <= layout::FRAME_HEADER {
+            return invalid(format!(
+                "payload_size is {} but must be at least 17: a frame takes its size plus a 16-byte header",
+                self.payload_size
+            ));
+        }
+        if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
+            return invalid(format!("mode {:#o} must lie within 0o777 and contain 0o600", self.mode));
+        }
+        match layout::Geometry::new(self.metadata_size as u64, self.payload_size as u64) {
+            Some(geometry) => Ok(geometry),
+            None => invalid(format!(
+                "metadata_size {} and payload_size {} are more than a process can map",
+                self.metadata_size, self.payload_size
+            )),
+        }
+    }
+}
+
+/// How a writer connects and waits.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::WriterOptions;
+/// let options = WriterOptions::default().connect_timeout(Duration::from_secs(10));
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterOptions {
+    pub(crate) write_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        WriterOptions { write_timeout: DEFAULT_TIMEOUT, connect_timeout: Duration::ZERO }
+    }
+}
+
+impl WriterOptions {
+    /// How long a write waits for space (default 5 s). `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How long connecting waits for a reader to create the buffer (default zero: fail at once).
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+}

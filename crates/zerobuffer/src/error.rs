@@ -1,0 +1,173 @@
+//! One error type, told apart by [`ErrorKind`].
+//!
+//! The kind is what a program branches on, and what each language binding maps to an exception; the message is for
+//! people and may change. Details stay private so that they can grow without breaking anyone.
+
+use std::fmt;
+use std::io;
+
+/// Shorthand for results of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, as far as a program can act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No reader has created a buffer of this name (or its files are gone).
+    BufferNotFound,
+    /// Another live writer is connected to the buffer.
+    WriterAlreadyConnected,
+    /// Another live reader owns the buffer.
+    ReaderAlreadyConnected,
+    /// No space became free before the write timeout ended.
+    BufferFull,
+    /// The reader died, or closed the buffer: nobody will read what is written.
+    ReaderDead,
+    /// The writer died; everything that it had committed has been delivered.
+    WriterDead,
+    /// The writer closed in good order; everything that it wrote has been delivered. Reported once per writer.
+    WriterClosed,
+    /// The frame, with its 16-byte header, is larger than the buffer's payload.
+    FrameTooLarge,
+    /// A frame of 0 bytes, or a commit of more bytes than were acquired.
+    InvalidFrameSize,
+    /// A frame is missing: its sequence number is not the next one.
+    SequenceError,
+    /// Metadata is written at most once per buffer.
+    MetadataAlreadyWritten,
+    /// The metadata, with its 8-byte prefix, is larger than the buffer's metadata block.
+    MetadataTooLarge,
+    /// The buffer's name cannot be used.
+    InvalidName,
+    /// The configuration cannot be used.
+    InvalidConfig,
+    /// The call does not fit the state of the handle.
+    InvalidState,
+    /// The buffer speaks another version of the protocol.
+    IncompatibleProtocol,
+    /// The shared memory holds values that cannot be true.
+    CorruptBuffer,
+    /// The operating system refused access.
+    PermissionDenied,
+    /// The shared-memory file system, or a limit on it, has no room left.
+    OutOfMemory,
+    /// An interrupt handle ended the call.
+    Interrupted,
+    /// The handle has been closed.
+    Closed,
+    /// Any other failure of the operating system.
+    System,
+}
+
+impl ErrorKind {
+    /// The kind's name as written in this enum, for logs and tools.
+    ///
+    /// ```
+    /// assert_eq!(zerobuffer::ErrorKind::BufferFull.name(), "BufferFull");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::BufferNotFound => "BufferNotFound",
+            ErrorKind::WriterAlreadyConnected => "WriterAlreadyConnected",
+            ErrorKind::ReaderAlreadyConnected => "ReaderAlreadyConnected",
+            ErrorKind::BufferFull => "BufferFull",
+            ErrorKind::ReaderDead => "ReaderDead",
+            ErrorKind::WriterDead => "WriterDead",
+            ErrorKind::WriterClosed => "WriterClosed",
+            ErrorKind::FrameTooLarge => "FrameTooLarge",
+            ErrorKind::InvalidFrameSize => "InvalidFrameSize",
+            ErrorKind::SequenceError => "SequenceError",
+            ErrorKind::MetadataAlreadyWritten => "MetadataAlreadyWritten",
+            ErrorKind::MetadataTooLarge => "MetadataTooLarge",
+            ErrorKind::InvalidName => "InvalidName",
+            ErrorKind::InvalidConfig => "InvalidConfig",
+            ErrorKind::InvalidState => "InvalidState",
+            ErrorKind::IncompatibleProtocol => "IncompatibleProtocol",
+            ErrorKind::CorruptBuffer => "CorruptBuffer",
+            ErrorKind::PermissionDenied => "PermissionDenied",
+            ErrorKind::OutOfMemory => "OutOfMemory",
+            ErrorKind::Interrupted => "Interrupted",
+            ErrorKind::Closed => "Closed",
+            ErrorKind::System => "System",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error of this library: a kind, the buffer's name, the cause and the way out.
+///
+/// ```
+/// use zerobuffer::{ErrorKind, Writer};
+/// let error = Writer::connect("nobody-created-this").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::BufferNotFound);
+/// assert!(error.to_string().contains("nobody-created-this"));
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    buffer: Box<str>,
+    message: String,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, buffer: &str, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner { kind, buffer: buffer.into(), message: message.into(), source: None }))
+    }
+
+    /// An error of the operating system while `doing` something; the kind follows from the error's number.
+    pub(crate) fn os(buffer: &str, doing: &str, error: io::Error) -> Error {
+        let kind = match error.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => ErrorKind::PermissionDenied,
+            Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EFBIG) => ErrorKind::OutOfMemory,
+            Some(libc::ENOENT) => ErrorKind::BufferNotFound,
+            _ => ErrorKind::System,
+        };
+        let hint = match kind {
+            ErrorKind::PermissionDenied => ": ask the owner to create the buffer with a wider mode",
+            ErrorKind::OutOfMemory => ": free space in /dev/shm, make it larger, or use a smaller buffer",
+            _ => "",
+        };
+        let message = format!("cannot {doing} ({error}){hint}");
+        Error(Box::new(Inner { kind, buffer: buffer.into(), message, source: Some(error) }))
+    }
+
+    /// What went wrong, as far as a program can act on it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The name of the buffer that the error is about.
+    pub fn buffer(&self) -> &str {
+        &self.0.buffer
+    }
+
+    /// The operating system's error, if there was one.
+    pub fn os_error(&self) -> Option<&io::Error> {
+        self.0.source.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buffer `{}`: {}", self.0.buffer, self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|error| error as _)
+    }
+}

@@ -1,0 +1,184 @@
+//! Frames: bytes that a reader lends until they are released.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::reader::Shared;
+use crate::ring::Located;
+
+/// A frame that owns its bytes in shared memory until it is dropped.
+///
+/// Several frames can be held at once, released in any order and from any thread; the writer gets space back in ring
+/// order. A frame stays valid after its reader is closed or dropped.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-frame-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096))?;
+/// let mut writer = Writer::connect(&name)?;
+/// writer.write_frame(b"hello")?;
+/// let frame = reader.read_frame(Duration::from_secs(1))?.expect("a frame");
+/// assert_eq!((&*frame, frame.sequence()), (&b"hello"[..], 1));
+/// frame.release(); // or just drop it
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct Frame {
+    shared: Arc<Shared>,
+    located: Located,
+}
+
+impl Frame {
+    pub(crate) fn new(shared: Arc<Shared>, located: Located) -> Frame {
+        Frame { shared, located }
+    }
+
+    /// The sequence number that the writer gave the frame: 1, 2, 3 ...
+    pub fn sequence(&self) -> u64 {
+        self.located.sequence
+    }
+
+    /// Bytes of data.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
+    )]
+    pub fn len(&self) -> usize {
+        self.located.len
+    }
+
+    /// Copies the frame to the start of `target` and gives the number of bytes copied.
+    ///
+    /// For those who do not trust the writer to leave the bytes alone while they are looked at.
+    ///
+    /// # Panics
+    ///
+    /// If `target` is shorter than the frame.
+    pub fn copy_to(&self, target: &mut [u8]) -> usize {
+        target[..self.len()].copy_from_slice(self);
+        self.len()
+    }
+
+    /// Gives the bytes back; the same as dropping the frame.
+    pub fn release(self) {}
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the frame was committed when it was located, and its bytes are given back only by the drop of this
+        // `Frame`; the mapping lives as long as `self.shared`, which outlives the slice's borrow of `self`.
+        unsafe { bytes_of(&self.shared, &self.located) }
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.shared.release(self.located.ticket);
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").field("sequence", &self.sequence()).field("len", &self.len()).finish()
+    }
+}
+
+/// A frame borrowed from its reader: no reference counting, one at a time.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-frame-ref-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096))?;
+/// Writer::connect(&name)?.write_frame(b"hello")?;
+/// let frame = reader.read_frame_ref(Duration::from_secs(1))?.expect("a frame");
+/// assert_eq!(frame.len(), 5);
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct FrameRef<'a> {
+    shared: &'a Shared,
+    located: Located,
+}
+
+impl<'a> FrameRef<'a> {
+    pub(crate) fn new(shared: &'a Shared, located: Located) -> FrameRef<'a> {
+        FrameRef { shared, located }
+    }
+
+    /// The sequence number that the writer gave the frame.
+    pub fn sequence(&self) -> u64 {
+        self.located.sequence
+    }
+
+    /// Bytes of data.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
+    )]
+    pub fn len(&self) -> usize {
+        self.located.len
+    }
+
+    /// Copies the frame to the start of `target` and gives the number of bytes copied.
+    ///
+    /// # Panics
+    ///
+    /// If `target` is shorter than the frame.
+    pub fn copy_to(&self, target: &mut [u8]) -> usize {
+        target[..self.len()].copy_from_slice(self);
+        self.len()
+    }
+
+    /// Gives the bytes back; the same as dropping the frame.
+    pub fn release(self) {}
+}
+
+impl Deref for FrameRef<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: as for Frame; `shared` is borrowed for longer than the slice.
+        unsafe { bytes_of(self.shared, &self.located) }
+    }
+}
+
+impl AsRef<[u8]> for FrameRef<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for FrameRef<'_> {
+    fn drop(&mut self) {
+        self.shared.release(self.located.ticket);
+    }
+}
+
+impl fmt::Debug for FrameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameRef").field("sequence", &self.sequence()).field("len", &self.len()).finish()
+    }
+}
+
+/// The bytes of a located frame.
+///
+/// # Safety
+///
+/// The frame has not been released for as long as the slice lives, and neither has `shared`.
+unsafe fn bytes_of<'a>(shared: &'a Shared, located: &Located) -> &'a [u8] {
+    // SAFETY: by the caller's promise. The bounds were checked when the frame was located; if they did not hold, an
+    // empty slice would be the worst outcome.
+    unsafe { shared.mapping.frame_bytes(located.position, located.len) }.unwrap_or_default()
+}

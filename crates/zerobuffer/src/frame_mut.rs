@@ -1,0 +1,80 @@
+//! A frame that is being filled in place.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use crate::error::Result;
+use crate::writer::Writer;
+
+/// Bytes of the buffer, lent to be filled in; see [`Writer::acquire_frame`].
+///
+/// Nothing of it is visible to the reader before [`FrameMut::commit`]; dropping it discards it.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-frame-mut-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default())?;
+/// let mut writer = Writer::connect(&name)?;
+/// let mut frame = writer.acquire_frame(100)?;
+/// frame[..3].copy_from_slice(b"abc");
+/// frame.commit_len(3)?;
+/// drop(writer.acquire_frame(50)?); // discarded
+/// assert_eq!(&*reader.read_frame(Duration::from_secs(1))?.expect("a frame"), b"abc");
+/// assert!(reader.try_read_frame()?.is_none());
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct FrameMut<'a> {
+    writer: &'a mut Writer,
+}
+
+impl<'a> FrameMut<'a> {
+    pub(crate) fn new(writer: &'a mut Writer) -> FrameMut<'a> {
+        FrameMut { writer }
+    }
+
+    /// Commits the whole frame; gives its sequence number.
+    ///
+    /// # Errors
+    ///
+    /// `CorruptBuffer`.
+    pub fn commit(self) -> Result<u64> {
+        self.writer.commit_frame(None)
+    }
+
+    /// Commits the first `len` bytes; gives the frame's sequence number.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidFrameSize` if `len` is 0 or more than was acquired (the frame is discarded); `CorruptBuffer`.
+    pub fn commit_len(self, len: usize) -> Result<u64> {
+        self.writer.commit_frame(Some(len))
+    }
+}
+
+impl Deref for FrameMut<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.writer.acquired_ref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for FrameMut<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.writer.acquired().unwrap_or_default()
+    }
+}
+
+impl Drop for FrameMut<'_> {
+    fn drop(&mut self) {
+        self.writer.discard_frame();
+    }
+}
+
+impl fmt::Debug for FrameMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameMut").field("len", &self.len()).finish()
+    }
+}

@@ -1,0 +1,242 @@
+//! Read-only snapshots and health, for tools. Looking never changes a buffer, and works with read permission alone.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{OIEB_SIZE, OiebCopy};
+use crate::liveness::{self, ReaderState, WriterId, WriterState, WriterWords};
+use crate::os;
+use crate::registry;
+
+/// How full a buffer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Less than 80 % of the payload is in use.
+    Healthy,
+    /// 80 % or more, less than 95 %.
+    Degraded,
+    /// 95 % or more.
+    Critical,
+}
+
+/// Which kind of ring a buffer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RingKind {
+    /// Protocol 1 as 1.x peers speak it.
+    Classic,
+}
+
+/// What can be known of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Presence {
+    /// Nobody has the role.
+    Absent,
+    /// Somebody has it and lives.
+    Alive,
+    /// Somebody had it and died.
+    Dead,
+    /// Somebody had it and closed in good order.
+    Closed,
+}
+
+/// One side of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Whether somebody is there.
+    pub presence: Presence,
+    /// The process, in its own pid namespace; 0 if none.
+    pub pid: u64,
+    /// Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer, of which it is
+    /// judged by its pid.
+    pub ours: bool,
+}
+
+/// A buffer at one moment. Its numbers come from shared memory and are not checked against each other: under load they
+/// may be a few frames apart, and in a corrupt buffer they may be anything.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The buffer's name.
+    pub name: String,
+    /// Protocol version: major, minor, patch.
+    pub version: (u8, u8, u8),
+    /// Which kind of ring it has.
+    pub ring: RingKind,
+    /// Bytes of the metadata block.
+    pub metadata_size: u64,
+    /// Bytes of metadata written, with the 8-byte prefix; 0 = none yet.
+    pub metadata_written: u64,
+    /// Bytes free in the metadata block.
+    pub metadata_free: u64,
+    /// Bytes of the ring.
+    pub payload_size: u64,
+    /// Bytes of the ring that are free.
+    pub payload_free: u64,
+    /// Ring position of the next write.
+    pub write_position: u64,
+    /// Ring position of the next read.
+    pub read_position: u64,
+    /// Frames and wrap markers written.
+    pub written_count: u64,
+    /// Frames and wrap markers read.
+    pub read_count: u64,
+    /// The reading side.
+    pub reader: Peer,
+    /// The writing side.
+    pub writer: Peer,
+    /// Bytes of the whole file.
+    pub file_size: u64,
+    /// Bytes of memory that it occupies now.
+    pub memory: u64,
+    /// Owner's user id.
+    pub owner: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Time since the file was last created, renamed or resized, on the wall clock.
+    pub age: Option<Duration>,
+    /// What is wrong with the numbers, if they cannot be true.
+    pub defects: Vec<String>,
+}
+
+impl Snapshot {
+    /// Share of the payload that is in use, 0 to 1.
+    pub fn utilisation(&self) -> f64 {
+        if self.payload_size == 0 {
+            return 0.0;
+        }
+        self.payload_size.saturating_sub(self.payload_free) as f64 / self.payload_size as f64
+    }
+
+    /// How full the buffer is.
+    pub fn health(&self) -> Health {
+        match self.utilisation() {
+            full if full < 0.80 => Health::Healthy,
+            full if full < 0.95 => Health::Degraded,
+            _ => Health::Critical,
+        }
+    }
+}
+
+/// Takes a snapshot of the buffer `name`.
+///
+/// # Errors
+///
+/// `BufferNotFound`, `PermissionDenied`, `InvalidName`, `IncompatibleProtocol` if the file of that name is no buffer of
+/// protocol 1.
+///
+/// ```
+/// use zerobuffer::{BufferConfig, Reader, inspect};
+///
+/// # let name = format!("doc-inspect-{}", std::process::id());
+/// let _reader = Reader::create(&name, BufferConfig::default())?;
+/// let snapshot = inspect::snapshot(&name)?;
+/// assert_eq!(snapshot.health(), inspect::Health::Healthy);
+/// assert_eq!(snapshot.reader.pid, u64::from(std::process::id()));
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub fn snapshot(name: &str) -> Result<Snapshot> {
+    registry::check_name(name)?;
+    let segment = match os::Segment::open(name, false) {
+        Ok(segment) => segment,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            return Err(Error::new(ErrorKind::BufferNotFound, name, "there is no buffer of this name"));
+        }
+        Err(error) => return Err(Error::os(name, "open the buffer", error)),
+    };
+    let failed = |error| Error::os(name, "look at the buffer", error);
+    let read = || {
+        let mut bytes = [0; OIEB_SIZE as usize];
+        let read = segment.read_start(&mut bytes)?;
+        Ok((read, OiebCopy::parse(&bytes)))
+    };
+    let (bytes_read, oieb) = read().map_err(failed)?;
+    if bytes_read < OIEB_SIZE as usize || oieb.oieb_size != OIEB_SIZE || oieb.version[0] != 1 {
+        let message = "the file of this name is no buffer of protocol 1, or is just being created";
+        return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
+    }
+    let reader_words = || read().map(|(_, oieb)| (oieb.reader_pid, oieb.reader_word));
+    let writer_words =
+        || read().map(|(_, oieb)| WriterWords { pid: oieb.writer_pid, word: oieb.writer_word });
+    let reader = liveness::reader_state(reader_words, &segment).map_err(failed)?;
+    let writer = liveness::writer_state(writer_words, &segment).map_err(failed)?;
+    let file_size = segment.len().map_err(failed)?;
+    let (owner, mode) = segment.owner_and_mode().map_err(failed)?;
+    Ok(Snapshot {
+        name: name.to_owned(),
+        version: (oieb.version[0], oieb.version[1], oieb.version[2]),
+        ring: RingKind::Classic,
+        metadata_size: oieb.metadata_size,
+        metadata_written: oieb.metadata_written_bytes,
+        metadata_free: oieb.metadata_free_bytes,
+        payload_size: oieb.payload_size,
+        payload_free: oieb.payload_free_bytes,
+        write_position: oieb.payload_write_pos,
+        read_position: oieb.payload_read_pos,
+        written_count: oieb.payload_written_count,
+        read_count: oieb.payload_read_count,
+        reader: Peer {
+            presence: match reader {
+                ReaderState::Alive => Presence::Alive,
+                ReaderState::Closed => Presence::Closed,
+                ReaderState::Dead => Presence::Dead,
+            },
+            pid: oieb.reader_pid,
+            ours: oieb.reader_word.is_ours(),
+        },
+        writer: writer_peer(writer, &oieb),
+        file_size,
+        memory: segment.allocated().map_err(failed)?,
+        owner,
+        mode,
+        age: os::path_age(&os::segment_path(name)),
+        defects: defects(&oieb, file_size),
+    })
+}
+
+fn writer_peer(state: WriterState, oieb: &OiebCopy) -> Peer {
+    let (presence, id) = match state {
+        WriterState::None => (Presence::Absent, None),
+        WriterState::Alive(id) => (Presence::Alive, Some(id)),
+        WriterState::Dead(id) => (Presence::Dead, Some(id)),
+        WriterState::Closed(id) => (Presence::Closed, Some(id)),
+    };
+    Peer { presence, pid: oieb.writer_pid, ours: matches!(id, Some(WriterId::Ours { .. })) }
+}
+
+fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
+    let mut defects = Vec::new();
+    let geometry =
+        crate::layout::Geometry { metadata_size: oieb.metadata_size, payload_size: oieb.payload_size };
+    if geometry.total().is_none_or(|total| total > file_size) {
+        defects.push(format!("metadata_size and payload_size do not fit a file of {file_size} bytes"));
+    }
+    for (what, value, limit) in [
+        ("payload_free_bytes", oieb.payload_free_bytes, oieb.payload_size),
+        ("payload_write_pos", oieb.payload_write_pos, oieb.payload_size),
+        ("payload_read_pos", oieb.payload_read_pos, oieb.payload_size),
+        ("metadata_written_bytes", oieb.metadata_written_bytes, oieb.metadata_size),
+        ("metadata_free_bytes", oieb.metadata_free_bytes, oieb.metadata_size),
+    ] {
+        if value > limit {
+            defects.push(format!("{what} is {value}, more than {limit}"));
+        }
+    }
+    defects
+}
+
+/// Names of all buffers on this machine, live or not, in alphabetical order: every segment that starts as a buffer of
+/// protocol 1 does.
+///
+/// # Errors
+///
+/// `System`, `PermissionDenied` if `/dev/shm` cannot be read. Buffers that may not be opened are left out.
+pub fn list() -> Result<Vec<String>> {
+    let entries = os::shm_entries().map_err(|error| Error::os("*", "list the shared memory", error))?;
+    let mut names: Vec<String> = entries.into_iter().filter(|name| snapshot(name).is_ok()).collect();
+    names.sort();
+    Ok(names)
+}

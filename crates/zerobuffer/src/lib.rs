@@ -1,0 +1,62 @@
+//! ZeroBuffer moves frames (video, tensors, telemetry) between two processes on one machine through shared memory: one
+//! writer, one reader, a ring of variable-size frames, a metadata block, no broker.
+//!
+//! The **reader** creates and owns a buffer, the **writer** connects to it. Frames are read in place, without a copy,
+//! and given back when they are dropped; the writer can fill them in place as well. When one side dies or closes, the
+//! other learns of it within milliseconds, whatever it is waiting for, and nothing that was committed is lost.
+//!
+//! ```
+//! use std::time::Duration;
+//! use zerobuffer::{BufferConfig, Reader, Writer};
+//!
+//! # let name = format!("doc-crate-{}", std::process::id());
+//! // One process:
+//! let mut reader = Reader::create(&name, BufferConfig::default())?;
+//! // Another one:
+//! let mut writer = Writer::connect(&name)?;
+//! writer.set_metadata(b"1920x1080 YUV420")?;
+//! writer.write_frame(&[42; 3_110_400])?;
+//! // The first:
+//! let frame = reader.read_frame(Duration::from_secs(5))?.expect("in time");
+//! assert_eq!(frame.len(), 3_110_400);
+//! assert_eq!(reader.metadata()?.as_deref(), Some(&b"1920x1080 YUV420"[..]));
+//! # Ok::<(), zerobuffer::Error>(())
+//! ```
+//!
+//! Buffers are wire-compatible with the ZeroBuffer 1.x libraries in either role. What crosses shared memory, and why it
+//! is safe, is in docs/PROTOCOL.md; the choices behind this library are in docs/DESIGN.md.
+//!
+//! # Logging
+//!
+//! The library never prints. Clean-up and repair are logged through the `log` crate, never on the hot path.
+
+#![deny(unsafe_code)]
+
+mod config;
+mod error;
+mod frame;
+mod frame_mut;
+pub mod inspect;
+mod layout;
+mod liveness;
+mod mapping;
+mod os;
+mod reader;
+mod registry;
+mod reserve;
+mod ring;
+mod signal;
+mod stop;
+mod sync;
+mod writer;
+
+pub use config::{BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WriterOptions};
+pub use error::{Error, ErrorKind, Result};
+pub use frame::{Frame, FrameRef};
+pub use frame_mut::FrameMut;
+pub use reader::{Frames, InterruptHandle, Reader};
+pub use registry::MAX_NAME_LEN;
+pub use writer::Writer;
+
+/// The version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

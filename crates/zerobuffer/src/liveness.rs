@@ -1,0 +1,136 @@
+//! Who is alive, and who owns a role.
+//!
+//! Between two of ours the answer is a kernel lock on one byte of the segment per role: atomic, dropped by the kernel
+//! however the process ends, and visible across users and namespaces. For 1.x peers it is their pid, best effort.
+
+use std::io;
+
+use crate::layout::{Oieb, READER_ROLE_BYTE, ReaderWord, WRITER_ROLE_BYTE, WriterWord};
+use crate::os;
+use crate::sync::Ordering;
+
+/// Which writer is meant, so that its end is reported once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriterId {
+    /// A writer of ours, by its epoch.
+    Ours { epoch: u32 },
+    /// A 1.x writer, by its pid.
+    Foreign { pid: u64 },
+}
+
+/// What a reader can know of its writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriterState {
+    /// No pid, and no writer of ours before.
+    None,
+    Alive(WriterId),
+    /// Closed in good order. Of a 1.x writer nothing remains to tell by; it reads as the state before it.
+    Closed(WriterId),
+    Dead(WriterId),
+}
+
+/// What a writer, or a tool, can know of the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReaderState {
+    Alive,
+    /// Closed in good order.
+    Closed,
+    Dead,
+}
+
+/// Anything through which role locks can be tested.
+pub(crate) trait RoleProbe {
+    fn role_is_held(&self, byte: i64) -> io::Result<bool>;
+}
+
+impl RoleProbe for os::LockFile {
+    fn role_is_held(&self, byte: i64) -> io::Result<bool> {
+        os::LockFile::role_is_held(self, byte)
+    }
+}
+
+impl RoleProbe for os::Segment {
+    fn role_is_held(&self, byte: i64) -> io::Result<bool> {
+        os::Segment::role_is_held(self, byte)
+    }
+}
+
+/// The words that say who the writer is; read together, judged together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WriterWords {
+    pub(crate) pid: u64,
+    pub(crate) word: WriterWord,
+}
+
+impl WriterWords {
+    pub(crate) fn load(oieb: &Oieb) -> WriterWords {
+        // Acquire pairs with the Release stores in Writer's connect and close.
+        let word = WriterWord(oieb.writer_word.load(Ordering::Acquire));
+        WriterWords { pid: oieb.writer_pid.load(Ordering::Acquire), word }
+    }
+
+    /// Whether the last writer was one of ours, alive or not.
+    pub(crate) fn is_ours(self) -> bool {
+        self.word.epoch() != 0 && (self.pid == 0 || self.pid == u64::from(self.word.pid()))
+    }
+
+    /// The state of a writer whose role lock is known to be free.
+    fn without_lock(self) -> WriterState {
+        let WriterWords { pid, word } = self;
+        let ours = WriterId::Ours { epoch: word.epoch() };
+        // writer_pid alone proves nothing of a writer of ours: 1.x peers overwrite or zero it.
+        if self.is_ours() {
+            return if word.is_closed() { WriterState::Closed(ours) } else { WriterState::Dead(ours) };
+        }
+        match pid {
+            0 => WriterState::None,
+            pid if os::process_exists(pid) => WriterState::Alive(WriterId::Foreign { pid }),
+            pid => WriterState::Dead(WriterId::Foreign { pid }),
+        }
+    }
+}
+
+/// Judges the writer.
+pub(crate) fn writer_state(
+    mut words: impl FnMut() -> io::Result<WriterWords>,
+    probe: &impl RoleProbe,
+) -> io::Result<WriterState> {
+    // A writer takes the lock before it stores its words, and drops it after it stored "closed". So words that stay
+    // the same around a second look at the free lock belong to a writer that does not hold it.
+    let mut seen = words()?;
+    loop {
+        if probe.role_is_held(WRITER_ROLE_BYTE)? {
+            return Ok(WriterState::Alive(WriterId::Ours { epoch: words()?.word.epoch() }));
+        }
+        let again = words()?;
+        if again == seen {
+            return Ok(seen.without_lock());
+        }
+        seen = again;
+    }
+}
+
+/// Judges the reader.
+pub(crate) fn reader_state(
+    mut words: impl FnMut() -> io::Result<(u64, ReaderWord)>,
+    probe: &impl RoleProbe,
+) -> io::Result<ReaderState> {
+    if probe.role_is_held(READER_ROLE_BYTE)? {
+        return Ok(ReaderState::Alive);
+    }
+    // The reader's lock is taken before its buffer has a name: free now means gone, if it is one of ours.
+    let (pid, word) = words()?;
+    Ok(match pid {
+        0 => ReaderState::Closed,
+        _ if word.is_ours() => ReaderState::Dead,
+        pid if os::process_exists(pid) => ReaderState::Alive,
+        _ => ReaderState::Dead,
+    })
+}
+
+/// The words that `reader_state` asks for, from a mapped block.
+pub(crate) fn reader_words(oieb: &Oieb) -> (u64, ReaderWord) {
+    // Acquire pairs with the Release stores at creation and close.
+    let word = ReaderWord(oieb.reader_word.load(Ordering::Acquire));
+    (oieb.reader_pid.load(Ordering::Acquire), word)
+}

@@ -1,0 +1,147 @@
+//! UNSAFE: bounds-checked access to shared memory.
+//!
+//! A `Mapping` is a whole segment mapped shared and writable. The OIEB is reached as atomics; ring and metadata bytes
+//! are copied in and out, or lent as slices to one frame at a time, always after a check against the length that was
+//! really mapped.
+//!
+//! Trust model (docs/PROTOCOL.md): a peer may write any value at any time, but does not truncate the file, and does
+//! not rewrite a frame's bytes while we hold them lent as a slice.
+#![allow(unsafe_code)]
+
+use core::ptr::NonNull;
+
+use crate::layout::{FRAME_HEADER, FrameHeader, Geometry, OIEB_SIZE, Oieb};
+use crate::os;
+
+/// One segment in this process's address space; unmapped on drop.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+    geometry: Geometry,
+}
+
+// SAFETY: the mapping is plain shared memory, valid from any thread until drop. All access through `&self` is by
+// atomics or by raw copies whose exclusivity the ring protocol grants (see the callers of the unsafe methods).
+unsafe impl Send for Mapping {}
+// SAFETY: as for Send.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `geometry.total()` bytes of `file`, which must be at least that long.
+    pub(crate) fn new(file: &os::Segment, geometry: Geometry, populate: bool) -> std::io::Result<Mapping> {
+        let len = geometry.total().ok_or_else(|| std::io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+        let len = usize::try_from(len).map_err(std::io::Error::other)?;
+        let base = os::map_shared(file, len, populate)?;
+        Ok(Mapping { base, len, geometry })
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The block of control words.
+    pub(crate) fn oieb(&self) -> &Oieb {
+        const { assert!(align_of::<Oieb>() <= 64) };
+        debug_assert!(self.len >= OIEB_SIZE as usize);
+        // SAFETY: the mapping is page-aligned and at least 128 bytes long (Geometry::total), lives as long as `self`,
+        // and Oieb consists of atomics only, for which concurrent writes by a peer are not data races in this process.
+        unsafe { self.base.cast::<Oieb>().as_ref() }
+    }
+
+    /// A pointer to `len` bytes at `position` of the ring, or `None` if they do not lie within it.
+    fn ring(&self, position: u64, len: usize) -> Option<NonNull<u8>> {
+        let end = position.checked_add(len as u64)?;
+        if end > self.geometry.payload_size {
+            return None;
+        }
+        let offset = self.geometry.payload_offset() + position;
+        debug_assert!(offset + len as u64 <= self.len as u64);
+        // SAFETY: position + len <= payload_size, and payload_offset + payload_size <= self.len by Geometry::total, so
+        // the result stays inside the one mapping that `base` starts.
+        Some(unsafe { self.base.add(offset as usize) })
+    }
+
+    /// Copies the header at `position` out, byte-wise: classic headers have no alignment.
+    pub(crate) fn read_header(&self, position: u64) -> Option<FrameHeader> {
+        let source = self.ring(position, FRAME_HEADER)?;
+        // SAFETY: `ring` checked the bounds; a volatile read of a byte array has alignment 1 and is done exactly once,
+        // so what is checked later is what was read. A racing peer yields arbitrary bytes, which the caller checks.
+        let bytes = unsafe { source.cast::<[u8; FRAME_HEADER]>().as_ptr().read_volatile() };
+        Some(FrameHeader::from_bytes(bytes))
+    }
+
+    /// Writes a header at `position`. `None` if it does not fit.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the writer, and the bytes are free: no reader looks at them before the next commit.
+    pub(crate) unsafe fn write_header(&self, position: u64, header: FrameHeader) -> Option<()> {
+        let target = self.ring(position, FRAME_HEADER)?;
+        // SAFETY: in bounds by `ring`, alignment 1; exclusive by the caller's promise.
+        unsafe { target.cast::<[u8; FRAME_HEADER]>().as_ptr().write_volatile(header.to_bytes()) };
+        Some(())
+    }
+
+    /// The `len` bytes at `position` of the ring.
+    ///
+    /// # Safety
+    ///
+    /// The bytes belong to a frame that has been committed and not been given back, for as long as the slice lives,
+    /// and `self` lives at least as long.
+    pub(crate) unsafe fn frame_bytes<'a>(&self, position: u64, len: usize) -> Option<&'a [u8]> {
+        let start = self.ring(position, len)?;
+        // SAFETY: in bounds by `ring`, initialised (the file system zeroes pages), not written while the frame is held
+        // (trust model), alive by the caller's promise; u8 has alignment 1.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
+    }
+
+    /// The `len` bytes at `position` of the ring, to fill in.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the writer, the bytes are free and reserved, and no other slice of them lives; `self` lives at
+    /// least as long as the slice.
+    pub(crate) unsafe fn frame_bytes_mut<'a>(&self, position: u64, len: usize) -> Option<&'a mut [u8]> {
+        let start = self.ring(position, len)?;
+        // SAFETY: in bounds by `ring`, initialised, exclusive and alive by the caller's promise.
+        Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), len) })
+    }
+
+    /// Copies `len` bytes at `at` of the metadata block out. `None` if they do not lie within it.
+    pub(crate) fn read_metadata(&self, at: u64, len: u64) -> Option<Vec<u8>> {
+        if at.checked_add(len)? > self.geometry.metadata_size {
+            return None;
+        }
+        let mut bytes = vec![0_u8; usize::try_from(len).ok()?];
+        // SAFETY: at + len <= metadata_size, which lies inside the mapping behind the OIEB; the target is as long.
+        unsafe {
+            let source = self.base.add((self.geometry.metadata_offset() + at) as usize);
+            core::ptr::copy_nonoverlapping(source.as_ptr(), bytes.as_mut_ptr(), bytes.len());
+        }
+        Some(bytes)
+    }
+
+    /// Copies `bytes` to `at` of the metadata block. `None` if they do not fit.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the writer, and nothing has been published in the metadata block yet.
+    pub(crate) unsafe fn write_metadata(&self, at: u64, bytes: &[u8]) -> Option<()> {
+        if at.checked_add(bytes.len() as u64)? > self.geometry.metadata_size {
+            return None;
+        }
+        // SAFETY: in bounds as checked; exclusive by the caller's promise; source and target are distinct objects.
+        unsafe {
+            let target = self.base.add((self.geometry.metadata_offset() + at) as usize);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len());
+        }
+        Some(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and len are those of the mmap in `new`; every slice lent out lives shorter than `self`.
+        unsafe { os::unmap(self.base, self.len) };
+    }
+}

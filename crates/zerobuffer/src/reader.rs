@@ -1,0 +1,776 @@
+//! The reading side: creates and owns a buffer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::BufferConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{Frame, FrameRef};
+use crate::layout::{
+    Geometry, METADATA_PREFIX, OIEB_SIZE, READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
+};
+use crate::liveness::{self, WriterId, WriterState};
+use crate::mapping::Mapping;
+use crate::os;
+use crate::registry::{self, NameLock, OwnedFiles};
+use crate::ring::classic::{ReadSide, ReleaseQueue};
+use crate::ring::{Located, Look, ReadRing, Trouble};
+use crate::signal::{Deadline, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
+use crate::stop::stop_point;
+use crate::sync::{AtomicBool, Ordering, fence};
+
+/// Frames read before the semaphore's tokens for them are taken, so that its cache line moves rarely.
+const TOKEN_BATCH: u32 = 256;
+
+/// Tokens burnt between two looks at the ring and the clock.
+const TOKEN_BURST: u32 = 1 << 16;
+
+/// How often a waiting reader makes sure that its names still lead to its buffer.
+const NAMES_CHECK: Duration = Duration::from_secs(1);
+
+/// Memory that a reader keeps reserved ahead of a 1.x writer, which does not do so itself.
+const FOREIGN_AHEAD: u64 = 4 << 20;
+
+/// What a reader and its frames share; frames may outlive the reader.
+pub(crate) struct Shared {
+    name: Box<str>,
+    pub(crate) mapping: Mapping,
+    segment: os::Segment,
+    queue: Mutex<ReleaseQueue>,
+    /// Posted by the writer.
+    sem_w: os::Semaphore,
+    /// Posted by us.
+    sem_r: os::Semaphore,
+    interrupted: AtomicBool,
+    generation: u64,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, ReleaseQueue> {
+        // Nothing in the critical sections panics half-way through a change, so a poisoned queue is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process made the buffer, rather than a parent that it was forked from.
+    fn is_mine(&self) -> bool {
+        self.generation == os::fork_generation()
+    }
+
+    pub(crate) fn release(&self, ticket: u64) {
+        // In a forked child the frame is the parent's to release, and the lock may be held by a thread that is not here.
+        if self.is_mine() && self.queue().release(&self.mapping, ticket) {
+            self.wake_writer();
+        }
+    }
+
+    fn wake_writer(&self) {
+        // SeqCst between the addition to payload_free_bytes and the look at the count; a waiting writer takes a token
+        // before it looks at the ring. So if we see a token here, its taker will see our bytes (and the count never
+        // nears SEM_VALUE_MAX, spec failure 3).
+        fence(Ordering::SeqCst);
+        if self.sem_r.value() <= 0 {
+            stop_point!("release:post-sem-r");
+            self.sem_r.post();
+        }
+    }
+
+    fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::new(kind, &self.name, message)
+    }
+}
+
+/// Ends a blocked call of a [`Reader`] or [`crate::Writer`] from another thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, ErrorKind, Reader};
+///
+/// # let name = format!("doc-interrupt-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default())?;
+/// let handle = reader.interrupt_handle();
+/// let thread = std::thread::spawn(move || handle.interrupt());
+/// let error = reader.read_frame(Duration::MAX).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Interrupted);
+/// # thread.join().unwrap();
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct InterruptHandle(pub(crate) Arc<dyn Interrupt>);
+
+pub(crate) trait Interrupt: Send + Sync {
+    fn interrupt(&self);
+}
+
+impl Interrupt for Shared {
+    fn interrupt(&self) {
+        // Release pairs with the swap in Reader::take_interrupt; the token wakes a call that already sleeps.
+        self.interrupted.store(true, Ordering::Release);
+        self.sem_w.post();
+    }
+}
+
+impl InterruptHandle {
+    /// Makes the call that is blocked now, or else the next one that may block, fail once with
+    /// [`ErrorKind::Interrupted`].
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+impl std::fmt::Debug for InterruptHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InterruptHandle")
+    }
+}
+
+/// The reading side of a buffer: creates it, owns it, removes it.
+///
+/// A reader may move between threads (`Send`) but is used by one at a time (not `Sync`); its frames may go anywhere.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-reader-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default())?;
+/// let mut writer = Writer::connect(&name)?; // usually in another process
+/// writer.write_frame(&[1, 2, 3])?;
+/// if let Some(frame) = reader.read_frame(Duration::from_secs(5))? {
+///     assert_eq!(*frame, [1, 2, 3]);
+/// }
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct Reader {
+    shared: Arc<Shared>,
+    ring: ReadRing,
+    files: OwnedFiles,
+    /// `Some` until closed.
+    locks: Option<Locks>,
+    tracker: Tracker,
+    spin: Spin,
+    unsure_since: Option<Instant>,
+    names_checked: Instant,
+    names_lost: bool,
+    foreign_reserved: u64,
+    /// Frames read whose tokens have not been taken.
+    tokens_owed: u32,
+    frames_read: u64,
+    bytes_read: u64,
+    /// Makes the type `!Sync`.
+    not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
+}
+
+struct Locks {
+    name: NameLock,
+    role: os::LockFile,
+}
+
+/// Which writers' ends have been reported.
+#[derive(Debug, Default)]
+struct Tracker {
+    reported: Option<WriterId>,
+    /// A 1.x writer has been seen whose end was not reported.
+    foreign: bool,
+    /// Frames were delivered since the last report.
+    frames: bool,
+}
+
+impl Reader {
+    /// Creates the buffer `name` and becomes its reader.
+    ///
+    /// Whatever a dead reader left under this name is removed first. Takes well under a millisecond whatever the size:
+    /// memory is used as frames reach it, unless [`BufferConfig::preallocate`] says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`, `InvalidConfig`; `ReaderAlreadyConnected` if a live reader has the name; `OutOfMemory` if
+    /// `/dev/shm` or a resource limit has no room; `PermissionDenied`; `IncompatibleProtocol` if something that is no
+    /// buffer stands in the way.
+    pub fn create(name: &str, config: BufferConfig) -> Result<Reader> {
+        registry::check_name(name)?;
+        let geometry = config.geometry(name)?;
+        let name_lock = registry::claim(name, config.mode)?;
+        match Reader::build(name, &config, geometry) {
+            Ok((shared, files, role)) => {
+                Ok(Reader::assemble(shared, files, Locks { name: name_lock, role }, geometry))
+            }
+            Err(error) => {
+                name_lock.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn assemble(shared: Shared, files: OwnedFiles, locks: Locks, geometry: Geometry) -> Reader {
+        Reader {
+            shared: Arc::new(shared),
+            ring: ReadRing::Classic(ReadSide::new(geometry.payload_size)),
+            files,
+            locks: Some(locks),
+            tracker: Tracker::default(),
+            spin: Spin::new(),
+            unsure_since: None,
+            names_checked: Instant::now(),
+            names_lost: false,
+            foreign_reserved: 0,
+            tokens_owed: 0,
+            frames_read: 0,
+            bytes_read: 0,
+            not_sync: std::marker::PhantomData,
+        }
+    }
+
+    /// Builds the buffer completely before it has a name, so that nobody ever sees half of one.
+    fn build(
+        name: &str,
+        config: &BufferConfig,
+        geometry: Geometry,
+    ) -> Result<(Shared, OwnedFiles, os::LockFile)> {
+        let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
+        let total = geometry.total().unwrap_or(u64::MAX);
+        stop_point!("create:segment");
+        let segment =
+            os::Segment::create_unnamed(config.mode).map_err(os_error("make a file in /dev/shm"))?;
+        stop_point!("create:truncate");
+        segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
+        let reserve = if config.preallocate { total } else { geometry.payload_offset() };
+        stop_point!("create:reserve");
+        segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
+        stop_point!("create:map");
+        let mapping =
+            Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
+
+        // Nobody else sees the memory yet: plain stores in any order, published by the link below.
+        let pid = std::process::id();
+        let oieb = mapping.oieb();
+        oieb.version.store(VERSION_1_0_0, Ordering::Relaxed);
+        oieb.metadata_size.store(geometry.metadata_size, Ordering::Relaxed);
+        oieb.metadata_free_bytes.store(geometry.metadata_size, Ordering::Relaxed);
+        oieb.payload_size.store(geometry.payload_size, Ordering::Relaxed);
+        oieb.payload_free_bytes.store(geometry.payload_size, Ordering::Relaxed);
+        oieb.reader_word.store(ReaderWord::new(pid).0, Ordering::Relaxed);
+        oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
+        oieb.reader_pid.store(u64::from(pid), Ordering::Relaxed);
+        oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
+
+        stop_point!("create:role-open");
+        let role =
+            segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+        stop_point!("create:role-lock");
+        if !role.try_lock_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
+            return Err(Error::new(ErrorKind::System, name, "the role lock of a fresh file is held"));
+        }
+
+        // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
+        let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
+        stop_point!("create:sem-w");
+        let sem_w = os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
+        let mut files = OwnedFiles {
+            segment: segment.id().map_err(os_error("look at the buffer's file"))?,
+            write_semaphore: os::path_id(&os::semaphore_path(&write_name)).ok().flatten(),
+            read_semaphore: None,
+        };
+        stop_point!("create:sem-r");
+        let sem_r = match os::Semaphore::create(&read_name, config.mode) {
+            Ok(semaphore) => semaphore,
+            Err(error) => {
+                files.remove(name);
+                return Err(Error::os(name, "make a semaphore", error));
+            }
+        };
+        files.read_semaphore = os::path_id(&os::semaphore_path(&read_name)).ok().flatten();
+
+        stop_point!("create:link");
+        if let Err(error) = segment.link(name) {
+            if error.raw_os_error() == Some(libc::EEXIST) {
+                // Only a 1.x C# reader, which does not know our lock, can have been faster. It uses whatever
+                // semaphores stand there, so they stay.
+                let message = "another reader has just created this buffer";
+                return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
+            }
+            files.remove(name);
+            return Err(Error::os(name, "name the buffer", error));
+        }
+        let shared = Shared {
+            name: name.into(),
+            mapping,
+            segment,
+            queue: Mutex::new(ReleaseQueue::new(0)),
+            sem_w,
+            sem_r,
+            interrupted: AtomicBool::new(false),
+            generation: os::fork_generation(),
+        };
+        Ok((shared, files, role))
+    }
+
+    /// The buffer's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Waits up to `timeout` for the next frame. `None` when the time is over.
+    ///
+    /// `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// `WriterClosed` and `WriterDead`, once per writer, at once and after everything that it had committed has been
+    /// delivered; later reads wait for the next writer. `SequenceError`, `CorruptBuffer` (both stay: create the buffer
+    /// anew), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
+    pub fn read_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
+        let located = self.next(timeout)?;
+        Ok(located.map(|located| Frame::new(Arc::clone(&self.shared), located)))
+    }
+
+    /// The next frame if there is one now; the same as a time-out of zero, but for interrupts, which it leaves alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read_frame`], without `Interrupted`.
+    pub fn try_read_frame(&mut self) -> Result<Option<Frame>> {
+        let located = self.poll()?;
+        Ok(located.map(|located| Frame::new(Arc::clone(&self.shared), located)))
+    }
+
+    /// As [`Reader::read_frame`], but the frame borrows the reader: one at a time, and no reference counting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read_frame`].
+    pub fn read_frame_ref(&mut self, timeout: Duration) -> Result<Option<FrameRef<'_>>> {
+        let located = self.next(timeout)?;
+        Ok(located.map(|located| FrameRef::new(&self.shared, located)))
+    }
+
+    /// Waits up to `timeout` for a first frame, then appends it and those behind it, at most `max`, to `frames`, without
+    /// waiting again. Gives how many were appended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read_frame`], but only when nothing was appended.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-batch-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// Writer::connect(&name)?.write_frames([b"one", b"two"])?;
+    /// let mut frames = Vec::new();
+    /// assert_eq!(reader.read_frames(&mut frames, 10, Duration::from_secs(1))?, 2);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn read_frames(&mut self, frames: &mut Vec<Frame>, max: usize, timeout: Duration) -> Result<usize> {
+        if max == 0 {
+            return Ok(0);
+        }
+        let Some(first) = self.next(timeout)? else { return Ok(0) };
+        frames.push(Frame::new(Arc::clone(&self.shared), first));
+        let mut count = 1;
+        while count < max
+            && let Some(located) = self.look()?
+        {
+            frames.push(Frame::new(Arc::clone(&self.shared), located));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The frames of one writer, waiting for each as long as it takes; ends when the writer closes in good order.
+    ///
+    /// ```
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-frames-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?;
+    /// writer.write_frame(&[7; 100])?;
+    /// writer.close()?;
+    /// let sizes: Vec<usize> = reader.frames().map(|frame| frame.map(|f| f.len())).collect::<Result<_, _>>()?;
+    /// assert_eq!(sizes, [100]);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn frames(&mut self) -> Frames<'_> {
+        Frames { reader: self }
+    }
+
+    /// Whether a writer lives, or frames that one committed are still unread.
+    pub fn is_writer_connected(&mut self) -> bool {
+        self.has_unread() || matches!(self.writer_state(), Ok(WriterState::Alive(_)))
+    }
+
+    /// Waits up to `timeout` for a writer. Says whether one is there (or was, and left frames).
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted`; `BufferNotFound` if another process removed the buffer's names; `System`.
+    pub fn wait_for_writer(&mut self, timeout: Duration) -> Result<bool> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            self.check_mine()?;
+            self.take_interrupt()?;
+            if self.has_unread() || matches!(self.writer_state()?, WriterState::Alive(_)) {
+                return Ok(true);
+            }
+            self.check_names(WriterState::None)?;
+            // A writer of ours posts when it connects.
+            let Some(left) = deadline.left(SLICE) else { return Ok(false) };
+            self.shared.sem_w.wait(left);
+        }
+    }
+
+    /// The metadata, if the writer has set it.
+    ///
+    /// # Errors
+    ///
+    /// `CorruptBuffer` if its lengths cannot be true.
+    pub fn metadata(&self) -> Result<Option<Vec<u8>>> {
+        let mapping = &self.shared.mapping;
+        // Acquire pairs with the Release store in Writer::set_metadata.
+        let written = mapping.oieb().metadata_written_bytes.load(Ordering::Acquire);
+        if written == 0 {
+            return Ok(None);
+        }
+        let corrupt = || {
+            self.shared.error(
+                ErrorKind::CorruptBuffer,
+                format!("the metadata's lengths cannot be true (metadata_written_bytes is {written})"),
+            )
+        };
+        let prefix = mapping.read_metadata(0, METADATA_PREFIX).ok_or_else(corrupt)?;
+        let len = u64::from_le_bytes(prefix.try_into().map_err(|_| corrupt())?);
+        if written > mapping.geometry().metadata_size || len.checked_add(METADATA_PREFIX) != Some(written) {
+            return Err(corrupt());
+        }
+        mapping.read_metadata(METADATA_PREFIX, len).map(Some).ok_or_else(corrupt)
+    }
+
+    /// Frames read by this reader.
+    pub fn frames_read(&self) -> u64 {
+        self.frames_read
+    }
+
+    /// Bytes of data (without headers) read by this reader.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// A handle with which another thread ends a blocked call.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle(Arc::<Shared>::clone(&self.shared))
+    }
+
+    /// Closes the reader and removes the buffer's names; the same as dropping it. Frames still held stay valid.
+    ///
+    /// # Errors
+    ///
+    /// None today; kept for systems where removing can fail.
+    pub fn close(mut self) -> Result<()> {
+        self.shut();
+        Ok(())
+    }
+
+    fn shut(&mut self) {
+        let Some(locks) = self.locks.take() else { return };
+        if !self.shared.is_mine() {
+            // A forked child inherited this handle: the buffer stays the parent's (spec failure 9).
+            return;
+        }
+        let oieb = self.shared.mapping.oieb();
+        let pid = u64::from(std::process::id());
+        stop_point!("close:reader-pid");
+        // Only our own pid is cleared. Release pairs with the writer's Acquire load in liveness::reader_words.
+        let _ = oieb.reader_pid.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        self.files.remove(&self.shared.name);
+        // The role lock last but for the name: a writer that finds it free finds the pid cleared.
+        stop_point!("close:role-unlock");
+        drop(locks.role);
+        // A token more than frames were released could surprise a 1.x writer; one of ours takes it as a mere wake-up.
+        if liveness::WriterWords::load(oieb).is_ours() {
+            self.shared.sem_r.post();
+        }
+        locks.name.remove();
+    }
+
+    // ---- the reading loop ----
+
+    fn check_mine(&self) -> Result<()> {
+        if self.shared.is_mine() {
+            return Ok(());
+        }
+        Err(self.shared.error(
+            ErrorKind::InvalidState,
+            "this reader belongs to the process that forked this one; create a buffer of your own",
+        ))
+    }
+
+    fn take_interrupt(&self) -> Result<()> {
+        // A plain look first: the swap would take the cache line for itself at every call.
+        if self.shared.interrupted.load(Ordering::Relaxed)
+            && self.shared.interrupted.swap(false, Ordering::Acquire)
+        {
+            return Err(self.shared.error(ErrorKind::Interrupted, "the call was interrupted"));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, timeout: Duration) -> Result<Option<Located>> {
+        self.check_mine()?;
+        self.take_interrupt()?;
+        if let Some(located) = self.look()? {
+            return Ok(Some(located));
+        }
+        if timeout.is_zero() {
+            return self.poll();
+        }
+        let deadline = Deadline::after(timeout);
+        let mut spin = true;
+        loop {
+            if spin && self.spin_for_change() {
+                if let Some(located) = self.look()? {
+                    return Ok(Some(located));
+                }
+            }
+            spin = true;
+            self.settle_tokens();
+            if let Some(located) = self.judge_writer()? {
+                return Ok(Some(located));
+            }
+            let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { SLICE };
+            let Some(left) = deadline.left(slice) else { return Ok(None) };
+            let woken = self.shared.sem_w.wait(left);
+            self.take_interrupt()?;
+            if let Some(located) = self.look()? {
+                // The token that woke us stands for this frame.
+                self.tokens_owed = self.tokens_owed.saturating_sub(u32::from(woken));
+                return Ok(Some(located));
+            }
+            if woken {
+                // A token without a frame: burn the others like it without a look at the ring for each.
+                let mut burst = TOKEN_BURST;
+                while burst > 0 && self.shared.sem_w.try_wait() {
+                    burst -= 1;
+                }
+                spin = false;
+                if let Some(located) = self.look()? {
+                    return Ok(Some(located));
+                }
+            }
+        }
+    }
+
+    /// One look at the ring and, if there is nothing, one at the writer.
+    fn poll(&mut self) -> Result<Option<Located>> {
+        self.check_mine()?;
+        match self.look()? {
+            Some(located) => Ok(Some(located)),
+            None => self.judge_writer(),
+        }
+    }
+
+    fn spin_for_change(&mut self) -> bool {
+        let Reader { ring: ReadRing::Classic(side), shared, spin, .. } = self;
+        spin.until(|| side.changed(&shared.mapping))
+    }
+
+    /// Takes the tokens of frames already read, as far as they have come.
+    fn settle_tokens(&mut self) {
+        while self.tokens_owed > 0 && self.shared.sem_w.try_wait() {
+            self.tokens_owed -= 1;
+        }
+        self.tokens_owed = 0;
+    }
+
+    /// One look at the ring.
+    fn look(&mut self) -> Result<Option<Located>> {
+        let ReadRing::Classic(side) = &mut self.ring;
+        // While frames of the last writer are unreported, its successor's first frame waits for the report.
+        let restart = !self.tracker.frames;
+        let look = side.look(&self.shared.mapping, &mut self.shared.queue(), restart);
+        match look {
+            Look::Frame(located) => {
+                self.unsure_since = None;
+                self.tracker.frames = true;
+                self.frames_read += 1;
+                self.bytes_read += located.len as u64;
+                self.tokens_owed += 1;
+                if self.tokens_owed >= TOKEN_BATCH {
+                    self.settle_tokens();
+                }
+                if self.tracker.foreign {
+                    self.reserve_ahead();
+                }
+                Ok(Some(located))
+            }
+            Look::Empty => {
+                self.unsure_since = None;
+                Ok(None)
+            }
+            Look::Restart => {
+                self.tracker.frames = false;
+                let words = liveness::WriterWords::load(self.shared.mapping.oieb());
+                Err(self.end_of_writer(words.is_ours() && words.word.predecessor_died()))
+            }
+            Look::Unsure(trouble) => self.doubt(trouble).map(|()| None),
+        }
+    }
+
+    /// Bears a contradiction for a while, then mends it or fails.
+    fn doubt(&mut self, trouble: Trouble) -> Result<()> {
+        let since = *self.unsure_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < UNSURE_LIMIT {
+            return Ok(());
+        }
+        if trouble.kind == ErrorKind::InvalidState {
+            let ReadRing::Classic(side) = &mut self.ring;
+            if let Some(bytes) = side.repair(&self.shared.mapping, &self.shared.queue()) {
+                log::warn!(
+                    "buffer `{}`: the count of free bytes was {bytes} short and has been repaired; a 1.x writer \
+                     loses updates where libatomic is missing",
+                    self.shared.name
+                );
+            }
+            self.unsure_since = None;
+            return Ok(());
+        }
+        Err(self.shared.error(trouble.kind, trouble.message))
+    }
+
+    fn has_unread(&mut self) -> bool {
+        let ReadRing::Classic(side) = &mut self.ring;
+        let queue = self.shared.queue();
+        side.unread(&self.shared.mapping, &queue).is_ok_and(|unread| unread > 0)
+    }
+
+    fn writer_state(&self) -> Result<WriterState> {
+        let Some(locks) = &self.locks else {
+            return Err(self.shared.error(ErrorKind::Closed, "the reader is closed"));
+        };
+        let oieb = self.shared.mapping.oieb();
+        liveness::writer_state(|| Ok(liveness::WriterWords::load(oieb)), &locks.role)
+            .map_err(|error| Error::os(&self.shared.name, "test the writer's role lock", error))
+    }
+
+    /// Looks at the writer; reports its end if all that it committed has been read, and there is news.
+    fn judge_writer(&mut self) -> Result<Option<Located>> {
+        let state = self.writer_state()?;
+        let (id, died) = match state {
+            WriterState::Alive(id) => {
+                if matches!(id, WriterId::Foreign { .. }) {
+                    self.tracker.foreign = true;
+                    self.reserve_ahead();
+                }
+                self.check_names(state)?;
+                return Ok(None);
+            }
+            WriterState::Dead(id) => (Some(id), true),
+            WriterState::Closed(id) => (Some(id), false),
+            WriterState::None => (None, false),
+        };
+        let news =
+            self.tracker.frames || self.tracker.foreign || (id.is_some() && id != self.tracker.reported);
+        if !news {
+            self.check_names(state)?;
+            return Ok(None);
+        }
+        // Its last frames may have been committed after our last look at the ring, but before its end.
+        if let Some(located) = self.look()? {
+            return Ok(Some(located));
+        }
+        if self.unsure_since.is_some() {
+            return Ok(None);
+        }
+        if let Some(WriterId::Ours { epoch }) = id {
+            let ReadRing::Classic(side) = &mut self.ring;
+            side.settle(epoch);
+        }
+        self.tracker = Tracker { reported: id.or(self.tracker.reported), foreign: false, frames: false };
+        Err(self.end_of_writer(died))
+    }
+
+    fn end_of_writer(&self, died: bool) -> Error {
+        if died {
+            self.shared
+                .error(ErrorKind::WriterDead, "the writer died; all that it had committed has been delivered")
+        } else {
+            self.shared
+                .error(ErrorKind::WriterClosed, "the writer has closed; all that it wrote has been delivered")
+        }
+    }
+
+    /// Notices that another process removed or replaced our names (1.x readers do, when they think us dead).
+    fn check_names(&mut self, state: WriterState) -> Result<()> {
+        if self.names_checked.elapsed() < NAMES_CHECK {
+            return Ok(());
+        }
+        self.names_checked = Instant::now();
+        let path = os::segment_path(&self.shared.name);
+        if matches!(os::path_id(&path), Ok(id) if id != Some(self.files.segment)) {
+            if !matches!(state, WriterState::Alive(_)) {
+                let message = "another process removed or replaced the buffer's files, so no writer can connect to \
+                               it any more; close the reader and create the buffer anew";
+                return Err(self.shared.error(ErrorKind::BufferNotFound, message));
+            }
+            if !std::mem::replace(&mut self.names_lost, true) {
+                log::warn!(
+                    "buffer `{}`: another process removed or replaced its files; the connected writer goes on, but \
+                     no other can connect",
+                    self.shared.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps memory reserved in front of a 1.x writer, which would die of SIGBUS where there is none.
+    fn reserve_ahead(&mut self) {
+        let ReadRing::Classic(side) = &self.ring;
+        let geometry = self.shared.mapping.geometry();
+        let wanted = (side.position() + FOREIGN_AHEAD).min(geometry.payload_size);
+        if wanted <= self.foreign_reserved {
+            return;
+        }
+        let upto = (wanted + FOREIGN_AHEAD).min(geometry.payload_size);
+        let from = geometry.payload_offset() + self.foreign_reserved;
+        if let Err(error) = self.shared.segment.reserve(from, upto - self.foreign_reserved) {
+            log::warn!("buffer `{}`: cannot reserve memory ahead of a 1.x writer: {error}", self.shared.name);
+        }
+        // Tried once: where there is no memory, trying again at each frame would only cost time.
+        self.foreign_reserved = upto;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("name", &self.shared.name)
+            .field("frames_read", &self.frames_read)
+            .finish()
+    }
+}
+
+/// Iterator over the frames of one writer; see [`Reader::frames`].
+#[derive(Debug)]
+pub struct Frames<'a> {
+    reader: &'a mut Reader,
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Result<Frame>;
+
+    fn next(&mut self) -> Option<Result<Frame>> {
+        match self.reader.read_frame(Duration::MAX) {
+            Ok(Some(frame)) => Some(Ok(frame)),
+            Ok(None) => None,
+            Err(error) if error.kind() == ErrorKind::WriterClosed => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

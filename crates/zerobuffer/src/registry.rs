@@ -1,0 +1,268 @@
+//! Names, lock files, listing, and the clean-up of what the dead left behind.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{OIEB_SIZE, OiebCopy};
+use crate::liveness::{self, ReaderState};
+use crate::os::{self, FileId};
+use crate::stop::stop_point;
+
+/// Longest name of a buffer, in bytes: NAME_MAX (255) less the longest prefix of its files, `sem.sem-w-`.
+pub const MAX_NAME_LEN: usize = 255 - 10;
+
+/// How long a creation waits for a lock that somebody holds without having a live buffer: they are cleaning up, or just
+/// creating one.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(1);
+
+/// A segment without an OIEB yet is a 1.x reader's at work (they need up to 0.4 s), or what is left of one.
+const UNBORN_AGE: Duration = Duration::from_secs(10);
+
+/// Refuses names that could reach other files, or that are too long.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let invalid = |why: &str| Err(Error::new(ErrorKind::InvalidName, name, format!("the name {why}")));
+    if name.is_empty() {
+        return invalid("is empty");
+    }
+    if name.len() > MAX_NAME_LEN {
+        return invalid(&format!("has {} bytes, at most {MAX_NAME_LEN} are possible", name.len()));
+    }
+    if name == "." || name == ".." {
+        return invalid("is that of a directory");
+    }
+    if name.contains(['/', '\0']) {
+        return invalid("contains `/` or a zero byte");
+    }
+    if name.starts_with("sem.") {
+        return invalid("starts with `sem.`, as the files of semaphores do");
+    }
+    Ok(())
+}
+
+/// Name of the semaphore that the writer posts.
+pub(crate) fn write_semaphore(name: &str) -> String {
+    format!("sem-w-{name}")
+}
+
+/// Name of the semaphore that the reader posts.
+pub(crate) fn read_semaphore(name: &str) -> String {
+    format!("sem-r-{name}")
+}
+
+fn lock_path(name: &str) -> PathBuf {
+    Path::new(os::LOCK_DIR).join(format!("{name}.lock"))
+}
+
+/// The lock on a name: who holds it may create and remove the buffer's files.
+pub(crate) struct NameLock {
+    file: os::LockFile,
+    path: PathBuf,
+}
+
+impl NameLock {
+    /// Takes the lock on `name` if nobody holds it.
+    fn try_take(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
+        let path = lock_path(name);
+        loop {
+            stop_point!("lock:open");
+            let file = match os::LockFile::open(&path, Some(mode)) {
+                // Somebody made it between our two attempts to open it.
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => continue,
+                result => result?,
+            };
+            stop_point!("lock:flock");
+            if !file.try_flock()? {
+                return Ok(None);
+            }
+            // Its last holder may have removed the file between our open and our lock; then it is nobody's.
+            if os::path_id(&path)? == Some(file.id()?) {
+                return Ok(Some(NameLock { file, path }));
+            }
+        }
+    }
+
+    /// Removes the lock file and drops the lock.
+    pub(crate) fn remove(self) {
+        stop_point!("lock:remove");
+        if let Ok(id) = self.file.id()
+            && let Err(error) = os::remove_if(&self.path, id)
+        {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// What stands under a name in shared memory.
+pub(crate) enum Standing {
+    Nothing,
+    /// A reader lives that uses it, or may do so.
+    Live(String),
+    /// Nobody will ever use it again.
+    Stale(FileId),
+    /// Not a buffer, as far as we can tell; not ours to remove.
+    Alien(String),
+}
+
+/// Looks at what stands under `name`. The caller holds the name's lock, or only wants to report.
+pub(crate) fn standing(name: &str) -> io::Result<Standing> {
+    let segment = match os::Segment::open(name, false) {
+        Ok(segment) => segment,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Standing::Nothing),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EINVAL | libc::ENXIO)) => {
+            return Ok(Standing::Alien("it is no regular file".into()));
+        }
+        Err(error) => return Err(error),
+    };
+    let id = segment.id()?;
+    let mut bytes = [0; OIEB_SIZE as usize];
+    let read = segment.read_start(&mut bytes)?;
+    let oieb = OiebCopy::parse(&bytes);
+    if read < bytes.len() || (oieb.oieb_size == 0 && oieb.reader_pid == 0) {
+        // Buffers of ours are complete before they have a name.
+        let age = os::path_age(&os::segment_path(name)).unwrap_or_default();
+        return Ok(if age < UNBORN_AGE {
+            Standing::Live("another reader is just creating it".into())
+        } else if has_semaphores(name) {
+            Standing::Stale(id)
+        } else {
+            Standing::Alien("it holds no buffer, and has no semaphores".into())
+        });
+    }
+    let words = || {
+        let mut bytes = [0; OIEB_SIZE as usize];
+        segment.read_start(&mut bytes)?;
+        let oieb = OiebCopy::parse(&bytes);
+        Ok((oieb.reader_pid, oieb.reader_word))
+    };
+    if liveness::reader_state(words, &segment)? == ReaderState::Alive {
+        return Ok(Standing::Live(format!("its reader lives (pid {})", oieb.reader_pid)));
+    }
+    if (oieb.oieb_size != OIEB_SIZE || oieb.version[0] != 1) && !has_semaphores(name) {
+        return Ok(Standing::Alien("it does not look like a buffer, and has no semaphores".into()));
+    }
+    Ok(Standing::Stale(id))
+}
+
+fn has_semaphores(name: &str) -> bool {
+    [write_semaphore(name), read_semaphore(name)]
+        .iter()
+        .any(|sem| matches!(os::path_id(&os::semaphore_path(sem)), Ok(Some(_))))
+}
+
+/// Removes the segment `id` and both semaphores of `name`. The caller holds the name's lock and knows them to be dead.
+fn remove_stale(name: &str, id: FileId) -> io::Result<()> {
+    stop_point!("clean:unlink-shm");
+    os::remove_if(&os::segment_path(name), id)?;
+    remove_semaphores(name)
+}
+
+fn remove_semaphores(name: &str) -> io::Result<()> {
+    stop_point!("clean:unlink-sem-w");
+    os::remove(&os::semaphore_path(&write_semaphore(name)))?;
+    stop_point!("clean:unlink-sem-r");
+    os::remove(&os::semaphore_path(&read_semaphore(name)))?;
+    Ok(())
+}
+
+/// Takes the name for a new buffer: its lock, with everything stale removed.
+pub(crate) fn claim(name: &str, mode: u32) -> Result<NameLock> {
+    let taken = |why: &str| {
+        Error::new(
+            ErrorKind::ReaderAlreadyConnected,
+            name,
+            format!("another reader has this buffer: {why}; close it first, or choose another name"),
+        )
+    };
+    stop_point!("create:lock-dir");
+    os::ensure_lock_dir()
+        .map_err(|error| Error::os(name, &format!("make the directory {}", os::LOCK_DIR), error))?;
+    let start = Instant::now();
+    loop {
+        let lock = NameLock::try_take(name, mode).map_err(|error| {
+            Error::os(name, &format!("take the lock file {}", lock_path(name).display()), error)
+        })?;
+        let standing = standing(name).map_err(|error| {
+            Error::os(name, &format!("look at {}", os::segment_path(name).display()), error)
+        })?;
+        match (lock, standing) {
+            (_, Standing::Live(why)) => return Err(taken(&why)),
+            (Some(_), Standing::Alien(why)) => {
+                let path = os::segment_path(name);
+                return Err(Error::new(
+                    ErrorKind::IncompatibleProtocol,
+                    name,
+                    format!(
+                        "{} is in the way: {why}; remove it by hand, or choose another name",
+                        path.display()
+                    ),
+                ));
+            }
+            (Some(lock), standing) => {
+                let cleaned = match standing {
+                    Standing::Stale(id) => {
+                        log::info!("buffer `{name}`: removing what a dead reader left behind");
+                        remove_stale(name, id)
+                    }
+                    _ => remove_semaphores(name),
+                };
+                cleaned.map_err(|error| Error::os(name, "remove the files of a dead reader", error))?;
+                return Ok(lock);
+            }
+            // Somebody is creating or cleaning: a matter of milliseconds.
+            (None, _) if start.elapsed() > LOCK_PATIENCE => {
+                return Err(taken("its lock file is held"));
+            }
+            (None, _) => std::thread::sleep(LOCK_POLL),
+        }
+    }
+}
+
+/// The files of one live buffer of ours, by identity, so that nobody else's are ever removed.
+pub(crate) struct OwnedFiles {
+    pub(crate) segment: FileId,
+    pub(crate) write_semaphore: Option<FileId>,
+    pub(crate) read_semaphore: Option<FileId>,
+}
+
+impl OwnedFiles {
+    /// Removes the buffer's names as far as they are still ours. The segment first: a 1.x writer must not find it
+    /// without semaphores.
+    pub(crate) fn remove(&self, name: &str) {
+        stop_point!("close:unlink-shm");
+        log_failure(os::remove_if(&os::segment_path(name), self.segment));
+        for (sem, id) in
+            [(write_semaphore(name), self.write_semaphore), (read_semaphore(name), self.read_semaphore)]
+        {
+            stop_point!("close:unlink-sem");
+            if let Some(id) = id {
+                log_failure(os::remove_if(&os::semaphore_path(&sem), id));
+            }
+        }
+    }
+}
+
+fn log_failure(result: io::Result<bool>) {
+    if let Err(error) = result {
+        log::warn!("cannot remove a file of a buffer: {error}");
+    }
+}
+
+/// Removes what the dead reader of segment `id` left under `name`, if its lock can be had and it still stands there.
+/// Says whether it did.
+pub(crate) fn clean_after_reader(name: &str, id: FileId) -> io::Result<bool> {
+    if os::path_id(&os::segment_path(name))? != Some(id) {
+        return Ok(false);
+    }
+    stop_point!("clean:lock");
+    let Some(lock) = NameLock::try_take(name, 0o600)? else { return Ok(false) };
+    let stale = matches!(standing(name)?, Standing::Stale(found) if found == id);
+    if stale {
+        remove_stale(name, id)?;
+    }
+    // Readers of ours and 1.x C++ and Python readers hold this lock as long as they live, so nobody needs the file.
+    lock.remove();
+    Ok(stale)
+}

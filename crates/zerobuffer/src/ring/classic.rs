@@ -1,0 +1,515 @@
+//! The classic ring: protocol 1 as 1.x peers speak it (docs/PROTOCOL.md, "The classic ring").
+//!
+//! One word carries the truth between the two sides: `payload_free_bytes`. The writer commits by subtracting what a
+//! frame costs, the reader gives back by adding it. Everything else a reader needs it derives from its own books:
+//! what was taken and not yet read is `capacity - free - held`, where `held` is what it has read and not given back.
+//! `payload_write_pos`, the counts and the semaphores are kept for 1.x peers and never decide (spec failure 17).
+
+use std::collections::VecDeque;
+
+use super::{Located, Look, Trouble, space};
+use crate::error::ErrorKind;
+use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
+use crate::mapping::Mapping;
+use crate::stop::stop_point;
+use crate::sync::Ordering;
+
+const HEADER: u64 = FRAME_HEADER as u64;
+
+/// What was read and not given back, oldest first. Bytes go back in ring order only (spec failure 2).
+pub(crate) struct ReleaseQueue {
+    entries: VecDeque<Entry>,
+    /// Ticket of the oldest entry.
+    first: u64,
+    /// Sum of the entries' bytes.
+    held: u64,
+    /// Ring position of the oldest entry's first byte.
+    tail: u64,
+}
+
+struct Entry {
+    bytes: u64,
+    released: bool,
+}
+
+impl ReleaseQueue {
+    pub(crate) fn new(tail: u64) -> ReleaseQueue {
+        ReleaseQueue { entries: VecDeque::with_capacity(64), first: 0, held: 0, tail }
+    }
+
+    fn push(&mut self, bytes: u64, released: bool) -> u64 {
+        self.entries.push_back(Entry { bytes, released });
+        self.held += bytes;
+        self.first + (self.entries.len() as u64 - 1)
+    }
+
+    /// Marks the entry of `ticket` released and gives back all that is released at the front. Says whether bytes went
+    /// back.
+    pub(crate) fn release(&mut self, mapping: &Mapping, ticket: u64) -> bool {
+        let index = ticket.wrapping_sub(self.first);
+        match usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) {
+            Some(entry) => entry.released = true,
+            None => debug_assert!(false, "ticket {ticket} released twice"),
+        }
+        self.give_back(mapping)
+    }
+
+    fn give_back(&mut self, mapping: &Mapping) -> bool {
+        let mut bytes = 0;
+        while self.entries.front().is_some_and(|entry| entry.released) {
+            bytes += self.entries.pop_front().map_or(0, |entry| entry.bytes);
+            self.first += 1;
+        }
+        if bytes == 0 {
+            return false;
+        }
+        self.held -= bytes;
+        self.tail = (self.tail + bytes) % mapping.geometry().payload_size;
+        let oieb = mapping.oieb();
+        // "Changing" brackets the addition, so that a writer that recovers (WriteSide::recover) never pairs an old
+        // tail with a new count. Relaxed then AcqRel: the addition cannot move up past the first store (release) nor
+        // the last store, itself a release, before it. Pairs with the Acquire loads in WriteSide::recover.
+        stop_point!("release:tail-changing");
+        oieb.tail_word.store(TailWord::changing(self.tail).0, Ordering::Relaxed);
+        stop_point!("release:free-bytes");
+        // Release pairs with the writer's Acquire load: our reads of the frame's bytes are done before it reuses them.
+        oieb.payload_free_bytes.fetch_add(bytes, Ordering::AcqRel);
+        stop_point!("release:tail-settled");
+        oieb.tail_word.store(TailWord::settled(self.tail).0, Ordering::Release);
+        true
+    }
+}
+
+/// The reader's books.
+pub(crate) struct ReadSide {
+    /// Ring position of the next header; `capacity` after a frame that ended exactly there.
+    position: u64,
+    /// Sequence number of the next frame.
+    expected: u64,
+    /// The writer whose frames are being read has at least this epoch (0: not of ours, or none yet).
+    epoch: u32,
+    read_count: u64,
+    /// `payload_free_bytes` at the last look, to notice a change cheaply.
+    last_free: u64,
+}
+
+impl ReadSide {
+    /// The reader of a new ring.
+    pub(crate) fn new(capacity: u64) -> ReadSide {
+        ReadSide { position: 0, expected: 1, epoch: 0, read_count: 0, last_free: capacity }
+    }
+
+    /// Everything that the writer of `epoch` and those before it committed has been read.
+    pub(crate) fn settle(&mut self, epoch: u32) {
+        self.epoch = epoch;
+    }
+
+    /// Whether something happened since the last look; may be wrong for a moment, never for long.
+    pub(crate) fn changed(&self, mapping: &Mapping) -> bool {
+        // Relaxed: only a hint to look again.
+        mapping.oieb().payload_free_bytes.load(Ordering::Relaxed) != self.last_free
+    }
+
+    /// Bytes committed and not read.
+    pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &ReleaseQueue) -> Result<u64, Trouble> {
+        // Acquire pairs with the writer's AcqRel subtraction: header and data are there.
+        let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+        self.last_free = free;
+        let capacity = mapping.geometry().payload_size;
+        capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
+            kind: ErrorKind::CorruptBuffer,
+            message: format!(
+                "payload_free_bytes is {free}, but of {capacity} bytes {} are held by the reader",
+                queue.held
+            ),
+        })
+    }
+
+    /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.
+    pub(crate) fn look(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
+        loop {
+            let unread = match self.unread(mapping, queue) {
+                Ok(0) => return Look::Empty,
+                Ok(unread) => unread,
+                Err(trouble) => return Look::Unsure(trouble),
+            };
+            let capacity = mapping.geometry().payload_size;
+            if let Err(trouble) = self.follow_rewind(mapping, queue) {
+                return Look::Unsure(trouble);
+            }
+            if let Some(gap) = space::gap(capacity, self.position) {
+                // Too little room for a marker: a wrap without one (spec failure 1). The gap was charged together with
+                // the frame behind it, or (1.x) just before it.
+                if unread <= gap {
+                    return Look::Empty;
+                }
+                self.skip(mapping, queue, gap, false);
+                continue;
+            }
+            let Some(header) = mapping.read_header(self.position) else {
+                return Look::Unsure(corrupt(format!("read position {} is out of bounds", self.position)));
+            };
+            if header == FrameHeader::WRAP && unread >= capacity - self.position {
+                if self.contradicted(mapping, unread) {
+                    return Look::Unsure(self.contradiction(unread));
+                }
+                self.skip(mapping, queue, capacity - self.position, true);
+                continue;
+            }
+            return self.take(mapping, queue, header, unread, restart);
+        }
+    }
+
+    fn take(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        header: FrameHeader,
+        unread: u64,
+        restart: bool,
+    ) -> Look {
+        let capacity = mapping.geometry().payload_size;
+        let rest = capacity - self.position;
+        let end = header.size.checked_add(HEADER).filter(|need| *need <= unread && *need <= rest);
+        let (Some(need), true) = (end, header.size > 0) else {
+            if self.contradicted(mapping, unread) {
+                return Look::Unsure(self.contradiction(unread));
+            }
+            return Look::Unsure(corrupt(format!(
+                "a frame of {} bytes at {} does not fit the {unread} bytes committed ({rest} to the end of the ring)",
+                header.size, self.position
+            )));
+        };
+        if header.sequence != self.expected {
+            if self.contradicted(mapping, unread) {
+                return Look::Unsure(self.contradiction(unread));
+            }
+            if header.sequence != 1 || !self.writer_changed(mapping) {
+                return Look::Unsure(Trouble {
+                    kind: ErrorKind::SequenceError,
+                    message: format!(
+                        "frame {} was expected, {} was found: frames were lost or overwritten; close the reader and \
+                         create it anew",
+                        self.expected, header.sequence
+                    ),
+                });
+            }
+            if !restart {
+                return Look::Restart;
+            }
+        }
+        if header.sequence == 1 {
+            // The writer in the word may be a later one already, so count on by one at the most.
+            self.epoch = self.epoch.saturating_add(1).min(writer_word(mapping).epoch());
+        }
+        self.expected = header.sequence.wrapping_add(1);
+        let position = self.position + HEADER;
+        self.advance(mapping, self.position + need, 1);
+        let ticket = queue.push(need, false);
+        Look::Frame(Located { position, len: header.size as usize, sequence: header.sequence, ticket })
+    }
+
+    /// Passes over the rest of the ring. 1.x readers count a marker as one read.
+    fn skip(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, bytes: u64, marker: bool) {
+        self.advance(mapping, 0, u64::from(marker));
+        if bytes > 0 {
+            queue.push(bytes, true);
+            queue.give_back(mapping);
+        }
+    }
+
+    fn advance(&mut self, mapping: &Mapping, position: u64, count: u64) {
+        self.position = position;
+        self.read_count = self.read_count.wrapping_add(count);
+        let oieb = mapping.oieb();
+        // Stored before payload_free_bytes is raised (1.x writers compare the two); the addition's release orders it.
+        // After an exact end this is `capacity`, never 0: a 1.x Python writer would otherwise write past the ring.
+        stop_point!("read:read-pos");
+        oieb.payload_read_pos.store(position, Ordering::Relaxed);
+        stop_point!("read:read-count");
+        oieb.payload_read_count.store(self.read_count, Ordering::Relaxed);
+    }
+
+    /// A writer of ours takes an empty ring back to 0 by storing our position (WriteSide::rewind).
+    fn follow_rewind(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<(), Trouble> {
+        if queue.held > 0 {
+            return Ok(());
+        }
+        // Relaxed: ordered by the Acquire load of payload_free_bytes in unread(), which saw the commit that followed.
+        let stored = mapping.oieb().payload_read_pos.load(Ordering::Relaxed);
+        if stored == self.position {
+            return Ok(());
+        }
+        if stored != 0 {
+            return Err(corrupt(format!(
+                "payload_read_pos is {stored}, the reader stands at {}",
+                self.position
+            )));
+        }
+        self.position = 0;
+        queue.tail = 0;
+        Ok(())
+    }
+
+    fn writer_changed(&self, mapping: &Mapping) -> bool {
+        let word = writer_word(mapping);
+        // Relaxed: the pid only tells whose word it is; the Acquire load of the word came first.
+        let pid = mapping.oieb().writer_pid.load(Ordering::Relaxed);
+        word.epoch() != self.epoch || word.is_closed() || word.epoch() == 0 || pid != u64::from(word.pid())
+    }
+
+    /// Whether the positions say that the ring is empty, so that `unread` must be an error of the count: updates of
+    /// 1.x Python without libatomic get lost (spec failure 17). A ring that is exactly full looks the same.
+    fn contradicted(&self, mapping: &Mapping, unread: u64) -> bool {
+        let capacity = mapping.geometry().payload_size;
+        // Relaxed: 1.x writers store the position before they subtract, which the load in unread() acquired.
+        let write_pos = mapping.oieb().payload_write_pos.load(Ordering::Relaxed);
+        unread < capacity && write_pos % capacity == self.position % capacity
+    }
+
+    fn contradiction(&self, unread: u64) -> Trouble {
+        Trouble {
+            kind: ErrorKind::InvalidState,
+            message: format!("payload_free_bytes counts {unread} bytes that no frame accounts for"),
+        }
+    }
+
+    /// Gives back what a lost update of the count took, after a contradiction that lasted.
+    pub(crate) fn repair(&mut self, mapping: &Mapping, queue: &ReleaseQueue) -> Option<u64> {
+        let unread = self.unread(mapping, queue).ok()?;
+        if unread == 0 || !self.contradicted(mapping, unread) {
+            return None;
+        }
+        mapping.oieb().payload_free_bytes.fetch_add(unread, Ordering::AcqRel);
+        Some(unread)
+    }
+
+    /// Ring position up to which a 1.x writer may write next; it does not reserve memory itself.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+fn writer_word(mapping: &Mapping) -> WriterWord {
+    // Acquire pairs with the Release store in Writer's connect and close.
+    WriterWord(mapping.oieb().writer_word.load(Ordering::Acquire))
+}
+
+fn corrupt(message: String) -> Trouble {
+    Trouble { kind: ErrorKind::CorruptBuffer, message }
+}
+
+/// The writer's books.
+pub(crate) struct WriteSide {
+    /// Ring position of the next header, below the capacity.
+    position: u64,
+    sequence: u64,
+    written_count: u64,
+    /// The reader is ours: it follows rewinds, and tokens are posted only when none is there.
+    pub(crate) reader_is_ours: bool,
+}
+
+/// A place that was found for a frame, and how large the frame may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) placement: space::Placement,
+    pub(crate) len: usize,
+}
+
+impl Reservation {
+    /// Ring position of the first byte of data.
+    pub(crate) fn data(&self) -> u64 {
+        self.placement.start + HEADER
+    }
+}
+
+impl WriteSide {
+    /// The writer of a ring whose last writer closed in good order, or is not of ours.
+    pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, Trouble> {
+        let oieb = mapping.oieb();
+        // Acquire pairs with the last writer's Release store of its position.
+        let position = oieb.payload_write_pos.load(Ordering::Acquire);
+        let written_count = oieb.payload_written_count.load(Ordering::Relaxed);
+        let capacity = mapping.geometry().payload_size;
+        if position > capacity {
+            return Err(corrupt(format!("payload_write_pos is {position}, the ring has {capacity} bytes")));
+        }
+        Ok(WriteSide { position: position % capacity, sequence: 1, written_count, reader_is_ours })
+    }
+
+    /// The writer of a ring of ours whose last writer, of ours, died anywhere. `None`: the reader is just changing its
+    /// words, ask again.
+    ///
+    /// The dead writer's position may be one frame ahead of its last commit. The commit itself is the subtraction from
+    /// `payload_free_bytes`; with the reader's tail, that count says where committed bytes end.
+    pub(crate) fn recover(mapping: &Mapping) -> Result<Option<WriteSide>, Trouble> {
+        let oieb = mapping.oieb();
+        let capacity = mapping.geometry().payload_size;
+        // Acquire loads pair with the stores in ReleaseQueue::give_back: equal, settled tails around the count mean
+        // that no addition fell between them.
+        let before = TailWord(oieb.tail_word.load(Ordering::Acquire));
+        let free = oieb.payload_free_bytes.fetch_add(0, Ordering::AcqRel);
+        let after = TailWord(oieb.tail_word.load(Ordering::Acquire));
+        if before != after || before.is_changing() {
+            return Ok(None);
+        }
+        let read_pos = oieb.payload_read_pos.load(Ordering::Relaxed);
+        let Some(used) = capacity.checked_sub(free) else {
+            return Err(corrupt(format!("payload_free_bytes is {free}, the ring has {capacity} bytes")));
+        };
+        if read_pos > capacity || before.position() >= capacity {
+            return Err(corrupt(format!(
+                "the reader's positions {read_pos}, {} are out of bounds",
+                before.position()
+            )));
+        }
+        let mut side = WriteSide::resume(mapping, true)?;
+        if used == 0 {
+            // Nothing is held, so the reader stands where the next frame goes; a rewind may have got half-way.
+            side.position = read_pos % capacity;
+            stop_point!("connect:tail");
+            oieb.tail_word.store(TailWord::settled(side.position).0, Ordering::Release);
+        } else {
+            side.position = (before.position() + used) % capacity;
+        }
+        stop_point!("connect:write-pos");
+        oieb.payload_write_pos.store(side.position, Ordering::Release);
+        Ok(Some(side))
+    }
+
+    /// `payload_free_bytes`, checked.
+    pub(crate) fn free(&self, mapping: &Mapping) -> Result<u64, Trouble> {
+        // Acquire pairs with the reader's AcqRel addition: it is done with the bytes that we now reuse.
+        let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+        let capacity = mapping.geometry().payload_size;
+        if free > capacity {
+            return Err(corrupt(format!("payload_free_bytes is {free}, the ring has {capacity} bytes")));
+        }
+        Ok(free)
+    }
+
+    /// The question that [`space::plan`] answers for a frame of `len` bytes.
+    pub(crate) fn question(
+        &self,
+        mapping: &Mapping,
+        free: u64,
+        len: usize,
+        may_shrink: bool,
+    ) -> space::Question {
+        space::Question {
+            capacity: mapping.geometry().payload_size,
+            position: self.position,
+            free,
+            need: len as u64 + HEADER,
+            may_shrink,
+            can_rewind: self.reader_is_ours,
+            only_start: false,
+        }
+    }
+
+    /// Takes the empty ring back to 0, for free: only towards a reader of ours, and only if it stands where we do.
+    pub(crate) fn rewind(&mut self, mapping: &Mapping) -> bool {
+        let oieb = mapping.oieb();
+        let capacity = mapping.geometry().payload_size;
+        let read_pos = oieb.payload_read_pos.load(Ordering::Relaxed);
+        let tail = TailWord(oieb.tail_word.load(Ordering::Acquire));
+        if read_pos % capacity != self.position || tail != TailWord::settled(self.position) {
+            return false;
+        }
+        // The ring is empty and only we can fill it, so the reader changes neither word before our next commit; whose
+        // AcqRel subtraction makes both visible to it. A crash in between: see recover().
+        stop_point!("write:rewind-tail");
+        oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
+        stop_point!("write:rewind-read-pos");
+        oieb.payload_read_pos.store(0, Ordering::Relaxed);
+        self.position = 0;
+        stop_point!("write:rewind-write-pos");
+        oieb.payload_write_pos.store(0, Ordering::Release);
+        true
+    }
+
+    /// The bytes of a reservation, to fill in.
+    pub(crate) fn data<'a>(
+        &'a mut self,
+        mapping: &'a Mapping,
+        reservation: &Reservation,
+    ) -> Option<&'a mut [u8]> {
+        // SAFETY: the plan found these bytes free, and the reader does not look at them before the commit; there is
+        // one writer, whose books are borrowed mutably for as long as the slice lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            mapping.frame_bytes_mut(reservation.data(), reservation.len)
+        }
+    }
+
+    /// The bytes of a reservation, to look at.
+    pub(crate) fn data_ref<'a>(
+        &'a self,
+        mapping: &'a Mapping,
+        reservation: &Reservation,
+    ) -> Option<&'a [u8]> {
+        // SAFETY: as for data(); the shared borrow of the books keeps data() from being called meanwhile.
+        #[allow(unsafe_code)]
+        unsafe {
+            mapping.frame_bytes(reservation.data(), reservation.len)
+        }
+    }
+
+    /// Writes length and bytes into a metadata block where nothing is published yet. `None` if they do not fit.
+    pub(crate) fn write_metadata(mapping: &Mapping, metadata: &[u8]) -> Option<()> {
+        let prefix = (metadata.len() as u64).to_le_bytes();
+        stop_point!("metadata:bytes");
+        // SAFETY: the caller is the one writer, and has seen that nothing is published.
+        #[allow(unsafe_code)]
+        unsafe {
+            mapping.write_metadata(0, &prefix)?;
+            mapping.write_metadata(prefix.len() as u64, metadata)
+        }
+    }
+
+    /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
+    pub(crate) fn commit(
+        &mut self,
+        mapping: &Mapping,
+        reservation: Reservation,
+        len: usize,
+    ) -> Result<u64, Trouble> {
+        debug_assert!(len > 0 && len <= reservation.len);
+        let oieb = mapping.oieb();
+        let capacity = mapping.geometry().payload_size;
+        let placement = reservation.placement;
+        let need = len as u64 + HEADER;
+        let out_of_bounds = || corrupt("a reservation lies outside the ring".to_owned());
+        let marker = placement.skip >= HEADER;
+        if marker {
+            stop_point!("write:wrap-marker");
+            // SAFETY: the bytes from our position to the end are free (the plan charged them), and nobody looks at
+            // them before the subtraction below.
+            #[allow(unsafe_code)]
+            unsafe { mapping.write_header(self.position, FrameHeader::WRAP) }.ok_or_else(out_of_bounds)?;
+        }
+        stop_point!("write:header");
+        let header = FrameHeader { size: len as u64, sequence: self.sequence };
+        // SAFETY: the plan found these bytes free; nobody looks at them before the subtraction below.
+        #[allow(unsafe_code)]
+        unsafe { mapping.write_header(placement.start, header) }.ok_or_else(out_of_bounds)?;
+
+        self.position = (placement.start + need) % capacity;
+        stop_point!("write:write-pos");
+        oieb.payload_write_pos.store(self.position, Ordering::Release);
+        stop_point!("write:free-bytes");
+        // The commit. Release publishes header and data to the reader's Acquire load; Acquire keeps the counts below
+        // from moving up.
+        let cost = placement.skip + need;
+        let before = oieb.payload_free_bytes.fetch_sub(cost, Ordering::AcqRel);
+        self.written_count = self.written_count.wrapping_add(1 + u64::from(placement.skip > 0));
+        stop_point!("write:written-count");
+        oieb.payload_written_count.store(self.written_count, Ordering::Relaxed);
+        let sequence = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        if before < cost || before > capacity {
+            return Err(corrupt(format!("payload_free_bytes was {before} at a commit of {cost} bytes")));
+        }
+        Ok(sequence)
+    }
+}
