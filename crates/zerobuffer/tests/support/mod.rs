@@ -1,0 +1,252 @@
+//! Shared by all tests: unique names that clean up after themselves, and peers in processes of their own.
+//!
+//! A peer is this very test binary, started again with a role in its environment; each test file has
+//! `#[test] fn peer_main() { support::run_peer(&[("role", function), ...]) }`. Peers talk over stdin and stdout, one
+//! message a line, and die with their parent.
+#![allow(dead_code, unreachable_pub)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that must happen; a test that reaches it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const ROLE: &str = "ZEROBUFFER_TEST_ROLE";
+const ARGUMENTS: &str = "ZEROBUFFER_TEST_ARGUMENTS";
+const SEPARATOR: &str = "\x1f";
+
+/// A buffer name that no other test uses; its files are removed when it goes, whatever happened.
+pub struct Name(String);
+
+impl Name {
+    pub fn new(what: &str) -> Name {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Name(format!("zbtest-{what}-{}-{count}", std::process::id()))
+    }
+
+    /// All files that a buffer of this name can have.
+    pub fn paths(&self) -> [PathBuf; 4] {
+        let name = &self.0;
+        [
+            format!("/dev/shm/{name}").into(),
+            format!("/dev/shm/sem.sem-w-{name}").into(),
+            format!("/dev/shm/sem.sem-r-{name}").into(),
+            format!("/tmp/zerobuffer/{name}.lock").into(),
+        ]
+    }
+
+    /// Those that exist.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        self.paths().into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
+    }
+
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.leftovers(), Vec::<PathBuf>::new(), "files left behind");
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        for path in self.leftovers() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A role that a peer process can play; gets its arguments.
+pub type Role = fn(&[String]);
+
+/// Plays the role that the environment asks for; returns at once in an ordinary test run.
+pub fn run_peer(roles: &[(&str, Role)]) {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let arguments = std::env::var(ARGUMENTS).unwrap_or_default();
+    let arguments: Vec<String> =
+        if arguments.is_empty() { vec![] } else { arguments.split(SEPARATOR).map(str::to_owned).collect() };
+    let (_, function) = roles.iter().find(|(name, _)| *name == role).expect("a known role");
+    function(&arguments);
+    let _ = std::io::stdout().flush();
+    std::process::exit(0);
+}
+
+/// Says `message` to the parent.
+pub fn say(message: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "@ {message}").expect("the parent listens");
+    out.flush().expect("the parent listens");
+}
+
+/// The parent's next message; `None` when it has closed the pipe.
+pub fn hear() -> Option<String> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line).expect("stdin");
+    (read > 0).then(|| line.trim_end().to_owned())
+}
+
+/// A process that plays a role. Killed when dropped.
+pub struct Peer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    messages: Receiver<String>,
+}
+
+impl Peer {
+    /// Starts this test binary again in `role`.
+    pub fn start(role: &str, arguments: &[&str]) -> Peer {
+        Peer::start_with(role, arguments, |_| {})
+    }
+
+    /// As `start`, with a chance to change the command (environment, user, limits, namespaces).
+    pub fn start_with(role: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Peer {
+        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        command.args(["--exact", "peer_main", "--nocapture", "--test-threads=1"]);
+        command.env(ROLE, role).env(ARGUMENTS, arguments.join(SEPARATOR));
+        change(&mut command);
+        Peer::start_command(command)
+    }
+
+    /// Starts any program as a peer (it must print `@ message` lines).
+    pub fn start_command(mut command: Command) -> Peer {
+        // SAFETY: prctl is async-signal-safe; the child dies when the thread that started it ends, at the latest.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a peer process starts");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, messages) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The test harness may have put words of its own in front.
+                if let Some((_, message)) = line.split_once("@ ")
+                    && sender.send(message.to_owned()).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Peer { child, stdin, messages }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next message, or `None` if the peer ended, or said nothing within `limit`.
+    pub fn hear_within(&mut self, limit: Duration) -> Option<String> {
+        match self.messages.recv_timeout(limit) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// The next message, which must come.
+    #[track_caller]
+    pub fn hear(&mut self) -> String {
+        match self.hear_within(PATIENCE) {
+            Some(message) => message,
+            None => panic!("peer {} said nothing (ended: {:?})", self.pid(), self.child.try_wait()),
+        }
+    }
+
+    /// Waits for exactly this message.
+    #[track_caller]
+    pub fn expect(&mut self, message: &str) {
+        let heard = self.hear();
+        assert_eq!(heard, message, "peer {}", self.pid());
+    }
+
+    pub fn tell(&mut self, message: impl std::fmt::Display) {
+        let stdin = self.stdin.as_mut().expect("stdin open");
+        writeln!(stdin, "{message}").and_then(|()| stdin.flush()).expect("the peer listens");
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: plain system call; the child is ours and not reaped, so the pid is its own.
+        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.signal(libc::SIGKILL);
+        self.child.wait().expect("wait")
+    }
+
+    /// Waits for the peer to end by itself.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.stdin = None;
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "peer {} does not end", self.pid());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(libc::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A small generator of pseudo-random numbers (SplitMix64: Steele, Lea, Flood 2014), so that runs can be repeated.
+#[derive(Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `low..high`.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low)
+    }
+}
+
+/// Content of frame `index` of a test stream: depends on every index, so that no frame passes for another.
+pub fn fill(index: u64, bytes: &mut [u8]) {
+    let mut random = Random(index);
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
+    }
+}
+
+/// Whether `bytes` is what `fill` makes of `index`.
+pub fn is_filled(index: u64, bytes: &[u8]) -> bool {
+    let mut random = Random(index);
+    bytes.chunks(8).all(|chunk| *chunk == random.next().to_le_bytes()[..chunk.len()])
+}
+
+/// Whether the long rounds were asked for (`cargo xtask test --full`).
+pub fn full() -> bool {
+    std::env::var_os("ZEROBUFFER_FULL").is_some()
+}
