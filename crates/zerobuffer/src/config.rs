@@ -21,20 +21,16 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(5000);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferConfig {
-    pub(crate) metadata_size: usize,
-    pub(crate) payload_size: usize,
+    /// `None`: the default, or what a kept buffer already has.
+    pub(crate) metadata_size: Option<usize>,
+    pub(crate) payload_size: Option<usize>,
     pub(crate) mode: u32,
     pub(crate) preallocate: bool,
 }
 
 impl Default for BufferConfig {
     fn default() -> Self {
-        BufferConfig {
-            metadata_size: DEFAULT_METADATA_SIZE,
-            payload_size: DEFAULT_PAYLOAD_SIZE,
-            mode: 0o600,
-            preallocate: false,
-        }
+        BufferConfig { metadata_size: None, payload_size: None, mode: 0o600, preallocate: false }
     }
 }
 
@@ -42,14 +38,14 @@ impl BufferConfig {
     /// Bytes of the metadata block (default 4096), rounded up to a multiple of 64. 8 of them hold the length.
     #[must_use]
     pub fn metadata_size(mut self, bytes: usize) -> Self {
-        self.metadata_size = bytes;
+        self.metadata_size = Some(bytes);
         self
     }
 
     /// Bytes of the ring (default 256 MiB), rounded up to a multiple of 64. A frame needs its size plus 16.
     #[must_use]
     pub fn payload_size(mut self, bytes: usize) -> Self {
-        self.payload_size = bytes;
+        self.payload_size = Some(bytes);
         self
     }
 
@@ -68,14 +64,14 @@ impl BufferConfig {
         self
     }
 
-    /// The metadata bytes asked for.
+    /// The metadata bytes asked for, or the default.
     pub fn get_metadata_size(&self) -> usize {
-        self.metadata_size
+        self.metadata_size.unwrap_or(DEFAULT_METADATA_SIZE)
     }
 
-    /// The payload bytes asked for.
+    /// The payload bytes asked for, or the default.
     pub fn get_payload_size(&self) -> usize {
-        self.payload_size
+        self.payload_size.unwrap_or(DEFAULT_PAYLOAD_SIZE)
     }
 
     /// The permission bits asked for.
@@ -85,20 +81,19 @@ impl BufferConfig {
 
     pub(crate) fn geometry(&self, name: &str) -> Result<layout::Geometry> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidConfig, name, message));
-        if self.payload_size <= layout::FRAME_HEADER {
+        let (metadata_size, payload_size) = (self.get_metadata_size(), self.get_payload_size());
+        if payload_size <= layout::FRAME_HEADER {
             return invalid(format!(
-                "payload_size is {} but must be at least 17: a frame takes its size plus a 16-byte header",
-                self.payload_size
+                "payload_size is {payload_size} but must be at least 17: a frame takes its size plus a 16-byte header"
             ));
         }
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             return invalid(format!("mode {:#o} must lie within 0o777 and contain 0o600", self.mode));
         }
-        match layout::Geometry::new(self.metadata_size as u64, self.payload_size as u64) {
+        match layout::Geometry::new(metadata_size as u64, payload_size as u64) {
             Some(geometry) => Ok(geometry),
             None => invalid(format!(
-                "metadata_size {} and payload_size {} are more than a process can map",
-                self.metadata_size, self.payload_size
+                "metadata_size {metadata_size} and payload_size {payload_size} are more than a process can map"
             )),
         }
     }

@@ -86,6 +86,8 @@ pub struct Snapshot {
     pub read_count: u64,
     /// The reading side.
     pub reader: Peer,
+    /// The reading side only keeps the buffer for a reader that comes later ([`crate::KeptBuffer`]).
+    pub kept: bool,
     /// The writing side.
     pub writer: Peer,
     /// Bytes of the whole file.
@@ -187,6 +189,7 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
             pid: oieb.reader_pid,
             ours: oieb.reader_word.is_ours(),
         },
+        kept: liveness::is_kept(oieb.reader_word, &segment).map_err(failed)?,
         writer: writer_peer(writer, &oieb),
         file_size,
         memory: segment.allocated().map_err(failed)?,

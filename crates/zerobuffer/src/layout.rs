@@ -5,6 +5,7 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{AtomicU32, AtomicU64};
 
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
@@ -23,6 +24,8 @@ pub(crate) const METADATA_PREFIX: u64 = 8;
 
 /// Byte that a reader of ours locks on the segment: that of `reader_pid`.
 pub(crate) const READER_ROLE_BYTE: i64 = offset_of!(Oieb, reader_pid) as i64;
+/// Byte that a keeper locks (`KeptBuffer`): that of `reader_word`.
+pub(crate) const KEEPER_ROLE_BYTE: i64 = offset_of!(Oieb, reader_word) as i64;
 /// Byte that a writer of ours locks on the segment: that of `writer_pid`.
 pub(crate) const WRITER_ROLE_BYTE: i64 = offset_of!(Oieb, writer_pid) as i64;
 
@@ -127,7 +130,32 @@ impl OiebCopy {
     }
 }
 
-/// Reserved word 2, written by a reader of ours: bits 0..32 its pid, as it stands in `reader_pid`.
+impl OiebCopy {
+    /// The geometry that the block announces, checked against the length of its file.
+    pub(crate) fn check(&self, name: &str, file_len: u64) -> Result<Geometry> {
+        if self.oieb_size != OIEB_SIZE || self.version[0] != 1 {
+            let message = format!(
+                "it speaks protocol {}.{}.{} with a first block of {} bytes; this library speaks protocol 1 (128 bytes)",
+                self.version[0], self.version[1], self.version[2], self.oieb_size
+            );
+            return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
+        }
+        let geometry = Geometry { metadata_size: self.metadata_size, payload_size: self.payload_size };
+        match geometry.total() {
+            Some(total) if total <= file_len && self.payload_size > FRAME_HEADER as u64 => Ok(geometry),
+            _ => {
+                let message = format!(
+                    "its sizes cannot be true: {} bytes of metadata and {} of payload in a file of {file_len} bytes",
+                    self.metadata_size, self.payload_size
+                );
+                Err(Error::new(ErrorKind::CorruptBuffer, name, message))
+            }
+        }
+    }
+}
+
+/// Reserved word 2, written by a reader of ours: bits 0..32 its pid, as it stands in `reader_pid`; bit 32 "kept": its
+/// creator only holds the buffer for a reader of ours that comes later, who takes it over by clearing the bit.
 ///
 /// It tells a writer of ours that this reader holds a role lock, that `tail_word` is kept, and that the reader follows
 /// `payload_read_pos` when the writer takes an empty ring back to 0.
@@ -135,8 +163,16 @@ impl OiebCopy {
 pub(crate) struct ReaderWord(pub(crate) u64);
 
 impl ReaderWord {
+    const KEPT: u64 = 1 << 32;
+
     pub(crate) fn new(pid: u32) -> ReaderWord {
         ReaderWord(u64::from(pid))
+    }
+    pub(crate) fn kept(pid: u32) -> ReaderWord {
+        ReaderWord(u64::from(pid) | Self::KEPT)
+    }
+    pub(crate) fn is_kept(self) -> bool {
+        self.0 & Self::KEPT != 0
     }
     /// Whether a reader of ours made this buffer.
     pub(crate) fn is_ours(self) -> bool {

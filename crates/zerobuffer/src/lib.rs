@@ -33,10 +33,12 @@
 #![deny(unsafe_code)]
 
 mod config;
+mod create;
 mod error;
 mod frame;
 mod frame_mut;
 pub mod inspect;
+mod kept;
 mod layout;
 mod liveness;
 mod mapping;
@@ -54,6 +56,7 @@ pub use config::{BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFA
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{Frame, FrameRef};
 pub use frame_mut::FrameMut;
+pub use kept::KeptBuffer;
 pub use reader::{Frames, InterruptHandle, Reader};
 pub use registry::MAX_NAME_LEN;
 pub use writer::Writer;

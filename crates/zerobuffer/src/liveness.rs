@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::layout::{Oieb, READER_ROLE_BYTE, ReaderWord, WRITER_ROLE_BYTE, WriterWord};
+use crate::layout::{KEEPER_ROLE_BYTE, Oieb, READER_ROLE_BYTE, ReaderWord, WRITER_ROLE_BYTE, WriterWord};
 use crate::os;
 use crate::sync::Ordering;
 
@@ -115,17 +115,35 @@ pub(crate) fn reader_state(
     mut words: impl FnMut() -> io::Result<(u64, ReaderWord)>,
     probe: &impl RoleProbe,
 ) -> io::Result<ReaderState> {
-    if probe.role_is_held(READER_ROLE_BYTE)? {
-        return Ok(ReaderState::Alive);
+    let mut seen = words()?;
+    loop {
+        if probe.role_is_held(READER_ROLE_BYTE)? {
+            return Ok(ReaderState::Alive);
+        }
+        let (pid, word) = seen;
+        if word.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? {
+            return Ok(ReaderState::Alive);
+        }
+        // Whoever takes over a kept buffer locks the reader's role first and clears the bit then. So words that stay
+        // the same around the looks at free locks belong to nobody who holds one.
+        let again = words()?;
+        if again != seen {
+            seen = again;
+            continue;
+        }
+        // A reader of ours holds its lock before its buffer has a name: free means gone.
+        return Ok(match pid {
+            0 => ReaderState::Closed,
+            _ if word.is_ours() => ReaderState::Dead,
+            pid if os::process_exists(pid) => ReaderState::Alive,
+            _ => ReaderState::Dead,
+        });
     }
-    // The reader's lock is taken before its buffer has a name: free now means gone, if it is one of ours.
-    let (pid, word) = words()?;
-    Ok(match pid {
-        0 => ReaderState::Closed,
-        _ if word.is_ours() => ReaderState::Dead,
-        pid if os::process_exists(pid) => ReaderState::Alive,
-        _ => ReaderState::Dead,
-    })
+}
+
+/// Whether somebody only keeps the buffer, and a reader may take it over.
+pub(crate) fn is_kept(word: ReaderWord, probe: &impl RoleProbe) -> io::Result<bool> {
+    Ok(word.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? && !probe.role_is_held(READER_ROLE_BYTE)?)
 }
 
 /// The words that `reader_state` asks for, from a mapped block.

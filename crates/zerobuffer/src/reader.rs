@@ -4,15 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::BufferConfig;
+use crate::create::{self, Locks, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameRef};
-use crate::layout::{
-    Geometry, METADATA_PREFIX, OIEB_SIZE, READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
-};
+use crate::layout::METADATA_PREFIX;
 use crate::liveness::{self, WriterId, WriterState};
 use crate::mapping::Mapping;
 use crate::os;
-use crate::registry::{self, NameLock, OwnedFiles};
+use crate::registry::OwnedFiles;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
 use crate::ring::{Located, Look, ReadRing, Trouble};
 use crate::signal::{Deadline, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
@@ -46,13 +45,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        name: &str,
+        mapping: Mapping,
+        segment: os::Segment,
+        sem_w: os::Semaphore,
+        sem_r: os::Semaphore,
+    ) -> Shared {
+        Shared {
+            name: name.into(),
+            mapping,
+            segment,
+            queue: Mutex::new(ReleaseQueue::new(0)),
+            sem_w,
+            sem_r,
+            interrupted: AtomicBool::new(false),
+            generation: os::fork_generation(),
+        }
+    }
+
     fn queue(&self) -> MutexGuard<'_, ReleaseQueue> {
         // Nothing in the critical sections panics half-way through a change, so a poisoned queue is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this process made the buffer, rather than a parent that it was forked from.
-    fn is_mine(&self) -> bool {
+    pub(crate) fn is_mine(&self) -> bool {
         self.generation == os::fork_generation()
     }
 
@@ -61,6 +79,10 @@ impl Shared {
         if self.is_mine() && self.queue().release(&self.mapping, ticket) {
             self.wake_writer();
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     fn wake_writer(&self) {
@@ -160,11 +182,6 @@ pub struct Reader {
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
 }
 
-struct Locks {
-    name: NameLock,
-    role: os::LockFile,
-}
-
 /// Which writers' ends have been reported.
 #[derive(Debug, Default)]
 struct Tracker {
@@ -178,7 +195,8 @@ struct Tracker {
 impl Reader {
     /// Creates the buffer `name` and becomes its reader.
     ///
-    /// Whatever a dead reader left under this name is removed first. Takes well under a millisecond whatever the size:
+    /// Whatever a dead reader left under this name is removed first. A buffer that is kept ([`crate::KeptBuffer`]) is taken
+    /// over, with the frames in it; its sizes stay, and sizes that `config` sets must be the same. Takes well under a millisecond whatever the size:
     /// memory is used as frames reach it, unless [`BufferConfig::preallocate`] says otherwise.
     ///
     /// # Errors
@@ -187,24 +205,11 @@ impl Reader {
     /// `/dev/shm` or a resource limit has no room; `PermissionDenied`; `IncompatibleProtocol` if something that is no
     /// buffer stands in the way.
     pub fn create(name: &str, config: BufferConfig) -> Result<Reader> {
-        registry::check_name(name)?;
-        let geometry = config.geometry(name)?;
-        let name_lock = registry::claim(name, config.mode)?;
-        match Reader::build(name, &config, geometry) {
-            Ok((shared, files, role)) => {
-                Ok(Reader::assemble(shared, files, Locks { name: name_lock, role }, geometry))
-            }
-            Err(error) => {
-                name_lock.remove();
-                Err(error)
-            }
-        }
-    }
-
-    fn assemble(shared: Shared, files: OwnedFiles, locks: Locks, geometry: Geometry) -> Reader {
-        Reader {
+        let Parts { shared, files, locks } = create::reader(name, &config)?;
+        let capacity = shared.mapping.geometry().payload_size;
+        Ok(Reader {
             shared: Arc::new(shared),
-            ring: ReadRing::Classic(ReadSide::new(geometry.payload_size)),
+            ring: ReadRing::Classic(ReadSide::new(capacity)),
             files,
             locks: Some(locks),
             tracker: Tracker::default(),
@@ -217,91 +222,7 @@ impl Reader {
             frames_read: 0,
             bytes_read: 0,
             not_sync: std::marker::PhantomData,
-        }
-    }
-
-    /// Builds the buffer completely before it has a name, so that nobody ever sees half of one.
-    fn build(
-        name: &str,
-        config: &BufferConfig,
-        geometry: Geometry,
-    ) -> Result<(Shared, OwnedFiles, os::LockFile)> {
-        let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
-        let total = geometry.total().unwrap_or(u64::MAX);
-        stop_point!("create:segment");
-        let segment =
-            os::Segment::create_unnamed(config.mode).map_err(os_error("make a file in /dev/shm"))?;
-        stop_point!("create:truncate");
-        segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
-        let reserve = if config.preallocate { total } else { geometry.payload_offset() };
-        stop_point!("create:reserve");
-        segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
-        stop_point!("create:map");
-        let mapping =
-            Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
-
-        // Nobody else sees the memory yet: plain stores in any order, published by the link below.
-        let pid = std::process::id();
-        let oieb = mapping.oieb();
-        oieb.version.store(VERSION_1_0_0, Ordering::Relaxed);
-        oieb.metadata_size.store(geometry.metadata_size, Ordering::Relaxed);
-        oieb.metadata_free_bytes.store(geometry.metadata_size, Ordering::Relaxed);
-        oieb.payload_size.store(geometry.payload_size, Ordering::Relaxed);
-        oieb.payload_free_bytes.store(geometry.payload_size, Ordering::Relaxed);
-        oieb.reader_word.store(ReaderWord::new(pid).0, Ordering::Relaxed);
-        oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
-        oieb.reader_pid.store(u64::from(pid), Ordering::Relaxed);
-        oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
-
-        stop_point!("create:role-open");
-        let role =
-            segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
-        stop_point!("create:role-lock");
-        if !role.try_lock_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
-            return Err(Error::new(ErrorKind::System, name, "the role lock of a fresh file is held"));
-        }
-
-        // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
-        let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
-        stop_point!("create:sem-w");
-        let sem_w = os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
-        let mut files = OwnedFiles {
-            segment: segment.id().map_err(os_error("look at the buffer's file"))?,
-            write_semaphore: os::path_id(&os::semaphore_path(&write_name)).ok().flatten(),
-            read_semaphore: None,
-        };
-        stop_point!("create:sem-r");
-        let sem_r = match os::Semaphore::create(&read_name, config.mode) {
-            Ok(semaphore) => semaphore,
-            Err(error) => {
-                files.remove(name);
-                return Err(Error::os(name, "make a semaphore", error));
-            }
-        };
-        files.read_semaphore = os::path_id(&os::semaphore_path(&read_name)).ok().flatten();
-
-        stop_point!("create:link");
-        if let Err(error) = segment.link(name) {
-            if error.raw_os_error() == Some(libc::EEXIST) {
-                // Only a 1.x C# reader, which does not know our lock, can have been faster. It uses whatever
-                // semaphores stand there, so they stay.
-                let message = "another reader has just created this buffer";
-                return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
-            }
-            files.remove(name);
-            return Err(Error::os(name, "name the buffer", error));
-        }
-        let shared = Shared {
-            name: name.into(),
-            mapping,
-            segment,
-            queue: Mutex::new(ReleaseQueue::new(0)),
-            sem_w,
-            sem_r,
-            interrupted: AtomicBool::new(false),
-            generation: os::fork_generation(),
-        };
-        Ok((shared, files, role))
+        })
     }
 
     /// The buffer's name.

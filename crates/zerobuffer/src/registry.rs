@@ -84,6 +84,19 @@ impl NameLock {
         }
     }
 
+    /// Replaces the lock of a keeper whose buffer we have taken over. The keeper's own lock dies with its file's name;
+    /// who takes the new file's lock before us finds a live reader and drops it again.
+    pub(crate) fn replace(name: &str, mode: u32) -> io::Result<NameLock> {
+        stop_point!("adopt:lock-remove");
+        os::remove(&lock_path(name))?;
+        loop {
+            if let Some(lock) = NameLock::try_take(name, mode)? {
+                return Ok(lock);
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
     /// Removes the lock file and drops the lock.
     pub(crate) fn remove(self) {
         stop_point!("lock:remove");
@@ -100,6 +113,8 @@ pub(crate) enum Standing {
     Nothing,
     /// A reader lives that uses it, or may do so.
     Live(String),
+    /// A process keeps it for a reader that comes later.
+    Kept,
     /// Nobody will ever use it again.
     Stale(FileId),
     /// Not a buffer, as far as we can tell; not ours to remove.
@@ -130,6 +145,9 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
         } else {
             Standing::Alien("it holds no buffer, and has no semaphores".into())
         });
+    }
+    if liveness::is_kept(oieb.reader_word, &segment)? {
+        return Ok(Standing::Kept);
     }
     let words = || {
         let mut bytes = [0; OIEB_SIZE as usize];
@@ -167,8 +185,16 @@ fn remove_semaphores(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What became of a claim.
+pub(crate) enum Claim {
+    /// The name is ours, and nothing stands under it.
+    Fresh(NameLock),
+    /// A buffer stands there that is kept for a reader.
+    Kept,
+}
+
 /// Takes the name for a new buffer: its lock, with everything stale removed.
-pub(crate) fn claim(name: &str, mode: u32) -> Result<NameLock> {
+pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
     let taken = |why: &str| {
         Error::new(
             ErrorKind::ReaderAlreadyConnected,
@@ -189,6 +215,7 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<NameLock> {
         })?;
         match (lock, standing) {
             (_, Standing::Live(why)) => return Err(taken(&why)),
+            (_, Standing::Kept) => return Ok(Claim::Kept),
             (Some(_), Standing::Alien(why)) => {
                 let path = os::segment_path(name);
                 return Err(Error::new(
@@ -209,7 +236,7 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<NameLock> {
                     _ => remove_semaphores(name),
                 };
                 cleaned.map_err(|error| Error::os(name, "remove the files of a dead reader", error))?;
-                return Ok(lock);
+                return Ok(Claim::Fresh(lock));
             }
             // Somebody is creating or cleaning: a matter of milliseconds.
             (None, _) if start.elapsed() > LOCK_PATIENCE => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::WriterOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame_mut::FrameMut;
-use crate::layout::{FRAME_HEADER, Geometry, METADATA_PREFIX, OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::layout::{FRAME_HEADER, METADATA_PREFIX, OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
 use crate::os::{self, FileId};
@@ -150,8 +150,8 @@ impl Writer {
         if read < bytes.len() || oieb.oieb_size == 0 {
             return not_found("its reader has not finished creating it");
         }
-        let geometry =
-            check_oieb(name, &oieb, segment.len().map_err(os_error("look at the buffer's file"))?)?;
+        let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
+        let geometry = oieb.check(name, file_len)?;
         let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
 
         stop_point!("connect:sem-open");
@@ -737,27 +737,6 @@ impl Writer {
 enum Doubt {
     Final(Error),
     Passing(Error),
-}
-
-fn check_oieb(name: &str, oieb: &OiebCopy, file_len: u64) -> Result<Geometry> {
-    if oieb.oieb_size != OIEB_SIZE || oieb.version[0] != 1 {
-        let message = format!(
-            "it speaks protocol {}.{}.{} with a first block of {} bytes; this library speaks protocol 1 (128 bytes)",
-            oieb.version[0], oieb.version[1], oieb.version[2], oieb.oieb_size
-        );
-        return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
-    }
-    let geometry = Geometry { metadata_size: oieb.metadata_size, payload_size: oieb.payload_size };
-    match geometry.total() {
-        Some(total) if total <= file_len && oieb.payload_size > FRAME_HEADER as u64 => Ok(geometry),
-        _ => {
-            let message = format!(
-                "its sizes cannot be true: {} bytes of metadata and {} of payload in a file of {file_len} bytes",
-                oieb.metadata_size, oieb.payload_size
-            );
-            Err(Error::new(ErrorKind::CorruptBuffer, name, message))
-        }
-    }
 }
 
 /// Finds out where the committed frames of a dead writer end.

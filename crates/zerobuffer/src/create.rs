@@ -1,0 +1,237 @@
+//! How a buffer comes into being: built whole before it has a name, or taken over from a keeper.
+
+use crate::config::BufferConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{
+    Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy, READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
+};
+use crate::mapping::Mapping;
+use crate::os;
+use crate::reader::Shared;
+use crate::registry::{self, Claim, NameLock, OwnedFiles};
+use crate::stop::stop_point;
+use crate::sync::Ordering;
+
+/// What a reader is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Shared,
+    pub(crate) files: OwnedFiles,
+    pub(crate) locks: Locks,
+}
+
+/// What the kernel drops when the process ends.
+pub(crate) struct Locks {
+    pub(crate) name: NameLock,
+    pub(crate) role: os::LockFile,
+}
+
+/// Whether the creator will read, or holds the buffer for one who does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    Keep,
+}
+
+/// Creates the buffer `name` for reading, or takes it over from its keeper.
+pub(crate) fn reader(name: &str, config: &BufferConfig) -> Result<Parts> {
+    registry::check_name(name)?;
+    let geometry = config.geometry(name)?;
+    loop {
+        match registry::claim(name, config.mode)? {
+            Claim::Fresh(lock) => return build(name, config, geometry, Purpose::Read, lock),
+            Claim::Kept => match adopt(name, config)? {
+                Some(parts) => return Ok(parts),
+                // The keeper has just ended, or another reader was faster; claim() knows.
+                None => continue,
+            },
+        }
+    }
+}
+
+/// Creates the buffer `name` to be kept for a reader.
+pub(crate) fn keeper(name: &str, config: &BufferConfig) -> Result<Parts> {
+    registry::check_name(name)?;
+    let geometry = config.geometry(name)?;
+    match registry::claim(name, config.mode)? {
+        Claim::Fresh(lock) => build(name, config, geometry, Purpose::Keep, lock),
+        Claim::Kept => {
+            let message = "another process keeps this buffer for a reader: end it, or choose another name";
+            Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message))
+        }
+    }
+}
+
+fn build(
+    name: &str,
+    config: &BufferConfig,
+    geometry: Geometry,
+    purpose: Purpose,
+    lock: NameLock,
+) -> Result<Parts> {
+    match build_files(name, config, geometry, purpose) {
+        Ok((shared, files, role)) => Ok(Parts { shared, files, locks: Locks { name: lock, role } }),
+        Err(error) => {
+            lock.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Builds the buffer completely before it has a name, so that nobody ever sees half of one.
+fn build_files(
+    name: &str,
+    config: &BufferConfig,
+    geometry: Geometry,
+    purpose: Purpose,
+) -> Result<(Shared, OwnedFiles, os::LockFile)> {
+    let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
+    let total = geometry.total().unwrap_or(u64::MAX);
+    stop_point!("create:segment");
+    let segment = os::Segment::create_unnamed(config.mode).map_err(os_error("make a file in /dev/shm"))?;
+    stop_point!("create:truncate");
+    segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
+    let reserve = if config.preallocate { total } else { geometry.payload_offset() };
+    stop_point!("create:reserve");
+    segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
+    stop_point!("create:map");
+    let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
+
+    // Nobody else sees the memory yet: plain stores in any order, published by the link below.
+    let pid = std::process::id();
+    let oieb = mapping.oieb();
+    oieb.version.store(VERSION_1_0_0, Ordering::Relaxed);
+    oieb.metadata_size.store(geometry.metadata_size, Ordering::Relaxed);
+    oieb.metadata_free_bytes.store(geometry.metadata_size, Ordering::Relaxed);
+    oieb.payload_size.store(geometry.payload_size, Ordering::Relaxed);
+    oieb.payload_free_bytes.store(geometry.payload_size, Ordering::Relaxed);
+    let (word, role_byte) = match purpose {
+        Purpose::Read => (ReaderWord::new(pid), READER_ROLE_BYTE),
+        Purpose::Keep => (ReaderWord::kept(pid), KEEPER_ROLE_BYTE),
+    };
+    oieb.reader_word.store(word.0, Ordering::Relaxed);
+    oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
+    oieb.reader_pid.store(u64::from(pid), Ordering::Relaxed);
+    oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
+
+    stop_point!("create:role-open");
+    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    stop_point!("create:role-lock");
+    if !role.try_lock_role(role_byte).map_err(os_error("lock the reader's role"))? {
+        return Err(Error::new(ErrorKind::System, name, "the role lock of a fresh file is held"));
+    }
+
+    // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
+    let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
+    stop_point!("create:sem-w");
+    let sem_w = os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
+    let mut files = OwnedFiles {
+        segment: segment.id().map_err(os_error("look at the buffer's file"))?,
+        write_semaphore: os::path_id(&os::semaphore_path(&write_name)).ok().flatten(),
+        read_semaphore: None,
+    };
+    stop_point!("create:sem-r");
+    let sem_r = match os::Semaphore::create(&read_name, config.mode) {
+        Ok(semaphore) => semaphore,
+        Err(error) => {
+            files.remove(name);
+            return Err(Error::os(name, "make a semaphore", error));
+        }
+    };
+    files.read_semaphore = os::path_id(&os::semaphore_path(&read_name)).ok().flatten();
+
+    stop_point!("create:link");
+    if let Err(error) = segment.link(name) {
+        if error.raw_os_error() == Some(libc::EEXIST) {
+            // Only a 1.x C# reader, which does not know our lock, can have been faster. It uses whatever
+            // semaphores stand there, so they stay.
+            let message = "another reader has just created this buffer";
+            return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
+        }
+        files.remove(name);
+        return Err(Error::os(name, "name the buffer", error));
+    }
+    let shared = Shared::new(name, mapping, segment, sem_w, sem_r);
+    Ok((shared, files, role))
+}
+
+/// Takes over a kept buffer. `None` if it is not there to be taken any more.
+fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
+    let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
+    let gone = |error: &std::io::Error| error.raw_os_error() == Some(libc::ENOENT);
+    stop_point!("adopt:open");
+    let segment = match os::Segment::open(name, true) {
+        Ok(segment) => segment,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(Error::os(name, "open the kept buffer", error)),
+    };
+    let mut bytes = [0; OIEB_SIZE as usize];
+    segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
+    let oieb = OiebCopy::parse(&bytes);
+    let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
+    let geometry = oieb.check(name, file_len)?;
+    check_sizes(name, config, geometry)?;
+
+    let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
+    stop_point!("adopt:sem-open");
+    let opened =
+        os::Semaphore::open(&write_name).and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&read_name)?)));
+    let (sem_w, sem_r) = match opened {
+        Ok(semaphores) => semaphores,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
+    };
+    let semaphore_id = |sem: &str| os::path_id(&os::semaphore_path(sem)).ok().flatten();
+    let files = OwnedFiles {
+        segment: segment.id().map_err(os_error("look at the buffer's file"))?,
+        write_semaphore: semaphore_id(&write_name),
+        read_semaphore: semaphore_id(&read_name),
+    };
+    stop_point!("adopt:map");
+    let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
+    stop_point!("adopt:role-open");
+    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    // The role first, the word then: the keeper's writer sees a live reader all the time.
+    stop_point!("adopt:role-lock");
+    if !role.try_lock_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
+        return Ok(None);
+    }
+    let shared = Shared::new(name, mapping, segment, sem_w, sem_r);
+    let oieb = shared.mapping.oieb();
+    let keeper = ReaderWord(oieb.reader_word.load(Ordering::Acquire));
+    let pid = std::process::id();
+    stop_point!("adopt:reader-word");
+    // One of us wins: the keeper clears the bit in the same way when it ends (KeptBuffer::close).
+    let adopted = keeper.is_kept()
+        && oieb
+            .reader_word
+            .compare_exchange(keeper.0, ReaderWord::new(pid).0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+    if !adopted {
+        return Ok(None);
+    }
+    stop_point!("adopt:reader-pid");
+    oieb.reader_pid.store(u64::from(pid), Ordering::Release);
+    let name_lock = match NameLock::replace(name, config.mode) {
+        Ok(lock) => lock,
+        Err(error) => return Err(Error::os(name, "replace the lock file of the buffer's keeper", error)),
+    };
+    Ok(Some(Parts { shared, files, locks: Locks { name: name_lock, role } }))
+}
+
+/// The sizes of a kept buffer win; a config that asks for others is refused.
+fn check_sizes(name: &str, config: &BufferConfig, geometry: Geometry) -> Result<()> {
+    let wanted = config.geometry(name)?;
+    for (what, asked, wanted, found) in [
+        ("metadata_size", config.metadata_size, wanted.metadata_size, geometry.metadata_size),
+        ("payload_size", config.payload_size, wanted.payload_size, geometry.payload_size),
+    ] {
+        if asked.is_some() && wanted != found {
+            let message = format!(
+                "it is kept by another process with a {what} of {found}, {wanted} was asked for: leave the size open \
+                 to take it over"
+            );
+            return Err(Error::new(ErrorKind::InvalidConfig, name, message));
+        }
+    }
+    Ok(())
+}
