@@ -33,6 +33,7 @@
 #![deny(unsafe_code)]
 
 mod config;
+mod connect;
 mod create;
 mod error;
 mod frame;

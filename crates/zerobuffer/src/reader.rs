@@ -448,10 +448,11 @@ impl Reader {
         let deadline = Deadline::after(timeout);
         let mut spin = true;
         loop {
-            if spin && self.spin_for_change() {
-                if let Some(located) = self.look()? {
-                    return Ok(Some(located));
-                }
+            if spin
+                && self.spin_for_change()
+                && let Some(located) = self.look()?
+            {
+                return Ok(Some(located));
             }
             spin = true;
             self.settle_tokens();

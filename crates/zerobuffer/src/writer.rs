@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::WriterOptions;
+use crate::connect::{self, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame_mut::FrameMut;
-use crate::layout::{FRAME_HEADER, METADATA_PREFIX, OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::layout::{FRAME_HEADER, METADATA_PREFIX};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
 use crate::os::{self, FileId};
@@ -23,15 +24,10 @@ use crate::sync::{AtomicBool, Ordering, fence};
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
 
-/// Pause between two attempts to connect.
-const CONNECT_POLL: Duration = Duration::from_millis(2);
-
-/// How long a connecting writer waits for a reader that is between two stores.
-const RECOVER_LIMIT: Duration = Duration::from_secs(1);
-
-struct Shared {
+/// What a writer and its interrupt handles share.
+pub(crate) struct Shared {
     name: Box<str>,
-    mapping: Mapping,
+    pub(crate) mapping: Mapping,
     /// Posted by us.
     sem_w: os::Semaphore,
     /// Posted by the reader.
@@ -49,6 +45,16 @@ impl Interrupt for Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(name: &str, mapping: Mapping, sem_w: os::Semaphore, sem_r: os::Semaphore) -> Shared {
+        Shared {
+            name: name.into(),
+            mapping,
+            sem_w,
+            sem_r,
+            interrupted: AtomicBool::new(false),
+            generation: os::fork_generation(),
+        }
+    }
     fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
         Error::new(kind, &self.name, message)
     }
@@ -92,12 +98,6 @@ pub struct Writer {
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
 }
 
-/// Outcome of one attempt to connect: connected, or an error that waiting may cure, or one that it won't.
-enum Attempt {
-    Connected(Writer),
-    Later(Error),
-}
-
 impl Writer {
     /// Connects to the buffer `name`, which a reader must have created.
     ///
@@ -115,128 +115,10 @@ impl Writer {
     ///
     /// As [`Writer::connect`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
     pub fn connect_with(name: &str, options: WriterOptions) -> Result<Writer> {
-        registry::check_name(name)?;
-        let deadline = Deadline::after(options.connect_timeout);
-        loop {
-            match Writer::attempt(name, &options)? {
-                Attempt::Connected(writer) => return Ok(writer),
-                Attempt::Later(error) => match deadline.left(CONNECT_POLL) {
-                    Some(left) => std::thread::sleep(left),
-                    None => return Err(error),
-                },
-            }
-        }
-    }
-
-    fn attempt(name: &str, options: &WriterOptions) -> Result<Attempt> {
-        let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
-        let not_found = |why: &str| {
-            let message = format!(
-                "{why}: start the reader first, or give the writer a connect time-out to wait for it"
-            );
-            Ok(Attempt::Later(Error::new(ErrorKind::BufferNotFound, name, message)))
-        };
-        stop_point!("connect:open");
-        let segment = match os::Segment::open(name, true) {
-            Ok(segment) => segment,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return not_found("no reader has created it");
-            }
-            Err(error) => return Err(Error::os(name, "open the buffer", error)),
-        };
-        let mut bytes = [0; OIEB_SIZE as usize];
-        let read = segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
-        let oieb = OiebCopy::parse(&bytes);
-        if read < bytes.len() || oieb.oieb_size == 0 {
-            return not_found("its reader has not finished creating it");
-        }
-        let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
-        let geometry = oieb.check(name, file_len)?;
-        let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
-
-        stop_point!("connect:sem-open");
-        let opened = os::Semaphore::open(&registry::write_semaphore(name))
-            .and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&registry::read_semaphore(name))?)));
-        let (sem_w, sem_r) = match opened {
-            Ok(semaphores) => semaphores,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return not_found("its semaphores are missing, so its reader is just going");
-            }
-            Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
-        };
-        // The semaphores of a name belong to the segment of that name if it is the same before and after.
-        if os::path_id(&os::segment_path(name)).map_err(os_error("look at the buffer's file"))?
-            != Some(segment_id)
-        {
-            return not_found("it has just been removed");
-        }
-
-        stop_point!("connect:map");
-        let mapping = Mapping::new(&segment, geometry, false).map_err(os_error("map the buffer"))?;
-        stop_point!("connect:role-open");
-        let role =
-            segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
-        let words = || Ok(liveness::reader_words(mapping.oieb()));
-        match liveness::reader_state(words, &role).map_err(os_error("test the reader's role lock"))? {
-            ReaderState::Alive => {}
-            ReaderState::Closed => return not_found("its reader has closed it"),
-            ReaderState::Dead => {
-                let message = format!("its reader (pid {}) has died: start a new reader", oieb.reader_pid);
-                return Ok(Attempt::Later(Error::new(ErrorKind::ReaderDead, name, message)));
-            }
-        }
-
-        let taken = |who: &str| {
-            let message = format!("{who} is connected: a buffer has one writer at a time");
-            Err(Error::new(ErrorKind::WriterAlreadyConnected, name, message))
-        };
-        stop_point!("connect:role-lock");
-        if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
-            return taken("another writer");
-        }
-        let oieb = mapping.oieb();
-        let last = WriterWords::load(oieb);
-        // With the role locked, a pid that a writer of ours left is that of a dead one.
-        let last_is_foreign = last.pid != 0 && !last.is_ours();
-        if last_is_foreign && os::process_exists(last.pid) {
-            return taken(&format!("a 1.x writer (pid {})", last.pid));
-        }
-        let died = last_is_foreign || (last.word.epoch() != 0 && !last.word.is_closed());
-        let pid = std::process::id();
-        let word = last.word.next(pid, died);
-        stop_point!("connect:writer-word");
-        // Release pairs with the Acquire load in WriterWords::load.
-        oieb.writer_word.store(word.0, Ordering::Release);
-        stop_point!("connect:writer-pid");
-        let swapped =
-            oieb.writer_pid.compare_exchange(last.pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
-        if let Err(pid) = swapped {
-            oieb.writer_word.store(word.closed().0, Ordering::Release);
-            return taken(&format!("a 1.x writer (pid {pid})"));
-        }
-
-        let (_, reader_word) = liveness::reader_words(oieb);
-        let trouble = |trouble: Trouble| Error::new(trouble.kind, name, trouble.message);
-        let reader_is_ours = reader_word.is_ours();
-        let side = if reader_is_ours && died && last.is_ours() {
-            recover(name, &mapping).map_err(trouble)?
-        } else {
-            WriteSide::resume(&mapping, reader_is_ours).map_err(trouble)?
-        };
-        if reader_is_ours {
-            // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
-            stop_point!("connect:post");
-            sem_w.post();
-        }
-        let shared = Shared {
-            name: name.into(),
-            sem_w,
-            sem_r,
-            interrupted: AtomicBool::new(false),
-            generation: os::fork_generation(),
-            mapping,
-        };
-        Ok(Attempt::Connected(Writer {
+        let Connection { shared, segment, segment_id, role, side } =
+            connect::connect(name, options.connect_timeout)?;
+        let geometry = *shared.mapping.geometry();
+        Ok(Writer {
             reserver: Reserver::new(segment, geometry),
             shared: Arc::new(shared),
             ring: WriteRing::Classic(side),
@@ -249,7 +131,7 @@ impl Writer {
             frames_written: 0,
             bytes_written: 0,
             not_sync: std::marker::PhantomData,
-        }))
+        })
     }
 
     /// The buffer's name.
@@ -737,25 +619,6 @@ impl Writer {
 enum Doubt {
     Final(Error),
     Passing(Error),
-}
-
-/// Finds out where the committed frames of a dead writer end.
-fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteSide, Trouble> {
-    let start = Instant::now();
-    loop {
-        if let Some(side) = WriteSide::recover(mapping)? {
-            log::info!("buffer `{name}`: the last writer died; going on behind its last committed frame");
-            return Ok(side);
-        }
-        if start.elapsed() > RECOVER_LIMIT {
-            return Err(Trouble {
-                kind: ErrorKind::InvalidState,
-                message: "the reader was stopped in the middle of giving space back; let it go on, or end it"
-                    .into(),
-            });
-        }
-        std::thread::yield_now();
-    }
 }
 
 impl Drop for Writer {

@@ -420,11 +420,12 @@ impl LockFile {
     }
 
     pub(crate) fn id(&self) -> Result<FileId> {
-        // SAFETY: the descriptor stays open as long as `self`; in a forked child it is -1, which borrow_raw forbids.
-        let fd = match self.fd() {
-            -1 => return Err(Error::from_raw_os_error(libc::EBADF)),
-            fd => unsafe { BorrowedFd::borrow_raw(fd) },
-        };
+        let fd = self.fd();
+        if fd < 0 {
+            return Err(Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: not -1 (which it is in a forked child), and open as long as `self`.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         Ok(id_of(&stat_fd(fd)?))
     }
 

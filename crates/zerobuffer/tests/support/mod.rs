@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that must happen; a test that reaches it has failed.
@@ -151,10 +151,7 @@ impl Peer {
 
     /// The next message, or `None` if the peer ended, or said nothing within `limit`.
     pub fn hear_within(&mut self, limit: Duration) -> Option<String> {
-        match self.messages.recv_timeout(limit) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.messages.recv_timeout(limit).ok()
     }
 
     /// The next message, which must come.

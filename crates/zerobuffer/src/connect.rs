@@ -1,0 +1,173 @@
+//! How a writer connects: finds the buffer, checks it, takes the writer's role, finds where to go on.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::liveness::{self, ReaderState, WriterWords};
+use crate::mapping::Mapping;
+use crate::os::{self, FileId};
+use crate::registry;
+use crate::ring::Trouble;
+use crate::ring::classic::WriteSide;
+use crate::signal::Deadline;
+use crate::stop::stop_point;
+use crate::sync::Ordering;
+use crate::writer::Shared;
+
+/// Pause between two attempts to connect.
+const CONNECT_POLL: Duration = Duration::from_millis(2);
+
+/// How long a connecting writer waits for a reader that is between two stores.
+const RECOVER_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a writer is made of.
+pub(crate) struct Connection {
+    pub(crate) shared: Shared,
+    pub(crate) segment: os::Segment,
+    pub(crate) segment_id: FileId,
+    pub(crate) role: os::LockFile,
+    pub(crate) side: WriteSide,
+}
+
+/// Outcome of one attempt: connected, or an error that waiting may cure.
+enum Attempt {
+    Connected(Connection),
+    Later(Error),
+}
+
+/// Connects to the buffer `name`, waiting up to `timeout` for its reader.
+pub(crate) fn connect(name: &str, timeout: Duration) -> Result<Connection> {
+    registry::check_name(name)?;
+    let deadline = Deadline::after(timeout);
+    loop {
+        match attempt(name)? {
+            Attempt::Connected(connection) => return Ok(connection),
+            Attempt::Later(error) => match deadline.left(CONNECT_POLL) {
+                Some(left) => std::thread::sleep(left),
+                None => return Err(error),
+            },
+        }
+    }
+}
+
+fn attempt(name: &str) -> Result<Attempt> {
+    let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
+    let not_found = |why: &str| {
+        let message =
+            format!("{why}: start the reader first, or give the writer a connect time-out to wait for it");
+        Ok(Attempt::Later(Error::new(ErrorKind::BufferNotFound, name, message)))
+    };
+    stop_point!("connect:open");
+    let segment = match os::Segment::open(name, true) {
+        Ok(segment) => segment,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            return not_found("no reader has created it");
+        }
+        Err(error) => return Err(Error::os(name, "open the buffer", error)),
+    };
+    let mut bytes = [0; OIEB_SIZE as usize];
+    let read = segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
+    let oieb = OiebCopy::parse(&bytes);
+    if read < bytes.len() || oieb.oieb_size == 0 {
+        return not_found("its reader has not finished creating it");
+    }
+    let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
+    let geometry = oieb.check(name, file_len)?;
+    let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
+
+    stop_point!("connect:sem-open");
+    let opened = os::Semaphore::open(&registry::write_semaphore(name))
+        .and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&registry::read_semaphore(name))?)));
+    let (sem_w, sem_r) = match opened {
+        Ok(semaphores) => semaphores,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            return not_found("its semaphores are missing, so its reader is just going");
+        }
+        Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
+    };
+    // The semaphores of a name belong to the segment of that name if it is the same before and after.
+    if os::path_id(&os::segment_path(name)).map_err(os_error("look at the buffer's file"))?
+        != Some(segment_id)
+    {
+        return not_found("it has just been removed");
+    }
+
+    stop_point!("connect:map");
+    let mapping = Mapping::new(&segment, geometry, false).map_err(os_error("map the buffer"))?;
+    stop_point!("connect:role-open");
+    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    let words = || Ok(liveness::reader_words(mapping.oieb()));
+    match liveness::reader_state(words, &role).map_err(os_error("test the reader's role lock"))? {
+        ReaderState::Alive => {}
+        ReaderState::Closed => return not_found("its reader has closed it"),
+        ReaderState::Dead => {
+            let message = format!("its reader (pid {}) has died: start a new reader", oieb.reader_pid);
+            return Ok(Attempt::Later(Error::new(ErrorKind::ReaderDead, name, message)));
+        }
+    }
+
+    let taken = |who: &str| {
+        let message = format!("{who} is connected: a buffer has one writer at a time");
+        Err(Error::new(ErrorKind::WriterAlreadyConnected, name, message))
+    };
+    stop_point!("connect:role-lock");
+    if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
+        return taken("another writer");
+    }
+    let oieb = mapping.oieb();
+    let last = WriterWords::load(oieb);
+    // With the role locked, a pid that a writer of ours left is that of a dead one.
+    let last_is_foreign = last.pid != 0 && !last.is_ours();
+    if last_is_foreign && os::process_exists(last.pid) {
+        return taken(&format!("a 1.x writer (pid {})", last.pid));
+    }
+    let died = last_is_foreign || (last.word.epoch() != 0 && !last.word.is_closed());
+    let pid = std::process::id();
+    let word = last.word.next(pid, died);
+    stop_point!("connect:writer-word");
+    // Release pairs with the Acquire load in WriterWords::load.
+    oieb.writer_word.store(word.0, Ordering::Release);
+    stop_point!("connect:writer-pid");
+    let swapped =
+        oieb.writer_pid.compare_exchange(last.pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
+    if let Err(pid) = swapped {
+        oieb.writer_word.store(word.closed().0, Ordering::Release);
+        return taken(&format!("a 1.x writer (pid {pid})"));
+    }
+
+    let (_, reader_word) = liveness::reader_words(oieb);
+    let trouble = |trouble: Trouble| Error::new(trouble.kind, name, trouble.message);
+    let reader_is_ours = reader_word.is_ours();
+    let side = if reader_is_ours && died && last.is_ours() {
+        recover(name, &mapping).map_err(trouble)?
+    } else {
+        WriteSide::resume(&mapping, reader_is_ours).map_err(trouble)?
+    };
+    if reader_is_ours {
+        // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
+        stop_point!("connect:post");
+        sem_w.post();
+    }
+    let shared = Shared::new(name, mapping, sem_w, sem_r);
+    Ok(Attempt::Connected(Connection { shared, segment, segment_id, role, side }))
+}
+
+/// Finds out where the committed frames of a dead writer end.
+fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteSide, Trouble> {
+    let start = Instant::now();
+    loop {
+        if let Some(side) = WriteSide::recover(mapping)? {
+            log::info!("buffer `{name}`: the last writer died; going on behind its last committed frame");
+            return Ok(side);
+        }
+        if start.elapsed() > RECOVER_LIMIT {
+            return Err(Trouble {
+                kind: ErrorKind::InvalidState,
+                message: "the reader was stopped in the middle of giving space back; let it go on, or end it"
+                    .into(),
+            });
+        }
+        std::thread::yield_now();
+    }
+}
