@@ -1,1 +1,45 @@
-fn main() {}
+//! What the README and CI call: `cargo xtask test`.
+
+mod test;
+mod tools;
+mod venv;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask <command>
+
+  test [--full] [STEP...]   builds and checks everything, as CI does; --full adds the long rounds;
+                            with steps, only those (cargo xtask test --list names them)
+  bench [ARGUMENT...]       runs the benchmark driver in bench/ (--quick, --json FILE ...)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("--help", &[][..]),
+    };
+    let result = match command {
+        "test" => test::run(&root(), rest),
+        "bench" => tools::bench(&root(), rest),
+        "-h" | "--help" | "help" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(anyhow::anyhow!("unknown command `{other}`\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}

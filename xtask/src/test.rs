@@ -1,0 +1,133 @@
+//! `cargo xtask test`: everything that must hold, in one command.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::tools::{self, cargo, run};
+use crate::venv;
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Path, bool) -> Result<()>,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", what: "rustfmt on all packages", run: format },
+    Step { name: "lint", what: "clippy, warnings are errors; also checks the minimum Rust version's API", run: lint },
+    Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", run: msrv },
+    Step { name: "docs", what: "rustdoc, broken links are errors", run: docs },
+    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", run: deny },
+    Step { name: "unit", what: "all tests, against real processes and real 1.x peers", run: unit },
+    Step { name: "stops", what: "the kill at every stop point", run: stops },
+    Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", run: bench },
+    Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", run: tidy },
+];
+
+pub(crate) fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
+    for name in chosen {
+        if !STEPS.iter().any(|step| step.name == name.as_str()) {
+            bail!("there is no step `{name}`; `cargo xtask test --list` names them");
+        }
+    }
+    let start = Instant::now();
+    let mut times = Vec::new();
+    for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name)) {
+        println!("\n==== {}: {}", step.name, step.what);
+        let begun = Instant::now();
+        (step.run)(root, full).map_err(|error| error.context(format!("step `{}` failed", step.name)))?;
+        times.push(format!("{} {:.0} s", step.name, begun.elapsed().as_secs_f64()));
+    }
+    println!("\n==== all steps passed in {:.0} s: {}", start.elapsed().as_secs_f64(), times.join(", "));
+    Ok(())
+}
+
+pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument == "--list") {
+        STEPS.iter().for_each(|step| println!("{:8} {}", step.name, step.what));
+        return Ok(());
+    }
+    let full = arguments.iter().any(|argument| argument == "--full");
+    let chosen: Vec<&String> = arguments.iter().filter(|argument| *argument != "--full").collect();
+    run_steps(root, full, &chosen)
+}
+
+fn format(root: &Path, _: bool) -> Result<()> {
+    run(&mut cargo(root, &["fmt", "--all", "--check"]))?;
+    run(&mut cargo(&root.join("bench"), &["fmt", "--check"]))
+}
+
+fn lint(root: &Path, _: bool) -> Result<()> {
+    let rules = ["--", "--deny", "warnings"];
+    run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
+    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "stop-points"]).args(rules))
+}
+
+fn msrv(root: &Path, _: bool) -> Result<()> {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .map(|value| value.trim_matches('"').to_owned())
+        .ok_or_else(|| anyhow::anyhow!("Cargo.toml states no rust-version"))?;
+    if !tools::has("rustup", &["run", &version, "rustc", "--version"]) {
+        println!(
+            "Rust {version} is not installed here; `clippy::incompatible_msrv` (step lint) and the resolver have \
+             checked against it. To build with it: rustup toolchain install {version}"
+        );
+        return Ok(());
+    }
+    run(Command::new("rustup")
+        .current_dir(root)
+        .args(["run", &version, "cargo", "check", "--workspace", "--target-dir", "target/msrv"])
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN"))
+}
+
+fn docs(root: &Path, _: bool) -> Result<()> {
+    run(cargo(root, &["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn deny(root: &Path, _: bool) -> Result<()> {
+    let program = tools::cargo_deny(root)?;
+    run(Command::new(program).current_dir(root).args(["check", "bans", "licenses", "sources"]))
+}
+
+fn with_environment(mut command: Command, root: &Path, full: bool) -> Result<Command> {
+    command.env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?);
+    if full {
+        command.env("ZEROBUFFER_FULL", "1");
+    }
+    Ok(command)
+}
+
+fn unit(root: &Path, full: bool) -> Result<()> {
+    run(&mut with_environment(cargo(root, &["test", "--workspace", "--no-fail-fast"]), root, full)?)
+}
+
+fn stops(root: &Path, full: bool) -> Result<()> {
+    let test = ["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"];
+    // Its own folder: the feature would otherwise make cargo rebuild everything at each change of step.
+    run(with_environment(cargo(root, &test), root, full)?.env("CARGO_TARGET_DIR", root.join("target/stops")))
+}
+
+fn bench(root: &Path, _: bool) -> Result<()> {
+    tools::bench(root, &["--quick".into()])
+}
+
+fn tidy(_: &Path, _: bool) -> Result<()> {
+    for (folder, mark) in [("/dev/shm", "zbtest-"), ("/tmp/zerobuffer", "zbtest-")] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let left: Vec<_> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.contains(mark))
+            .collect();
+        if !left.is_empty() {
+            bail!("tests left files in {folder}: {}", left.join(", "));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Running programs, and tools that a registry has and the machine may not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Version of cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs a command, showing its output; fails if it does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+/// Cargo, in the workspace's folder.
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(arguments);
+    command
+}
+
+/// Whether `program --version` works.
+pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// cargo-deny, installed below `target/` if the machine has none.
+pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    if has("cargo-deny", &["--version"]) {
+        return Ok("cargo-deny".into());
+    }
+    let tools = root.join("target/tools");
+    let program = tools.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("installing cargo-deny {CARGO_DENY} into target/tools (once, some 3 minutes)");
+        // Unoptimised: it runs for a second, and is built where two cores are all there is.
+        run(cargo(root, &["install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--debug", "--root"])
+            .arg(&tools)
+            .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"))?;
+        // Only the program is needed.
+        let _ = std::fs::remove_dir_all(tools.join("build"));
+    }
+    Ok(program)
+}
+
+/// Runs the benchmark driver.
+pub(crate) fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+    run(cargo(&root.join("bench"), &["run", "--release", "--quiet", "--"]).args(arguments))
+}
