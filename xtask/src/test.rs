@@ -17,7 +17,11 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "format", what: "rustfmt on all packages", run: format },
-    Step { name: "lint", what: "clippy, warnings are errors; also checks the minimum Rust version's API", run: lint },
+    Step {
+        name: "lint",
+        what: "clippy, warnings are errors; also checks the minimum Rust version's API",
+        run: lint,
+    },
     Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", run: msrv },
     Step { name: "docs", what: "rustdoc, broken links are errors", run: docs },
     Step { name: "deny", what: "rules for dependencies: bans, licences, sources", run: deny },
@@ -35,7 +39,8 @@ pub(crate) fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<(
     }
     let start = Instant::now();
     let mut times = Vec::new();
-    for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name)) {
+    for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name))
+    {
         println!("\n==== {}: {}", step.name, step.what);
         let begun = Instant::now();
         (step.run)(root, full).map_err(|error| error.context(format!("step `{}` failed", step.name)))?;
@@ -63,7 +68,8 @@ fn format(root: &Path, _: bool) -> Result<()> {
 fn lint(root: &Path, _: bool) -> Result<()> {
     let rules = ["--", "--deny", "warnings"];
     run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
-    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "stop-points"]).args(rules))
+    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "stop-points"])
+        .args(rules))
 }
 
 fn msrv(root: &Path, _: bool) -> Result<()> {

@@ -40,11 +40,14 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     if !program.exists() {
         println!("installing cargo-deny {CARGO_DENY} into target/tools (once, some 3 minutes)");
         // Unoptimised: it runs for a second, and is built where two cores are all there is.
-        run(cargo(root, &["install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--debug", "--root"])
-            .arg(&tools)
-            .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
-            .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"))?;
+        run(cargo(
+            root,
+            &["install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--debug", "--root"],
+        )
+        .arg(&tools)
+        .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"))?;
         // Only the program is needed.
         let _ = std::fs::remove_dir_all(tools.join("build"));
     }

@@ -455,7 +455,13 @@ impl Reader {
                 return Ok(Some(located));
             }
             spin = true;
-            self.settle_tokens();
+            // After a token was taken the ring must be looked at before the next sleep: a writer of ours that saw it did
+            // not post another (see wake_reader).
+            if self.settle_tokens()
+                && let Some(located) = self.look()?
+            {
+                return Ok(Some(located));
+            }
             if let Some(located) = self.judge_writer()? {
                 return Ok(Some(located));
             }
@@ -496,12 +502,10 @@ impl Reader {
         spin.until(|| side.changed(&shared.mapping))
     }
 
-    /// Takes the tokens of frames already read, as far as they have come.
-    fn settle_tokens(&mut self) {
-        while self.tokens_owed > 0 && self.shared.sem_w.try_wait() {
-            self.tokens_owed -= 1;
-        }
-        self.tokens_owed = 0;
+    /// Takes the tokens of frames already read, as far as they have come. Says whether there were any.
+    fn settle_tokens(&mut self) -> bool {
+        let owed = std::mem::take(&mut self.tokens_owed);
+        (0..owed).take_while(|_| self.shared.sem_w.try_wait()).count() > 0
     }
 
     /// One look at the ring.
