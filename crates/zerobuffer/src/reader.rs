@@ -162,6 +162,11 @@ impl std::fmt::Debug for InterruptHandle {
 /// }
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
+///
+/// ```compile_fail
+/// fn shared_between_threads<T: Sync>() {}
+/// shared_between_threads::<zerobuffer::Reader>();
+/// ```
 pub struct Reader {
     shared: Arc<Shared>,
     ring: ReadRing,

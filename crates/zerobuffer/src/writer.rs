@@ -81,6 +81,11 @@ impl Shared {
 /// assert_eq!(writer.frames_written(), 2);
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
+///
+/// ```compile_fail
+/// fn shared_between_threads<T: Sync>() {}
+/// shared_between_threads::<zerobuffer::Writer>();
+/// ```
 pub struct Writer {
     shared: Arc<Shared>,
     ring: WriteRing,

@@ -231,3 +231,35 @@ fn a_snapshot_tells_sizes_peers_and_health() {
     assert_eq!((snapshot.writer.presence, snapshot.writer.ours), (inspect::Presence::Closed, true));
     assert!(inspect::list().unwrap().contains(&name.to_string()));
 }
+
+#[test]
+fn handles_move_between_threads_and_frames_are_shared_by_them() {
+    fn send<T: Send>() {}
+    fn sync<T: Sync>() {}
+    send::<Reader>();
+    send::<Writer>();
+    send::<zerobuffer::Frame>();
+    sync::<zerobuffer::Frame>();
+    send::<zerobuffer::InterruptHandle>();
+    sync::<zerobuffer::InterruptHandle>();
+    sync::<zerobuffer::Error>();
+}
+
+#[test]
+fn failure_08_a_reader_notices_that_its_names_were_removed() {
+    let name = Name::new("lost");
+    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    std::fs::remove_file(&name.paths()[0]).unwrap();
+    let start = Instant::now();
+    let error = reader.read_frame(support::PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BufferNotFound, "{error}");
+    assert!(start.elapsed() < SECOND * 3);
+}
+
+#[test]
+fn a_preallocated_buffer_has_all_its_memory_at_once() {
+    let name = Name::new("preallocated");
+    let config = BufferConfig::default().payload_size(4 << 20).preallocate(true);
+    let _reader = Reader::create(&name, config).unwrap();
+    assert!(inspect::snapshot(&name).unwrap().memory >= 4 << 20);
+}
