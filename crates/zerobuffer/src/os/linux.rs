@@ -585,7 +585,8 @@ impl Drop for Semaphore {
 
 // ---- processes and time ----
 
-/// Whether a process with this pid exists, in this process's pid namespace. Another user's does.
+/// Whether a process with this pid lives, in this process's pid namespace. Another user's does; one that has ended and
+/// only waits to be reaped by its parent does not.
 pub(crate) fn process_exists(pid: u64) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     if pid <= 0 {
@@ -593,9 +594,21 @@ pub(crate) fn process_exists(pid: u64) -> bool {
     }
     // SAFETY: signal 0 only asks.
     match check(unsafe { libc::kill(pid, 0) }) {
-        Ok(_) => true,
+        Ok(_) => !is_zombie(pid),
         Err(error) => error.raw_os_error() != Some(libc::ESRCH),
     }
+}
+
+/// Whether all threads of a process have ended (proc_pid_stat(5): field 3 is the state, field 20 the number of threads;
+/// a process whose first thread alone has ended also shows state Z).
+fn is_zombie(pid: libc::pid_t) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name in field 2 may contain anything, also `)`.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next();
+    let threads = fields.nth(16).and_then(|field| field.parse::<u32>().ok());
+    matches!(state, Some("Z" | "X")) && threads.is_some_and(|threads| threads <= 1)
 }
 
 fn clock(id: libc::clockid_t) -> Duration {
@@ -626,4 +639,41 @@ pub(crate) fn stop_self(kill: bool) {
 pub(crate) fn shm_entries() -> Result<Vec<String>> {
     let entries = std::fs::read_dir(SHM_DIR)?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ended_is_gone_before_it_is_reaped() {
+        assert!(process_exists(std::process::id().into()));
+        assert!(process_exists(1));
+        assert!(!process_exists(0) && !process_exists(u64::MAX));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = u64::from(child.id());
+        assert!(process_exists(pid));
+        child.kill().unwrap();
+        let start = std::time::Instant::now();
+        while process_exists(pid) {
+            assert!(start.elapsed() < Duration::from_secs(10), "a zombie counts as alive");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!process_exists(pid));
+    }
+
+    #[test]
+    fn role_locks_are_seen_through_other_descriptions_only_and_end_with_theirs() {
+        let segment = Segment::create_unnamed(0o600).unwrap();
+        let (first, second) = (segment.role_file().unwrap(), segment.role_file().unwrap());
+        assert!(first.try_lock_role(7).unwrap());
+        assert!(!second.try_lock_role(7).unwrap());
+        assert!(second.role_is_held(7).unwrap() && segment.role_is_held(7).unwrap());
+        assert!(!first.role_is_held(7).unwrap(), "one's own lock is no conflict");
+        assert!(second.try_lock_role(8).unwrap());
+        drop(first);
+        assert!(!segment.role_is_held(7).unwrap());
+        assert!(second.try_lock_role(7).unwrap());
+    }
 }
