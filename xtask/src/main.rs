@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         None => ("--help", &[][..]),
     };
     let result = match command {
-        "test" => test::run(&root(), rest),
+        "test" => test::command(&root(), rest),
         "bench" => tools::bench(&root(), rest),
         "-h" | "--help" | "help" => {
             print!("{HELP}");

@@ -12,26 +12,26 @@ use crate::venv;
 struct Step {
     name: &'static str,
     what: &'static str,
-    run: fn(&Path, bool) -> Result<()>,
+    check: fn(&Path, bool) -> Result<()>,
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "format", what: "rustfmt on all packages", run: format },
+    Step { name: "format", what: "rustfmt on all packages", check: format },
     Step {
         name: "lint",
         what: "clippy, warnings are errors; also checks the minimum Rust version's API",
-        run: lint,
+        check: lint,
     },
-    Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", run: msrv },
-    Step { name: "docs", what: "rustdoc, broken links are errors", run: docs },
-    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", run: deny },
-    Step { name: "unit", what: "all tests, against real processes and real 1.x peers", run: unit },
-    Step { name: "stops", what: "the kill at every stop point", run: stops },
-    Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", run: bench },
-    Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", run: tidy },
+    Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", check: msrv },
+    Step { name: "docs", what: "rustdoc, broken links are errors", check: docs },
+    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
+    Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
+    Step { name: "stops", what: "the kill at every stop point", check: stops },
+    Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
+    Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];
 
-pub(crate) fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
+fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
     for name in chosen {
         if !STEPS.iter().any(|step| step.name == name.as_str()) {
             bail!("there is no step `{name}`; `cargo xtask test --list` names them");
@@ -43,14 +43,14 @@ pub(crate) fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<(
     {
         println!("\n==== {}: {}", step.name, step.what);
         let begun = Instant::now();
-        (step.run)(root, full).map_err(|error| error.context(format!("step `{}` failed", step.name)))?;
+        (step.check)(root, full).map_err(|error| error.context(format!("step `{}` failed", step.name)))?;
         times.push(format!("{} {:.0} s", step.name, begun.elapsed().as_secs_f64()));
     }
     println!("\n==== all steps passed in {:.0} s: {}", start.elapsed().as_secs_f64(), times.join(", "));
     Ok(())
 }
 
-pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
+pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
         STEPS.iter().for_each(|step| println!("{:8} {}", step.name, step.what));
         return Ok(());

@@ -38,7 +38,7 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     let tools = root.join("target/tools");
     let program = tools.join("bin/cargo-deny");
     if !program.exists() {
-        println!("installing cargo-deny {CARGO_DENY} into target/tools (once, some 3 minutes)");
+        println!("installing cargo-deny {CARGO_DENY} into target/tools (once, a minute or two)");
         // Unoptimised: it runs for a second, and is built where two cores are all there is.
         run(cargo(
             root,
