@@ -86,6 +86,7 @@ fn attempt(name: &str) -> Result<Attempt> {
         }
         Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
     };
+    stop_point!("connect:same-name");
     // The semaphores of a name belong to the segment of that name if it is the same before and after.
     if os::path_id(&os::segment_path(name)).map_err(os_error("look at the buffer's file"))?
         != Some(segment_id)
@@ -132,6 +133,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     let swapped =
         oieb.writer_pid.compare_exchange(last.pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
     if let Err(pid) = swapped {
+        stop_point!("connect:writer-word-back");
         oieb.writer_word.store(word.closed().0, Ordering::Release);
         return taken(&format!("a 1.x writer (pid {pid})"));
     }

@@ -414,6 +414,7 @@ impl Reader {
         drop(locks.role);
         // A token more than frames were released could surprise a 1.x writer; one of ours takes it as a mere wake-up.
         if liveness::WriterWords::load(oieb).is_ours() {
+            stop_point!("close:post-sem-r");
             self.shared.sem_r.post();
         }
         locks.name.remove();
@@ -472,6 +473,7 @@ impl Reader {
             }
             let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { SLICE };
             let Some(left) = deadline.left(slice) else { return Ok(None) };
+            stop_point!("read:wait");
             let woken = self.shared.sem_w.wait(left);
             self.take_interrupt()?;
             if let Some(located) = self.look()? {
@@ -664,6 +666,7 @@ impl Reader {
         }
         let upto = (wanted + FOREIGN_AHEAD).min(geometry.payload_size);
         let from = geometry.payload_offset() + self.foreign_reserved;
+        stop_point!("read:reserve-ahead");
         if let Err(error) = self.shared.segment.reserve(from, upto - self.foreign_reserved) {
             log::warn!("buffer `{}`: cannot reserve memory ahead of a 1.x writer: {error}", self.shared.name);
         }

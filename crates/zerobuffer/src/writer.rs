@@ -504,6 +504,7 @@ impl Writer {
         let pid = u64::from(std::process::id());
         let oieb = self.shared.mapping.oieb();
         if oieb.writer_pid.load(Ordering::Relaxed) == 0 {
+            stop_point!("write:writer-pid");
             let _ = oieb.writer_pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed);
         }
         Ok(())
@@ -575,6 +576,7 @@ impl Writer {
             }
             self.check_reader()?;
             let Some(left) = deadline.left(slice) else { return Ok(None) };
+            stop_point!("write:wait");
             if self.shared.sem_r.wait(left) {
                 // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
                 let mut burst = 1 << 16;

@@ -280,6 +280,7 @@ impl ReadSide {
         if unread == 0 || !self.contradicted(mapping, unread) {
             return None;
         }
+        stop_point!("read:repair");
         mapping.oieb().payload_free_bytes.fetch_add(unread, Ordering::AcqRel);
         Some(unread)
     }
