@@ -531,8 +531,9 @@ impl Writer {
         self.take_interrupt()?;
         let now = os::coarse_now();
         if now.saturating_sub(self.reader_checked) >= READER_CHECK {
-            self.reader_checked = now;
+            // The time is noted only if all is well: a reader that was found dead must not seem alive a moment later.
             self.check_reader()?;
+            self.reader_checked = now;
         }
         match self.find_place(len, may_shrink) {
             Ok(Some(reservation)) => return Ok(Some(reservation)),
@@ -574,7 +575,10 @@ impl Writer {
                     slice = UNSURE_SLICE;
                 }
             }
-            self.check_reader()?;
+            if let Err(error) = self.check_reader() {
+                self.reader_checked = Duration::ZERO;
+                return Err(error);
+            }
             let Some(left) = deadline.left(slice) else { return Ok(None) };
             stop_point!("write:wait");
             if self.shared.sem_r.wait(left) {

@@ -1,0 +1,154 @@
+//! Words that processes of one test share beside any buffer: what a writer says it committed, when a peer was killed,
+//! barriers. Also a witness of how long the machine itself stood still.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+const WORDS: usize = 64;
+
+/// A small file, mapped by every process of a test; removed by the one that made it.
+pub struct Ledger {
+    path: PathBuf,
+    words: *const [AtomicU64; WORDS],
+    mine: bool,
+}
+
+// SAFETY: the mapping is atomics only, and lives as long as the ledger.
+unsafe impl Send for Ledger {}
+// SAFETY: as for Send.
+unsafe impl Sync for Ledger {}
+
+impl Ledger {
+    pub fn create() -> Ledger {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("zbtest-ledger-{}-{count}", std::process::id()));
+        Ledger::map(&path, true)
+    }
+
+    pub fn open(path: &str) -> Ledger {
+        Ledger::map(Path::new(path), false)
+    }
+
+    fn map(path: &Path, mine: bool) -> Ledger {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(mine)
+            .truncate(mine)
+            .open(path)
+            .expect("the ledger's file");
+        let len = WORDS * 8;
+        file.set_len(len as u64).expect("the ledger's length");
+        // SAFETY: a new shared mapping of a file that is as long; the kernel chooses the address.
+        let base = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        Ledger { path: path.to_owned(), words: base.cast(), mine }
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.to_str().expect("a path in UTF-8")
+    }
+
+    pub fn word(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: mapped, page-aligned, atomics only, alive as long as `self`.
+        unsafe { &(*self.words)[index] }
+    }
+
+    pub fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::SeqCst)
+    }
+
+    pub fn set(&self, index: usize, value: u64) {
+        self.word(index).store(value, Ordering::SeqCst);
+    }
+
+    /// Waits until word `index` fulfils `ready`.
+    #[track_caller]
+    pub fn wait(&self, index: usize, ready: impl Fn(u64) -> bool) {
+        let start = Instant::now();
+        while !ready(self.get(index)) {
+            assert!(start.elapsed() < PATIENCE, "word {index} stays at {}", self.get(index));
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn clear(&self) {
+        (0..WORDS).for_each(|index| self.set(index, 0));
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // SAFETY: base and length of the one mapping made in `map`, unused from here on.
+        unsafe { libc::munmap(self.words.cast_mut().cast(), WORDS * 8) };
+        if self.mine {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Nanoseconds on the clock that all processes share.
+pub fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` has room for the result.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// Watches how late the machine wakes a sleeper, so that its stalls are not held against the library.
+pub struct StallWatch {
+    stop: Arc<AtomicBool>,
+    worst: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl StallWatch {
+    pub fn start() -> StallWatch {
+        let (stop, worst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop2, worst2) = (Arc::clone(&stop), Arc::clone(&worst));
+        let thread = std::thread::spawn(move || {
+            while !stop2.load(Ordering::Relaxed) {
+                let before = Instant::now();
+                std::thread::sleep(Duration::from_millis(5));
+                let late = before.elapsed().saturating_sub(Duration::from_millis(5));
+                worst2.fetch_max(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+        });
+        StallWatch { stop, worst, thread: Some(thread) }
+    }
+
+    /// The longest stall seen.
+    pub fn worst(&self) -> Duration {
+        Duration::from_nanos(self.worst.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for StallWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// Prints median and worst of `times`, and holds them to what the library promises: 20 ms in the median, 100 ms at the
+/// worst, not counting what the machine stood still.
+#[track_caller]
+pub fn assert_times(what: &str, times: &mut [Duration], stalls: &StallWatch) {
+    assert!(!times.is_empty(), "{what}: nothing was measured");
+    times.sort();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    let stall = stalls.worst();
+    eprintln!("{what}: median {median:.1?}, worst {worst:.1?} of {} (longest stall {stall:.1?})", times.len());
+    assert!(median < Duration::from_millis(20), "{what}: median {median:?}");
+    assert!(worst < Duration::from_millis(100) + stall, "{what}: worst {worst:?}, longest stall {stall:?}");
+}
