@@ -14,7 +14,7 @@ use crate::os;
 use crate::registry::OwnedFiles;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
 use crate::ring::{Located, Look, ReadRing, Trouble};
-use crate::signal::{Deadline, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
+use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -453,6 +453,7 @@ impl Reader {
         }
         let deadline = Deadline::after(timeout);
         let mut spin = true;
+        let mut longest = FIRST_SLICE;
         loop {
             if spin
                 && self.spin_for_change()
@@ -471,10 +472,13 @@ impl Reader {
             if let Some(located) = self.judge_writer()? {
                 return Ok(Some(located));
             }
-            let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { SLICE };
+            let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { longest };
             let Some(left) = deadline.left(slice) else { return Ok(None) };
             stop_point!("read:wait");
             let woken = self.shared.sem_w.wait(left);
+            if !woken {
+                longest = SLICE;
+            }
             self.take_interrupt()?;
             if let Some(located) = self.look()? {
                 // The token that woke us stands for this frame.

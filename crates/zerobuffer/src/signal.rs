@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 /// some 50 wake-ups a second.
 pub(crate) const SLICE: Duration = Duration::from_millis(20);
 
+/// The first sleep of a wait is shorter: a peer that dies in full flight is missed at once, and would otherwise always
+/// cost a whole slice. One more wake-up a wait.
+pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(5);
+
 /// Sleep between two looks while words contradict each other.
 pub(crate) const UNSURE_SLICE: Duration = Duration::from_millis(1);
 

@@ -17,7 +17,7 @@ use crate::reserve::Reserver;
 use crate::ring::classic::{Reservation, WriteSide};
 use crate::ring::space::{self, Plan};
 use crate::ring::{Trouble, WriteRing};
-use crate::signal::{Deadline, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
+use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -556,6 +556,7 @@ impl Writer {
     ) -> Result<Option<Reservation>> {
         let mut unsure_since: Option<Instant> = None;
         let mut spin = true;
+        let mut longest = FIRST_SLICE;
         loop {
             if spin {
                 let Writer { ring: WriteRing::Classic(side), shared, spin, .. } = self;
@@ -563,7 +564,7 @@ impl Writer {
                 spin.until(|| side.free(&shared.mapping).ok() != before);
             }
             spin = true;
-            let mut slice = SLICE;
+            let mut slice = longest;
             match self.find_place(len, may_shrink) {
                 Ok(Some(reservation)) => return Ok(Some(reservation)),
                 Ok(None) => unsure_since = None,
@@ -588,6 +589,8 @@ impl Writer {
                     burst -= 1;
                 }
                 spin = false;
+            } else {
+                longest = SLICE;
             }
             self.take_interrupt()?;
         }
