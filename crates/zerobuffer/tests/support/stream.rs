@@ -16,6 +16,10 @@ pub const RELEASED: usize = 2;
 pub const ENDED_AT: usize = 3;
 /// When the survivor knew; nanoseconds.
 pub const NOTICED_AT: usize = 4;
+/// Frames from the oldest held one to the newest, at most; with frames of at most an eighth of the ring a writer always
+/// finds a place.
+const SPAN: u64 = 4;
+
 /// Not 0: the writer is asked to close.
 pub const STOP: usize = 5;
 
@@ -75,19 +79,27 @@ impl Source {
     }
 }
 
+struct Held {
+    index: u64,
+    arrival: u64,
+    frame: Frame,
+}
+
 /// Takes the frames of one writer after the other, checks them, and holds a few.
 pub struct Sink {
     pub salt: u64,
     /// Frames received of this writer.
     pub received: u64,
-    held: Vec<(u64, Frame)>,
+    held: Vec<Held>,
+    /// Frames received of all writers.
+    arrivals: u64,
     hold: usize,
     random: Random,
 }
 
 impl Sink {
     pub fn new(salt: u64, hold: usize) -> Sink {
-        Sink { salt, received: 0, held: Vec::new(), hold, random: Random(salt) }
+        Sink { salt, received: 0, held: Vec::new(), arrivals: 0, hold, random: Random(salt) }
     }
 
     /// From now on frames of the next writer come; those held stay held.
@@ -104,9 +116,13 @@ impl Sink {
         let index = content(self.salt, self.received);
         assert!(is_filled(index, &frame), "frame {} of writer {} is not what was written", self.received, self.salt);
         ledger.set(RECEIVED, self.received);
-        self.held.push((index, frame));
+        self.arrivals += 1;
+        self.held.push(Held { index, arrival: self.arrivals, frame });
         while self.held.len() > self.hold {
-            let which = self.random.between(0, self.held.len() as u64) as usize;
+            // Any of them, but not the same elder kept for ever: everything behind it waits for it.
+            let oldest = (0..self.held.len()).min_by_key(|&at| self.held[at].arrival).expect("some");
+            let elderly = self.arrivals - self.held[oldest].arrival >= SPAN;
+            let which = if elderly { oldest } else { self.random.between(0, self.held.len() as u64) as usize };
             self.release(which);
         }
         if self.held.is_empty() {
@@ -116,7 +132,7 @@ impl Sink {
 
     #[track_caller]
     fn release(&mut self, which: usize) {
-        let (index, frame) = self.held.swap_remove(which);
+        let Held { index, frame, .. } = self.held.swap_remove(which);
         assert!(is_filled(index, &frame), "frame {} was overwritten while it was held", frame.sequence());
     }
 
