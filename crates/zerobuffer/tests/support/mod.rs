@@ -7,6 +7,8 @@
 
 pub mod ledger;
 pub mod stream;
+pub mod confine;
+pub mod forge;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -114,7 +116,25 @@ impl Peer {
 
     /// As `start`, with a chance to change the command (environment, user, limits, namespaces).
     pub fn start_with(role: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Peer {
-        let mut command = Command::new(std::env::current_exe().expect("own path"));
+        Peer::start_through(&[], role, arguments, change)
+    }
+
+    /// As `start_with`, started by the command `wrapper` (see `confine::unshare`), whose pid the peer then has.
+    pub fn start_through(
+        wrapper: &[String],
+        role: &str,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Peer {
+        let own_path = std::env::current_exe().expect("own path");
+        let mut command = match wrapper {
+            [] => Command::new(own_path),
+            [program, options @ ..] => {
+                let mut command = Command::new(program);
+                command.args(options).arg(own_path);
+                command
+            }
+        };
         command.args(["--exact", "peer_main", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env(ARGUMENTS, arguments.join(SEPARATOR));
         change(&mut command);

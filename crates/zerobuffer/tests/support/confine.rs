@@ -1,0 +1,85 @@
+//! Peers in namespaces of their own, as another user, under limits.
+
+use std::time::Duration;
+
+/// The user that peers become who are to be somebody else.
+pub const NOBODY: u32 = 65534;
+
+/// Whether this process may do anything.
+pub fn is_root() -> bool {
+    // SAFETY: plain system call.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Says clearly what is missing where a test cannot run without root.
+#[track_caller]
+pub fn need_root(what: &str) {
+    assert!(is_root(), "{what} needs root: run the tests as root, or in a container as its root");
+}
+
+/// A wrapper for `Peer::start_through` that starts a peer in new namespaces (`--pid`, `--mount`, `--time` ...). The peer
+/// dies with the wrapper.
+#[track_caller]
+pub fn unshare(flags: &[&str]) -> Vec<String> {
+    let path = "/usr/bin/unshare";
+    assert!(std::path::Path::new(path).exists(), "{path} is missing: install the package util-linux");
+    let mut wrapper = vec![path.to_owned(), "--fork".to_owned(), "--kill-child".to_owned()];
+    if !is_root() {
+        wrapper.extend(["--user", "--map-root-user"].map(str::to_owned));
+    }
+    wrapper.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    wrapper
+}
+
+/// The mount namespace of this process, to tell a peer which one it must not be in.
+pub fn mount_namespace() -> String {
+    let link = std::fs::read_link("/proc/self/ns/mnt").expect("/proc is mounted");
+    link.into_os_string().into_string().expect("plain text")
+}
+
+/// Mounts a fresh tmpfs over `path`. Only for a peer in a mount namespace of its own (`unshare --mount`), which is not
+/// `outer`, that of the test.
+pub fn mount_tmpfs(path: &str, options: &str, outer: &str) {
+    assert_ne!(mount_namespace(), outer, "this would hide the files of everybody else");
+    let c = |text: &str| std::ffi::CString::new(text).expect("no zero byte");
+    let (source, target, kind, options) = (c("tmpfs"), c(path), c("tmpfs"), c(options));
+    // SAFETY: all four are C strings that outlive the call.
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            options.as_ptr().cast::<libc::c_void>(),
+        )
+    };
+    assert_eq!(result, 0, "cannot mount a tmpfs on {path}: {}", std::io::Error::last_os_error());
+}
+
+/// Lowers a resource limit of this process, for good.
+pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: `limit` is a valid struct that outlives the call.
+    let result = unsafe { libc::setrlimit(resource, &raw const limit) };
+    assert_eq!(result, 0, "setrlimit: {}", std::io::Error::last_os_error());
+}
+
+/// Makes this process another user's, for good.
+pub fn become_nobody() {
+    // SAFETY: plain system calls; the pointer may be null when the count is 0. A change of user clears the signal that
+    // ends a peer together with its parent, so it is set again.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0, "setgroups");
+        assert_eq!(libc::setgid(NOBODY), 0, "setgid");
+        assert_eq!(libc::setuid(NOBODY), 0, "setuid");
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+}
+
+/// CPU time that this thread has used.
+pub fn thread_cpu() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` has room for the result.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.try_into().expect("nanoseconds"))
+}

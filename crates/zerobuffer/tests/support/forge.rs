@@ -1,0 +1,64 @@
+//! Raw access to a buffer's files, for tests that forge what they hold.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Offsets in the first block (docs/PROTOCOL.md).
+pub mod at {
+    pub const OIEB_SIZE: u64 = 0x00;
+    pub const VERSION: u64 = 0x04;
+    pub const METADATA_SIZE: u64 = 0x08;
+    pub const METADATA_WRITTEN: u64 = 0x18;
+    pub const PAYLOAD_SIZE: u64 = 0x20;
+    pub const FREE_BYTES: u64 = 0x28;
+    pub const WRITE_POS: u64 = 0x30;
+    pub const READ_POS: u64 = 0x38;
+    pub const WRITER_PID: u64 = 0x50;
+    pub const READER_PID: u64 = 0x58;
+    pub const READER_WORD: u64 = 0x68;
+    pub const WRITER_WORD: u64 = 0x70;
+    pub const TAIL_WORD: u64 = 0x78;
+}
+
+/// One file of a buffer, open for forging.
+pub struct Forge(File);
+
+impl Forge {
+    /// The segment of buffer `name`.
+    pub fn segment(name: &str) -> Forge {
+        Forge::open(format!("/dev/shm/{name}").as_ref())
+    }
+
+    /// The semaphore of buffer `name`: `w` or `r`.
+    pub fn semaphore(name: &str, which: char) -> Forge {
+        Forge::open(format!("/dev/shm/sem.sem-{which}-{name}").as_ref())
+    }
+
+    fn open(path: &Path) -> Forge {
+        Forge(OpenOptions::new().read(true).write(true).open(path).expect("a buffer's file"))
+    }
+
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
+        self.0.write_all_at(bytes, offset).expect("pwrite");
+    }
+
+    pub fn set(&self, offset: u64, value: u64) {
+        self.write(offset, &value.to_le_bytes());
+    }
+
+    pub fn get(&self, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, offset).expect("pread");
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The count of a semaphore: the low half of glibc's `struct new_sem` on 64-bit systems.
+    pub fn tokens(&self) -> u32 {
+        self.get(0) as u32
+    }
+
+    pub fn set_tokens(&self, count: u32) {
+        self.write(0, &count.to_le_bytes());
+    }
+}
