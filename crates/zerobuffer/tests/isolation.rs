@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::forge::{Forge, at};
@@ -189,6 +190,13 @@ fn wait(child: libc::pid_t) -> i32 {
 
 // ---- what the tests have in common ----
 
+/// Long enough for a peer to go to sleep; of random length, so that a kill meets every phase of its sleep.
+fn a_while() -> Duration {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut random = support::Random(COUNT.fetch_add(1, Ordering::Relaxed));
+    Duration::from_micros(random.between(40_000, 60_000))
+}
+
 /// Starts a reader and a writer, each through a wrapper and with options.
 struct Pair {
     reader: Peer,
@@ -248,7 +256,7 @@ impl Pair {
     /// Kills the writer while the reader waits for it; gives the time until the reader knew.
     fn kill_writer(&mut self) -> Duration {
         self.reader.tell("read max");
-        assert_eq!(self.reader.hear_within(Duration::from_millis(40)), None, "the reader does not wait");
+        assert_eq!(self.reader.hear_within(a_while()), None, "the reader does not wait");
         let start = Instant::now();
         self.writer.signal(libc::SIGKILL);
         self.reader.expect("WriterDead");
@@ -261,7 +269,7 @@ impl Pair {
     fn kill_reader(&mut self) -> Duration {
         self.fill(100);
         self.writer.tell("write 100 max");
-        assert_eq!(self.writer.hear_within(Duration::from_millis(40)), None, "the writer does not wait");
+        assert_eq!(self.writer.hear_within(a_while()), None, "the writer does not wait");
         let start = Instant::now();
         self.reader.signal(libc::SIGKILL);
         self.writer.expect("ReaderDead");
