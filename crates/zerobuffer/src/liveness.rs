@@ -90,6 +90,10 @@ impl WriterWords {
     }
 }
 
+/// Looks at words that change, until they are judged as they are: peers connect and close once in a while, and only
+/// hostile memory changes all the time.
+const LOOKS: u32 = 1000;
+
 /// Judges the writer.
 pub(crate) fn writer_state(
     mut words: impl FnMut() -> io::Result<WriterWords>,
@@ -98,16 +102,17 @@ pub(crate) fn writer_state(
     // A writer takes the lock before it stores its words, and drops it after it stored "closed". So words that stay
     // the same around a second look at the free lock belong to a writer that does not hold it.
     let mut seen = words()?;
-    loop {
+    for _ in 0..LOOKS {
         if probe.role_is_held(WRITER_ROLE_BYTE)? {
             return Ok(WriterState::Alive(WriterId::Ours { epoch: words()?.word.epoch() }));
         }
         let again = words()?;
         if again == seen {
-            return Ok(seen.without_lock());
+            break;
         }
         seen = again;
     }
+    Ok(seen.without_lock())
 }
 
 /// Judges the reader.
@@ -116,29 +121,29 @@ pub(crate) fn reader_state(
     probe: &impl RoleProbe,
 ) -> io::Result<ReaderState> {
     let mut seen = words()?;
-    loop {
+    for _ in 0..LOOKS {
         if probe.role_is_held(READER_ROLE_BYTE)? {
             return Ok(ReaderState::Alive);
         }
-        let (pid, word) = seen;
-        if word.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? {
+        if seen.1.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? {
             return Ok(ReaderState::Alive);
         }
         // Whoever takes over a kept buffer locks the reader's role first and clears the bit then. So words that stay
         // the same around the looks at free locks belong to nobody who holds one.
         let again = words()?;
-        if again != seen {
-            seen = again;
-            continue;
+        if again == seen {
+            break;
         }
-        // A reader of ours holds its lock before its buffer has a name: free means gone.
-        return Ok(match pid {
-            0 => ReaderState::Closed,
-            _ if word.is_ours() => ReaderState::Dead,
-            pid if os::process_exists(pid) => ReaderState::Alive,
-            _ => ReaderState::Dead,
-        });
+        seen = again;
     }
+    // A reader of ours holds its lock before its buffer has a name: free means gone.
+    let (pid, word) = seen;
+    Ok(match pid {
+        0 => ReaderState::Closed,
+        _ if word.is_ours() => ReaderState::Dead,
+        pid if os::process_exists(pid) => ReaderState::Alive,
+        _ => ReaderState::Dead,
+    })
 }
 
 /// Whether somebody only keeps the buffer, and a reader may take it over.

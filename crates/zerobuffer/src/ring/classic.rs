@@ -16,6 +16,10 @@ use crate::sync::Ordering;
 
 const HEADER: u64 = FRAME_HEADER as u64;
 
+/// Skips in a row without a frame between them. One is the rule, two (an exact end, then a marker) are imaginable; more
+/// are a hostile writer's, who could hold the reader in its loop for as long as it likes.
+const MAX_SKIPS: u32 = 3;
+
 /// What was read and not given back, oldest first. Bytes go back in ring order only (spec failure 2).
 pub(crate) struct ReleaseQueue {
     entries: VecDeque<Entry>,
@@ -127,7 +131,7 @@ impl ReadSide {
 
     /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.
     pub(crate) fn look(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
-        loop {
+        for _ in 0..=MAX_SKIPS {
             let unread = match self.unread(mapping, queue) {
                 Ok(0) => return Look::Empty,
                 Ok(unread) => unread,
@@ -158,6 +162,7 @@ impl ReadSide {
             }
             return self.take(mapping, queue, header, unread, restart);
         }
+        Look::Unsure(corrupt("the ring holds nothing but wraps".to_owned()))
     }
 
     fn take(
