@@ -76,6 +76,20 @@ pub fn become_nobody() {
     }
 }
 
+/// Binds this thread to one core: 0 is the first that it may use, 1 the next one if there is one.
+pub fn run_on_core(which: usize) {
+    // SAFETY: a cpu_set_t is plain bits, for which zero is a value; it outlives the calls, which get its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+        let cores: Vec<usize> =
+            (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &set)).collect();
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(cores[which % cores.len()], &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+    }
+}
+
 /// CPU time that this thread has used.
 pub fn thread_cpu() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
