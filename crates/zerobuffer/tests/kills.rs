@@ -182,7 +182,8 @@ impl Rounds {
     fn end(&mut self, mut pair: Pair) {
         pair.ledger.set(STOP, 1);
         let stopped = pair.writer.hear();
-        let committed = stopped.strip_prefix("stopped ").unwrap_or_else(|| panic!("the writer said {stopped}"));
+        let committed =
+            stopped.strip_prefix("stopped ").unwrap_or_else(|| panic!("the writer said {stopped}"));
         pair.reader.expect(&format!("WriterClosed {committed}"));
         pair.reader.tell("close");
         pair.reader.expect("closed");

@@ -148,7 +148,10 @@ pub fn assert_times(what: &str, times: &mut [Duration], stalls: &StallWatch) {
     times.sort();
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
     let stall = stalls.worst();
-    eprintln!("{what}: median {median:.1?}, worst {worst:.1?} of {} (longest stall {stall:.1?})", times.len());
+    eprintln!(
+        "{what}: median {median:.1?}, worst {worst:.1?} of {} (longest stall {stall:.1?})",
+        times.len()
+    );
     assert!(median < Duration::from_millis(20), "{what}: median {median:?}");
     assert!(worst < Duration::from_millis(100) + stall, "{what}: worst {worst:?}, longest stall {stall:?}");
 }

@@ -5,10 +5,10 @@
 //! message a line, and die with their parent.
 #![allow(dead_code, unreachable_pub)]
 
-pub mod ledger;
-pub mod stream;
 pub mod confine;
 pub mod forge;
+pub mod ledger;
+pub mod stream;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;

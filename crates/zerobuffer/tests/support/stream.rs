@@ -114,7 +114,12 @@ impl Sink {
         self.received += 1;
         assert_eq!(frame.sequence(), self.received, "the next frame of writer {}", self.salt);
         let index = content(self.salt, self.received);
-        assert!(is_filled(index, &frame), "frame {} of writer {} is not what was written", self.received, self.salt);
+        assert!(
+            is_filled(index, &frame),
+            "frame {} of writer {} is not what was written",
+            self.received,
+            self.salt
+        );
         ledger.set(RECEIVED, self.received);
         self.arrivals += 1;
         self.held.push(Held { index, arrival: self.arrivals, frame });
@@ -122,7 +127,8 @@ impl Sink {
             // Any of them, but not the same elder kept for ever: everything behind it waits for it.
             let oldest = (0..self.held.len()).min_by_key(|&at| self.held[at].arrival).expect("some");
             let elderly = self.arrivals - self.held[oldest].arrival >= SPAN;
-            let which = if elderly { oldest } else { self.random.between(0, self.held.len() as u64) as usize };
+            let which =
+                if elderly { oldest } else { self.random.between(0, self.held.len() as u64) as usize };
             self.release(which);
         }
         if self.held.is_empty() {
