@@ -631,8 +631,9 @@ pub(crate) fn coarse_now() -> Duration {
 #[cfg(feature = "stop-points")]
 pub(crate) fn stop_self(kill: bool) {
     let signal = if kill { libc::SIGKILL } else { libc::SIGSTOP };
-    // SAFETY: sends a signal to this process.
-    unsafe { libc::kill(libc::getpid(), signal) };
+    // To this very thread: one sent to the process may stop another thread first, and this one only a few stores later.
+    // SAFETY: sends a signal to this thread; both act on the whole process.
+    unsafe { libc::raise(signal) };
 }
 
 /// Names of all files in the directory of segments and semaphores.

@@ -203,6 +203,23 @@ impl Peer {
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
+    /// Whether the peer has ended, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait")
+    }
+
+    /// Whether the peer is stopped (SIGSTOP).
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        // The name in parentheses may hold anything; the state is the field behind it (proc(5)).
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    /// The peer's `hear` gives `None` from now on.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(libc::SIGKILL);
