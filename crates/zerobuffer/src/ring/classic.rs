@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::{Located, Look, Trouble, space};
 use crate::error::ErrorKind;
 use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
+use crate::liveness::WriterWords;
 use crate::mapping::Mapping;
 use crate::stop::stop_point;
 use crate::sync::Ordering;
@@ -265,8 +266,15 @@ impl ReadSide {
 
     /// Whether the positions say that the ring is empty, so that `unread` must be an error of the count: updates of
     /// 1.x Python without libatomic get lost (spec failure 17). A ring that is exactly full looks the same.
+    ///
+    /// A writer of ours loses no updates, but while it commits, or if it was stopped or died there, its position is one
+    /// frame ahead of the count, and a frame that would fill the ring makes it look empty.
     fn contradicted(&self, mapping: &Mapping, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
+        let words = WriterWords::load(mapping.oieb());
+        if words.is_ours() && !words.word.is_closed() {
+            return false;
+        }
         // Relaxed: 1.x writers store the position before they subtract, which the load in unread() acquired.
         let write_pos = mapping.oieb().payload_write_pos.load(Ordering::Relaxed);
         unread < capacity && write_pos % capacity == self.position % capacity
