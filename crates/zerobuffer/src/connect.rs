@@ -139,12 +139,23 @@ fn attempt(name: &str) -> Result<Attempt> {
     }
 
     let (_, reader_word) = liveness::reader_words(oieb);
-    let trouble = |trouble: Trouble| Error::new(trouble.kind, name, trouble.message);
     let reader_is_ours = reader_word.is_ours();
     let side = if reader_is_ours && died && last.is_ours() {
-        recover(name, &mapping).map_err(trouble)?
+        recover(name, &mapping)
     } else {
-        WriteSide::resume(&mapping, reader_is_ours).map_err(trouble)?
+        WriteSide::resume(&mapping, reader_is_ours)
+    };
+    let side = match side {
+        Ok(side) => side,
+        Err(trouble) => {
+            // Back to the last writer's words: if that one died, the next attempt must know it.
+            stop_point!("connect:undo-pid");
+            let own = u64::from(pid);
+            let _ = oieb.writer_pid.compare_exchange(own, last.pid, Ordering::AcqRel, Ordering::Relaxed);
+            stop_point!("connect:undo-word");
+            oieb.writer_word.store(last.word.0, Ordering::Release);
+            return Err(Error::new(trouble.kind, name, trouble.message));
+        }
     };
     if reader_is_ours {
         // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
