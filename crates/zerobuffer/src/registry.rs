@@ -210,41 +210,61 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
         let lock = NameLock::try_take(name, mode).map_err(|error| {
             Error::os(name, &format!("take the lock file {}", lock_path(name).display()), error)
         })?;
-        let standing = standing(name).map_err(|error| {
-            Error::os(name, &format!("look at {}", os::segment_path(name).display()), error)
-        })?;
-        match (lock, standing) {
-            (_, Standing::Live(why)) => return Err(taken(&why)),
-            (_, Standing::Kept) => return Ok(Claim::Kept),
-            (Some(_), Standing::Alien(why)) => {
-                let path = os::segment_path(name);
-                return Err(Error::new(
-                    ErrorKind::IncompatibleProtocol,
-                    name,
-                    format!(
-                        "{} is in the way: {why}; remove it by hand, or choose another name",
-                        path.display()
-                    ),
-                ));
+        let outcome = clear(name, lock.is_some());
+        match (lock, outcome) {
+            (Some(lock), Ok(Cleared::Free)) => return Ok(Claim::Fresh(lock)),
+            (lock, outcome) => {
+                // Who does not get the name leaves no lock file behind.
+                if let Some(lock) = lock {
+                    lock.remove();
+                }
+                match outcome? {
+                    Cleared::Kept => return Ok(Claim::Kept),
+                    Cleared::Live(why) => return Err(taken(&why)),
+                    Cleared::Free | Cleared::Busy => {}
+                }
             }
-            (Some(lock), standing) => {
-                let cleaned = match standing {
-                    Standing::Stale(id) => {
-                        log::info!("buffer `{name}`: removing what a dead reader left behind");
-                        remove_stale(name, id)
-                    }
-                    _ => remove_semaphores(name),
-                };
-                cleaned.map_err(|error| Error::os(name, "remove the files of a dead reader", error))?;
-                return Ok(Claim::Fresh(lock));
-            }
-            // Somebody is creating or cleaning: a matter of milliseconds.
-            (None, _) if start.elapsed() > LOCK_PATIENCE => {
-                return Err(taken("its lock file is held"));
-            }
-            (None, _) => std::thread::sleep(LOCK_POLL),
         }
+        // Somebody is creating or cleaning: a matter of milliseconds.
+        if start.elapsed() > LOCK_PATIENCE {
+            return Err(taken("its lock file is held"));
+        }
+        std::thread::sleep(LOCK_POLL);
     }
+}
+
+/// What a claimant found under a name.
+enum Cleared {
+    /// Nothing, or nothing any more.
+    Free,
+    Kept,
+    Live(String),
+    /// Not for us to say while another process holds the lock.
+    Busy,
+}
+
+/// Removes what is stale under `name`, if its lock is held by us.
+fn clear(name: &str, locked: bool) -> Result<Cleared> {
+    let path = os::segment_path(name);
+    let standing =
+        standing(name).map_err(|error| Error::os(name, &format!("look at {}", path.display()), error))?;
+    let cleaned = match standing {
+        Standing::Live(why) => return Ok(Cleared::Live(why)),
+        Standing::Kept => return Ok(Cleared::Kept),
+        _ if !locked => return Ok(Cleared::Busy),
+        Standing::Alien(why) => {
+            let message =
+                format!("{} is in the way: {why}; remove it by hand, or choose another name", path.display());
+            return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
+        }
+        Standing::Stale(id) => {
+            log::info!("buffer `{name}`: removing what a dead reader left behind");
+            remove_stale(name, id)
+        }
+        Standing::Nothing => remove_semaphores(name),
+    };
+    cleaned.map_err(|error| Error::os(name, "remove the files of a dead reader", error))?;
+    Ok(Cleared::Free)
 }
 
 /// The files of one live buffer of ours, by identity, so that nobody else's are ever removed.
