@@ -127,6 +127,9 @@ impl Error {
             Some(libc::EACCES | libc::EPERM | libc::EROFS) => ErrorKind::PermissionDenied,
             Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EFBIG) => ErrorKind::OutOfMemory,
             Some(libc::ENOENT) => ErrorKind::BufferNotFound,
+            // Findings of our own, see os::alien_file and os::Semaphore::open.
+            None if error.kind() == io::ErrorKind::Unsupported => ErrorKind::IncompatibleProtocol,
+            None if error.kind() == io::ErrorKind::InvalidData => ErrorKind::CorruptBuffer,
             _ => ErrorKind::System,
         };
         let hint = match kind {

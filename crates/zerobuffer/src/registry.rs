@@ -126,9 +126,7 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
     let segment = match os::Segment::open(name, false) {
         Ok(segment) => segment,
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Standing::Nothing),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EINVAL | libc::ENXIO)) => {
-            return Ok(Standing::Alien("it is no regular file".into()));
-        }
+        Err(error) if os::is_alien_file(&error) => return Ok(Standing::Alien(error.to_string())),
         Err(error) => return Err(error),
     };
     let id = segment.id()?;

@@ -121,6 +121,16 @@ pub(crate) fn semaphore_path(sem_name: &str) -> PathBuf {
 
 // ---- shared memory ----
 
+/// Says that something stands in a segment's place that cannot be one.
+fn alien_file() -> Error {
+    Error::new(std::io::ErrorKind::Unsupported, "it is no regular file")
+}
+
+/// Whether `error` says that something stands in a segment's place that cannot be one.
+pub(crate) fn is_alien_file(error: &Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == std::io::ErrorKind::Unsupported
+}
+
 /// An open file of shared memory.
 pub(crate) struct Segment(OwnedFd);
 
@@ -136,11 +146,15 @@ impl Segment {
     /// Opens the segment of buffer `name` for reading and writing, or only for reading.
     pub(crate) fn open(name: &str, writable: bool) -> Result<Segment> {
         let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
-        let fd = open_at(&segment_path(name), access | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0)?;
-        if stat_fd(fd.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Err(Error::from_raw_os_error(libc::EINVAL));
+        match open_at(&segment_path(name), access | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0) {
+            // A link, a directory, a socket.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
+                Err(alien_file())
+            }
+            Err(error) => Err(error),
+            Ok(fd) if stat_fd(fd.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG => Err(alien_file()),
+            Ok(fd) => Ok(Segment(fd)),
         }
-        Ok(Segment(fd))
     }
 
     fn proc_path(&self) -> PathBuf {
@@ -529,7 +543,8 @@ impl Semaphore {
         // glibc maps the file without looking at its length; a short one would be SIGBUS at the first touch.
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG || (stat.st_size as usize) < size_of::<libc::sem_t>()
         {
-            return Err(Error::from_raw_os_error(libc::EINVAL));
+            let message = "a semaphore's file is too short, or no regular file";
+            return Err(Error::new(std::io::ErrorKind::InvalidData, message));
         }
         let name = sem_c_name(sem_name)?;
         // SAFETY: `name` is a C string; without O_CREAT there are no further arguments.
