@@ -35,6 +35,13 @@ impl Name {
         Name(format!("zbtest-{what}-{}-{count}", std::process::id()))
     }
 
+    /// As `new`, filled up to `len` bytes.
+    pub fn of_length(what: &str, len: usize) -> Name {
+        let name = Name::new(what);
+        assert!(name.len() <= len);
+        Name(format!("{:_<len$}", &*name))
+    }
+
     /// All files that a buffer of this name can have.
     pub fn paths(&self) -> [PathBuf; 4] {
         let name = &self.0;
@@ -67,7 +74,7 @@ impl std::ops::Deref for Name {
 impl Drop for Name {
     fn drop(&mut self) {
         for path in self.leftovers() {
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(path));
         }
     }
 }
