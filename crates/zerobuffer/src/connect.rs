@@ -140,7 +140,7 @@ fn attempt(name: &str) -> Result<Attempt> {
 
     let (_, reader_word) = liveness::reader_words(oieb);
     let reader_is_ours = reader_word.is_ours();
-    let side = if reader_is_ours && died && last.is_ours() {
+    let side = if reader_is_ours && died {
         recover(name, &mapping)
     } else {
         WriteSide::resume(&mapping, reader_is_ours)

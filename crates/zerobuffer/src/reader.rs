@@ -591,6 +591,7 @@ impl Reader {
 
     /// Looks at the writer; reports its end if all that it committed has been read, and there is news.
     fn judge_writer(&mut self) -> Result<Option<Located>> {
+        let words = liveness::WriterWords::load(self.shared.mapping.oieb());
         let state = self.writer_state()?;
         let (id, died) = match state {
             WriterState::Alive(id) => {
@@ -618,8 +619,11 @@ impl Reader {
         if self.unsure_since.is_some() {
             return Ok(None);
         }
+        let ReadRing::Classic(side) = &mut self.ring;
+        if died {
+            side.withdraw_uncommitted(&self.shared.mapping, &mut self.shared.queue(), words);
+        }
         if let Some(WriterId::Ours { epoch }) = id {
-            let ReadRing::Classic(side) = &mut self.ring;
             side.settle(epoch);
         }
         self.tracker = Tracker { reported: id.or(self.tracker.reported), foreign: false, frames: false };

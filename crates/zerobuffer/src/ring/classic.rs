@@ -298,6 +298,35 @@ impl ReadSide {
         Some(unread)
     }
 
+    /// Takes back a position that a dead writer stored for a frame that it did not live to commit: a 1.x writer that
+    /// follows goes on from there, while we go on from the last committed frame. All that was committed has been read.
+    pub(crate) fn withdraw_uncommitted(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        dead: WriterWords,
+    ) {
+        let oieb = mapping.oieb();
+        let capacity = mapping.geometry().payload_size;
+        // A writer of ours may have got half-way through a rewind, which a 1.x successor cannot know of.
+        if self.follow_rewind(mapping, queue).is_err() {
+            return;
+        }
+        // Acquire: as in WriteSide::resume.
+        let write_pos = oieb.payload_write_pos.load(Ordering::Acquire);
+        stop_point!("read:withdraw");
+        // Whoever connected meanwhile owns the word; a writer of ours does this for itself (WriteSide::recover).
+        if write_pos % capacity != self.position % capacity && WriterWords::load(oieb) == dead {
+            // Release: as a writer's own store. Compared, so that a writer that is this fast is not set back.
+            let _ = oieb.payload_write_pos.compare_exchange(
+                write_pos,
+                self.position,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
     /// Ring position up to which a 1.x writer may write next; it does not reserve memory itself.
     pub(crate) fn position(&self) -> u64 {
         self.position
@@ -338,7 +367,7 @@ impl Reservation {
 }
 
 impl WriteSide {
-    /// The writer of a ring whose last writer closed in good order, or is not of ours.
+    /// The writer of a ring whose last writer closed in good order, or whose reader is not of ours.
     pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, Trouble> {
         let oieb = mapping.oieb();
         // Acquire pairs with the last writer's Release store of its position.
@@ -351,8 +380,8 @@ impl WriteSide {
         Ok(WriteSide { position: position % capacity, sequence: 1, written_count, reader_is_ours })
     }
 
-    /// The writer of a ring of ours whose last writer, of ours, died anywhere. `None`: the reader is just changing its
-    /// words, ask again.
+    /// The writer of a ring of ours whose last writer, of whichever side, died anywhere. `None`: the reader is just
+    /// changing its words, ask again.
     ///
     /// The dead writer's position may be one frame ahead of its last commit. The commit itself is the subtraction from
     /// `payload_free_bytes`; with the reader's tail, that count says where committed bytes end.

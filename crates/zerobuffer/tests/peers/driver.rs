@@ -1,4 +1,5 @@
 //! Drives a ZeroBuffer 1.x peer (`zerobuffer-ipc` from PyPI) through `peer.py`, and looks at a buffer's raw words.
+#![allow(dead_code, unreachable_pub)]
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::{Reader, Writer};
 
-use crate::support::{Peer, Random, fill};
+use crate::support::{Peer, fill};
 
 /// Names the Python interpreter that has the 1.x package.
 const PYTHON: &str = "ZEROBUFFER_PEER_PYTHON";
@@ -146,7 +147,11 @@ impl Content {
         for index in first..first + count {
             let frame = reader.read_frame(Duration::from_secs(20)).unwrap().expect("a frame within 20 s");
             assert_eq!(frame.sequence(), index + 1);
-            assert!(*frame == *self.frame(index), "frame {index} ({} bytes) is not what was written", frame.len());
+            assert!(
+                *frame == *self.frame(index),
+                "frame {index} ({} bytes) is not what was written",
+                frame.len()
+            );
         }
     }
 
@@ -186,7 +191,11 @@ impl Raw {
     }
 
     fn open(path: String) -> Raw {
-        Raw(OpenOptions::new().read(true).write(true).open(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
+        Raw(OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap_or_else(|error| panic!("{path}: {error}")))
     }
 
     pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
@@ -216,9 +225,4 @@ pub fn semaphore(which: &str, name: &str) -> u32 {
 /// Sets that count; nobody must be using the semaphore just now.
 pub fn forge_semaphore(which: &str, name: &str, count: u32) {
     Raw::open(format!("/dev/shm/sem.{which}-{name}")).put(0, &count.to_le_bytes());
-}
-
-/// A seed of its own for each test.
-pub fn random(seed: u64) -> Random {
-    Random(seed)
 }

@@ -82,14 +82,14 @@ class Peer:
         """Gives a frame kept back, by its place in the list."""
         self.reader.release_frame(self.held.pop(int(which)))
 
-    def receive(self, first, count, seed, low, high):
+    def receive(self, first, count, seed, low, high, timeout=20):
         """Reads frames and compares each with what it must be, byte for byte."""
         first, count, seed, low, high = int(first), int(count), int(seed), int(low), int(high)
-        content, reader = self.content, self.reader
+        content, reader, timeout = self.content, self.reader, float(timeout)
         for index in range(first, first + count):
-            frame = reader.read_frame(timeout=20.0)
+            frame = reader.read_frame(timeout=timeout)
             if frame is None:
-                raise ValueError(f"no frame {index} within 20 s")
+                raise ValueError(f"no frame {index} within {timeout} s")
             if frame.sequence != index + 1:
                 raise ValueError(f"frame {index} has sequence number {frame.sequence}")
             if frame.data != content.frame(index, seed, low, high):
