@@ -24,6 +24,9 @@ use crate::sync::{AtomicBool, Ordering, fence};
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
 
+/// Tokens burnt between two looks at the ring and the clock.
+const TOKEN_BURST: u32 = 1 << 16;
+
 /// What a writer and its interrupt handles share.
 pub(crate) struct Shared {
     name: Box<str>,
@@ -534,6 +537,7 @@ impl Writer {
             // The time is noted only if all is well: a reader that was found dead must not seem alive a moment later.
             self.check_reader()?;
             self.reader_checked = now;
+            self.burn_tokens();
         }
         match self.find_place(len, may_shrink) {
             Ok(Some(reservation)) => return Ok(Some(reservation)),
@@ -584,15 +588,21 @@ impl Writer {
             stop_point!("write:wait");
             if self.shared.sem_r.wait(left) {
                 // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
-                let mut burst = 1 << 16;
-                while burst > 0 && self.shared.sem_r.try_wait() {
-                    burst -= 1;
-                }
+                self.burn_tokens();
                 spin = false;
             } else {
                 longest = SLICE;
             }
             self.take_interrupt()?;
+        }
+    }
+
+    /// Takes tokens that nobody waits for: a 1.x reader posts one per frame, and dies when they are too many (spec
+    /// failure 3).
+    fn burn_tokens(&self) {
+        let mut burst = TOKEN_BURST;
+        while burst > 0 && self.shared.sem_r.try_wait() {
+            burst -= 1;
         }
     }
 

@@ -183,6 +183,22 @@ fn failure_03_a_read_semaphore_at_its_maximum_hurts_neither_our_reader_nor_their
 }
 
 #[test]
+fn failure_03_our_writer_keeps_the_semaphore_that_their_reader_posts_from_overflowing() {
+    let name = Name::new("sem-r-old");
+    let mut old = Old::reader(&name, 1024);
+    let mut writer = Writer::connect(&name).unwrap();
+    forge_semaphore("sem-r", &name, SEM_VALUE_MAX - 3);
+    // The writer looks at its reader, and at this count, every 10 ms.
+    std::thread::sleep(Duration::from_millis(30));
+    for sequence in 1..=50 {
+        writer.write_frame(&[7; 10]).unwrap();
+        // Theirs dies of the fourth post, with EOVERFLOW, if nobody takes the tokens away.
+        assert_eq!(old.ok("read 5"), format!("{sequence} {}", hex(&[7; 10])));
+    }
+    assert!(semaphore("sem-r", &name) < SEM_VALUE_MAX - 1000);
+}
+
+#[test]
 fn failure_07_frames_without_a_token_of_a_dead_writer_are_delivered() {
     let name = Name::new("no-token");
     let mut reader = reader(&name, 1024);
