@@ -1,9 +1,85 @@
-//! The interpreter with the published 1.x package.
+//! The interpreter with the published 1.x package, for the tests against real 1.x peers.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
+use crate::tools::{has, run};
+
+/// The pinned packages, with everything that they need.
+const REQUIREMENTS: &str = "crates/zerobuffer/tests/peers/requirements.txt";
+
+/// Where the tests look by themselves; also for a plain `cargo test`.
+const VENV: &str = "target/peer-venv";
+
+/// Makes the virtual environment of the 1.x peer, if it is not there as `requirements.txt` wants it, and gives its
+/// interpreter. `ZEROBUFFER_PEER_PYTHON` names another one, which is taken as it is.
 pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
-    Ok(root.join("target/peer-venv/bin/python"))
+    if let Some(python) = std::env::var_os("ZEROBUFFER_PEER_PYTHON") {
+        return Ok(python.into());
+    }
+    let requirements = root.join(REQUIREMENTS);
+    let wanted = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let venv = root.join(VENV);
+    let python = venv.join("bin/python");
+    // Written last: what it says has been installed.
+    let stamp = venv.join("installed.txt");
+    let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted);
+    if installed && works(&python) {
+        return Ok(python);
+    }
+    println!("installing the 1.x package from PyPI into {VENV} (once)");
+    make(&venv)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(&python).args(pip).arg(&requirements)).context(
+        "cannot install the 1.x package that the tests run against; is the package index reachable?",
+    )?;
+    if !works(&python) {
+        bail!("{} cannot import the 1.x package after installing it", python.display());
+    }
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn works(python: &Path) -> bool {
+    has(&python.to_string_lossy(), &["-c", "import zerobuffer, posix_ipc"])
+}
+
+/// An empty environment, in place of whatever is there.
+fn make(venv: &Path) -> Result<()> {
+    let create = || {
+        let done = Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv).output();
+        match done {
+            Ok(output) if output.status.success() => Ok(()),
+            // The module says on stdout what is missing.
+            Ok(output) => {
+                Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let Err(why) = create() else { return Ok(()) };
+    if is_root() && has("apt-get", &["--version"]) {
+        println!("python3 cannot make virtual environments ({why}); installing python3-venv");
+        let install = || run(Command::new("apt-get").args(["install", "-y", "python3-venv"]));
+        // The lists of packages may be missing, as in a fresh container.
+        if install().is_err() {
+            run(Command::new("apt-get").arg("update"))?;
+            install()?;
+        }
+        return create().map_err(|why| anyhow::anyhow!("python3 -m venv still fails: {why}"));
+    }
+    bail!(
+        "the tests against the 1.x package need python3 with venv ({why}); on Debian and Ubuntu: sudo apt-get install -y \
+         python3-venv; or let ZEROBUFFER_PEER_PYTHON name an interpreter that has the packages of {REQUIREMENTS}"
+    )
+}
+
+/// Whether this process may install packages.
+fn is_root() -> bool {
+    // The owner of a process's folder in /proc is its effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|status| status.uid() == 0)
 }
