@@ -13,7 +13,8 @@ use crate::stop::stop_point;
 /// Bytes reserved at a time: some 40 us of work, once per place in the ring.
 const CHUNK: u64 = 256 << 10;
 
-/// How long a failed reservation is believed, so that a full file system does not cost a system call per frame.
+/// How long a failed reservation is believed, so that a full file system does not cost a system call per frame. What is
+/// smaller than it may still find room.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Which parts of one ring are known to have memory.
@@ -22,15 +23,17 @@ pub(crate) struct Reserver {
     geometry: Geometry,
     /// One bit per chunk.
     chunks: Box<[u64]>,
-    /// All chunks below this one are reserved: the common case in one comparison.
+    /// All bytes of the ring below this one are reserved: the common case in one comparison, and all that there is of
+    /// a chunk for which the memory does not suffice.
     prefix: u64,
-    failed_at: Option<Duration>,
+    /// When a reservation failed, and of how many bytes: the smallest one since the last that succeeded.
+    failed: Option<(Duration, u64)>,
 }
 
 impl Reserver {
     pub(crate) fn new(segment: os::Segment, geometry: Geometry) -> Reserver {
         let words = geometry.payload_size.div_ceil(CHUNK).div_ceil(64);
-        Reserver { segment, geometry, chunks: vec![0; words as usize].into(), prefix: 0, failed_at: None }
+        Reserver { segment, geometry, chunks: vec![0; words as usize].into(), prefix: 0, failed: None }
     }
 
     fn has(&self, chunk: u64) -> bool {
@@ -40,7 +43,7 @@ impl Reserver {
     /// Reserves `len` bytes at ring position `start`, and a header's room behind them for a wrap marker.
     pub(crate) fn reserve(&mut self, start: u64, len: u64) -> io::Result<()> {
         let end = (start + len + FRAME_HEADER as u64).min(self.geometry.payload_size);
-        if end <= self.prefix * CHUNK {
+        if end <= self.prefix {
             return Ok(());
         }
         self.reserve_cold(start, end)
@@ -51,27 +54,33 @@ impl Reserver {
         let missing: Vec<u64> =
             (start / CHUNK..end.div_ceil(CHUNK)).filter(|&chunk| !self.has(chunk)).collect();
         let (Some(&first), Some(&last)) = (missing.first(), missing.last()) else { return Ok(()) };
-        if self.failed_at.is_some_and(|at| os::coarse_now().saturating_sub(at) < RETRY) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
         let from = first * CHUNK;
         let to = ((last + 1) * CHUNK).min(self.geometry.payload_size);
+        let asked = end.min(to) - start.max(from);
+        let now = os::coarse_now();
+        if self.failed.is_some_and(|(at, bytes)| asked >= bytes && now.saturating_sub(at) < RETRY) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         stop_point!("write:reserve");
         match self.segment.reserve(self.geometry.payload_offset() + from, to - from) {
             Ok(()) => {
                 missing.iter().for_each(|&chunk| self.chunks[(chunk / 64) as usize] |= 1 << (chunk % 64));
-                let chunks = self.geometry.payload_size.div_ceil(CHUNK);
-                while self.prefix < chunks && self.has(self.prefix) {
-                    self.prefix += 1;
+                let size = self.geometry.payload_size;
+                while self.prefix < size && self.has(self.prefix / CHUNK) {
+                    self.prefix = ((self.prefix / CHUNK + 1) * CHUNK).min(size);
                 }
-                self.failed_at = None;
+                self.failed = None;
                 Ok(())
             }
             // Not whole chunks, but perhaps just what is needed.
             Err(_) => {
-                self.segment.reserve(self.geometry.payload_offset() + start, end - start).inspect_err(|_| {
-                    self.failed_at = Some(os::coarse_now());
-                })
+                let exact = self.segment.reserve(self.geometry.payload_offset() + start, end - start);
+                match exact {
+                    Ok(()) if start <= self.prefix => self.prefix = self.prefix.max(end),
+                    Ok(()) => {}
+                    Err(_) => self.failed = Some((now, asked)),
+                }
+                exact
             }
         }
     }
