@@ -294,10 +294,16 @@ impl Reader {
         let Some(first) = self.next(timeout)? else { return Ok(0) };
         frames.push(Frame::new(Arc::clone(&self.shared), first));
         let mut count = 1;
-        while count < max
-            && let Some(located) = self.look()?
-        {
-            frames.push(Frame::new(Arc::clone(&self.shared), located));
+        while count < max {
+            match self.look() {
+                Ok(Some(located)) => frames.push(Frame::new(Arc::clone(&self.shared), located)),
+                Ok(None) => break,
+                Err(_) => {
+                    // The next call finds the same again; a writer's end only as long as its frames are unreported.
+                    self.tracker.frames = true;
+                    break;
+                }
+            }
             count += 1;
         }
         Ok(count)
