@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod cleanup;
 mod config;
 mod connect;
 mod create;

@@ -52,7 +52,7 @@ pub(crate) fn read_semaphore(name: &str) -> String {
     format!("sem-r-{name}")
 }
 
-fn lock_path(name: &str) -> PathBuf {
+pub(crate) fn lock_path(name: &str) -> PathBuf {
     Path::new(os::LOCK_DIR).join(format!("{name}.lock"))
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct NameLock {
 
 impl NameLock {
     /// Takes the lock on `name` if nobody holds it.
-    fn try_take(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
+    pub(crate) fn try_take(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
         let path = lock_path(name);
         loop {
             stop_point!("lock:open");
