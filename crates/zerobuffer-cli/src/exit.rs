@@ -1,0 +1,85 @@
+//! Exit codes, one table per command, and failures that carry theirs.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use zerobuffer::{Error, ErrorKind};
+
+pub(crate) const OK: u8 = 0;
+/// A bad command line, for every command but the relay.
+pub(crate) const BAD_ARGUMENTS: u8 = 3;
+/// Ended by Ctrl-C or SIGTERM, in good order.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+pub(crate) mod writer {
+    pub(crate) const CANNOT_CONNECT: u8 = 1;
+    pub(crate) const WRITE_ERROR: u8 = 2;
+}
+
+pub(crate) mod reader {
+    pub(crate) const CANNOT_CREATE: u8 = 1;
+    pub(crate) const READ_ERROR: u8 = 2;
+    pub(crate) const VERIFICATION_FAILED: u8 = 4;
+}
+
+pub(crate) mod relay {
+    pub(crate) const INPUT_ERROR: u8 = 1;
+    pub(crate) const OUTPUT_ERROR: u8 = 2;
+    pub(crate) const RELAY_ERROR: u8 = 3;
+    pub(crate) const BAD_ARGUMENTS: u8 = 4;
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
+    /// Anything else: its exit code, what happened and the way out.
+    Error(u8, String),
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure::Error(code, message.into())
+    }
+
+    /// From an error of the library; `code` unless it was the command line that was bad.
+    pub(crate) fn of(error: &Error, code: u8, bad_arguments: u8) -> Failure {
+        match error.kind() {
+            ErrorKind::Interrupted => Failure::Interrupted,
+            ErrorKind::InvalidName | ErrorKind::InvalidConfig => {
+                Failure::Error(bad_arguments, error.to_string())
+            }
+            _ => Failure::Error(code, error.to_string()),
+        }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Failure::Interrupted => INTERRUPTED,
+            Failure::Error(code, _) => *code,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Interrupted => f.write_str("interrupted"),
+            Failure::Error(_, message) => f.write_str(message),
+        }
+    }
+}
+
+/// Prints the error, if it is one, and gives the exit code.
+pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::from(OK),
+        Err(failure) => {
+            if let Failure::Error(..) = failure {
+                crate::report::complain(&failure);
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Shows what the library logs, on standard error.
+
+use std::io::Write;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let level = record.level().as_str().to_ascii_lowercase();
+            let _ = writeln!(std::io::stderr(), "zerobuffer: {level}: {}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Warnings always, the rest if `verbose`.
+pub(crate) fn install(verbose: bool) {
+    if log::set_logger(&Logger).is_ok() {
+        log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Warn });
+    }
+}

@@ -1,0 +1,213 @@
+//! `zerobuffer relay`: frames from one buffer to another, straight from ring to ring.
+
+use std::time::Duration;
+
+use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, KeptBuffer, Reader, Writer, inspect};
+
+use crate::args::{RelayArgs, Transform};
+use crate::exit::{self, Failure};
+use crate::report::{Lines, Progress, Report, Tally};
+use crate::stop::Stop;
+use crate::wait::{self, Deadline};
+use crate::{connect, logger, reader};
+
+/// Pause between two looks at whether a created output has found its reader.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(crate) fn run(args: &RelayArgs) -> u8 {
+    logger::install(args.report.verbose);
+    let mut report = Report {
+        operation: "relay",
+        input_buffer: Some(args.input.clone()),
+        output_buffer: Some(args.output.clone()),
+        transform: Some(format!("{:?}", args.transform).to_lowercase()),
+        metadata_relayed: Some(false),
+        ..Report::default()
+    };
+    let mut tally = Tally::default();
+    let result = relay(args, &mut report, &mut tally);
+    report.frames_relayed = Some(tally.frames);
+    report.frame_size = tally.largest;
+    report.tally(&tally);
+    report.finish(result, args.report, false)
+}
+
+fn relay(args: &RelayArgs, report: &mut Report, tally: &mut Tally) -> Result<(), Failure> {
+    let bad = |message: String| Failure::new(exit::relay::BAD_ARGUMENTS, message);
+    if args.input == args.output {
+        return Err(bad("IN and OUT are the same buffer: a relay needs two".into()));
+    }
+    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
+    let mut input = Reader::create(&args.input, reader::config(args.buffer_size, None))
+        .map_err(|error| input_failure(&error))?;
+    stop.watch(input.interrupt_handle());
+    let mut kept = if args.create_output { Some(create_output(args)?) } else { None };
+    let output_code = exit::relay::OUTPUT_ERROR;
+    let mut output =
+        connect::writer(&stop, &args.output, args.timeout_ms, output_code, exit::relay::BAD_ARGUMENTS)?;
+
+    let limit = (args.frames > 0).then_some(args.frames);
+    let mut progress = Progress::new("relaying", limit, args.report, Lines::Every(args.log_interval));
+    let mut state = Relay { args, metadata: Metadata::Awaited, report };
+    let mut result = state.stream(&mut input, &mut output, &stop, tally, &mut progress);
+    progress.finish();
+    if result.is_ok() {
+        // It may have come after the last frame.
+        result = state.pass_metadata(&input, &mut output);
+    }
+    let closed = input.close().map_err(|error| input_failure(&error));
+    let output_closed = output.close().map_err(|error| output_failure(&error));
+    if let Some(kept) = kept.take() {
+        let handed_over = hand_over(args, kept, &stop, tally, report);
+        result = result.and(handed_over);
+    }
+    result.and(closed).and(output_closed)
+}
+
+fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
+    // As large a metadata block as that of the input, so that its metadata fits.
+    let metadata_size = inspect::snapshot(&args.input).map_err(|error| input_failure(&error))?.metadata_size;
+    let mut config = BufferConfig::default().metadata_size(metadata_size as usize);
+    if let Some(bytes) = args.buffer_size {
+        config = config.payload_size(bytes);
+    }
+    KeptBuffer::create(&args.output, config).map_err(|error| output_failure(&error))
+}
+
+/// Waits for a reader to take over the output that the relay created, then lets go of it.
+fn hand_over(
+    args: &RelayArgs,
+    kept: KeptBuffer,
+    stop: &Stop,
+    tally: &Tally,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let deadline = Deadline::after(wait::timeout(args.timeout_ms));
+    let mut waited = !stop.requested();
+    while tally.frames > 0 && waited && !kept.is_adopted() && !deadline.is_over() {
+        waited = stop.sleep(LOOK);
+    }
+    let adopted = kept.close().map_err(|error| output_failure(&error))?;
+    report.frames_lost = Some(if adopted { 0 } else { tally.frames });
+    if adopted || tally.frames == 0 {
+        return if waited { Ok(()) } else { Err(Failure::Interrupted) };
+    }
+    let message = format!(
+        "buffer `{}`: no reader took it over, so {} frames are lost; start the reader earlier, or wait longer for it \
+         with --timeout-ms",
+        args.output, tally.frames
+    );
+    if !waited {
+        // The exit code says "interrupted"; the loss is told all the same.
+        crate::report::complain(&message);
+        report.errors.push(message);
+        return Err(Failure::Interrupted);
+    }
+    Err(Failure::new(exit::relay::RELAY_ERROR, message))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    Awaited,
+    Passed,
+}
+
+struct Relay<'a> {
+    args: &'a RelayArgs,
+    metadata: Metadata,
+    report: &'a mut Report,
+}
+
+impl Relay<'_> {
+    fn stream(
+        &mut self,
+        input: &mut Reader,
+        output: &mut Writer,
+        stop: &Stop,
+        tally: &mut Tally,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let args = self.args;
+        while args.frames == 0 || tally.frames < args.frames {
+            if stop.requested() {
+                return Err(Failure::Interrupted);
+            }
+            let mut passed = Ok(());
+            let next = wait::next_frame(input, wait::timeout(args.timeout_ms), |input| {
+                if passed.is_ok() {
+                    passed = self.pass_metadata(input, output);
+                }
+            });
+            passed?;
+            let frame = match next {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Err(self.time_out()),
+                Err(error) if error.kind() == ErrorKind::WriterClosed && args.frames == 0 => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WriterClosed => {
+                    let message = format!(
+                        "buffer `{}`: the writer closed after {} of {} frames; ask for fewer",
+                        args.input, tally.frames, args.frames
+                    );
+                    return Err(Failure::new(exit::relay::INPUT_ERROR, message));
+                }
+                Err(error) => return Err(input_failure(&error)),
+            };
+            tally.start();
+            // Before the frame that it may describe.
+            self.pass_metadata(input, output)?;
+            self.pass(&frame, output).map_err(|error| output_failure(&error))?;
+            tally.count(frame.len());
+            drop(frame);
+            progress.show(tally);
+        }
+        Ok(())
+    }
+
+    /// One copy, transformed on the way.
+    fn pass(&self, frame: &Frame, output: &mut Writer) -> zerobuffer::Result<()> {
+        let mut target = output.acquire_frame(frame.len())?;
+        match self.args.transform {
+            Transform::None => target.copy_from_slice(frame),
+            Transform::Reverse => {
+                target.iter_mut().zip(frame.iter().rev()).for_each(|(to, from)| *to = *from);
+            }
+            Transform::Xor => {
+                let key = self.args.xor_key;
+                target.iter_mut().zip(frame.iter()).for_each(|(to, from)| *to = from ^ key);
+            }
+        }
+        target.commit().map(|_| ())
+    }
+
+    /// Passes on the metadata, if it has come and is not passed on yet.
+    fn pass_metadata(&mut self, input: &Reader, output: &mut Writer) -> Result<(), Failure> {
+        if self.metadata == Metadata::Passed {
+            return Ok(());
+        }
+        let Some(metadata) = input.metadata().map_err(|error| input_failure(&error))? else { return Ok(()) };
+        output.set_metadata(&metadata).map_err(|error| {
+            Failure::of(&error, exit::relay::RELAY_ERROR, exit::relay::BAD_ARGUMENTS)
+        })?;
+        self.metadata = Metadata::Passed;
+        self.report.metadata_relayed = Some(true);
+        self.report.metadata_size = metadata.len() as u64;
+        Ok(())
+    }
+
+    fn time_out(&self) -> Failure {
+        let message = format!(
+            "buffer `{0}`: no frame within {1} ms; start its writer (zerobuffer writer {0}), or wait longer with \
+             --timeout-ms (-1: for ever)",
+            self.args.input, self.args.timeout_ms
+        );
+        Failure::new(exit::relay::INPUT_ERROR, message)
+    }
+}
+
+fn input_failure(error: &Error) -> Failure {
+    Failure::of(error, exit::relay::INPUT_ERROR, exit::relay::BAD_ARGUMENTS)
+}
+
+fn output_failure(error: &Error) -> Failure {
+    Failure::of(error, exit::relay::OUTPUT_ERROR, exit::relay::BAD_ARGUMENTS)
+}

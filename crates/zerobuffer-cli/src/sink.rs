@@ -1,0 +1,115 @@
+//! Where a reader's frames go: a thread writes them out, so that a stalled pipe can never keep the reader from ending.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use zerobuffer::Frame;
+
+use crate::stop::Stop;
+
+/// Frames under way to the thread.
+const UNDER_WAY: usize = 32;
+
+/// Small frames are written together, up to this many bytes.
+const TOGETHER: usize = 1 << 17;
+
+/// How often a full queue is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long an interrupted reader waits for what it has read to be written.
+const GRACE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Sink {
+    frames: Sender<Arc<Frame>>,
+    written: Receiver<()>,
+    under_way: usize,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Sink {
+    pub(crate) fn open(path: &Path) -> io::Result<Sink> {
+        let file = if path == Path::new("-") {
+            File::from(io::stdout().as_fd().try_clone_to_owned()?)
+        } else {
+            File::create(path)?
+        };
+        // Larger gulps, if the system allows it; else the usual 64 KiB.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
+        let (frames, to_write) = channel();
+        let (done, written) = channel();
+        let thread =
+            std::thread::Builder::new().name("output".into()).spawn(move || write(file, &to_write, &done))?;
+        Ok(Sink { frames, written, under_way: 0, thread })
+    }
+
+    /// Hands over a frame, waiting while too many are under way. Says whether it could, rather than to be stopped or to
+    /// find the output failed.
+    pub(crate) fn put(&mut self, frame: &Arc<Frame>, stop: &Stop) -> bool {
+        while self.written.try_recv().is_ok() {
+            self.under_way -= 1;
+        }
+        while self.under_way >= UNDER_WAY {
+            match self.written.recv_timeout(LOOK) {
+                Ok(()) => self.under_way -= 1,
+                Err(RecvTimeoutError::Timeout) if !stop.requested() => {}
+                Err(_) => return false,
+            }
+        }
+        self.under_way += 1;
+        self.frames.send(Arc::clone(frame)).is_ok()
+    }
+
+    /// Waits until everything is written; for an interrupted reader only a moment.
+    pub(crate) fn finish(self, stop: &Stop) -> io::Result<()> {
+        let Sink { frames, written, thread, .. } = self;
+        drop(frames);
+        let mut deadline = None;
+        loop {
+            if stop.requested() && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + GRACE) {
+                return Ok(());
+            }
+            match written.recv_timeout(LOOK) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the output thread failed")))
+    }
+}
+
+fn write(mut file: File, frames: &Receiver<Arc<Frame>>, done: &Sender<()>) -> io::Result<()> {
+    let mut buffer: Vec<u8> = Vec::with_capacity(TOGETHER);
+    loop {
+        // Nothing waits in the buffer while there is nothing to add to it: a live picture is shown at once.
+        let next = match frames.try_recv() {
+            Ok(frame) => Some(frame),
+            Err(_) => {
+                file.write_all(&buffer)?;
+                buffer.clear();
+                frames.recv().ok()
+            }
+        };
+        let Some(frame) = next else { break };
+        if buffer.len() + frame.len() > TOGETHER {
+            file.write_all(&buffer)?;
+            buffer.clear();
+        }
+        if frame.len() > TOGETHER / 4 {
+            file.write_all(&buffer)?;
+            buffer.clear();
+            file.write_all(&frame)?;
+        } else {
+            buffer.extend_from_slice(&frame);
+        }
+        drop(frame);
+        // Nobody listens any more when the reader was interrupted.
+        let _ = done.send(());
+    }
+    file.flush()
+}

@@ -1,0 +1,112 @@
+//! `zerobuffer writer`: a pattern, or real data, into a buffer.
+
+use std::time::Duration;
+
+use zerobuffer::{Error, Writer};
+
+use crate::args::WriterArgs;
+use crate::exit::{self, Failure};
+use crate::report::{Lines, Progress, Report, Tally};
+use crate::source::Source;
+use crate::stop::Stop;
+use crate::{connect, logger};
+
+/// Frames by default, of a pattern.
+const DEFAULT_FRAMES: u64 = 1000;
+
+pub(crate) fn run(args: &WriterArgs) -> u8 {
+    logger::install(args.report.verbose);
+    let mut report = Report {
+        operation: "write",
+        buffer_name: Some(args.name.clone()),
+        frame_size: args.size as u64,
+        ..Report::default()
+    };
+    let mut tally = Tally::default();
+    let result = write(args, &mut report, &mut tally);
+    report.frames_written = Some(tally.frames);
+    report.tally(&tally);
+    report.finish(result, args.report, false)
+}
+
+fn write(args: &WriterArgs, report: &mut Report, tally: &mut Tally) -> Result<(), Failure> {
+    let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
+    let metadata = match (&args.metadata, &args.metadata_file) {
+        (Some(text), _) => Some(text.clone().into_bytes()),
+        (None, Some(path)) => {
+            let read = std::fs::read(path);
+            Some(read.map_err(|error| bad(format!("--metadata-file {}: {error}", path.display())))?)
+        }
+        (None, None) => None,
+    };
+    let mut source = match &args.input {
+        Some(path) => {
+            Some(Source::open(path).map_err(|error| bad(format!("--input {}: {error}", path.display())))?)
+        }
+        None => None,
+    };
+    let limit = match (args.frames, &source) {
+        (Some(0), _) | (None, Some(_)) => None,
+        (Some(frames), _) => Some(frames),
+        (None, None) => Some(DEFAULT_FRAMES),
+    };
+
+    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
+    let code = exit::writer::CANNOT_CONNECT;
+    let mut writer = connect::writer(&stop, &args.name, args.timeout_ms, code, exit::BAD_ARGUMENTS)?;
+    if let Some(metadata) = metadata {
+        writer.set_metadata(&metadata).map_err(failure)?;
+        report.metadata_size = metadata.len() as u64;
+    }
+
+    let mut progress = Progress::new("writing", limit, args.report, Lines::Timed);
+    tally.start();
+    let result = stream(args, &mut writer, source.as_mut(), limit, &stop, tally, &mut progress);
+    progress.finish();
+    writer.close().map_err(failure)?;
+    result
+}
+
+fn stream(
+    args: &WriterArgs,
+    writer: &mut Writer,
+    mut source: Option<&mut Source>,
+    limit: Option<u64>,
+    stop: &Stop,
+    tally: &mut Tally,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    while limit.is_none_or(|limit| tally.frames < limit) {
+        if stop.requested() {
+            return Err(Failure::Interrupted);
+        }
+        let len = match &mut source {
+            None => {
+                let mut frame = writer.acquire_frame(args.size).map_err(failure)?;
+                args.pattern.fill(tally.frames, &mut frame);
+                frame.commit().map_err(failure)?;
+                args.size
+            }
+            Some(source) => {
+                if !source.has_more(writer, stop, args.size)? {
+                    return Ok(());
+                }
+                writer.acquire_frame_buffer(args.size).map_err(failure)?;
+                let len = source.fill(writer, stop, args.size)?;
+                writer.commit_frame(Some(len)).map_err(failure)?;
+                len
+            }
+        };
+        tally.count(len);
+        progress.show(tally);
+        let pause = args.delay_ms > 0 && tally.frames.is_multiple_of(args.batch_size);
+        if pause && limit != Some(tally.frames) {
+            stop.sleep(Duration::from_millis(args.delay_ms));
+        }
+    }
+    Ok(())
+}
+
+fn failure(error: Error) -> Failure {
+    Failure::of(&error, exit::writer::WRITE_ERROR, exit::BAD_ARGUMENTS)
+}
