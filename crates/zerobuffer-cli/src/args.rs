@@ -32,8 +32,10 @@ pub(crate) enum Command {
 
 /// Write frames into a buffer that a reader has created, or will create soon.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, \
-    130 ended by Ctrl-C or SIGTERM.")]
+#[command(
+    after_help = "Exit codes: 0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, \
+    130 ended by Ctrl-C or SIGTERM."
+)]
 pub(crate) struct WriterArgs {
     /// Name of the buffer.
     pub(crate) name: String,
@@ -83,8 +85,10 @@ pub(crate) struct WriterArgs {
 /// Ends with 0 after --frames frames, or when the writer closes in good order and no count was asked for. A writer that
 /// closes before all the frames asked for have come, or that dies, is a read error (2).
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, \
-    4 verification failed, 130 ended by Ctrl-C or SIGTERM.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, \
+    4 verification failed, 130 ended by Ctrl-C or SIGTERM."
+)]
 pub(crate) struct ReaderArgs {
     /// Name of the buffer.
     pub(crate) name: String,
@@ -138,9 +142,11 @@ pub(crate) struct ReaderArgs {
 /// Creates IN as its reader and connects to OUT as its writer. Ends with 0 after --frames frames, or when the
 /// writer of INPUT closes in good order.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, \
+#[command(
+    after_help = "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, \
     writing), 3 relay error (metadata, or frames that nobody fetched from a created output), 4 bad arguments, \
-    130 ended by Ctrl-C or SIGTERM.")]
+    130 ended by Ctrl-C or SIGTERM."
+)]
 pub(crate) struct RelayArgs {
     /// Name of the buffer to read from; the relay creates it.
     #[arg(value_name = "IN")]
@@ -240,8 +246,10 @@ pub(crate) struct ListArgs {
 
 /// Show every field of one buffer, and how it is.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be looked at, 2 its numbers \
-    cannot be true (corrupt), 3 bad arguments.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be looked at, 2 its numbers \
+    cannot be true (corrupt), 3 bad arguments."
+)]
 pub(crate) struct InspectArgs {
     /// Name of the buffer.
     pub(crate) name: String,
@@ -270,7 +278,9 @@ pub(crate) struct CleanArgs {
 
 /// Find out what could keep ZeroBuffer from working here, and say what to do about it.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 no problem found (there may be warnings), 1 a problem was found, 3 bad arguments.")]
+#[command(
+    after_help = "Exit codes: 0 no problem found (there may be warnings), 1 a problem was found, 3 bad arguments."
+)]
 pub(crate) struct DoctorArgs {
     /// Print a JSON array.
     #[arg(long)]
@@ -279,7 +289,9 @@ pub(crate) struct DoctorArgs {
 
 /// Print the completion script for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "For example: zerobuffer completions bash > ~/.local/share/bash-completion/completions/zerobuffer")]
+#[command(
+    after_help = "For example: zerobuffer completions bash > ~/.local/share/bash-completion/completions/zerobuffer"
+)]
 pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }

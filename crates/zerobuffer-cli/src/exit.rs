@@ -1,7 +1,6 @@
 //! Exit codes, one table per command, and failures that carry theirs.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use zerobuffer::{Error, ErrorKind};
 
@@ -67,19 +66,6 @@ impl fmt::Display for Failure {
         match self {
             Failure::Interrupted => f.write_str("interrupted"),
             Failure::Error(_, message) => f.write_str(message),
-        }
-    }
-}
-
-/// Prints the error, if it is one, and gives the exit code.
-pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::from(OK),
-        Err(failure) => {
-            if let Failure::Error(..) = failure {
-                crate::report::complain(&failure);
-            }
-            ExitCode::from(failure.code())
         }
     }
 }

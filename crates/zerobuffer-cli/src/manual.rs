@@ -26,13 +26,13 @@ pub(crate) fn man(args: &ManArgs) -> u8 {
     let page = match &args.command {
         None => command,
         Some(name) => match command.find_subcommand(name) {
-            Some(found) => {
-                let full = format!("zerobuffer-{}", found.get_name());
-                found.clone().name(full)
-            }
+            Some(found) => found.clone(),
             None => {
-                let names: Vec<&str> =
-                    command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name).collect();
+                let names: Vec<&str> = command
+                    .get_subcommands()
+                    .filter(|sub| !sub.is_hide_set())
+                    .map(clap::Command::get_name)
+                    .collect();
                 complain(&format_args!("no command `{name}`; there are: {}", names.join(", ")));
                 return exit::BAD_ARGUMENTS;
             }

@@ -24,8 +24,7 @@ const TOLD: u64 = 10;
 
 pub(crate) fn run(args: &ReaderArgs) -> u8 {
     logger::install(args.report.verbose);
-    let mut report =
-        Report { operation: "read", buffer_name: Some(args.name.clone()), ..Report::default() };
+    let mut report = Report { operation: "read", buffer_name: Some(args.name.clone()), ..Report::default() };
     let mut checks = Checks::new(args);
     let mut tally = Tally::default();
     let mut result = read(args, &mut report, &mut tally, &mut checks);
@@ -144,7 +143,8 @@ fn end_of_writer(args: &ReaderArgs, tally: &Tally, error: &Error) -> Option<Resu
     let (frames, wanted) = (tally.frames, args.frames);
     Some(match (died, wanted) {
         (true, _) => {
-            let message = format!("{error} ({frames} frames); start both again, or wait for the next with --keep");
+            let message =
+                format!("{error} ({frames} frames); start both again, or wait for the next with --keep");
             Err(Failure::new(code, message))
         }
         (false, 0) => Ok(()),

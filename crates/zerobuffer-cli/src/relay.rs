@@ -77,7 +77,7 @@ fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
 /// Waits for a reader to take over the output that the relay created, then lets go of it.
 fn hand_over(
     args: &RelayArgs,
-    kept: KeptBuffer,
+    mut kept: KeptBuffer,
     stop: &Stop,
     tally: &Tally,
     report: &mut Report,
@@ -185,9 +185,9 @@ impl Relay<'_> {
             return Ok(());
         }
         let Some(metadata) = input.metadata().map_err(|error| input_failure(&error))? else { return Ok(()) };
-        output.set_metadata(&metadata).map_err(|error| {
-            Failure::of(&error, exit::relay::RELAY_ERROR, exit::relay::BAD_ARGUMENTS)
-        })?;
+        output
+            .set_metadata(&metadata)
+            .map_err(|error| Failure::of(&error, exit::relay::RELAY_ERROR, exit::relay::BAD_ARGUMENTS))?;
         self.metadata = Metadata::Passed;
         self.report.metadata_relayed = Some(true);
         self.report.metadata_size = metadata.len() as u64;

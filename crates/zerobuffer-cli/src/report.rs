@@ -234,10 +234,10 @@ impl Progress {
         // Log lines and a bar would get into each other's way.
         if io::stderr().is_terminal() && !how.verbose {
             let bar = match total {
-                Some(total) => ProgressBar::new(total).with_style(style(
-                    "{prefix} {wide_bar:.cyan/dim} {pos}/{len} {msg} eta {eta}",
-                )),
-                None => ProgressBar::no_length().with_style(style("{prefix} {spinner} {pos} frames {msg} {elapsed}")),
+                Some(total) => ProgressBar::new(total)
+                    .with_style(style("{prefix} {wide_bar:.cyan/dim} {pos}/{len} {msg} eta {eta}")),
+                None => ProgressBar::no_length()
+                    .with_style(style("{prefix} {spinner} {pos} frames {msg} {elapsed}")),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.set_prefix(what);
@@ -254,14 +254,15 @@ impl Progress {
             (Some(_), _) => (REDRAW, false),
             (None, Some(Lines::Timed)) => (LINE, false),
             (None, Some(Lines::Every(0)) | None) => return,
-            (None, Some(Lines::Every(count))) => (Duration::ZERO, tally.frames % count == 0),
+            (None, Some(Lines::Every(count))) => (Duration::ZERO, tally.frames.is_multiple_of(count)),
         };
         let now = tally.ended.unwrap_or_else(Instant::now);
         let passed = now.saturating_duration_since(self.last);
         if !counted && (passed < interval || interval.is_zero()) {
             return;
         }
-        let rate = (tally.bytes - self.last_bytes) as f64 / f64::from(1 << 20) / passed.as_secs_f64().max(1e-9);
+        let rate =
+            (tally.bytes - self.last_bytes) as f64 / f64::from(1 << 20) / passed.as_secs_f64().max(1e-9);
         (self.last, self.last_bytes) = (now, tally.bytes);
         match &self.bar {
             Some(bar) => {

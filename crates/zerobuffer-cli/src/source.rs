@@ -87,9 +87,12 @@ impl Source {
     }
 
     fn wait(&self, writer: &Writer, stop: &Stop) -> Result<(), Failure> {
-        while self.can_block {
+        if !self.can_block {
+            return Ok(());
+        }
+        loop {
             match stop.wait_readable(self.file.as_fd(), LOOK) {
-                Woken::Ready => break,
+                Woken::Ready => return Ok(()),
                 Woken::Stopped => return Err(Failure::Interrupted),
                 Woken::TimeOut if writer.is_reader_connected() => {}
                 Woken::TimeOut => {
@@ -98,7 +101,6 @@ impl Source {
                 }
             }
         }
-        Ok(())
     }
 }
 

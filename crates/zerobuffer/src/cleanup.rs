@@ -92,7 +92,9 @@ fn removal_error(name: &str, error: io::Error) -> Error {
         Some(libc::EACCES | libc::EPERM) => Error::new(
             ErrorKind::PermissionDenied,
             name,
-            format!("cannot remove its files ({error}): they are another user's; clean as that user, or as root"),
+            format!(
+                "cannot remove its files ({error}): they are another user's; clean as that user, or as root"
+            ),
         ),
         _ => Error::os(name, "remove its files", error),
     }
@@ -183,7 +185,7 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
         Err(error) => return Err(error),
     };
     let (cause, mut obstacle) = match standing {
-        Standing::Live(_) => return Ok(None),
+        Standing::Live(_) | Standing::Kept => return Ok(None),
         Standing::Stale(_) => {
             files.insert(0, os::segment_path(name));
             match live_writer(name)? {
