@@ -88,7 +88,7 @@ impl Demo {
         say(&format_args!("\n1. {FRAMES_PER_SECOND} frames per second"));
         self.phase(&plain)?;
 
-        say(&"\n2. Flat out");
+        say(&"\n2. Flat out (two pictures in turn, drawn beforehand)");
         self.phase(&Phase { flat_out: true, ..plain })?;
 
         say(&"\n3. The writer is killed (SIGKILL) between two frames");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Result, Writer, WriterOptions};
 
 use crate::args::DemoPeerArgs;
-use crate::picture::{FRAME_SIZE, Picture, Stamp};
+use crate::picture::{FRAME_SIZE, Loop, Picture, Stamp};
 use crate::report::say;
 use crate::sheet::Sheet;
 use crate::stop::Stop;
@@ -63,6 +63,33 @@ pub(crate) struct End {
     pub(crate) ended_at: u64,
 }
 
+/// What is sent: drawn anew for each frame, or, flat out, from a loop.
+enum Film {
+    Drawn(Box<Picture>),
+    Looped(Loop),
+}
+
+impl Film {
+    fn new(flat_out: bool) -> Film {
+        let picture = Picture::new();
+        if flat_out { Film::Looped(Loop::new(&picture)) } else { Film::Drawn(Box::new(picture)) }
+    }
+
+    fn draw(&self, index: u64, frame: &mut [u8]) {
+        match self {
+            Film::Drawn(picture) => picture.draw(index, frame),
+            Film::Looped(frames) => frames.draw(index, frame),
+        }
+    }
+
+    fn matches(&self, index: u64, frame: &[u8]) -> bool {
+        match self {
+            Film::Drawn(picture) => picture.matches(index, frame),
+            Film::Looped(frames) => frames.matches(index, frame),
+        }
+    }
+}
+
 /// CLOCK_MONOTONIC, the same for all processes.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
@@ -103,7 +130,7 @@ fn end_with_parent(stop: &Stop) {
 
 fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
     // Before connecting, as this takes a moment.
-    let picture = Picture::new();
+    let film = Film::new(args.flat_out);
     let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
     let mut writer = Writer::connect_with(&args.name, options)?;
     stop.watch(writer.interrupt_handle());
@@ -120,7 +147,7 @@ fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
         }
         let index = u64::from(index);
         let result = writer.acquire_frame(FRAME_SIZE).and_then(|mut frame| {
-            picture.draw(index, &mut frame);
+            film.draw(index, &mut frame);
             Stamp { index, time: monotonic_ns() }.write(&mut frame);
             frame.commit()
         });
@@ -134,7 +161,7 @@ fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
 }
 
 fn read(args: &DemoPeerArgs, stop: &Stop) -> std::result::Result<(), String> {
-    let picture = Picture::new();
+    let film = Film::new(args.flat_out);
     let config = BufferConfig::default().payload_size((FRAME_SIZE + 64) * RING_FRAMES);
     let mut reader = Reader::create(&args.name, config).map_err(|error| error.to_string())?;
     stop.watch(reader.interrupt_handle());
@@ -161,7 +188,7 @@ fn read(args: &DemoPeerArgs, stop: &Stop) -> std::result::Result<(), String> {
         last = Instant::now();
         first.get_or_insert(last);
         let stamp = Stamp::read(&frame).filter(|stamp| stamp.index == frames);
-        let right = stamp.is_some() && picture.matches(frames, &frame);
+        let right = stamp.is_some() && film.matches(frames, &frame);
         wrong += u64::from(!right);
         let latency = stamp.map_or(0, |stamp| arrived.saturating_sub(stamp.time));
         latencies.push(latency);

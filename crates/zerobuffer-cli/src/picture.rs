@@ -206,6 +206,37 @@ impl Picture {
     }
 }
 
+/// A few pictures drawn beforehand, for a stream in which drawing must not cost more than the transport: one copy to
+/// send a frame, one comparison to check it.
+pub(crate) struct Loop(Vec<Vec<u8>>);
+
+impl Loop {
+    /// Two: a longer loop would not stay in the caches, and would measure the memory's speed instead.
+    const LEN: u64 = 2;
+
+    pub(crate) fn new(picture: &Picture) -> Loop {
+        let draw = |index: u64| {
+            let mut frame = vec![0; FRAME_SIZE];
+            // Far enough apart to differ everywhere.
+            picture.draw(index * 60, &mut frame);
+            frame
+        };
+        Loop((0..Self::LEN).map(draw).collect())
+    }
+
+    fn at(&self, index: u64) -> &[u8] {
+        &self.0[(index % Self::LEN) as usize]
+    }
+
+    pub(crate) fn draw(&self, index: u64, frame: &mut [u8]) {
+        frame.copy_from_slice(self.at(index));
+    }
+
+    pub(crate) fn matches(&self, index: u64, frame: &[u8]) -> bool {
+        frame.len() == FRAME_SIZE && frame[Stamp::SIZE..] == self.at(index)[Stamp::SIZE..]
+    }
+}
+
 /// An even position that goes from 0 to `room` and back.
 fn bounce(travelled: u64, room: usize) -> usize {
     let at = (travelled % (2 * room as u64)) as usize;
