@@ -263,6 +263,10 @@ pub(crate) struct InspectArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 ok, 1 something dead could not be removed, 3 bad arguments.")]
 pub(crate) struct CleanArgs {
+    /// Look only at the buffers of these names; at all if none is given.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
     /// Only say what would be removed.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -243,7 +243,8 @@ pub(crate) fn clean(args: &CleanArgs) -> u8 {
     };
     let mut code = exit::OK;
     let mut results = Vec::new();
-    for leftover in leftovers {
+    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
+    for leftover in leftovers.into_iter().filter(|leftover| wanted(leftover.name())) {
         let (removed, why) = match leftover.obstacle() {
             Some(why) => (false, Some(why.to_owned())),
             None if args.dry_run => (false, Some("dry run".to_owned())),
