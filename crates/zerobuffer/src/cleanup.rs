@@ -75,14 +75,17 @@ impl Leftover {
         let failed = |error: io::Error| removal_error(name, error);
         stop_point!("clean:lock-dir");
         os::ensure_lock_dir().map_err(failed)?;
+        let had_lock_file = is_file(&registry::lock_path(name));
         let Some(lock) = NameLock::try_take(name, 0o600).map_err(failed)? else { return Ok(false) };
-        // The lock may have just made its file, so without another cause there was nothing to remove.
-        let removed = match examine(name, Lock::Ours) {
-            Ok(Some(Leftover { obstacle: None, files, .. })) => remove_files(name, &files),
+        let removed = match examine(name, Lock::Ours { had_file: had_lock_file }) {
+            Ok(Some(Leftover { obstacle: None, files, .. })) => remove_files(name, &files).map(|()| true),
             Ok(_) => Ok(false),
             Err(error) => Err(error),
         };
-        lock.remove();
+        // What is not removed is left as it was found.
+        if matches!(removed, Ok(true)) || !had_lock_file {
+            lock.remove();
+        }
         removed.map_err(failed)
     }
 }
@@ -100,15 +103,14 @@ fn removal_error(name: &str, error: io::Error) -> Error {
     }
 }
 
-fn remove_files(name: &str, files: &[PathBuf]) -> io::Result<bool> {
-    let segment = os::segment_path(name);
-    // The segment first: a 1.x writer must not find it without semaphores.
-    let (segments, others): (Vec<_>, Vec<_>) = files.iter().partition(|path| **path == segment);
-    for path in segments.into_iter().chain(others) {
+/// Removes the files but for the lock file, which goes last, by whoever holds the lock.
+fn remove_files(name: &str, files: &[PathBuf]) -> io::Result<()> {
+    let lock = registry::lock_path(name);
+    for path in files.iter().filter(|path| **path != lock) {
         stop_point!("clean:unlink");
         os::remove(path)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Everything on this machine that looks left behind, in alphabetical order of the names. Live buffers and files that
@@ -147,10 +149,13 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
     Ok(found)
 }
 
-/// Whether the caller holds the name's lock.
+/// What the caller knows of the name's lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lock {
-    Ours,
+    /// It is held by the caller; its file was there before, or not.
+    Ours {
+        had_file: bool,
+    },
     Unknown,
 }
 
@@ -163,8 +168,11 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
         .filter(|path| is_semaphore(path))
         .collect();
     let mut files = semaphores.clone();
-    let locked_path = std::fs::symlink_metadata(&lock_path).is_ok_and(|metadata| metadata.is_file());
-    if lock == Lock::Unknown && locked_path {
+    let has_lock_file = match lock {
+        Lock::Ours { had_file } => had_file,
+        Lock::Unknown => is_file(&lock_path),
+    };
+    if has_lock_file {
         files.push(lock_path.clone());
     }
     let leftover = |files: Vec<PathBuf>, cause: String, obstacle: Option<String>| {
@@ -187,6 +195,7 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
     let (cause, mut obstacle) = match standing {
         Standing::Live(_) | Standing::Kept => return Ok(None),
         Standing::Stale(_) => {
+            // First: a 1.x writer must not find the segment without semaphores.
             files.insert(0, os::segment_path(name));
             match live_writer(name)? {
                 Some(pid) => {
@@ -205,7 +214,7 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
         }
         Standing::Nothing | Standing::Alien(_) => ("a lock file that nobody holds".to_owned(), None),
     };
-    if lock == Lock::Unknown && locked_path {
+    if lock == Lock::Unknown && has_lock_file {
         match is_locked(&lock_path) {
             // Nothing but the lock file: somebody is creating or cleaning.
             Ok(true) if files.len() == 1 => return Ok(None),
@@ -238,6 +247,11 @@ fn live_writer(name: &str) -> io::Result<Option<u64>> {
 /// Whether somebody holds the lock file. Takes the lock for a moment, if nobody does.
 fn is_locked(path: &Path) -> io::Result<bool> {
     Ok(!os::LockFile::open(path, None)?.try_flock()?)
+}
+
+/// Whether there is a regular file, rather than a link or something else.
+fn is_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Whether `path` can be the file of a named semaphore.
