@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
@@ -61,6 +62,15 @@ fn find(name: &str) -> Option<Leftover> {
 fn forge(name: &Name, offset: u64, value: u64) {
     let segment = fs::OpenOptions::new().write(true).open(&name.paths()[0]).unwrap();
     segment.write_all_at(&value.to_le_bytes(), offset).unwrap();
+}
+
+/// Holds the name's lock as a live reader does, until the file is dropped.
+fn hold_lock(name: &Name) -> fs::File {
+    let file = fs::File::open(&name.paths()[3]).unwrap();
+    // SAFETY: plain system call on an open descriptor.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    assert_eq!(result, 0, "the lock is free");
+    file
 }
 
 /// Semaphores are taken for those of a 1.x reader at work until they have some age.
@@ -188,8 +198,7 @@ fn orphaned_lock_files_go_unless_somebody_holds_them() {
     for path in &name.paths()[..3] {
         fs::remove_file(path).unwrap();
     }
-    let lock = fs::File::open(&name.paths()[3]).unwrap();
-    lock.try_lock().unwrap();
+    let lock = hold_lock(&name);
     assert_eq!(find(&name), None, "a reader is creating, or somebody cleans");
     drop(lock);
     let leftover = find(&name).unwrap();
@@ -202,8 +211,7 @@ fn orphaned_lock_files_go_unless_somebody_holds_them() {
 fn a_held_lock_keeps_everything() {
     let name = Name::new("clean-held");
     leave_dead(&name);
-    let lock = fs::File::open(&name.paths()[3]).unwrap();
-    lock.try_lock().unwrap();
+    let _lock = hold_lock(&name);
     let leftover = find(&name).unwrap();
     assert!(leftover.obstacle().is_some_and(|why| why.contains("lock file")), "{leftover:?}");
     assert!(!leftover.remove().unwrap());
@@ -232,7 +240,7 @@ fn foreign_files_are_neither_shown_nor_touched() {
     // Beside a foreign segment an orphaned lock file goes, the segment stays.
     fs::write(&lock, b"").unwrap();
     assert!(find(&name).unwrap().remove().unwrap());
-    assert_eq!(name.leftovers(), [segment.clone()]);
+    assert_eq!(name.leftovers(), std::slice::from_ref(&segment));
     assert_eq!(fs::read(&segment).unwrap(), before);
 }
 
