@@ -65,3 +65,12 @@ pub use writer::Writer;
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the examples of the pages that stand outside the crate.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/MIGRATION.md")]
+    struct Migration;
+}
