@@ -125,17 +125,28 @@ fn attempt(name: &str) -> Result<Attempt> {
     }
     let died = last_is_foreign || (last.word.epoch() != 0 && !last.word.is_closed());
     let pid = std::process::id();
+    let foreign = |pid: u64| taken(&format!("a 1.x writer (pid {pid})"));
+    // Pid and word must never come from two writers of ours, wherever we die: the word would then seem to be an older
+    // one's, and the pid that of a 1.x writer.
+    let mut last_pid = last.pid;
+    if last_pid != 0 && !last_is_foreign {
+        stop_point!("connect:dead-pid");
+        if let Err(pid) = oieb.writer_pid.compare_exchange(last_pid, 0, Ordering::AcqRel, Ordering::Acquire) {
+            return foreign(pid);
+        }
+        last_pid = 0;
+    }
     let word = last.word.next(pid, died);
     stop_point!("connect:writer-word");
     // Release pairs with the Acquire load in WriterWords::load.
     oieb.writer_word.store(word.0, Ordering::Release);
     stop_point!("connect:writer-pid");
     let swapped =
-        oieb.writer_pid.compare_exchange(last.pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
+        oieb.writer_pid.compare_exchange(last_pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
     if let Err(pid) = swapped {
         stop_point!("connect:writer-word-back");
         oieb.writer_word.store(word.closed().0, Ordering::Release);
-        return taken(&format!("a 1.x writer (pid {pid})"));
+        return foreign(pid);
     }
 
     let (_, reader_word) = liveness::reader_words(oieb);
@@ -151,7 +162,7 @@ fn attempt(name: &str) -> Result<Attempt> {
             // Back to the last writer's words: if that one died, the next attempt must know it.
             stop_point!("connect:undo-pid");
             let own = u64::from(pid);
-            let _ = oieb.writer_pid.compare_exchange(own, last.pid, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = oieb.writer_pid.compare_exchange(own, last_pid, Ordering::AcqRel, Ordering::Relaxed);
             stop_point!("connect:undo-word");
             oieb.writer_word.store(last.word.0, Ordering::Release);
             return Err(Error::new(trouble.kind, name, trouble.message));

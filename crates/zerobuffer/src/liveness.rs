@@ -71,7 +71,9 @@ impl WriterWords {
 
     /// Whether the last writer was one of ours, alive or not.
     pub(crate) fn is_ours(self) -> bool {
-        self.word.epoch() != 0 && (self.pid == 0 || self.pid == u64::from(self.word.pid()))
+        // A writer of ours clears its pid before it says "closed".
+        let own = !self.word.is_closed() && self.pid == u64::from(self.word.pid());
+        self.word.epoch() != 0 && (self.pid == 0 || own)
     }
 
     /// The state of a writer whose role lock is known to be free.

@@ -378,12 +378,13 @@ impl Writer {
         let reader = liveness::reader_state(|| Ok(liveness::reader_words(self.shared.mapping.oieb())), &role);
         let oieb = self.shared.mapping.oieb();
         let words = WriterWords::load(oieb);
-        stop_point!("close:writer-word");
-        // Release pairs with the Acquire load in WriterWords::load: whoever sees "closed" sees all commits.
-        oieb.writer_word.store(words.word.closed().0, Ordering::Release);
+        // The pid first, so that "closed" beside a pid can only mean a 1.x writer that came later.
         stop_point!("close:writer-pid");
         let pid = u64::from(std::process::id());
         let _ = oieb.writer_pid.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        stop_point!("close:writer-word");
+        // Release pairs with the Acquire load in WriterWords::load: whoever sees "closed" sees all commits.
+        oieb.writer_word.store(words.word.closed().0, Ordering::Release);
         stop_point!("close:writer-unlock");
         drop(role);
         let WriteRing::Classic(side) = &self.ring;

@@ -72,7 +72,8 @@ fn plain_reader(arguments: &[String]) {
     drop(reader);
 }
 
-/// Writes the frames of the script, then closes. With "drain" it waits now and then until the ring is empty.
+/// Writes the frames of the script, then closes. With "drain" it waits now and then until the ring is empty, with
+/// "always" before every frame.
 fn writer(arguments: &[String]) {
     let [name, ledger, drain] = arguments else { panic!("name, ledger, drain") };
     let ledger = Ledger::open(ledger);
@@ -90,7 +91,7 @@ fn writer(arguments: &[String]) {
             say(format!("{:?}", error.kind()));
             break;
         }
-        if drain == "drain" && source.sequence % 3 == 0 {
+        if drain == "always" || drain == "drain" && source.sequence % 3 == 0 {
             wait_until_drained(&ledger, source.sequence);
         }
         if source.sequence == FRAMES / 2 {
@@ -268,6 +269,7 @@ fn writer_case(action: &Action, drain: &str) -> bool {
         "connect:map",
         "connect:role-open",
         "connect:role-lock",
+        "connect:dead-pid",
         "connect:writer-word",
     ];
     let expected = match action {
@@ -561,7 +563,8 @@ const SCENARIOS: [Scenario; 8] = [
 ];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
 ];
@@ -679,7 +682,7 @@ fn recovery_case(first: &str, nth: u64, second: Option<&str>) {
     let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
     // A ring is rewound only when it is empty; all else happens while frames are held, and others unread.
     let rewind = first.starts_with("write:rewind");
-    let drain = if rewind { "drain" } else { "" };
+    let drain = if rewind { "always" } else { "" };
     let mut sink = Sink::new(1, if rewind { 0 } else { 2 });
     let unread = if rewind { 0 } else { 3 };
     let mut victim = Peer::start_with("writer", &[&name, ledger.path(), drain], |command| {
@@ -768,7 +771,7 @@ fn a_successor_goes_on_exactly_wherever_its_predecessors_were_killed() {
     let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
     for first in stores {
         // The data of an in-place frame has no point of ours, and a ring is wrapped or rewound now and then only.
-        for nth in if first.contains("wrap") || first.contains("rewind") { [1, 3] } else { [2, 17] } {
+        for nth in if first.contains("wrap") || first.contains("rewind") { [1, 2] } else { [2, 17] } {
             for second in connects {
                 let what = format!("{first} {nth}, {second:?}");
                 cases.push((what, Box::new(move || recovery_case(first, nth, second))));
