@@ -181,22 +181,32 @@ impl ReaderWord {
 }
 
 /// Reserved word 3, written only by the writer of ours that holds the role lock: bits 0..32 its pid as it stands in
-/// `writer_pid`, bits 32..62 the epoch (how many writers of ours this buffer has had), bit 62 "closed in good order",
-/// bit 63 "the writer before this one died".
+/// `writer_pid`, bits 32..56 the epoch (how many writers of ours this buffer has had), bits 56..62 and 63 the fates of
+/// the writers before (1 = died: bit 63 of the one right before this one, bit 56 of the one before that, and so on),
+/// bit 62 "closed in good order".
+///
+/// The fates are there because a reader may learn of several writers' ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriterWord(pub(crate) u64);
 
 impl WriterWord {
-    const EPOCH_MASK: u64 = (1 << 30) - 1;
+    const EPOCH_MASK: u64 = (1 << 24) - 1;
     const CLOSED: u64 = 1 << 62;
     const PREDECESSOR_DIED: u64 = 1 << 63;
+    const OLDER_FATES: u32 = 56;
+    const OLDER_MASK: u64 = (1 << 6) - 1;
 
     /// The word of the writer that follows the one of `self`.
     pub(crate) fn next(self, pid: u32, predecessor_died: bool) -> WriterWord {
         let epoch = (u64::from(self.epoch()) + 1) & Self::EPOCH_MASK;
         let died = if predecessor_died { Self::PREDECESSOR_DIED } else { 0 };
+        let older = (self.fates() & Self::OLDER_MASK) << Self::OLDER_FATES;
         // Epoch 0 means "never a writer of ours", so the count skips it when it comes round.
-        WriterWord(u64::from(pid) | epoch.max(1) << 32 | died)
+        WriterWord(u64::from(pid) | epoch.max(1) << 32 | older | died)
+    }
+    /// Fates of the writers before this one, that of the last one in bit 0.
+    fn fates(self) -> u64 {
+        (self.0 >> Self::OLDER_FATES & Self::OLDER_MASK) << 1 | self.0 >> 63
     }
     pub(crate) fn closed(self) -> WriterWord {
         WriterWord(self.0 | Self::CLOSED)
@@ -210,8 +220,19 @@ impl WriterWord {
     pub(crate) fn is_closed(self) -> bool {
         self.0 & Self::CLOSED != 0
     }
+    /// Whether the writer before this one died.
     pub(crate) fn predecessor_died(self) -> bool {
         self.0 & Self::PREDECESSOR_DIED != 0
+    }
+    /// Whether, as far as is known, one of the writers before this one died whose epoch is above `after` and at most
+    /// `upto`.
+    pub(crate) fn died_among(self, after: u32, upto: u32) -> bool {
+        let last = self.epoch().saturating_sub(1);
+        let upto = upto.min(last);
+        // What lies further back than the fates reach is not known to have died.
+        let (newest, oldest) = (last - upto, last.saturating_sub(after).min(u64::BITS - 1));
+        let mask = (1_u64 << oldest) - 1;
+        oldest > newest && self.fates() & mask >> newest << newest != 0
     }
 }
 
@@ -331,7 +352,24 @@ mod tests {
         let second = first.closed().next(8, true);
         assert_eq!((second.pid(), second.epoch()), (8, 2));
         assert!(second.predecessor_died() && !second.is_closed());
+        assert!(second.died_among(0, 1) && !second.died_among(1, 2));
         let last = WriterWord(WriterWord::EPOCH_MASK << 32);
         assert_eq!(last.next(1, false).epoch(), 1);
+    }
+
+    #[test]
+    fn writer_words_remember_who_died() {
+        let died = [true, false, false, true, false, true, false, true, false];
+        let word = died.iter().fold(WriterWord(0).next(1, false), |word, died| word.next(1, *died));
+        assert_eq!(word.epoch(), 10);
+        for after in 2..10 {
+            for upto in after..=10 {
+                let expected = (after + 1..=upto.min(9)).any(|epoch| died[epoch as usize - 1]);
+                assert_eq!(word.died_among(after, upto), expected, "{after}..={upto}");
+            }
+        }
+        // Out of reach: the first two writers.
+        assert!(!word.died_among(0, 2));
+        assert_eq!((word.pid(), word.is_closed(), word.closed().is_closed()), (1, false, true));
     }
 }

@@ -188,13 +188,16 @@ pub struct Reader {
 }
 
 /// Which writers' ends have been reported.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Tracker {
     reported: Option<WriterId>,
     /// A 1.x writer has been seen whose end was not reported.
     foreign: bool,
     /// Frames were delivered since the last report.
     frames: bool,
+    /// The ends of writers of ours up to this epoch have been reported. Ends that fall together are told as one, and
+    /// a death among them as a death.
+    epoch: u32,
 }
 
 impl Reader {
@@ -551,9 +554,18 @@ impl Reader {
                 Ok(None)
             }
             Look::Restart => {
-                self.tracker.frames = false;
+                // Which writers ended here is not known exactly if several came and went since the last report: some
+                // may have written nothing. So all but the last one are taken together.
                 let words = liveness::WriterWords::load(self.shared.mapping.oieb());
-                Err(self.end_of_writer(words.is_ours() && words.word.predecessor_died()))
+                let epoch = words.word.epoch().saturating_sub(1);
+                let died = if epoch > self.tracker.epoch {
+                    words.word.died_among(self.tracker.epoch, epoch)
+                } else {
+                    words.word.predecessor_died()
+                };
+                let epoch = epoch.max(self.tracker.epoch);
+                self.tracker = Tracker { frames: false, epoch, ..self.tracker };
+                Err(self.end_of_writer(words.is_ours() && died))
             }
             Look::Unsure(trouble) => self.doubt(trouble).map(|()| None),
         }
@@ -629,10 +641,17 @@ impl Reader {
         if died {
             side.withdraw_uncommitted(&self.shared.mapping, &mut self.shared.queue(), words);
         }
-        if let Some(WriterId::Ours { epoch }) = id {
-            side.settle(epoch);
+        let Tracker { mut epoch, .. } = self.tracker;
+        let mut died = died;
+        if let Some(WriterId::Ours { epoch: ended }) = id {
+            side.settle(ended);
+            // The last one's own fate is known; those of its predecessors are in its word, or its successor's.
+            let words = liveness::WriterWords::load(self.shared.mapping.oieb());
+            died |= words.word.died_among(epoch, ended.saturating_sub(1));
+            epoch = ended;
         }
-        self.tracker = Tracker { reported: id.or(self.tracker.reported), foreign: false, frames: false };
+        let reported = id.or(self.tracker.reported);
+        self.tracker = Tracker { reported, foreign: false, frames: false, epoch };
         Err(self.end_of_writer(died))
     }
 
