@@ -14,7 +14,7 @@ use crate::os;
 use crate::registry::OwnedFiles;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
 use crate::ring::{Located, Look, ReadRing, Trouble};
-use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
+use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -484,7 +484,7 @@ impl Reader {
             let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { longest };
             let Some(left) = deadline.left(slice) else { return Ok(None) };
             stop_point!("read:wait");
-            let woken = self.shared.sem_w.wait(left);
+            let woken = taken_before_look(self.shared.sem_w.wait(left));
             if !woken {
                 longest = SLICE;
             }
@@ -500,6 +500,7 @@ impl Reader {
                 while burst > 0 && self.shared.sem_w.try_wait() {
                     burst -= 1;
                 }
+                taken_before_look(true);
                 spin = false;
                 if let Some(located) = self.look()? {
                     return Ok(Some(located));
@@ -525,7 +526,7 @@ impl Reader {
     /// Takes the tokens of frames already read, as far as they have come. Says whether there were any.
     fn settle_tokens(&mut self) -> bool {
         let owed = std::mem::take(&mut self.tokens_owed);
-        (0..owed).take_while(|_| self.shared.sem_w.try_wait()).count() > 0
+        taken_before_look((0..owed).take_while(|_| self.shared.sem_w.try_wait()).count() > 0)
     }
 
     /// One look at the ring.

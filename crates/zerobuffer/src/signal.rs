@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sync::{Ordering, fence};
+
 /// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
 /// some 50 wake-ups a second.
 pub(crate) const SLICE: Duration = Duration::from_millis(20);
@@ -18,6 +20,18 @@ pub(crate) const UNSURE_SLICE: Duration = Duration::from_millis(1);
 /// How long a contradiction may last before it is taken for corruption: far longer than any peer takes between two
 /// stores, unless it was stopped between them.
 pub(crate) const UNSURE_LIMIT: Duration = Duration::from_millis(100);
+
+/// To be passed between taking tokens and looking at the ring; gives `taken` back.
+///
+/// Who posts looks at the count behind a SeqCst fence, and leaves the post out if a token is there. That is right only
+/// if the token's taker sees what came before that look, so it needs the other fence: taking a token is an acquire
+/// operation, whose store a later load may overtake on aarch64.
+pub(crate) fn taken_before_look(taken: bool) -> bool {
+    if taken {
+        fence(Ordering::SeqCst);
+    }
+    taken
+}
 
 /// When a call must come back. `Duration::ZERO` polls once; what overflows the clock waits for ever.
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,7 @@ use crate::reserve::Reserver;
 use crate::ring::classic::{Reservation, WriteSide};
 use crate::ring::space::{self, Plan};
 use crate::ring::{Trouble, WriteRing};
-use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE};
+use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -590,6 +590,7 @@ impl Writer {
             if self.shared.sem_r.wait(left) {
                 // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
                 self.burn_tokens();
+                taken_before_look(true);
                 spin = false;
             } else {
                 longest = SLICE;
