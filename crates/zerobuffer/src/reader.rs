@@ -298,12 +298,13 @@ impl Reader {
         frames.push(Frame::new(Arc::clone(&self.shared), first));
         let mut count = 1;
         while count < max {
+            let tracker = self.tracker;
             match self.look() {
                 Ok(Some(located)) => frames.push(Frame::new(Arc::clone(&self.shared), located)),
                 Ok(None) => break,
                 Err(_) => {
-                    // The next call finds the same again; a writer's end only as long as its frames are unreported.
-                    self.tracker.frames = true;
+                    // The next call finds the same again; a writer's end only as long as it counts as unreported.
+                    self.tracker = tracker;
                     break;
                 }
             }
