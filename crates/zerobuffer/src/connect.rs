@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
-use crate::os::{self, FileId};
-use crate::registry;
+use crate::os;
+use crate::registry::{self, OwnedFiles};
 use crate::ring::Trouble;
 use crate::ring::classic::WriteSide;
 use crate::signal::Deadline;
@@ -25,7 +25,8 @@ const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     pub(crate) shared: Shared,
     pub(crate) segment: os::Segment,
-    pub(crate) segment_id: FileId,
+    /// The reader's files.
+    pub(crate) files: OwnedFiles,
     pub(crate) role: os::LockFile,
     pub(crate) side: WriteSide,
 }
@@ -79,7 +80,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     stop_point!("connect:sem-open");
     let opened = os::Semaphore::open(&registry::write_semaphore(name))
         .and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&registry::read_semaphore(name))?)));
-    let (sem_w, sem_r) = match opened {
+    let ((sem_w, sem_w_id), (sem_r, sem_r_id)) = match opened {
         Ok(semaphores) => semaphores,
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
             return not_found("its semaphores are missing, so its reader is just going");
@@ -173,8 +174,10 @@ fn attempt(name: &str) -> Result<Attempt> {
         stop_point!("connect:post");
         sem_w.post();
     }
+    let files =
+        OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: Some(sem_r_id) };
     let shared = Shared::new(name, mapping, sem_w, sem_r);
-    Ok(Attempt::Connected(Connection { shared, segment, segment_id, role, side }))
+    Ok(Attempt::Connected(Connection { shared, segment, files, role, side }))
 }
 
 /// Finds out where the committed frames of a dead writer end.

@@ -123,21 +123,21 @@ fn build_files(
     // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
     let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
     stop_point!("create:sem-w");
-    let sem_w = os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
-    let mut files = OwnedFiles {
-        segment: segment.id().map_err(os_error("look at the buffer's file"))?,
-        write_semaphore: os::path_id(&os::semaphore_path(&write_name)).ok().flatten(),
-        read_semaphore: None,
-    };
+    let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
+    let (sem_w, sem_w_id) =
+        os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
+    let mut files = OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: None };
     stop_point!("create:sem-r");
     let sem_r = match os::Semaphore::create(&read_name, config.mode) {
-        Ok(semaphore) => semaphore,
+        Ok((semaphore, id)) => {
+            files.read_semaphore = Some(id);
+            semaphore
+        }
         Err(error) => {
             files.remove(name);
             return Err(Error::os(name, "make a semaphore", error));
         }
     };
-    files.read_semaphore = os::path_id(&os::semaphore_path(&read_name)).ok().flatten();
 
     stop_point!("create:link");
     if let Err(error) = segment.link(name) {
@@ -175,16 +175,15 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     stop_point!("adopt:sem-open");
     let opened =
         os::Semaphore::open(&write_name).and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&read_name)?)));
-    let (sem_w, sem_r) = match opened {
+    let ((sem_w, sem_w_id), (sem_r, sem_r_id)) = match opened {
         Ok(semaphores) => semaphores,
         Err(error) if gone(&error) => return Ok(None),
         Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
     };
-    let semaphore_id = |sem: &str| os::path_id(&os::semaphore_path(sem)).ok().flatten();
     let files = OwnedFiles {
         segment: segment.id().map_err(os_error("look at the buffer's file"))?,
-        write_semaphore: semaphore_id(&write_name),
-        read_semaphore: semaphore_id(&read_name),
+        write_semaphore: Some(sem_w_id),
+        read_semaphore: Some(sem_r_id),
     };
     stop_point!("adopt:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;

@@ -278,14 +278,25 @@ impl OwnedFiles {
     pub(crate) fn remove(&self, name: &str) {
         stop_point!("close:unlink-shm");
         log_failure(os::remove_if(&os::segment_path(name), self.segment));
-        for (sem, id) in
-            [(write_semaphore(name), self.write_semaphore), (read_semaphore(name), self.read_semaphore)]
-        {
+        for (path, id) in self.semaphores(name) {
             stop_point!("close:unlink-sem");
-            if let Some(id) = id {
-                log_failure(os::remove_if(&os::semaphore_path(&sem), id));
+            log_failure(os::remove_if(&path, id));
+        }
+    }
+
+    fn semaphores(&self, name: &str) -> impl Iterator<Item = (PathBuf, FileId)> {
+        [(write_semaphore(name), self.write_semaphore), (read_semaphore(name), self.read_semaphore)]
+            .into_iter()
+            .filter_map(|(sem, id)| Some((os::semaphore_path(&sem), id?)))
+    }
+
+    fn has_semaphores(&self, name: &str) -> io::Result<bool> {
+        for (path, id) in self.semaphores(name) {
+            if os::path_id(&path)? == Some(id) {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 }
 
@@ -295,19 +306,39 @@ fn log_failure(result: io::Result<bool>) {
     }
 }
 
-/// Removes what the dead reader of segment `id` left under `name`, if its lock can be had and it still stands there.
-/// Says whether it did.
-pub(crate) fn clean_after_reader(name: &str, id: FileId) -> io::Result<bool> {
-    if os::path_id(&os::segment_path(name))? != Some(id) {
+/// Removes what a reader that is gone, and that had `files`, left under `name`, if its lock can be had. Says whether
+/// there was anything.
+///
+/// Whatever stands there by now instead of its files is somebody else's. A reader may have died half-way through its
+/// own removal, so each file, and the lock file, may be left alone.
+pub(crate) fn clean_after_reader(name: &str, files: &OwnedFiles) -> io::Result<bool> {
+    let segment = os::path_id(&os::segment_path(name))?;
+    if segment.is_some_and(|found| found != files.segment) {
+        return Ok(false);
+    }
+    if segment.is_none() && !files.has_semaphores(name)? && os::path_id(&lock_path(name))?.is_none() {
         return Ok(false);
     }
     stop_point!("clean:lock");
     let Some(lock) = NameLock::try_take(name, 0o600)? else { return Ok(false) };
-    let stale = matches!(standing(name)?, Standing::Stale(found) if found == id);
-    if stale {
-        remove_stale(name, id)?;
-    }
+    let result = clean_locked(name, files);
     // Readers of ours and 1.x C++ and Python readers hold this lock as long as they live, so nobody needs the file.
     lock.remove();
-    Ok(stale)
+    result
+}
+
+fn clean_locked(name: &str, files: &OwnedFiles) -> io::Result<bool> {
+    match standing(name)? {
+        Standing::Stale(found) if found == files.segment => {
+            stop_point!("clean:own-shm");
+            os::remove_if(&os::segment_path(name), found)?;
+        }
+        Standing::Nothing => {}
+        _ => return Ok(false),
+    }
+    for (path, id) in files.semaphores(name) {
+        stop_point!("clean:own-sem");
+        os::remove_if(&path, id)?;
+    }
+    Ok(true)
 }

@@ -10,9 +10,9 @@ use crate::frame_mut::FrameMut;
 use crate::layout::{FRAME_HEADER, METADATA_PREFIX};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
-use crate::os::{self, FileId};
+use crate::os;
 use crate::reader::{Interrupt, InterruptHandle};
-use crate::registry;
+use crate::registry::{self, OwnedFiles};
 use crate::reserve::Reserver;
 use crate::ring::classic::{Reservation, WriteSide};
 use crate::ring::space::{self, Plan};
@@ -92,7 +92,8 @@ impl Shared {
 pub struct Writer {
     shared: Arc<Shared>,
     ring: WriteRing,
-    segment_id: FileId,
+    /// The reader's files, for the clean-up after its death.
+    files: OwnedFiles,
     /// `Some` until closed.
     role: Option<os::LockFile>,
     reserver: Reserver,
@@ -123,14 +124,14 @@ impl Writer {
     ///
     /// As [`Writer::connect`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
     pub fn connect_with(name: &str, options: WriterOptions) -> Result<Writer> {
-        let Connection { shared, segment, segment_id, role, side } =
+        let Connection { shared, segment, files, role, side } =
             connect::connect(name, options.connect_timeout)?;
         let geometry = *shared.mapping.geometry();
         Ok(Writer {
             reserver: Reserver::new(segment, geometry),
             shared: Arc::new(shared),
             ring: WriteRing::Classic(side),
-            segment_id,
+            files,
             role: Some(role),
             write_timeout: options.write_timeout,
             pending: None,
@@ -375,7 +376,6 @@ impl Writer {
             // A forked child inherited this handle: the connection stays the parent's (spec failure 9).
             return;
         }
-        let reader = liveness::reader_state(|| Ok(liveness::reader_words(self.shared.mapping.oieb())), &role);
         let oieb = self.shared.mapping.oieb();
         let words = WriterWords::load(oieb);
         // The pid first, so that "closed" beside a pid can only mean a 1.x writer that came later.
@@ -385,6 +385,8 @@ impl Writer {
         stop_point!("close:writer-word");
         // Release pairs with the Acquire load in WriterWords::load: whoever sees "closed" sees all commits.
         oieb.writer_word.store(words.word.closed().0, Ordering::Release);
+        // As late as possible: a reader that dies after this look leaves its files to the next creation.
+        let reader = liveness::reader_state(|| Ok(liveness::reader_words(oieb)), &role);
         stop_point!("close:writer-unlock");
         drop(role);
         let WriteRing::Classic(side) = &self.ring;
@@ -393,7 +395,7 @@ impl Writer {
             self.shared.sem_w.post();
         }
         if !matches!(reader, Ok(ReaderState::Alive)) {
-            match registry::clean_after_reader(&self.shared.name, self.segment_id) {
+            match registry::clean_after_reader(&self.shared.name, &self.files) {
                 Ok(true) => {
                     log::info!("buffer `{}`: removed what its dead reader left behind", self.shared.name)
                 }

@@ -525,20 +525,36 @@ fn sem_c_name(sem_name: &str) -> Result<CString> {
 
 impl Semaphore {
     /// Makes a semaphore that must not exist, at 0, with `mode` set exactly.
-    pub(crate) fn create(sem_name: &str, mode: u32) -> Result<Semaphore> {
-        let name = sem_c_name(sem_name)?;
-        // SAFETY: `name` is a C string; the variadic arguments are those that O_CREAT asks for (mode_t, unsigned).
-        let sem =
-            unsafe { libc::sem_open(name.as_ptr(), libc::O_CREAT | libc::O_EXCL, mode, 0 as libc::c_uint) };
-        let semaphore = Semaphore::from_raw(sem)?;
-        let path = c_path(&semaphore_path(sem_name))?;
-        // SAFETY: `path` is a C string.
-        check(unsafe { libc::chmod(path.as_ptr(), mode) })?;
-        Ok(semaphore)
+    ///
+    /// As glibc's `sem_open` does, but through a file without a name: `sem_open` writes to `/dev/shm/sem.XXXXXX` first,
+    /// which nobody would ever remove if we were killed there.
+    pub(crate) fn create(sem_name: &str, mode: u32) -> Result<(Semaphore, FileId)> {
+        let file = Segment::create_unnamed(mode)?;
+        let mut initial = MaybeUninit::<libc::sem_t>::zeroed();
+        const LEN: usize = size_of::<libc::sem_t>();
+        // SAFETY: `initial` has room for a semaphore, which sem_init fills in; all its bytes are initialised, zero or
+        // by sem_init, so they can be written to the file.
+        let written = unsafe {
+            check(libc::sem_init(initial.as_mut_ptr(), 1, 0))?;
+            libc::pwrite(file.0.as_raw_fd(), initial.as_ptr().cast(), LEN, 0)
+        };
+        if usize::try_from(written) != Ok(LEN) {
+            let error = Error::last_os_error();
+            return Err(if written < 0 { error } else { Error::from_raw_os_error(libc::ENOSPC) });
+        }
+        let id = file.id()?;
+        file.link(&format!("{SEM_FILE_PREFIX}{sem_name}"))?;
+        match Semaphore::open(sem_name) {
+            Ok((semaphore, found)) if found == id => Ok((semaphore, id)),
+            result => {
+                remove_if(&semaphore_path(sem_name), id)?;
+                Err(result.err().unwrap_or_else(|| Error::from_raw_os_error(libc::EEXIST)))
+            }
+        }
     }
 
     /// Opens an existing semaphore.
-    pub(crate) fn open(sem_name: &str) -> Result<Semaphore> {
+    pub(crate) fn open(sem_name: &str) -> Result<(Semaphore, FileId)> {
         let stat = stat_path(&semaphore_path(sem_name))?;
         // glibc maps the file without looking at its length; a short one would be SIGBUS at the first touch.
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG || (stat.st_size as usize) < size_of::<libc::sem_t>()
@@ -548,7 +564,7 @@ impl Semaphore {
         }
         let name = sem_c_name(sem_name)?;
         // SAFETY: `name` is a C string; without O_CREAT there are no further arguments.
-        Semaphore::from_raw(unsafe { libc::sem_open(name.as_ptr(), 0) })
+        Ok((Semaphore::from_raw(unsafe { libc::sem_open(name.as_ptr(), 0) })?, id_of(&stat)))
     }
 
     fn from_raw(sem: *mut libc::sem_t) -> Result<Semaphore> {
