@@ -203,6 +203,10 @@ impl Victim {
 
     /// Makes sure that what was to happen did happen. `false`: the point was not passed that often this time.
     fn suffered(&mut self) -> bool {
+        let start = Instant::now();
+        while self.tend() && start.elapsed() < NOTICE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let status = self.peer.wait();
         match &self.action {
             Action::Trace => assert!(status.success(), "{status}"),
