@@ -1,0 +1,253 @@
+//! What waiting costs, and how soon a peer that blocks learns of an end.
+
+mod support;
+
+use std::time::Duration;
+
+use support::ledger::{Ledger, StallWatch, assert_times, now};
+use support::{Name, PATIENCE, Peer, Random, hear, say};
+use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+
+/// When the peer began to close.
+const ENDED_AT: usize = 0;
+
+const IDLE: Duration = Duration::from_secs(2);
+const TRIALS: usize = 50;
+
+#[test]
+fn peer_main() {
+    support::run_peer(&[
+        ("blocked-reader", blocked_reader),
+        ("blocked-writer", blocked_writer),
+        ("closing-writer", closing_writer),
+        ("closing-reader", closing_reader),
+        ("writer", writer),
+        ("reader", reader),
+    ]);
+}
+
+fn small() -> BufferConfig {
+    BufferConfig::default().payload_size(4096)
+}
+
+/// CPU time of this process.
+fn cpu() -> Duration {
+    // SAFETY: rusage is plain integers, for which zero is a value, and getrusage fills it in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let time = |time: libc::timeval| {
+        Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_usec).unwrap() * 1000)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+fn blocked_reader(arguments: &[String]) {
+    let mut reader = Reader::create(&arguments[0], small()).unwrap();
+    say("created");
+    assert!(reader.wait_for_writer(PATIENCE).unwrap());
+    let before = cpu();
+    assert!(reader.read_frame(IDLE).unwrap().is_none());
+    say((cpu() - before).as_micros());
+}
+
+fn blocked_writer(arguments: &[String]) {
+    let mut writer =
+        Writer::connect_with(&arguments[0], WriterOptions::default().write_timeout(IDLE)).unwrap();
+    while writer.try_write_frame(&[1; 1000]).unwrap().is_some() {}
+    let before = cpu();
+    assert_eq!(writer.write_frame(&[1; 1000]).unwrap_err().kind(), ErrorKind::BufferFull);
+    say((cpu() - before).as_micros());
+}
+
+#[track_caller]
+fn assert_cheap(what: &str, micros: &str) {
+    let share = micros.parse::<f64>().unwrap() / IDLE.as_micros() as f64;
+    eprintln!("{what}: {:.3} % of a core", share * 100.0);
+    assert!(share <= 0.005, "{what}: {:.3} % of a core", share * 100.0);
+}
+
+#[test]
+fn failure_06_a_blocked_reader_costs_next_to_nothing() {
+    let name = Name::new("idle-r");
+    let mut peer = Peer::start("blocked-reader", &[&name]);
+    peer.expect("created");
+    let _writer = Writer::connect(&name).unwrap();
+    assert_cheap("blocked reader", &peer.hear());
+    assert!(peer.wait().success());
+}
+
+#[test]
+fn failure_06_a_blocked_writer_costs_next_to_nothing() {
+    let name = Name::new("idle-w");
+    let _reader = Reader::create(&name, small()).unwrap();
+    let mut peer = Peer::start("blocked-writer", &[&name]);
+    assert_cheap("blocked writer", &peer.hear());
+    assert!(peer.wait().success());
+}
+
+// ---- how soon an end is noticed ----
+
+fn writer(arguments: &[String]) {
+    let _writer = Writer::connect(&arguments[0]).unwrap();
+    say("connected");
+    hear();
+}
+
+fn reader(arguments: &[String]) {
+    let _reader = Reader::create(&arguments[0], small()).unwrap();
+    say("created");
+    hear();
+}
+
+/// Connects and closes as it is told.
+fn closing_writer(arguments: &[String]) {
+    let ledger = Ledger::open(&arguments[1]);
+    while hear().is_some() {
+        let writer = Writer::connect(&arguments[0]).unwrap();
+        say("connected");
+        hear();
+        ledger.set(ENDED_AT, now());
+        writer.close().unwrap();
+    }
+}
+
+/// Creates and closes as it is told.
+fn closing_reader(arguments: &[String]) {
+    let ledger = Ledger::open(&arguments[1]);
+    while hear().is_some() {
+        let reader = Reader::create(&arguments[0], small()).unwrap();
+        say("created");
+        hear();
+        ledger.set(ENDED_AT, now());
+        reader.close().unwrap();
+        say("closed");
+    }
+}
+
+/// Runs `blocked` on a thread of its own and `end` a random while later; gives what `blocked` gave, and when.
+fn end_while_blocked<T: Send>(
+    random: &mut Random,
+    blocked: impl FnOnce() -> T + Send,
+    end: impl FnOnce(),
+) -> (T, u64) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| (blocked(), now()));
+        // At any phase of the waiter's sleep.
+        std::thread::sleep(Duration::from_micros(random.between(15_000, 45_000)));
+        end();
+        thread.join().unwrap()
+    })
+}
+
+fn since(start: u64, end: u64) -> Duration {
+    Duration::from_nanos(end.saturating_sub(start))
+}
+
+#[test]
+fn failure_06_a_blocked_reader_learns_of_its_writers_death_at_once() {
+    let (name, stalls, mut random) = (Name::new("death-w"), StallWatch::start(), Random(1));
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..TRIALS {
+        let mut peer = Peer::start("writer", &[&name]);
+        peer.expect("connected");
+        let mut killed = 0;
+        let (result, at) = end_while_blocked(
+            &mut random,
+            || reader.read_frame(Duration::MAX).unwrap_err().kind(),
+            || {
+                killed = now();
+                peer.kill();
+            },
+        );
+        assert_eq!(result, ErrorKind::WriterDead);
+        times.push(since(killed, at));
+    }
+    assert_times("blocked reader learns of its writer's death", &mut times, &stalls);
+    drop(reader);
+    name.assert_nothing_left();
+}
+
+#[test]
+fn failure_06_a_blocked_writer_learns_of_its_readers_death_at_once() {
+    let (name, stalls, mut random) = (Name::new("death-r"), StallWatch::start(), Random(2));
+    let mut times = Vec::new();
+    for _ in 0..TRIALS {
+        let mut peer = Peer::start("reader", &[&name]);
+        peer.expect("created");
+        let mut writer = full_writer(&name);
+        let mut killed = 0;
+        let (result, at) = end_while_blocked(
+            &mut random,
+            || writer.write_frame(&[1; 1000]).unwrap_err().kind(),
+            || {
+                killed = now();
+                peer.kill();
+            },
+        );
+        assert_eq!(result, ErrorKind::ReaderDead);
+        times.push(since(killed, at));
+        drop(writer);
+        name.assert_nothing_left();
+    }
+    assert_times("blocked writer learns of its reader's death", &mut times, &stalls);
+}
+
+fn full_writer(name: &Name) -> Writer {
+    let options = WriterOptions::default().write_timeout(Duration::MAX);
+    let mut writer = Writer::connect_with(name, options).unwrap();
+    while writer.try_write_frame(&[1; 1000]).unwrap().is_some() {}
+    writer
+}
+
+#[test]
+fn failure_19_a_blocked_reader_learns_of_an_orderly_close_at_once() {
+    let (name, stalls, mut random) = (Name::new("close-w"), StallWatch::start(), Random(3));
+    let ledger = Ledger::create();
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut peer = Peer::start("closing-writer", &[&name, ledger.path()]);
+    let mut times = Vec::new();
+    for _ in 0..TRIALS {
+        peer.tell("connect");
+        peer.expect("connected");
+        let (result, at) = end_while_blocked(
+            &mut random,
+            || reader.read_frame(Duration::MAX).unwrap_err().kind(),
+            || peer.tell("close"),
+        );
+        assert_eq!(result, ErrorKind::WriterClosed);
+        times.push(since(ledger.get(ENDED_AT), at));
+    }
+    assert_times("blocked reader learns of its writer's close", &mut times, &stalls);
+    assert!(peer.wait().success());
+    drop(reader);
+    name.assert_nothing_left();
+}
+
+#[test]
+fn failure_19_a_blocked_writer_learns_of_an_orderly_close_at_once() {
+    let (name, stalls, mut random) = (Name::new("close-r"), StallWatch::start(), Random(4));
+    let ledger = Ledger::create();
+    let mut peer = Peer::start("closing-reader", &[&name, ledger.path()]);
+    let mut times = Vec::new();
+    for _ in 0..TRIALS {
+        peer.tell("create");
+        peer.expect("created");
+        let mut writer = full_writer(&name);
+        let (result, at) = end_while_blocked(
+            &mut random,
+            || writer.write_frame(&[1; 1000]).unwrap_err().kind(),
+            || peer.tell("close"),
+        );
+        assert_eq!(result, ErrorKind::ReaderDead);
+        times.push(since(ledger.get(ENDED_AT), at));
+        peer.expect("closed");
+        drop(writer);
+        name.assert_nothing_left();
+    }
+    assert_times("blocked writer learns of its reader's close", &mut times, &stalls);
+    assert!(peer.wait().success());
+}
