@@ -612,6 +612,7 @@ impl Reader {
     /// Looks at the writer; reports its end if all that it committed has been read, and there is news.
     fn judge_writer(&mut self) -> Result<Option<Located>> {
         let words = liveness::WriterWords::load(self.shared.mapping.oieb());
+        stop_point!("read:judge");
         let state = self.writer_state()?;
         let (id, died) = match state {
             WriterState::Alive(id) => {

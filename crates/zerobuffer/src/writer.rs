@@ -499,6 +499,7 @@ impl Writer {
     }
 
     fn check_reader(&mut self) -> Result<()> {
+        stop_point!("write:judge");
         match self.reader_state()? {
             ReaderState::Alive => {}
             ReaderState::Closed => {

@@ -35,6 +35,7 @@ fn peer_main() {
         ("connector", connector),
         ("exact-writer", exact_writer),
         ("plain-reader", plain_reader),
+        ("careful-reader", careful_reader),
     ]);
 }
 
@@ -822,4 +823,83 @@ fn exact_fill_case(action: &str) {
 fn failure_07_a_frame_committed_before_one_that_would_fill_the_ring_is_delivered() {
     exact_fill_case("kill");
     exact_fill_case("halt");
+}
+
+/// Reads one frame, then the end of its writer.
+fn careful_reader(arguments: &[String]) {
+    let mut reader = Reader::create(&arguments[0], BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    say("created");
+    loop {
+        match reader.read_frame(PATIENCE) {
+            Ok(frame) => say(format!("frame {}", frame.expect("in time").sequence())),
+            Err(error) => return say(format!("{:?}", error.kind())),
+        }
+    }
+}
+
+#[test]
+fn failure_07_frames_committed_between_a_look_at_the_ring_and_one_at_the_writer_are_delivered() {
+    let name = Name::new("late");
+    let ledger = Ledger::create();
+    let mut reader = Peer::start_with("careful-reader", &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:read:judge");
+    });
+    reader.expect("created");
+    // It has found the ring empty, and is about to look at the writer.
+    wait_for("the halt", || reader.is_stopped());
+    let mut writer = Peer::start("exact-writer", &[&name, ledger.path(), "10", "20"]);
+    writer.expect("written");
+    writer.kill();
+    reader.signal(libc::SIGCONT);
+    reader.expect("frame 1");
+    reader.expect("frame 2");
+    reader.expect("WriterDead");
+    assert!(reader.wait().success());
+    name.assert_nothing_left();
+}
+
+/// A reader that is stopped at `point`; meanwhile another one wants its name. Says whether the other one got it.
+fn stopped_owner_case(point: &str) -> bool {
+    let name = Name::new("stopped");
+    let mut owner = Peer::start_with("plain-reader", &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
+    });
+    if point.starts_with("close") || point == "lock:remove" {
+        owner.expect("created");
+        owner.close_input();
+    }
+    wait_for("the halt", || owner.is_stopped());
+    let other = Reader::create(&name, BufferConfig::default());
+    owner.signal(libc::SIGCONT);
+    let won = match other {
+        Ok(reader) => {
+            // The one that was stopped has to do without, and touches nothing.
+            assert!(!owner.wait().success());
+            use_and_close(&name, reader);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "{error}");
+            owner.close_input();
+            assert!(owner.wait().success());
+            let reader = Reader::create(&name, BufferConfig::default()).expect("a free name");
+            use_and_close(&name, reader);
+            false
+        }
+    };
+    name.assert_nothing_left();
+    won
+}
+
+#[test]
+fn failure_08_a_stopped_owner_of_a_name_is_not_robbed() {
+    // Without the lock it owns nothing yet; with it, all.
+    let points = ["lock:open", "lock:flock", "create:segment", "create:sem-r", "create:link"];
+    let closing = ["close:reader-pid", "close:unlink-sem", "close:role-unlock", "lock:remove"];
+    let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
+    for point in points.into_iter().chain(closing) {
+        let owns = !["lock:open", "lock:flock"].contains(&point);
+        cases.push((point.to_owned(), Box::new(move || assert_eq!(stopped_owner_case(point), !owns))));
+    }
+    run_all(cases);
 }
