@@ -248,3 +248,19 @@ fn a_name_that_is_refused_leaves_no_lock_file() {
     drop(reader);
     name.assert_nothing_left();
 }
+
+#[test]
+fn failure_08_a_reader_that_was_robbed_of_its_names_leaves_those_of_the_next_one() {
+    let name = Name::new("robbed");
+    let reader = Reader::create_small(&name).unwrap();
+    let writer = Writer::connect(&name).unwrap();
+    // As a 1.x reader does that cannot see our lock, or either process.
+    name.paths().iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    let mut next = Reader::create_small(&name).unwrap();
+    drop(reader);
+    drop(writer);
+    assert_eq!(name.leftovers().len(), 4, "{:?}", name.leftovers());
+    next.check(&name);
+    drop(next);
+    name.assert_nothing_left();
+}
