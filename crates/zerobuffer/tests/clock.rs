@@ -109,7 +109,7 @@ fn peer_main() {
 
 #[test]
 fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
-    let _jumping = Jumping::start();
+    let jumping = Jumping::start();
     let limit = Duration::from_millis(300);
     let in_time = |start: Instant| {
         let took = start.elapsed();
@@ -151,6 +151,16 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
     assert_eq!(reader.read_frame(Duration::MAX).unwrap_err().kind(), ErrorKind::WriterDead);
     eprintln!("under a jumping clock a death was noticed after {:?}", start.elapsed());
     assert!(start.elapsed() < limit);
+
+    // A writer that never waits looks at its reader from time to time; after a jump back by years, too.
+    let mut writer = Writer::connect(&name).unwrap();
+    drop(jumping);
+    JUMP.store(-300_000_000, Ordering::Relaxed);
     drop(reader);
+    let start = Instant::now();
+    while writer.try_write_frame(b"x").is_ok() {
+        assert!(start.elapsed() < limit, "the reader's end is not noticed");
+    }
+    drop(writer);
     name.assert_nothing_left();
 }

@@ -36,7 +36,8 @@ struct Image {
 
 impl Image {
     const METADATA: u64 = 64;
-    const PAYLOAD: u64 = 1024;
+    /// More than a page, so that a file that is too short has no memory where it should.
+    const PAYLOAD: u64 = 16 << 10;
 
     fn new(reader_pid: u64) -> Image {
         let mut image = Image { block: [0; 128], len: 128 + Image::METADATA + Image::PAYLOAD };
@@ -115,7 +116,7 @@ fn failure_13_a_writer_refuses_segments_that_cannot_be_true() {
         ("version 2", |i| i.block[4] = 2, IncompatibleProtocol, "IncompatibleProtocol"),
         ("no payload", |i| i.set(at::PAYLOAD_SIZE, 0), CorruptBuffer, "defects"),
         ("room for a header only", |i| i.set(at::PAYLOAD_SIZE, 16), CorruptBuffer, "defects"),
-        ("too much payload", |i| i.set(at::PAYLOAD_SIZE, 1025), CorruptBuffer, "defects"),
+        ("too much payload", |i| i.set(at::PAYLOAD_SIZE, Image::PAYLOAD + 1), CorruptBuffer, "defects"),
         ("too much metadata", |i| i.set(at::METADATA_SIZE, 65), CorruptBuffer, "defects"),
         ("a payload that overflows", |i| i.set(at::PAYLOAD_SIZE, u64::MAX), CorruptBuffer, "defects"),
         ("metadata that overflows", |i| i.set(at::METADATA_SIZE, u64::MAX - 63), CorruptBuffer, "defects"),
@@ -132,14 +133,14 @@ fn failure_13_a_writer_refuses_segments_that_cannot_be_true() {
             "a sum that overflows to what it has",
             |i| {
                 i.set(at::METADATA_SIZE, 0_u64.wrapping_sub(64));
-                i.set(at::PAYLOAD_SIZE, 1152)
+                i.set(at::PAYLOAD_SIZE, Image::PAYLOAD + 128)
             },
             CorruptBuffer,
             "defects",
         ),
         ("a byte too few", |i| i.len -= 1, CorruptBuffer, "defects"),
         ("only the first block", |i| i.len = 128, CorruptBuffer, "defects"),
-        ("a position past the end", |i| i.set(at::WRITE_POS, 1025), CorruptBuffer, "defects"),
+        ("a position past the end", |i| i.set(at::WRITE_POS, Image::PAYLOAD + 1), CorruptBuffer, "defects"),
         ("no reader", |i| i.set(at::READER_PID, 0), BufferNotFound, "ok"),
         ("a dead reader", |i| i.set(at::READER_PID, dead_pid()), ReaderDead, "ok"),
         ("a writer", |i| i.set(at::WRITER_PID, 1), WriterAlreadyConnected, "ok"),
@@ -265,7 +266,7 @@ fn prober(arguments: &[String]) {
                 writer.set_write_timeout(Duration::ZERO);
                 let _ = writer.set_metadata(b"probe");
                 writer.write_frame(b"a frame")?;
-                writer.write_frame(&vec![1; writer.max_frame_size().min(5000)])
+                writer.write_frame(&vec![1; writer.max_frame_size().min(50_000)])
             });
             said = format!("{said} {}", kind(result));
         }
@@ -278,15 +279,38 @@ fn prober(arguments: &[String]) {
 fn failure_13_any_bytes_under_a_name_end_in_a_typed_error() {
     let number = prop_oneof![
         prop::sample::select(
-            &[0, 1, 16, 17, 64, 127, 128, 129, 960, 1024, 1025, 1 << 32, 1 << 63, u64::MAX][..]
+            &[
+                0,
+                1,
+                16,
+                17,
+                64,
+                127,
+                128,
+                129,
+                4096,
+                Image::PAYLOAD,
+                Image::PAYLOAD + 1,
+                1 << 32,
+                1 << 63,
+                u64::MAX
+            ][..]
         ),
-        0..2000_u64,
+        0..Image::PAYLOAD * 2,
         any::<u64>(),
     ];
     let strategy = (
         prop::collection::vec((0_u64..16, number), 0..5),
-        prop_oneof![2 => Just(1216_u64), 1 => 0..3000_u64],
-        prop_oneof![4 => Just([SEM, SEM]), 1 => (0..SEM + 2, 0..SEM + 2).prop_map(|(w, r)| [w, r])],
+        prop_oneof![2 => Just(128 + Image::METADATA + Image::PAYLOAD), 1 => 0..Image::PAYLOAD * 2],
+        prop::sample::select(vec![
+            [SEM, SEM],
+            [SEM, SEM],
+            [SEM, SEM],
+            [SEM, 0],
+            [0, SEM],
+            [SEM, SEM - 1],
+            [SEM + 1, SEM],
+        ]),
         prop_oneof![2 => Just((0, vec![])), 1 => (0_usize..128, prop::collection::vec(any::<u8>(), 0..64))],
     );
     let name = Name::new("any");

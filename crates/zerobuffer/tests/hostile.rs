@@ -88,6 +88,10 @@ fn victim_reader(arguments: &[String]) {
         while let Some(line) = support::hear() {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
+                ["pass"] => {
+                    drop(reader.try_read_frame().unwrap().unwrap());
+                    say("passed");
+                }
                 ["hold", count] => {
                     for _ in 0..count.parse().unwrap() {
                         held.push(reader.try_read_frame().unwrap().unwrap());
@@ -229,6 +233,8 @@ enum Forgery {
     Bytes { offset: u64, bytes: Vec<u8> },
     /// A frame header where the reader stands, where the writer stands, or anywhere.
     Header { place: Place, size: u64, sequence: u64 },
+    /// Committed bytes for a frame that reaches this much (less 32) further than the end of the ring.
+    PastTheEnd(u64),
     /// The metadata's length.
     MetadataLength(u64),
 }
@@ -285,6 +291,7 @@ fn forgery() -> impl Strategy<Value = Forgery> {
             Forgery::Bytes { offset, bytes }
         }),
         4 => (place, number(), sequence).prop_map(|(place, size, sequence)| Forgery::Header { place, size, sequence }),
+        2 => (0_u64..64).prop_map(Forgery::PastTheEnd),
         1 => number().prop_map(Forgery::MetadataLength),
     ]
 }
@@ -306,6 +313,10 @@ fn apply(name: &str, forgeries: &[Forgery]) {
                 forge.set(RING + position, *size);
                 forge.set(RING + position + 8, *sequence);
             }
+            Forgery::PastTheEnd(more) => {
+                forge.set(at::FREE_BYTES, 0);
+                forge.set(RING + read, (PAYLOAD - read + more).saturating_sub(16 + 32));
+            }
             Forgery::MetadataLength(length) => {
                 forge.set(128, *length);
                 forge.set(at::METADATA_WRITTEN, length.wrapping_add(8));
@@ -317,6 +328,8 @@ fn apply(name: &str, forgeries: &[Forgery]) {
 /// How one case goes.
 #[derive(Debug, Clone)]
 struct Case {
+    /// A frame of this size has passed before, so that the ring is not used from its start; none if 0.
+    passed: usize,
     /// Frames written before the forgery.
     sizes: Vec<usize>,
     /// Of these, how many the reader reads and holds.
@@ -334,7 +347,8 @@ struct Case {
 fn case() -> impl Strategy<Value = Case> {
     let micros = prop_oneof![4 => Just(0_u64), 8 => 500_u64..3_000, 1 => 110_000_u64..150_000];
     (
-        prop::collection::vec(1_usize..900, 0..5),
+        prop_oneof![0..1_usize, 1..PAYLOAD as usize - 16],
+        prop::collection::vec(1_usize..700, 0..5),
         0_usize..4,
         prop::collection::vec(forgery(), 1..5),
         micros,
@@ -342,14 +356,17 @@ fn case() -> impl Strategy<Value = Case> {
         any::<bool>(),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(sizes, held, forgeries, micros, meanwhile, peer_goes_on, peer_closes)| Case {
-            held: held.min(sizes.len()),
-            sizes,
-            forgeries,
-            micros,
-            meanwhile,
-            peer_goes_on,
-            peer_closes,
+        .prop_map(|(passed, sizes, held, forgeries, micros, meanwhile, peer_goes_on, peer_closes)| {
+            Case {
+                passed,
+                held: held.min(sizes.len()),
+                sizes,
+                forgeries,
+                micros,
+                meanwhile,
+                peer_goes_on,
+                peer_closes,
+            }
         })
 }
 
@@ -390,6 +407,11 @@ fn failure_13_a_reader_survives_any_first_block_and_any_header() {
             victim.expect("ready");
             let mut writer = Writer::connect(&name).unwrap();
             writer.set_metadata(b"some").unwrap();
+            if case.passed > 0 {
+                writer.write_frame(&vec![2; case.passed]).unwrap();
+                victim.tell("pass");
+                victim.expect("passed");
+            }
             for size in &case.sizes {
                 writer.write_frame(&vec![3; *size]).unwrap();
             }
@@ -426,6 +448,10 @@ fn failure_13_a_writer_survives_any_first_block_and_any_header() {
             let mut held = Vec::new();
             if !case.sizes.is_empty() {
                 let mut writer = Writer::connect(&name).unwrap();
+                if case.passed > 0 {
+                    writer.write_frame(&vec![2; case.passed]).unwrap();
+                    drop(reader.try_read_frame().unwrap().unwrap());
+                }
                 for size in &case.sizes {
                     writer.write_frame(&vec![3; *size]).unwrap();
                 }
