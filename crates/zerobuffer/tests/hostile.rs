@@ -607,3 +607,31 @@ fn failure_13_a_writer_survives_a_racing_reader() {
     assert!(victim.wait().success());
     totals.report("races against writers");
 }
+
+#[test]
+fn failure_13_a_frame_that_reaches_past_the_end_is_refused() {
+    let name = Name::new("past-the-end");
+    for more in [-20_i64, -1, 0, 1, 15, 16, 17, 300] {
+        let mut reader = Reader::create(&name, config()).unwrap();
+        let mut writer = Writer::connect(&name).unwrap();
+        writer.write_frame(&[1; 1000]).unwrap();
+        drop(reader.try_read_frame().unwrap().unwrap());
+        writer.write_frame(&[2; 500]).unwrap();
+        let forge = Forge::segment(&name);
+        let read = forge.get(at::READ_POS);
+        assert_eq!(read, 1016);
+        // More is committed than lies before the end.
+        forge.set(at::FREE_BYTES, 0);
+        forge.set(RING + read, (PAYLOAD - read - 16).checked_add_signed(more).unwrap());
+        let result = reader.read_frame(Duration::from_millis(200));
+        if more > 0 {
+            assert_eq!(
+                result.unwrap_err().kind(),
+                zerobuffer::ErrorKind::CorruptBuffer,
+                "{more} bytes too far"
+            );
+        } else {
+            touch(&result.unwrap().unwrap());
+        }
+    }
+}
