@@ -105,7 +105,7 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
-    /// Compare every byte with the pattern of the same name of the writer.
+    /// Compare every byte with the writer's pattern of this name.
     #[arg(long, value_enum, default_value_t = Verify::None)]
     pub(crate) verify: Verify,
 
@@ -329,15 +329,10 @@ pub(crate) enum Pattern {
 /// What a reader compares frames with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Verify {
-    /// Nothing.
     None,
-    /// The pattern of this name.
     Sequential,
-    /// The pattern of this name.
     Random,
-    /// The pattern of this name.
     Zero,
-    /// The pattern of this name.
     Ones,
 }
 

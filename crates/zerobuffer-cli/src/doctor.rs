@@ -208,7 +208,10 @@ fn buffers() -> Finding {
         Ok(names) => names,
         Err(error) => return problem(check, error.to_string(), format!("allow reading {SHM}")),
     };
-    let snapshots: Vec<_> = names.iter().filter_map(|name| inspect::snapshot(name).ok()).collect();
+    // Those of the dead are leftovers.
+    let live = |view: &inspect::Snapshot| view.reader.presence == inspect::Presence::Alive;
+    let snapshots: Vec<_> =
+        names.iter().filter_map(|name| inspect::snapshot(name).ok().filter(live)).collect();
     let corrupt: Vec<&str> =
         snapshots.iter().filter(|view| !view.defects.is_empty()).map(|view| view.name.as_str()).collect();
     let critical: Vec<&str> = snapshots

@@ -174,7 +174,10 @@ pub(crate) fn inspect(args: &InspectArgs) -> u8 {
     }
     let line = |what: &str, value: &dyn Display| say(&format_args!("{what:12} {value}"));
     line("name", &view.name);
-    line("health", &view.health);
+    match view.reader.state {
+        "dead" => line("health", &format_args!("{}, but its reader is dead: zerobuffer clean", view.health)),
+        _ => line("health", &view.health),
+    }
     line("reader", &view.reader);
     line("writer", &view.writer);
     if view.kept {
