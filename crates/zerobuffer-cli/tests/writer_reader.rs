@@ -240,14 +240,17 @@ fn the_reader_tells_of_metadata_and_makes_blocks_as_large_as_asked() {
 fn delays_come_between_batches() {
     let name = Name::new("cli-delay");
     let _reader = Reader::create(&name, BufferConfig::default()).unwrap();
-    for (frames, batch, least, most) in [("6", "2", 200, 900), ("3", "1", 200, 900), ("5", "5", 0, 90)] {
+    // None behind the last frame.
+    for (frames, batch, delay, least, most) in
+        [("6", "2", "100", 200, 2000), ("3", "1", "100", 200, 2000), ("5", "5", "3000", 0, 2900)]
+    {
         let report = run(&[
             "writer",
             &name,
             "-n",
             frames,
             "--delay-ms",
-            "100",
+            delay,
             "--batch-size",
             batch,
             "--json-output",
@@ -268,17 +271,17 @@ fn a_reader_holds_a_batch_but_never_for_want_of_space() {
     run(&["writer", &name, "-n", "200", "--timeout-ms", "10000"]).expect(0);
     assert_eq!(reader.finish().expect(0).json()["frames_read"], 200);
 
-    // A batch of 4 that is not full yet is held while frames keep coming: the space of the first two stays in use.
-    let reader = start_reader(&name, &["--batch-size", "4", "--buffer-size", "64K", "-n", "5"]);
-    let mut writer = Writer::connect(&name).unwrap();
-    writer.write_frame(&[1; 1000]).unwrap();
-    writer.write_frame(&[2; 1000]).unwrap();
-    wait_until("both are read", || inspect::snapshot(&name).is_ok_and(|view| view.read_count == 2));
-    let held = inspect::snapshot(&name).unwrap();
-    assert_eq!(held.payload_size - held.payload_free, 2 * 1016, "they are held");
-    for _ in 0..3 {
-        writer.write_frame(&[3; 1000]).unwrap();
-    }
+    // While frames keep coming, those of a batch that is not full yet are held: everything is read, and yet three frames'
+    // space is in use.
+    let reader = start_reader(&name, &["--batch-size", "4", "--buffer-size", "64K", "--timeout-ms", "-1"]);
+    let writer = start(&["writer", &name, "-n", "0", "-s", "1000", "--delay-ms", "5"]);
+    wait_until("three frames held", || {
+        inspect::snapshot(&name).is_ok_and(|view| {
+            view.read_count == view.written_count && view.payload_size - view.payload_free >= 3 * 1016
+        })
+    });
+    writer.interrupt();
+    writer.finish().expect(130);
     reader.finish().expect(0);
 }
 
@@ -421,7 +424,7 @@ fn progress_is_plain_lines_where_there_is_no_terminal() {
 
 /// Both signals, for a command in a state that `prepare` brings about; what it must have told at its end is checked.
 #[track_caller]
-fn interrupted(name: &Name, arguments: &[&str], stdin_open: bool, ready: impl Fn() -> bool, frames: &str) {
+fn interrupted(arguments: &[&str], stdin_open: bool, ready: impl Fn() -> bool, frames: &str) {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let arguments = [arguments, &["--json-output"]].concat();
         let running = start(&arguments);
@@ -436,15 +439,13 @@ fn interrupted(name: &Name, arguments: &[&str], stdin_open: bool, ready: impl Fn
         assert!(report[frames].is_u64(), "{report}");
         assert!(took < Duration::from_secs(3), "{arguments:?} took {took:?}");
     }
-    let _ = name;
 }
 
 #[test]
 fn ctrl_c_ends_a_waiting_reader() {
     let name = Name::new("cli-int-reader");
-    interrupted(&name, &["reader", &name], true, || inspect::snapshot(&name).is_ok(), "frames_read");
+    interrupted(&["reader", &name], true, || inspect::snapshot(&name).is_ok(), "frames_read");
     interrupted(
-        &name,
         &["reader", &name, "--keep", "--timeout-ms", "-1"],
         true,
         || inspect::snapshot(&name).is_ok(),
@@ -501,15 +502,15 @@ fn ctrl_c_ends_a_writer_in_whatever_it_waits_for() {
     let alive =
         || inspect::snapshot(&name).is_ok_and(|view| view.writer.presence == inspect::Presence::Alive);
     // For input.
-    interrupted(&name, &["writer", &name, "--input", "-"], true, alive, "frames_written");
+    interrupted(&["writer", &name, "--input", "-"], true, alive, "frames_written");
     // For its next turn.
-    interrupted(&name, &["writer", &name, "--delay-ms", "600000"], true, alive, "frames_written");
+    interrupted(&["writer", &name, "--delay-ms", "600000"], true, alive, "frames_written");
     // For space.
-    interrupted(&name, &["writer", &name, "-n", "0", "--timeout-ms", "-1"], true, alive, "frames_written");
+    interrupted(&["writer", &name, "-n", "0", "--timeout-ms", "-1"], true, alive, "frames_written");
     // In the middle of work.
     drop(_reader);
     let reader = start_reader(&name, &["--keep", "--timeout-ms", "-1"]);
-    interrupted(&name, &["writer", &name, "-n", "0"], true, alive, "frames_written");
+    interrupted(&["writer", &name, "-n", "0"], true, alive, "frames_written");
     reader.interrupt();
     reader.finish().expect(130);
     name.assert_nothing_left();
