@@ -28,6 +28,7 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
     let stamp = venv.join("installed.txt");
     let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted);
     if installed && works(&python) {
+        atomic(&python)?;
         return Ok(python);
     }
     println!("installing the 1.x package from PyPI into {VENV} (once)");
@@ -40,7 +41,35 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
         bail!("{} cannot import the 1.x package after installing it", python.display());
     }
     std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    atomic(&python)?;
     Ok(python)
+}
+
+/// The 1.x package changes shared words without atomic instructions where libatomic is missing, and then loses frames of
+/// its own making: nothing to test against.
+fn atomic(python: &Path) -> Result<()> {
+    let there = || has(&python.to_string_lossy(), &["-c", "import ctypes; ctypes.CDLL('libatomic.so.1')"]);
+    if there() {
+        return Ok(());
+    }
+    if is_root() && has("apt-get", &["--version"]) {
+        apt_install("libatomic1")?;
+    }
+    if !there() {
+        bail!("the 1.x package needs libatomic; on Debian and Ubuntu: sudo apt-get install -y libatomic1");
+    }
+    Ok(())
+}
+
+fn apt_install(package: &str) -> Result<()> {
+    println!("installing {package} from the system's packages");
+    let install = || run(Command::new("apt-get").args(["install", "-y", package]));
+    // The lists of packages may be missing, as in a fresh container.
+    if install().is_err() {
+        run(Command::new("apt-get").arg("update"))?;
+        install()?;
+    }
+    Ok(())
 }
 
 fn works(python: &Path) -> bool {
@@ -62,13 +91,8 @@ fn make(venv: &Path) -> Result<()> {
     };
     let Err(why) = create() else { return Ok(()) };
     if is_root() && has("apt-get", &["--version"]) {
-        println!("python3 cannot make virtual environments ({why}); installing python3-venv");
-        let install = || run(Command::new("apt-get").args(["install", "-y", "python3-venv"]));
-        // The lists of packages may be missing, as in a fresh container.
-        if install().is_err() {
-            run(Command::new("apt-get").arg("update"))?;
-            install()?;
-        }
+        println!("python3 cannot make virtual environments ({why})");
+        apt_install("python3-venv")?;
         return create().map_err(|why| anyhow::anyhow!("python3 -m venv still fails: {why}"));
     }
     bail!(
