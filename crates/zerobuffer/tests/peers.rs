@@ -202,7 +202,7 @@ fn failure_19_our_blocked_reader_learns_at_once_that_their_writer_closed() {
         assert_eq!(*reader.read_frame(SECOND).unwrap().unwrap(), [0xaa, 0xbb, 0xcc]);
         // Theirs would wait for its whole time-out.
         let thread = std::thread::spawn(move || {
-            let kind = reader.read_frame(Duration::MAX).unwrap_err().kind();
+            let kind = reader.read_frame(support::PATIENCE).unwrap_err().kind();
             (reader, kind, Instant::now())
         });
         // Includes what the 1.x writer's close takes.
@@ -227,7 +227,7 @@ fn our_blocked_writer_learns_at_once_that_their_reader_closed() {
         old.ok(&format!("create {} 256 1024", &*name));
         let mut writer = Writer::connect(&name).unwrap();
         writer.write_frame(&[1; 1000]).unwrap();
-        writer.set_write_timeout(Duration::MAX);
+        writer.set_write_timeout(support::PATIENCE);
         let thread = std::thread::spawn(move || {
             let kind = writer.write_frame(&[2; 1000]).unwrap_err().kind();
             (kind, Instant::now())
@@ -326,7 +326,7 @@ fn failure_20_our_writer_outlives_kills_of_their_reader_and_leaves_nothing_of_it
         let mut old = Old::reader(&name, 4096);
         old.ok("prepare");
         let mut writer = Writer::connect(&name).unwrap();
-        writer.set_write_timeout(Duration::MAX);
+        writer.set_write_timeout(support::PATIENCE);
         // Every other time the reader stands still, so that our writer is blocked when it dies.
         if round % 2 == 0 {
             old.tell(&format!("receive {}", content.arguments(0, 1 << 40)));

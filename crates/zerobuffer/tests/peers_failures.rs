@@ -130,6 +130,7 @@ fn failure_02_frames_of_their_writer_are_released_in_any_order() {
     old.ok("write-timeout 20");
     let count = 10_000;
     old.tell(&format!("send {} both", content.arguments(0, count)));
+    let start = Instant::now();
     let mut held: Vec<(u64, Frame)> = Vec::new();
     let mut next = 0;
     while next < count || !held.is_empty() {
@@ -140,6 +141,7 @@ fn failure_02_frames_of_their_writer_are_released_in_any_order() {
                 continue;
             }
             // Nothing came: the frames held may take all the space.
+            assert!(start.elapsed() < SECOND * 60, "no frame {next}, {} held", held.len());
             if held.is_empty() {
                 continue;
             }
@@ -213,7 +215,7 @@ fn failure_07_frames_without_a_token_of_a_dead_writer_are_delivered() {
     for byte in 1..=5_u8 {
         assert_eq!(next(&mut reader), [byte; 33]);
     }
-    assert_eq!(reader.read_frame(Duration::MAX).unwrap_err().kind(), ErrorKind::WriterDead);
+    assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterDead);
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
     assert!(reader.try_read_frame().unwrap().is_none());
 }
@@ -435,10 +437,11 @@ fn failure_17_five_million_stale_tokens_cost_next_to_nothing() {
     let mut old = Old::writer(&name);
     forge_semaphore("sem-w", &name, 5_000_000);
     let (start, before) = (Instant::now(), cpu());
-    assert!(reader.read_frame(Duration::from_millis(50)).unwrap().is_none(), "a token is no frame");
+    assert!(reader.read_frame(Duration::from_millis(300)).unwrap().is_none(), "a token is no frame");
     let (took, cost) = (start.elapsed(), cpu() - before);
     eprintln!("our reader: 5 million stale tokens cost {cost:?} of processor time, {took:?} in all");
-    assert!(cost < Duration::from_millis(150) && took < Duration::from_millis(400));
+    assert!(cost < Duration::from_millis(150) && took < SECOND);
+    assert_eq!(semaphore("sem-w", &name), 0, "what is left costs the next wait");
     old.ok("write 010203");
     assert_eq!(next(&mut reader), [1, 2, 3]);
 
@@ -455,12 +458,13 @@ fn failure_17_five_million_stale_tokens_cost_next_to_nothing() {
     let mut writer = Writer::connect(&name).unwrap();
     writer.write_frame(&[1; 1008]).unwrap();
     forge_semaphore("sem-r", &name, 5_000_000);
-    writer.set_write_timeout(Duration::from_millis(50));
+    writer.set_write_timeout(Duration::from_millis(300));
     let before = cpu();
     assert_eq!(writer.write_frame(&[2; 1008]).unwrap_err().kind(), ErrorKind::BufferFull);
     let cost = cpu() - before;
     eprintln!("our writer: 5 million stale tokens cost {cost:?} of processor time");
     assert!(cost < Duration::from_millis(150));
+    assert_eq!(semaphore("sem-r", &name), 0, "what is left costs the next wait");
     assert!(old.ok("read 5").starts_with("1 "));
     writer.write_frame(&[2; 1008]).unwrap();
     assert!(old.ok("read 5").starts_with("2 "));
@@ -530,9 +534,11 @@ fn failure_19_all_frames_come_first_then_the_orderly_end_at_once() {
     }
     old.ok("close");
     let start = Instant::now();
-    let frames: Vec<Vec<u8>> = reader.frames().map(|frame| frame.unwrap().to_vec()).collect();
+    for byte in 0..20_u8 {
+        assert_eq!(next(&mut reader), [byte; 100]);
+    }
+    assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert_eq!(frames, (0..20_u8).map(|byte| vec![byte; 100]).collect::<Vec<_>>());
 }
 
 #[test]
