@@ -587,6 +587,8 @@ impl Reader {
                      loses updates where libatomic is missing",
                     self.shared.name
                 );
+                // The writer may be asleep for want of these bytes.
+                self.shared.wake_writer();
             }
             self.unsure_since = None;
             return Ok(());

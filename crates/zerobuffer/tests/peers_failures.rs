@@ -525,6 +525,21 @@ fn failure_17_a_count_of_free_bytes_that_contradicts_an_empty_ring_is_repaired()
 }
 
 #[test]
+fn failure_17_a_repair_lets_their_blocked_writer_go_on() {
+    let name = Name::new("repair-wakes");
+    let mut reader = reader(&name, 1024);
+    let mut old = Old::writer(&name);
+    old.ok("write-timeout 10");
+    Raw::of(&name).set(Word::FreeBytes, 1024 - 900);
+    let start = Instant::now();
+    old.tell(&format!("write {}", hex(&[5; 500])));
+    assert_eq!(next(&mut reader), [5; 500]);
+    assert_eq!(old.answer(), "ok");
+    // 100 ms until the contradiction is believed.
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+#[test]
 fn failure_19_all_frames_come_first_then_the_orderly_end_at_once() {
     let name = Name::new("orderly");
     let mut reader = reader(&name, 4096);
