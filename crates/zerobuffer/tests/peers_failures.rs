@@ -221,6 +221,34 @@ fn failure_07_frames_without_a_token_of_a_dead_writer_are_delivered() {
 }
 
 #[test]
+fn failure_07_frames_behind_a_wrap_survive_a_writer_that_died_filling_the_ring() {
+    for first in [400, 508] {
+        let name = Name::new("filled");
+        let mut reader = reader(&name, 1024);
+        let mut old = Old::writer(&name);
+        // Equal frames, two to a lap; behind them the rest of the ring: room for a marker, or a gap of 8 bytes.
+        for byte in 1..=2_u8 {
+            old.ok(&format!("write {}", hex(&vec![byte; first - 16])));
+            assert_eq!(next(&mut reader), vec![byte; first - 16]);
+        }
+        // The third wraps. The fourth ends where our reader stands, and its writer dies just before the commit.
+        old.ok(&format!("write {}", hex(&vec![3; first - 16])));
+        let filled = Raw::of(&name);
+        filled.put(RING + first as u64, &((first as u64 - 16).to_le_bytes()));
+        filled.put(RING + first as u64 + 8, &4_u64.to_le_bytes());
+        filled.set(Word::WritePos, 2 * first as u64);
+        let killed = old.kill();
+        assert_eq!(next(&mut reader), vec![3; first - 16]);
+        assert_eq!(reader.read_frame(SECOND).unwrap_err().kind(), ErrorKind::WriterDead);
+        assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+        assert_eq!(filled.get(Word::FreeBytes), 1024);
+        let mut old = Old::writer(&name);
+        old.ok("write 0102");
+        assert_eq!(next(&mut reader), [1, 2]);
+    }
+}
+
+#[test]
 fn failure_07_a_frame_that_its_writer_did_not_live_to_commit_is_withdrawn() {
     for next_is_theirs in [false, true] {
         for told in [false, true] {
@@ -522,6 +550,25 @@ fn failure_17_a_count_of_free_bytes_that_contradicts_an_empty_ring_is_repaired()
     old.tell(&format!("send {} both", content.arguments(15, 100)));
     content.receive(&mut reader, 15, 100);
     old.answer_ok();
+}
+
+#[test]
+fn failure_17_a_gap_at_the_end_is_not_taken_for_passed_because_of_a_contradiction() {
+    let name = Name::new("gap-contradiction");
+    let mut reader = reader(&name, 1024);
+    let mut old = Old::writer(&name);
+    for byte in 0..2_u8 {
+        old.ok(&format!("write {}", hex(&[byte; 508 - 16])));
+        assert_eq!(next(&mut reader), [byte; 508 - 16]);
+    }
+    let raw = Raw::of(&name);
+    raw.set(Word::FreeBytes, 1024 - 93);
+    assert!(reader.read_frame(Duration::from_millis(300)).unwrap().is_none());
+    assert_eq!(raw.get(Word::FreeBytes), 1024);
+    for byte in 2..10_u8 {
+        old.ok(&format!("write {}", hex(&[byte; 508 - 16])));
+        assert_eq!(next(&mut reader), [byte; 508 - 16]);
+    }
 }
 
 #[test]

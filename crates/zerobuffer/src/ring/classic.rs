@@ -148,6 +148,9 @@ impl ReadSide {
                 if unread <= gap {
                     return Look::Empty;
                 }
+                if self.contradicted(mapping, unread) {
+                    return Look::Unsure(self.contradiction(unread));
+                }
                 self.skip(mapping, queue, gap, false);
                 continue;
             }
@@ -267,8 +270,9 @@ impl ReadSide {
     /// Whether the positions say that the ring is empty, so that `unread` must be an error of the count: updates of
     /// 1.x Python without libatomic get lost (spec failure 17). A ring that is exactly full looks the same.
     ///
-    /// A writer of ours loses no updates, but while it commits, or if it was stopped or died there, its position is one
-    /// frame ahead of the count, and a frame that would fill the ring makes it look empty.
+    /// While a writer commits, or if it was stopped or died there, its position is one frame ahead of the count, and a
+    /// frame that would fill the ring makes it look empty. A writer of ours loses no updates; for a 1.x writer the frames
+    /// themselves must account for the count.
     fn contradicted(&self, mapping: &Mapping, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
         let words = WriterWords::load(mapping.oieb());
@@ -277,7 +281,40 @@ impl ReadSide {
         }
         // Relaxed: 1.x writers store the position before they subtract, which the load in unread() acquired.
         let write_pos = mapping.oieb().payload_write_pos.load(Ordering::Relaxed);
-        unread < capacity && write_pos % capacity == self.position % capacity
+        unread < capacity
+            && write_pos % capacity == self.position % capacity
+            && !self.accounted_for(mapping, unread)
+    }
+
+    /// Whether the frames from our position on, in sequence, are `unread` bytes long, skips included.
+    fn accounted_for(&self, mapping: &Mapping, unread: u64) -> bool {
+        let capacity = mapping.geometry().payload_size;
+        let (mut position, mut sequence, mut left) = (self.position, self.expected, unread);
+        let mut wrapped = false;
+        while left > 0 {
+            let rest = capacity - position;
+            let header = mapping.read_header(position);
+            if rest < HEADER || header == Some(FrameHeader::WRAP) {
+                if wrapped || left < rest {
+                    return false;
+                }
+                (position, left, wrapped) = (0, left - rest, true);
+                continue;
+            }
+            // A writer that changed on the way has begun again at 1.
+            let Some(header) = header.filter(|header| header.sequence == sequence || header.sequence == 1)
+            else {
+                return false;
+            };
+            let Some(need) = header.size.checked_add(HEADER).filter(|need| *need <= left.min(rest)) else {
+                return false;
+            };
+            if header.size == 0 {
+                return false;
+            }
+            (position, left, sequence) = (position + need, left - need, header.sequence.wrapping_add(1));
+        }
+        true
     }
 
     fn contradiction(&self, unread: u64) -> Trouble {
