@@ -56,7 +56,7 @@ impl Shared {
             name: name.into(),
             mapping,
             segment,
-            queue: Mutex::new(ReleaseQueue::new(0)),
+            queue: Mutex::new(ReleaseQueue::new()),
             sem_w,
             sem_r,
             interrupted: AtomicBool::new(false),
@@ -76,7 +76,15 @@ impl Shared {
 
     pub(crate) fn release(&self, ticket: u64) {
         // In a forked child the frame is the parent's to release, and the lock may be held by a thread that is not here.
-        if self.is_mine() && self.queue().release(&self.mapping, ticket) {
+        if !self.is_mine() {
+            return;
+        }
+        let mut queue = self.queue();
+        // A writer takes the tokens away before it waits for space, or does without.
+        let given_back = queue.release(&self.mapping, ticket, || self.sem_r.value() <= 0);
+        queue.take_wake();
+        drop(queue);
+        if given_back {
             self.wake_writer();
         }
     }
@@ -91,6 +99,7 @@ impl Shared {
         // nears SEM_VALUE_MAX, spec failure 3).
         fence(Ordering::SeqCst);
         if self.sem_r.value() <= 0 {
+            self.queue().writer_was_short();
             stop_point!("release:post-sem-r");
             self.sem_r.post();
         }
@@ -535,7 +544,13 @@ impl Reader {
         let ReadRing::Classic(side) = &mut self.ring;
         // While frames of the last writer are unreported, its successor's first frame waits for the report.
         let restart = !self.tracker.frames;
-        let look = side.look(&self.shared.mapping, &mut self.shared.queue(), restart);
+        let mut queue = self.shared.queue();
+        let look = side.look(&self.shared.mapping, &mut queue, restart);
+        let wake = queue.take_wake();
+        drop(queue);
+        if wake {
+            self.shared.wake_writer();
+        }
         match look {
             Look::Frame(located) => {
                 self.unsure_since = None;
@@ -581,7 +596,7 @@ impl Reader {
         }
         if trouble.kind == ErrorKind::InvalidState {
             let ReadRing::Classic(side) = &mut self.ring;
-            if let Some(bytes) = side.repair(&self.shared.mapping, &self.shared.queue()) {
+            if let Some(bytes) = side.repair(&self.shared.mapping, &mut self.shared.queue()) {
                 log::warn!(
                     "buffer `{}`: the count of free bytes was {bytes} short and has been repaired; a 1.x writer \
                      loses updates where libatomic is missing",
@@ -598,8 +613,8 @@ impl Reader {
 
     fn has_unread(&mut self) -> bool {
         let ReadRing::Classic(side) = &mut self.ring;
-        let queue = self.shared.queue();
-        side.unread(&self.shared.mapping, &queue).is_ok_and(|unread| unread > 0)
+        let mut queue = self.shared.queue();
+        side.unread(&self.shared.mapping, &mut queue).is_ok_and(|unread| unread > 0)
     }
 
     fn writer_state(&self) -> Result<WriterState> {

@@ -551,6 +551,8 @@ impl Writer {
         }
         if timeout.is_zero() {
             self.check_reader()?;
+            // Tells the reader that space is short, so that it gives back at once (ReleaseQueue).
+            while self.shared.sem_r.try_wait() {}
             return Ok(None);
         }
         self.wait_for_place(len, may_shrink, Deadline::after(timeout))

@@ -21,15 +21,48 @@ const HEADER: u64 = FRAME_HEADER as u64;
 /// are a hostile writer's, who could hold the reader in its loop for as long as it likes.
 const MAX_SKIPS: u32 = 3;
 
+/// Bytes that may be withheld: enough to share the cost of giving back among many small frames. Also at most 1/64 of the
+/// ring, so that a buffer never seems notably smaller than it is.
+const WITHHELD_MAX: u64 = 16 << 10;
+
 /// What was read and not given back, oldest first. Bytes go back in ring order only (spec failure 2).
+///
+/// Giving back takes cache lines away from the writer, which costs both sides more than a small frame does. So towards a
+/// writer of ours released bytes are withheld for a moment, only while
+///
+/// * frames known to be committed are still unread: a drained ring is given back at once, so that a reader which waits
+///   never owes space, and a frame as large as the ring always finds room in the end;
+/// * half of the ring was free at the last look;
+/// * the writer leaves its token on sem-r, as it does when it is not short of space;
+/// * they are few: [`WITHHELD_MAX`].
+///
+/// What a paused reader withholds from a writer that runs short later is thus at most 1/64 of the ring.
 pub(crate) struct ReleaseQueue {
     entries: VecDeque<Entry>,
     /// Ticket of the oldest entry.
     first: u64,
-    /// Sum of the entries' bytes.
+    /// Bytes of the entries, and those withheld.
     held: u64,
-    /// Ring position of the oldest entry's first byte.
+    /// Ring position of the first byte not given back.
     tail: u64,
+    /// Bytes known to be committed and not read. There may be more.
+    backlog: u64,
+    /// Bytes released, and not given back yet. 0 if `backlog` is.
+    withheld: u64,
+    /// Half of the ring was free at the last look.
+    ample: bool,
+    /// The writer is ours: it needs no exact position or count of ours before it runs short.
+    lazy: bool,
+    /// How often the writer must still be seen to go on before its token counts as left alone: it may be the one that
+    /// we posted to wake it, and it may not be awake yet.
+    wary: u8,
+    /// Bytes went back to a writer of ours, which has not been woken for them.
+    wake: bool,
+    /// Where the reader stands and what it has counted.
+    read_pos: u64,
+    read_count: u64,
+    /// Both are in shared memory.
+    published: bool,
 }
 
 struct Entry {
@@ -38,8 +71,25 @@ struct Entry {
 }
 
 impl ReleaseQueue {
-    pub(crate) fn new(tail: u64) -> ReleaseQueue {
-        ReleaseQueue { entries: VecDeque::with_capacity(64), first: 0, held: 0, tail }
+    /// One commit may have come between our look and our post; the second was made by a writer that was awake after it.
+    const WARY: u8 = 2;
+
+    pub(crate) fn new() -> ReleaseQueue {
+        ReleaseQueue {
+            entries: VecDeque::with_capacity(64),
+            first: 0,
+            held: 0,
+            tail: 0,
+            backlog: 0,
+            withheld: 0,
+            ample: false,
+            lazy: false,
+            wary: Self::WARY,
+            wake: false,
+            read_pos: 0,
+            read_count: 0,
+            published: true,
+        }
     }
 
     fn push(&mut self, bytes: u64, released: bool) -> u64 {
@@ -48,28 +98,65 @@ impl ReleaseQueue {
         self.first + (self.entries.len() as u64 - 1)
     }
 
-    /// Marks the entry of `ticket` released and gives back all that is released at the front. Says whether bytes went
-    /// back.
-    pub(crate) fn release(&mut self, mapping: &Mapping, ticket: u64) -> bool {
+    /// Marks the entry of `ticket` released and gives back what is released at the front, or withholds it if that does
+    /// no harm. Says whether the writer is to be woken.
+    pub(crate) fn release(
+        &mut self,
+        mapping: &Mapping,
+        ticket: u64,
+        writer_is_short: impl FnOnce() -> bool,
+    ) -> bool {
         let index = ticket.wrapping_sub(self.first);
         match usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) {
             Some(entry) => entry.released = true,
             None => debug_assert!(false, "ticket {ticket} released twice"),
         }
+        self.take_released();
+        let most = WITHHELD_MAX.min(mapping.geometry().payload_size / 64);
+        let calm = self.lazy && self.ample && self.wary == 0;
+        if calm && self.backlog > 0 && self.withheld <= most && !writer_is_short() {
+            return false;
+        }
         self.give_back(mapping)
     }
 
-    fn give_back(&mut self, mapping: &Mapping) -> bool {
-        let mut bytes = 0;
+    /// The writer had taken its token, so it is short of space, and is about to be woken.
+    pub(crate) fn writer_was_short(&mut self) {
+        self.wary = Self::WARY;
+    }
+
+    /// Takes the newest count of committed bytes that are not read.
+    fn set_backlog(&mut self, unread: u64) {
+        if unread > self.backlog {
+            self.wary = self.wary.saturating_sub(1);
+        }
+        self.backlog = unread;
+    }
+
+    /// Whether bytes went back since the last question, to a writer that may be waiting for them.
+    pub(crate) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
+    }
+
+    /// Moves what is released at the front from the entries to the bytes withheld.
+    fn take_released(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.released) {
-            bytes += self.entries.pop_front().map_or(0, |entry| entry.bytes);
+            self.withheld += self.entries.pop_front().map_or(0, |entry| entry.bytes);
             self.first += 1;
         }
+    }
+
+    /// Gives back what is released at the front, and says where the reader stands. Says whether bytes went back.
+    fn give_back(&mut self, mapping: &Mapping) -> bool {
+        self.publish(mapping);
+        self.take_released();
+        let bytes = std::mem::take(&mut self.withheld);
         if bytes == 0 {
             return false;
         }
         self.held -= bytes;
-        self.tail = (self.tail + bytes) % mapping.geometry().payload_size;
+        let capacity = mapping.geometry().payload_size;
+        self.tail = (self.tail + bytes) % capacity;
         let oieb = mapping.oieb();
         // "Changing" brackets the addition, so that a writer that recovers (WriteSide::recover) never pairs an old
         // tail with a new count. Relaxed then AcqRel: the addition cannot move up past the first store (release) nor
@@ -78,10 +165,33 @@ impl ReleaseQueue {
         oieb.tail_word.store(TailWord::changing(self.tail).0, Ordering::Relaxed);
         stop_point!("release:free-bytes");
         // Release pairs with the writer's Acquire load: our reads of the frame's bytes are done before it reuses them.
-        oieb.payload_free_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // Acquire pairs with the writer's AcqRel subtraction, so that this is a look for new frames too.
+        let free = oieb.payload_free_bytes.fetch_add(bytes, Ordering::AcqRel).wrapping_add(bytes);
         stop_point!("release:tail-settled");
         oieb.tail_word.store(TailWord::settled(self.tail).0, Ordering::Release);
+        // Frames seen here lie behind the last one read: before the addition the ring was not empty, so its writer
+        // cannot have taken it back to 0. Nonsense counts as nothing; the next look will say what is wrong with it.
+        self.set_backlog(
+            capacity.checked_sub(free).and_then(|used| used.checked_sub(self.held)).unwrap_or(0),
+        );
+        self.ample = free >= capacity / 2;
+        // A 1.x writer gets no token for a skip (docs/PROTOCOL.md); release() posts the one for a frame.
+        self.wake |= self.lazy;
         true
+    }
+
+    /// Stores where the reader stands.
+    fn publish(&mut self, mapping: &Mapping) {
+        if std::mem::replace(&mut self.published, true) {
+            return;
+        }
+        let oieb = mapping.oieb();
+        // Stored before payload_free_bytes is raised (1.x writers compare the two); the addition's release orders it.
+        // After an exact end this is `capacity`, never 0: a 1.x Python writer would otherwise write past the ring.
+        stop_point!("read:read-pos");
+        oieb.payload_read_pos.store(self.read_pos, Ordering::Relaxed);
+        stop_point!("read:read-count");
+        oieb.payload_read_count.store(self.read_count, Ordering::Relaxed);
     }
 }
 
@@ -93,7 +203,6 @@ pub(crate) struct ReadSide {
     expected: u64,
     /// The writer whose frames are being read has at least this epoch (0: not of ours, or none yet).
     epoch: u32,
-    read_count: u64,
     /// `payload_free_bytes` at the last look, to notice a change cheaply.
     last_free: u64,
 }
@@ -101,7 +210,7 @@ pub(crate) struct ReadSide {
 impl ReadSide {
     /// The reader of a new ring.
     pub(crate) fn new(capacity: u64) -> ReadSide {
-        ReadSide { position: 0, expected: 1, epoch: 0, read_count: 0, last_free: capacity }
+        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity }
     }
 
     /// Everything that the writer of `epoch` and those before it committed has been read.
@@ -116,11 +225,12 @@ impl ReadSide {
     }
 
     /// Bytes committed and not read.
-    pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &ReleaseQueue) -> Result<u64, Trouble> {
+    pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<u64, Trouble> {
         // Acquire pairs with the writer's AcqRel subtraction: header and data are there.
         let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
         self.last_free = free;
         let capacity = mapping.geometry().payload_size;
+        queue.ample = free >= capacity / 2;
         capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
             kind: ErrorKind::CorruptBuffer,
             message: format!(
@@ -132,15 +242,39 @@ impl ReadSide {
 
     /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.
     pub(crate) fn look(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
-        for _ in 0..=MAX_SKIPS {
-            let unread = match self.unread(mapping, queue) {
-                Ok(0) => return Look::Empty,
-                Ok(unread) => unread,
-                Err(trouble) => return Look::Unsure(trouble),
-            };
-            let capacity = mapping.geometry().payload_size;
-            if let Err(trouble) = self.follow_rewind(mapping, queue) {
+        // What is known to be committed is read without another look at the count. Not so what a 1.x writer committed,
+        // whose count may be wrong for a while (spec failure 17).
+        if queue.lazy && queue.backlog > 0 {
+            if let frame @ Look::Frame(_) = self.parse(mapping, queue, restart) {
+                return frame;
+            }
+            // Anything but a frame is said of the newest count only, and with all space given back.
+            queue.give_back(mapping);
+        }
+        match self.unread(mapping, queue) {
+            Ok(unread) => queue.set_backlog(unread),
+            Err(trouble) => {
+                queue.backlog = 0;
                 return Look::Unsure(trouble);
+            }
+        }
+        if queue.backlog == 0 {
+            return Look::Empty;
+        }
+        if let Err(trouble) = self.follow_rewind(mapping, queue) {
+            return Look::Unsure(trouble);
+        }
+        self.parse(mapping, queue, restart)
+    }
+
+    /// Takes the next frame of the backlog.
+    fn parse(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
+        let capacity = mapping.geometry().payload_size;
+        for _ in 0..=MAX_SKIPS {
+            let unread = queue.backlog;
+            if unread == 0 {
+                // The skip was charged alone, as 1.x writers do; its frame is not there yet.
+                return Look::Empty;
             }
             if let Some(gap) = space::gap(capacity, self.position) {
                 // Too little room for a marker: a wrap without one (spec failure 1). The gap was charged together with
@@ -164,7 +298,7 @@ impl ReadSide {
                 self.skip(mapping, queue, capacity - self.position, true);
                 continue;
             }
-            return self.take(mapping, queue, header, unread, restart);
+            return self.take(mapping, queue, header, restart);
         }
         Look::Unsure(corrupt("the ring holds nothing but wraps".to_owned()))
     }
@@ -174,9 +308,9 @@ impl ReadSide {
         mapping: &Mapping,
         queue: &mut ReleaseQueue,
         header: FrameHeader,
-        unread: u64,
         restart: bool,
     ) -> Look {
+        let unread = queue.backlog;
         let capacity = mapping.geometry().payload_size;
         let rest = capacity - self.position;
         let end = header.size.checked_add(HEADER).filter(|need| *need <= unread && *need <= rest);
@@ -210,33 +344,41 @@ impl ReadSide {
         if header.sequence == 1 {
             // The writer in the word may be a later one already, so count on by one at the most.
             self.epoch = self.epoch.saturating_add(1).min(writer_word(mapping).epoch());
+            queue.lazy = WriterWords::load(mapping.oieb()).is_ours();
         }
         self.expected = header.sequence.wrapping_add(1);
         let position = self.position + HEADER;
-        self.advance(mapping, self.position + need, 1);
         let ticket = queue.push(need, false);
+        self.advance(mapping, queue, self.position + need, need, 1);
         Look::Frame(Located { position, len: header.size as usize, sequence: header.sequence, ticket })
     }
 
     /// Passes over the rest of the ring. 1.x readers count a marker as one read.
     fn skip(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, bytes: u64, marker: bool) {
-        self.advance(mapping, 0, u64::from(marker));
-        if bytes > 0 {
-            queue.push(bytes, true);
-            queue.give_back(mapping);
-        }
+        queue.push(bytes, true);
+        self.advance(mapping, queue, 0, bytes, u64::from(marker));
+        queue.give_back(mapping);
     }
 
-    fn advance(&mut self, mapping: &Mapping, position: u64, count: u64) {
+    /// Goes on to `position`, by `bytes` of the backlog, which are held now.
+    fn advance(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        position: u64,
+        bytes: u64,
+        count: u64,
+    ) {
         self.position = position;
-        self.read_count = self.read_count.wrapping_add(count);
-        let oieb = mapping.oieb();
-        // Stored before payload_free_bytes is raised (1.x writers compare the two); the addition's release orders it.
-        // After an exact end this is `capacity`, never 0: a 1.x Python writer would otherwise write past the ring.
-        stop_point!("read:read-pos");
-        oieb.payload_read_pos.store(position, Ordering::Relaxed);
-        stop_point!("read:read-count");
-        oieb.payload_read_count.store(self.read_count, Ordering::Relaxed);
+        queue.read_pos = position;
+        queue.read_count = queue.read_count.wrapping_add(count);
+        queue.published = false;
+        queue.backlog -= bytes;
+        if !queue.lazy {
+            queue.publish(mapping);
+        } else if queue.backlog == 0 {
+            queue.give_back(mapping);
+        }
     }
 
     /// A writer of ours takes an empty ring back to 0 by storing our position (WriteSide::rewind).
@@ -325,13 +467,14 @@ impl ReadSide {
     }
 
     /// Gives back what a lost update of the count took, after a contradiction that lasted.
-    pub(crate) fn repair(&mut self, mapping: &Mapping, queue: &ReleaseQueue) -> Option<u64> {
+    pub(crate) fn repair(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Option<u64> {
         let unread = self.unread(mapping, queue).ok()?;
         if unread == 0 || !self.contradicted(mapping, unread) {
             return None;
         }
         stop_point!("read:repair");
         mapping.oieb().payload_free_bytes.fetch_add(unread, Ordering::AcqRel);
+        queue.backlog = 0;
         Some(unread)
     }
 

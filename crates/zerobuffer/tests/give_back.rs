@@ -1,0 +1,133 @@
+//! Space that a reader gives back in batches: never late enough for anyone to notice.
+
+mod support;
+
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use support::Name;
+use zerobuffer::{BufferConfig, Reader, Writer, inspect};
+
+const SECOND: Duration = Duration::from_secs(1);
+const RING: usize = 1 << 20;
+
+fn pair(name: &Name) -> (Reader, Writer) {
+    let mut reader = Reader::create(name, BufferConfig::default().payload_size(RING)).unwrap();
+    let mut writer = Writer::connect(name).unwrap();
+    // As any traffic does: a token on sem-r that nobody wanted, a writer that goes on.
+    for _ in 0..5 {
+        writer.write_frame(&[1; 100]).unwrap();
+        read_and_release(&mut reader, 1);
+    }
+    (reader, writer)
+}
+
+fn read_and_release(reader: &mut Reader, count: usize) {
+    for _ in 0..count {
+        assert!(reader.try_read_frame().unwrap().is_some());
+    }
+}
+
+fn free(name: &Name) -> u64 {
+    inspect::snapshot(name).unwrap().payload_free
+}
+
+#[test]
+fn a_drained_ring_owes_no_space() {
+    let name = Name::new("drained");
+    let (mut reader, mut writer) = pair(&name);
+    for round in 1..60 {
+        for _ in 0..round {
+            writer.write_frame(&[1; 50]).unwrap();
+        }
+        read_and_release(&mut reader, round - 1);
+        let last = reader.try_read_frame().unwrap().unwrap();
+        assert_eq!(free(&name), RING as u64 - 66, "all but the frame held is free after {round} frames");
+        drop(last);
+        assert_eq!(free(&name), RING as u64);
+        let snapshot = inspect::snapshot(&name).unwrap();
+        let read = (snapshot.read_count, snapshot.read_position);
+        assert_eq!(read, (snapshot.written_count, snapshot.write_position));
+    }
+    // Every legal frame finds room, without a wait.
+    writer.set_write_timeout(Duration::ZERO);
+    writer.write_frame(&vec![2; RING - 16]).unwrap();
+    assert_eq!(reader.try_read_frame().unwrap().unwrap().len(), RING - 16);
+}
+
+#[test]
+fn space_released_is_withheld_by_no_more_than_a_64th_of_the_ring() {
+    let name = Name::new("withheld");
+    let (mut reader, mut writer) = pair(&name);
+    for _ in 0..4000 {
+        writer.write_frame(&[1; 100]).unwrap();
+    }
+    let mut batched = false;
+    for read in 1..=4000 {
+        read_and_release(&mut reader, 1);
+        let owed = RING as u64 - free(&name) - (4000 - read) * 116;
+        assert!(owed <= RING as u64 / 64, "{owed} bytes are owed after {read} frames");
+        batched |= owed > 0;
+    }
+    assert!(batched, "space went back at every release: is the batch gone?");
+}
+
+#[test]
+fn a_full_ring_has_room_as_soon_as_one_frame_is_released() {
+    let name = Name::new("full");
+    let (mut reader, mut writer) = pair(&name);
+    let mut written = 0;
+    while writer.try_write_frame(&[1; 100]).unwrap().is_some() {
+        written += 1;
+    }
+    for _ in 0..written / 2 {
+        read_and_release(&mut reader, 1);
+        assert!(writer.try_write_frame(&[1; 100]).unwrap().is_some(), "one frame was released");
+        assert!(writer.try_write_frame(&[1; 100]).unwrap().is_none(), "one frame was released");
+    }
+}
+
+#[test]
+fn a_writer_waiting_for_space_is_woken_by_the_very_release_that_makes_it() {
+    let name = Name::new("woken");
+    let (mut reader, mut writer) = pair(&name);
+    let behind = inspect::snapshot(&name).unwrap().write_position as usize;
+    writer.write_frame(&vec![1; RING - 20_000 - 16 - behind]).unwrap();
+    read_and_release(&mut reader, 1);
+    for _ in 0..100 {
+        writer.write_frame(&[1; 100]).unwrap();
+    }
+    // More than half of the ring is free, but this frame must go to its start, over the first two of the hundred.
+    let waiting = std::thread::spawn(move || {
+        writer.write_frame(&vec![2; RING - 20_000 + 2 * 116 - 16]).unwrap();
+        (writer, Instant::now())
+    });
+    // Long enough for it to have gone to sleep; if it has not, the test is only easier to pass.
+    std::thread::sleep(Duration::from_millis(50));
+    read_and_release(&mut reader, 1);
+    assert!(!waiting.is_finished());
+    read_and_release(&mut reader, 1);
+    let released = Instant::now();
+    let (_writer, written) = waiting.join().unwrap();
+    assert!(written.saturating_duration_since(released) < SECOND, "the writer was left asleep");
+}
+
+#[test]
+fn nothing_uncommitted_is_delivered_after_a_batch() {
+    let name = Name::new("uncommitted");
+    let (mut reader, mut writer) = pair(&name);
+    let segment = std::fs::OpenOptions::new().write(true).open(&name.paths()[0]).unwrap();
+    let snapshot = inspect::snapshot(&name).unwrap();
+    let ring = 128 + snapshot.metadata_size;
+    for round in 0..20 {
+        let position = inspect::snapshot(&name).unwrap().write_position;
+        for _ in 0..5 {
+            writer.write_frame(&[1; 100]).unwrap();
+        }
+        // A header behind the last frame, as a writer leaves it that dies before the commit.
+        let header = [100_u64.to_le_bytes(), (round * 5 + 11_u64).to_le_bytes()].concat();
+        segment.write_all_at(&header, ring + position + 5 * 116).unwrap();
+        read_and_release(&mut reader, 5);
+        assert!(reader.try_read_frame().unwrap().is_none(), "a frame was delivered that nobody committed");
+    }
+}
