@@ -621,10 +621,21 @@ impl Writer {
     ) -> std::result::Result<Option<Reservation>, Doubt> {
         let WriteRing::Classic(side) = &mut self.ring;
         let mapping = &self.shared.mapping;
-        let free = side.free(mapping).map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))?;
+        let doubt = |trouble| Doubt::Passing(self.shared.trouble(trouble));
+        let known = side.known_free_for(mapping, len);
+        let mut fresh = known.is_none();
+        let free = known.map_or_else(|| side.look_free(mapping).map_err(doubt), Ok)?;
         let mut question = side.question(mapping, free, len, may_shrink);
         loop {
-            let Plan::Place(placement) = space::plan(question) else { return Ok(None) };
+            let placement = match space::plan(question) {
+                Plan::Place(placement) => placement,
+                Plan::Wait { .. } if fresh => return Ok(None),
+                Plan::Wait { .. } => {
+                    fresh = true;
+                    question.free = side.look_free(mapping).map_err(doubt)?;
+                    continue;
+                }
+            };
             if placement.rewind && !side.rewind(mapping) {
                 question.can_rewind = false;
                 continue;

@@ -131,3 +131,16 @@ fn nothing_uncommitted_is_delivered_after_a_batch() {
         assert!(reader.try_read_frame().unwrap().is_none(), "a frame was delivered that nobody committed");
     }
 }
+
+#[test]
+fn a_frame_that_must_wrap_finds_space_released_since_the_last_commit() {
+    let name = Name::new("wrap");
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1024)).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    writer.write_frame(&[1; 600 - 16]).unwrap();
+    read_and_release(&mut reader, 1);
+    // It would fit behind the first, but for a gap of 8 bytes; so it goes to the start, where the first one was.
+    let second = writer.try_write_frame(&[2; 416 - 16]).unwrap();
+    assert_eq!(second, Some(2), "the ring is empty");
+    assert_eq!(*reader.try_read_frame().unwrap().unwrap(), [2; 416 - 16]);
+}

@@ -528,6 +528,8 @@ pub(crate) struct WriteSide {
     position: u64,
     sequence: u64,
     written_count: u64,
+    /// At least so many bytes are free, as of the last look or commit: only we take any.
+    known_free: u64,
     /// The reader is ours: it follows rewinds, and tokens are posted only when none is there.
     pub(crate) reader_is_ours: bool,
 }
@@ -557,7 +559,13 @@ impl WriteSide {
         if position > capacity {
             return Err(corrupt(format!("payload_write_pos is {position}, the ring has {capacity} bytes")));
         }
-        Ok(WriteSide { position: position % capacity, sequence: 1, written_count, reader_is_ours })
+        Ok(WriteSide {
+            position: position % capacity,
+            sequence: 1,
+            written_count,
+            known_free: 0,
+            reader_is_ours,
+        })
     }
 
     /// The writer of a ring of ours whose last writer, of whichever side, died anywhere. `None`: the reader is just
@@ -598,6 +606,20 @@ impl WriteSide {
         stop_point!("connect:write-pos");
         oieb.payload_write_pos.store(side.position, Ordering::Release);
         Ok(Some(side))
+    }
+
+    /// Bytes known to be free, if that is enough to know for a frame of `len` bytes: a look at the shared word takes its
+    /// line from the reader. `None` if the ring might have to be taken back to 0, which asks whether it is empty.
+    pub(crate) fn known_free_for(&self, mapping: &Mapping, len: usize) -> Option<u64> {
+        let need = len as u64 + HEADER;
+        let no_rewind = self.position + need <= space::HOT_BYTES.min(mapping.geometry().payload_size);
+        (self.reader_is_ours && no_rewind && need <= self.known_free).then_some(self.known_free)
+    }
+
+    /// Looks at `payload_free_bytes`, and remembers it.
+    pub(crate) fn look_free(&mut self, mapping: &Mapping) -> Result<u64, Trouble> {
+        self.known_free = self.free(mapping)?;
+        Ok(self.known_free)
     }
 
     /// `payload_free_bytes`, checked.
@@ -730,7 +752,9 @@ impl WriteSide {
         oieb.payload_written_count.store(self.written_count, Ordering::Relaxed);
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
+        self.known_free = before.saturating_sub(cost);
         if before < cost || before > capacity {
+            self.known_free = 0;
             return Err(corrupt(format!("payload_free_bytes was {before} at a commit of {cost} bytes")));
         }
         Ok(sequence)
