@@ -205,7 +205,7 @@ fn survivors_of_a_kill_get_all_that_was_committed_then_the_right_error_and_a_new
         all.work(&pair);
         // Every other pair of rounds has a successor; which side dies is left to chance.
         let successor = round % 2 == 0;
-        if all.random.next() % 2 == 0 {
+        if all.random.next().is_multiple_of(2) {
             all.kill_the_writer(pair, successor);
         } else {
             all.kill_the_reader(pair, successor);

@@ -25,7 +25,7 @@ const END: u64 = u64::MAX;
 fn peer_main() {
     support::run_peer(&[
         ("create", |arguments| contend(arguments, Reader::create_small)),
-        ("connect", |arguments| contend(arguments, |name| Writer::connect(name))),
+        ("connect", |arguments| contend(arguments, Writer::connect)),
         ("churn", churn),
         ("victim", victim),
         ("old-writer", old_writer),
