@@ -45,6 +45,12 @@ pub(crate) fn run(args: &DemoArgs) -> u8 {
         name: format!("zerobuffer-demo-{}", std::process::id()),
         sheet: args.output.clone().unwrap_or_else(|| std::env::temp_dir().join("zerobuffer-demo.png")),
     };
+    // Before anything runs, rather than after the last phase.
+    let folder = demo.sheet.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) || demo.sheet.is_dir() {
+        complain(&format_args!("--output {}: not a file in an existing folder", demo.sheet.display()));
+        return exit::BAD_ARGUMENTS;
+    }
     match demo.run() {
         Ok(()) => exit::OK,
         Err(failure) => {

@@ -106,6 +106,7 @@ fn a_killed_process_of_the_demo_is_reported_and_nothing_is_left() {
 
 #[test]
 fn a_sheet_that_cannot_be_saved_is_said() {
-    run(&["demo", "--quick", "--output", "/nonexistent/sheet.png"])
-        .expect_error(1, "cannot save /nonexistent/sheet.png");
+    run(&["demo", "--output", "/nonexistent/sheet.png"]).expect_error(3, "not a file in an existing folder");
+    run(&["demo", "--output", "/tmp"]).expect_error(3, "not a file in an existing folder");
+    run(&["demo", "--quick", "--output", "/dev/full"]).expect_error(1, "cannot save /dev/full");
 }
