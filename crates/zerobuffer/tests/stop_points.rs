@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::ledger::Ledger;
 use support::stream::{COMMITTED, RECEIVED, RELEASED, Sink, Source};
 use support::{Name, PATIENCE, Peer, hear, say};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{BufferConfig, ErrorKind, KeptBuffer, Reader, Writer, WriterOptions, cleanup};
 
 const CAPACITY: usize = 1024;
 const MAX: u64 = CAPACITY as u64 / 8 - 16;
@@ -36,6 +36,9 @@ fn peer_main() {
         ("exact-writer", exact_writer),
         ("plain-reader", plain_reader),
         ("careful-reader", careful_reader),
+        ("adopter", adopter),
+        ("keeper", keeper),
+        ("cleaner", cleaner),
     ]);
 }
 
@@ -519,6 +522,177 @@ fn overtaken_writer_case(action: &Action) -> bool {
     true
 }
 
+/// Takes over a kept buffer, reads what is in it, and closes when it is told to.
+fn adopter(arguments: &[String]) {
+    let ledger = Ledger::open(&arguments[1]);
+    let mut reader = Reader::create(&arguments[0], BufferConfig::default()).unwrap();
+    say("created");
+    let mut sink = Sink::new(1, 0);
+    while sink.received < KEPT {
+        sink.take(reader.read_frame(PATIENCE).unwrap().expect("in time"), &ledger);
+    }
+    hear();
+}
+
+/// Frames in a kept buffer.
+const KEPT: u64 = 3;
+
+/// A reader that suffers `action` while it takes over a buffer that this process keeps, and writes to.
+fn adopter_case(action: &Action) -> bool {
+    let name = Name::new("stop-a");
+    let ledger = Ledger::create();
+    let config = BufferConfig::default().payload_size(CAPACITY);
+    let mut kept = KeptBuffer::create(&name, config).unwrap();
+    let options = WriterOptions::default().write_timeout(Duration::ZERO);
+    let mut writer = Writer::connect_with(&name, options).unwrap();
+    let mut source = Source::new(1, MAX);
+    (0..KEPT).for_each(|_| source.write(&mut writer, &ledger).unwrap());
+    let mut victim = Victim::start(action, "adopter", &[&name, ledger.path()]);
+    while victim.tend() {
+        if let Err(error) = writer.acquire_frame(1)
+            && victim.tend()
+        {
+            assert!(ledger.get(RECEIVED) == KEPT, "the reader lives, or else the keeper does: {error}");
+        }
+        if ledger.get(RECEIVED) == KEPT {
+            victim.peer.close_input();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if !victim.suffered() {
+        return false;
+    }
+    if !kept.is_adopted() {
+        // As if the victim had never been.
+        let mut reader = Reader::create(&name, BufferConfig::default()).expect("the kept buffer");
+        let mut sink = Sink::new(1, 0);
+        while sink.received < KEPT {
+            sink.take(reader.read_frame(PATIENCE).unwrap().expect("in time"), &ledger);
+        }
+        drop(writer);
+        assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+        go_on_with_a_new_writer(&name, &mut reader, &mut sink, &ledger);
+        drop(reader);
+        assert!(kept.close().unwrap());
+        name.assert_nothing_left();
+        return true;
+    }
+    wait_for("the writer's error", || writer.acquire_frame(1).is_err());
+    assert_eq!(writer.acquire_frame(1).unwrap_err().kind(), ErrorKind::ReaderDead);
+    if matches!(action, Action::Kill(..)) {
+        let next = Reader::create(&name, BufferConfig::default()).expect("a new reader at once");
+        drop(writer);
+        use_and_close(&name, next);
+    } else {
+        drop(writer);
+    }
+    assert!(kept.close().unwrap());
+    name.assert_nothing_left();
+    true
+}
+
+/// Keeps a buffer until it is told to end.
+fn keeper(arguments: &[String]) {
+    let config = BufferConfig::default().payload_size(CAPACITY);
+    let kept = KeptBuffer::create(&arguments[0], config).unwrap();
+    say("kept");
+    hear();
+    assert!(!kept.close().unwrap());
+}
+
+/// A keeper that suffers `action` as it ends, with a writer in this process.
+fn keeper_case(action: &Action) -> bool {
+    let name = Name::new("stop-k");
+    let mut victim = Victim::start(action, "keeper", &[&name]);
+    while victim.tend() && victim.peer.hear_within(Duration::from_millis(5)).is_none() {}
+    let mut writer = Writer::connect(&name).unwrap();
+    writer.write_frame(b"nobody will read this").unwrap();
+    while victim.tend() {
+        victim.peer.close_input();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if !victim.suffered() {
+        return false;
+    }
+    wait_for("the writer's error", || writer.acquire_frame(1).is_err());
+    assert_eq!(writer.acquire_frame(1).unwrap_err().kind(), ErrorKind::ReaderDead);
+    let next = Reader::create(&name, BufferConfig::default()).expect("a new reader at once");
+    drop(writer);
+    use_and_close(&name, next);
+    true
+}
+
+/// Removes what is left of one buffer.
+fn cleaner(arguments: &[String]) {
+    let left = cleanup::leftovers().unwrap();
+    let mine = left.iter().find(|left| left.name() == arguments[0]).expect("leftovers");
+    assert!(mine.remove().unwrap());
+}
+
+/// A process that suffers `action` as it removes what a killed reader left.
+fn cleaner_case(action: &Action) -> bool {
+    let name = Name::new("stop-l");
+    leave_leftovers(&name);
+    let mut victim = Victim::start(action, "cleaner", &[&name]);
+    if !victim.suffered() {
+        return false;
+    }
+    if !matches!(action, Action::Kill(..)) {
+        name.assert_nothing_left();
+    }
+    let next = Reader::create(&name, BufferConfig::default()).expect("a new reader at once");
+    use_and_close(&name, next);
+    true
+}
+
+/// A writer that follows a dead one, is refused for a count that cannot be true, and suffers `action` on its way back.
+fn refused_writer_case(action: &Action) -> bool {
+    let name = Name::new("stop-u");
+    let ledger = Ledger::create();
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut dead = Peer::start("connector", &[&name]);
+    dead.expect("connected");
+    dead.kill();
+    poke(&name, FREE_BYTES, CAPACITY as u64 + 5);
+    let mut victim = Victim::start(action, "writer", &[&name, ledger.path(), ""]);
+    if !victim.suffered() {
+        return false;
+    }
+    if !matches!(action, Action::Kill(..)) {
+        victim.peer.expect("CorruptBuffer");
+    }
+    poke(&name, FREE_BYTES, CAPACITY as u64);
+    assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterDead);
+    assert!(reader.read_frame(Duration::from_millis(30)).unwrap().is_none(), "told twice");
+    go_on_with_a_new_writer(&name, &mut reader, &mut Sink::new(100, 2), &ledger);
+    drop(reader);
+    name.assert_nothing_left();
+    true
+}
+
+/// A reader that suffers `action` after its writer has been killed.
+fn bereaved_reader_case(action: &Action) -> bool {
+    let name = Name::new("stop-b");
+    let ledger = Ledger::create();
+    let mut victim = Victim::start(action, "careful-reader", &[&name]);
+    victim.peer.expect("created");
+    let mut writer = Peer::start_with("exact-writer", &[&name, ledger.path(), "10", "20"], |command| {
+        command.env("ZEROBUFFER_STOP", "kill:2:write:free-bytes");
+    });
+    assert_eq!(writer.wait().signal(), Some(libc::SIGKILL));
+    if !victim.suffered() {
+        return false;
+    }
+    victim.peer.expect("frame 1");
+    if matches!(action, Action::Kill(..)) {
+        use_and_close(&name, Reader::create(&name, BufferConfig::default()).expect("a new reader at once"));
+    } else {
+        victim.peer.expect("WriterDead");
+        name.assert_nothing_left();
+    }
+    true
+}
+
 const FREE_BYTES: u64 = 0x28;
 const WRITER_PID: u64 = 0x50;
 
@@ -556,7 +730,7 @@ enum Points {
 
 type Scenario = (&'static str, fn(&Action) -> bool, Points);
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 13] = [
     ("writer, drained", |action| writer_case(action, "drain"), Points::All),
     ("writer, full", |action| writer_case(action, ""), Points::New),
     ("reader, survivor closes", |action| reader_case(action, false, false), Points::All),
@@ -565,6 +739,11 @@ const SCENARIOS: [Scenario; 8] = [
     ("clean-up", clean_up_case, Points::New),
     ("1.x writer", foreign_writer_case, Points::New),
     ("overtaken", overtaken_writer_case, Points::New),
+    ("adopter", adopter_case, Points::New),
+    ("keeper", keeper_case, Points::New),
+    ("cleaner", cleaner_case, Points::New),
+    ("refused writer", refused_writer_case, Points::New),
+    ("reader of a dead writer", bereaved_reader_case, Points::New),
 ];
 
 /// Points that the scenarios here do not come to; the test named does.
