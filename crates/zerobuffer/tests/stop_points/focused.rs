@@ -1,0 +1,224 @@
+//! Single moments that matter, and the recovery of a dead writer's successor.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+
+use crate::cases::{go_on_with_a_new_writer, use_and_close};
+use crate::support::ledger::Ledger;
+use crate::support::stream::{COMMITTED, Sink, Source};
+use crate::support::{Name, PATIENCE, Peer};
+use crate::victim::{CAPACITY, FRAMES, HALT, MAX, run_all, wait_for};
+
+/// Two writers are killed one after the other, the second one while it connects; the third one goes on.
+fn recovery_case(first: &str, nth: u64, second: Option<&str>) {
+    let name = Name::new("recover");
+    let ledger = Ledger::create();
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    // A ring is rewound only when it is empty; all else happens while frames are held, and others unread.
+    let rewind = first.starts_with("write:rewind");
+    let drain = if rewind { "always" } else { "" };
+    let mut sink = Sink::new(1, if rewind { 0 } else { 2 });
+    let unread = if rewind { 0 } else { 3 };
+    let mut victim = Peer::start_with("writer", &[&name, ledger.path(), drain], |command| {
+        command.env("ZEROBUFFER_STOP", format!("kill:{nth}:{first}"));
+    });
+    let start = Instant::now();
+    while victim.ended().is_none() {
+        assert!(start.elapsed() < PATIENCE, "{first} is not reached");
+        if ledger.get(COMMITTED) > sink.received + unread
+            && let Some(frame) = reader.try_read_frame().unwrap_or_else(|error| panic!("{error}"))
+        {
+            sink.take(frame, &ledger);
+        }
+    }
+    assert_eq!(victim.wait().signal(), Some(libc::SIGKILL), "{first} was not passed {nth} times");
+    let committed = ledger.get(COMMITTED);
+    if let Some(second) = second {
+        let mut victim = Peer::start_with("connector", &[&name], |command| {
+            command.env("ZEROBUFFER_STOP", format!("kill:1:{second}"));
+        });
+        let signal = victim.wait().signal();
+        // An empty ring alone has the tail mended.
+        assert!(signal == Some(libc::SIGKILL) || second == "connect:tail", "{second} was not passed");
+    }
+
+    // The third one writes behind what is there, while what is there is read.
+    let options = WriterOptions::default().write_timeout(Duration::ZERO);
+    let mut writer = Writer::connect_with(&name, options).expect("a third writer");
+    let mut source = Source::new(2, MAX);
+    let mut deaths = 0;
+    while sink.salt == 1 || sink.received < FRAMES {
+        if source.sequence < FRAMES {
+            let before = source.random.clone();
+            match source.write(&mut writer, &ledger) {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::BufferFull, "{error}");
+                    source.random = before;
+                }
+            }
+        }
+        match reader.read_frame(PATIENCE) {
+            Ok(frame) => sink.take(frame.expect("in time"), &ledger),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WriterDead, "after frame {}: {error}", sink.received);
+                assert!(deaths == 0, "reported twice");
+                deaths += 1;
+                let received = sink.received;
+                assert!(
+                    received == committed || received == committed + 1,
+                    "{committed} were committed for sure, {received} received"
+                );
+                sink.next_writer(2, &ledger);
+            }
+        }
+    }
+    drop(writer);
+    assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+    sink.release_all(&ledger);
+    drop(reader);
+    name.assert_nothing_left();
+}
+
+#[test]
+fn a_successor_goes_on_exactly_wherever_its_predecessors_were_killed() {
+    let stores = [
+        "write:data",
+        "write:wrap-marker",
+        "write:header",
+        "write:write-pos",
+        "write:free-bytes",
+        "write:written-count",
+        "write:rewind-tail",
+        "write:rewind-read-pos",
+        "write:rewind-write-pos",
+    ];
+    let connects = [
+        None,
+        Some("connect:dead-pid"),
+        Some("connect:writer-word"),
+        Some("connect:writer-pid"),
+        Some("connect:tail"),
+        Some("connect:write-pos"),
+        Some("connect:post"),
+    ];
+    let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
+    for first in stores {
+        // The data of an in-place frame has no point of ours, and a ring is wrapped or rewound now and then only.
+        for nth in if first.contains("wrap") || first.contains("rewind") { [1, 2] } else { [2, 17] } {
+            for second in connects {
+                let what = format!("{first} {nth}, {second:?}");
+                cases.push((what, Box::new(move || recovery_case(first, nth, second))));
+            }
+        }
+    }
+    run_all(cases);
+}
+
+/// A frame that would fill the ring to the last byte is announced in payload_write_pos, which then says "empty", but
+/// not committed; the frame before it is.
+fn exact_fill_case(action: &str) {
+    let name = Name::new("exact");
+    let ledger = Ledger::create();
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let sizes = [700 - 16, 100 - 16, 300 - 16, 500 - 16].map(|size: usize| size.to_string());
+    let mut arguments: Vec<&str> = vec![&name, ledger.path()];
+    arguments.extend(sizes.iter().map(String::as_str));
+    let mut writer = Peer::start_with("exact-writer", &arguments, |command| {
+        command.env("ZEROBUFFER_STOP", format!("{action}:4:write:free-bytes"));
+    });
+    let first = reader.read_frame(PATIENCE).unwrap().expect("the first frame");
+    let second = reader.read_frame(PATIENCE).unwrap().expect("the second frame");
+    drop(first);
+    // The third frame wraps, the fourth one ends where the third one's wrap marker is.
+    ledger.wait(COMMITTED, |count| count == 3);
+    drop(second);
+    wait_for("the stop", || writer.is_stopped() || writer.ended().is_some());
+    let third = reader.read_frame(PATIENCE).expect("the third frame").expect("in time");
+    assert!(third.len() == 284 && third.iter().all(|byte| *byte == 3));
+    assert_eq!(reader.read_frame(HALT).is_err(), action == "kill");
+    if action == "halt" {
+        writer.signal(libc::SIGCONT);
+        let fourth = reader.read_frame(PATIENCE).unwrap().expect("the fourth frame");
+        assert!(fourth.len() == 484 && fourth.iter().all(|byte| *byte == 4));
+        return;
+    }
+    let mut sink = Sink::new(2, 1);
+    drop(third);
+    go_on_with_a_new_writer(&name, &mut reader, &mut sink, &ledger);
+}
+
+#[test]
+fn failure_07_a_frame_committed_before_one_that_would_fill_the_ring_is_delivered() {
+    exact_fill_case("kill");
+    exact_fill_case("halt");
+}
+
+#[test]
+fn failure_07_frames_committed_between_a_look_at_the_ring_and_one_at_the_writer_are_delivered() {
+    let name = Name::new("late");
+    let ledger = Ledger::create();
+    let mut reader = Peer::start_with("careful-reader", &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:read:judge");
+    });
+    reader.expect("created");
+    // It has found the ring empty, and is about to look at the writer.
+    wait_for("the halt", || reader.is_stopped());
+    let mut writer = Peer::start("exact-writer", &[&name, ledger.path(), "10", "20"]);
+    writer.expect("written");
+    writer.kill();
+    reader.signal(libc::SIGCONT);
+    reader.expect("frame 1");
+    reader.expect("frame 2");
+    reader.expect("WriterDead");
+    assert!(reader.wait().success());
+    name.assert_nothing_left();
+}
+
+/// A reader that is stopped at `point`; meanwhile another one wants its name. Says whether the other one got it.
+fn stopped_owner_case(point: &str) -> bool {
+    let name = Name::new("stopped");
+    let mut owner = Peer::start_with("plain-reader", &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
+    });
+    if point.starts_with("close") || point == "lock:remove" {
+        owner.expect("created");
+        owner.close_input();
+    }
+    wait_for("the halt", || owner.is_stopped());
+    let other = Reader::create(&name, BufferConfig::default());
+    owner.signal(libc::SIGCONT);
+    let won = match other {
+        Ok(reader) => {
+            // The one that was stopped has to do without, and touches nothing.
+            owner.expect("ReaderAlreadyConnected");
+            use_and_close(&name, reader);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "{error}");
+            owner.close_input();
+            assert!(owner.wait().success());
+            let reader = Reader::create(&name, BufferConfig::default()).expect("a free name");
+            use_and_close(&name, reader);
+            false
+        }
+    };
+    name.assert_nothing_left();
+    won
+}
+
+#[test]
+fn failure_08_a_stopped_owner_of_a_name_is_not_robbed() {
+    // Without the lock it owns nothing yet; with it, all.
+    let points = ["lock:open", "lock:flock", "create:segment", "create:sem-r", "create:link"];
+    let closing = ["close:reader-pid", "close:unlink-sem", "close:role-unlock", "lock:remove"];
+    let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
+    for point in points.into_iter().chain(closing) {
+        let owns = !["lock:open", "lock:flock"].contains(&point);
+        cases.push((point.to_owned(), Box::new(move || assert_eq!(stopped_owner_case(point), !owns))));
+    }
+    run_all(cases);
+}

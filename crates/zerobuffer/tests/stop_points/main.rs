@@ -1,0 +1,147 @@
+//! A kill, and a halt, at every stop point of the protocol (src/stop.rs): the survivor, its next partner, and what is
+//! left behind. Needs the feature `stop-points`.
+
+mod cases;
+mod focused;
+mod rare_cases;
+mod roles;
+#[path = "../support/mod.rs"]
+mod support;
+mod victim;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cases::{reader_case, writer_case};
+use rare_cases::{
+    adopter_case, bereaved_reader_case, clean_up_case, cleaner_case, foreign_writer_case, keeper_case,
+    overtaken_writer_case, refused_writer_case,
+};
+use victim::{Action, run_all};
+
+#[test]
+fn peer_main() {
+    support::run_peer(&[
+        ("reader", roles::reader),
+        ("writer", roles::writer),
+        ("connector", roles::connector),
+        ("exact-writer", roles::exact_writer),
+        ("plain-reader", roles::plain_reader),
+        ("careful-reader", roles::careful_reader),
+        ("adopter", roles::adopter),
+        ("keeper", roles::keeper),
+        ("cleaner", roles::cleaner),
+    ]);
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Points {
+    All,
+    /// Those that no scenario before passed.
+    New,
+}
+
+type Scenario = (&'static str, fn(&Action) -> bool, Points);
+
+const SCENARIOS: [Scenario; 13] = [
+    ("writer, drained", |action| writer_case(action, "drain"), Points::All),
+    ("writer, full", |action| writer_case(action, ""), Points::New),
+    ("reader, survivor closes", |action| reader_case(action, false, false), Points::All),
+    ("reader, successor first", |action| reader_case(action, false, true), Points::All),
+    ("reader over leftovers", |action| reader_case(action, true, false), Points::New),
+    ("clean-up", clean_up_case, Points::New),
+    ("1.x writer", foreign_writer_case, Points::New),
+    ("overtaken", overtaken_writer_case, Points::New),
+    ("adopter", adopter_case, Points::New),
+    ("keeper", keeper_case, Points::New),
+    ("cleaner", cleaner_case, Points::New),
+    ("refused writer", refused_writer_case, Points::New),
+    ("reader of a dead writer", bereaved_reader_case, Points::New),
+];
+
+/// Points that the scenarios here do not come to; the test named does.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
+    ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
+    ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
+];
+
+/// How often a scenario passes each point.
+fn trace(scenario: fn(&Action) -> bool) -> BTreeMap<String, u64> {
+    // A trace bears the name of its case's buffer, which only the case knows.
+    let before = traces();
+    assert!(scenario(&Action::Trace));
+    let mut points = BTreeMap::new();
+    for path in traces().difference(&before) {
+        for point in std::fs::read_to_string(path).unwrap().lines() {
+            *points.entry(point.to_owned()).or_insert(0) += 1;
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+    points
+}
+
+fn traces() -> BTreeSet<std::path::PathBuf> {
+    let mine = format!("-{}-", std::process::id());
+    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".trace") && name.contains(&mine)
+        })
+        .collect()
+}
+
+/// The points in the sources.
+fn points_in_sources() -> BTreeSet<String> {
+    fn collect(dir: &std::path::Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for part in text.split("stop_point!(\"").skip(1) {
+                found.insert(part.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    found
+}
+
+#[test]
+fn every_stop_point_is_survived_killed_or_halted() {
+    let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (what, scenario, points) in SCENARIOS {
+        for (point, times) in trace(scenario) {
+            let is_new = seen.insert(point.clone());
+            if points == Points::New && !is_new {
+                continue;
+            }
+            let passes = if times > 2 { vec![1, times / 2] } else { vec![1] };
+            for nth in passes {
+                for action in [Action::Kill(point.clone(), nth), Action::Halt(point.clone(), nth)] {
+                    let name = format!("{what}: {action:?}");
+                    cases.push((name, Box::new(move || come_to_it(scenario, &action))));
+                }
+            }
+        }
+    }
+    let mut known: BTreeSet<String> = seen;
+    known.extend(ELSEWHERE.iter().map(|(point, _)| (*point).to_owned()));
+    assert_eq!(known, points_in_sources(), "points without a test, or tests without a point");
+    run_all(cases);
+}
+
+/// Runs the case; where the victim does not pass the point that often this time, with a smaller number.
+fn come_to_it(scenario: fn(&Action) -> bool, action: &Action) {
+    let mut action = action.clone();
+    while !scenario(&action) {
+        let (Action::Kill(_, nth) | Action::Halt(_, nth)) = &mut action else { unreachable!() };
+        *nth = (*nth / 2).max(1);
+    }
+}
