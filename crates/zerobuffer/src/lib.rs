@@ -61,7 +61,7 @@ pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
 pub use reader::{Frames, InterruptHandle, Reader};
 pub use registry::MAX_NAME_LEN;
-pub use writer::Writer;
+pub use writer::{MemoryGuard, Writer};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

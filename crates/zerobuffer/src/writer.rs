@@ -359,6 +359,12 @@ impl Writer {
         InterruptHandle(Arc::<Shared>::clone(&self.shared))
     }
 
+    /// A guard that keeps the buffer's memory mapped, for language bindings: a view of [`Writer::acquired`] may outlive the
+    /// writer there. What is written through such a view after the commit is lost, or spoils a later frame.
+    pub fn memory_guard(&self) -> MemoryGuard {
+        MemoryGuard { _shared: Arc::<Shared>::clone(&self.shared) }
+    }
+
     /// Closes the writer in good order: the reader gets all frames, then learns of the end at once. The same as
     /// dropping it.
     ///
@@ -661,6 +667,18 @@ impl Writer {
 enum Doubt {
     Final(Error),
     Passing(Error),
+}
+
+/// Keeps a buffer's memory mapped in this process for as long as it lives; see [`Writer::memory_guard`].
+#[derive(Clone)]
+pub struct MemoryGuard {
+    _shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for MemoryGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryGuard")
+    }
 }
 
 impl Drop for Writer {
