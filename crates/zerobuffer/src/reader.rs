@@ -596,7 +596,9 @@ impl Reader {
         }
         if trouble.kind == ErrorKind::InvalidState {
             let ReadRing::Classic(side) = &mut self.ring;
-            if let Some(bytes) = side.repair(&self.shared.mapping, &mut self.shared.queue()) {
+            // In a statement of its own, so that the lock is free when the writer is woken.
+            let repaired = side.repair(&self.shared.mapping, &mut self.shared.queue());
+            if let Some(bytes) = repaired {
                 log::warn!(
                     "buffer `{}`: the count of free bytes was {bytes} short and has been repaired; a 1.x writer \
                      loses updates where libatomic is missing",
