@@ -159,14 +159,22 @@ impl Demo {
         let start = Instant::now();
         let mut progress = Progress::new(phase.seconds);
         let mut killed_at = None;
+        // A writer that is killed before it wrote anything, on a busy machine, would be missed by nobody.
+        let mut arriving: Option<Instant> = None;
         loop {
-            if phase.kill && killed_at.is_none() && start.elapsed().as_secs_f64() >= phase.seconds {
+            let long_enough = arriving.is_some_and(|since| since.elapsed().as_secs_f64() >= phase.seconds);
+            if phase.kill && killed_at.is_none() && long_enough {
                 killed_at = Some(monotonic_ns());
                 writer.kill()?;
             }
             if let Some(note) = reader.poll(&self.stop, LOOK)? {
                 match note {
-                    Note::Progress { frames } => progress.show(frames, start.elapsed()),
+                    Note::Progress { frames } => {
+                        if frames > 0 {
+                            arriving.get_or_insert_with(Instant::now);
+                        }
+                        progress.show(frames, start.elapsed());
+                    }
                     Note::End(end) => {
                         progress.finish();
                         reader.last = Some(Note::End(end));
