@@ -67,14 +67,22 @@ fn attempt(name: &str) -> Result<Attempt> {
         }
         Err(error) => return Err(Error::os(name, "open the buffer", error)),
     };
-    let mut bytes = [0; OIEB_SIZE as usize];
-    let read = segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
-    let oieb = OiebCopy::parse(&bytes);
-    if read < bytes.len() || oieb.oieb_size == 0 {
-        return not_found("its reader has not finished creating it");
-    }
+    let first_block = || {
+        let mut bytes = [0; OIEB_SIZE as usize];
+        let read = segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
+        Ok((read == bytes.len()).then(|| OiebCopy::parse(&bytes)))
+    };
+    let unfinished = "its reader has not finished creating it";
+    let Some(oieb) = first_block()?.filter(|oieb| oieb.oieb_size != 0) else { return not_found(unfinished) };
     let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
-    let geometry = oieb.check(name, file_len)?;
+    let geometry = match oieb.check(name, file_len) {
+        Ok(geometry) => geometry,
+        // A 1.x reader fills its first block in, word after word, under a name that everyone sees.
+        Err(_) if !oieb.reader_word.is_ours() && (oieb.reader_pid == 0 || first_block()? != Some(oieb)) => {
+            return not_found(unfinished);
+        }
+        Err(error) => return Err(error),
+    };
     let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
 
     stop_point!("connect:sem-open");
@@ -93,6 +101,12 @@ fn attempt(name: &str) -> Result<Attempt> {
         != Some(segment_id)
     {
         return not_found("it has just been removed");
+    }
+    // A 1.x reader makes the semaphores last, so from here on its first block is complete.
+    if first_block()?.is_none_or(|now| {
+        (now.metadata_size, now.payload_size) != (geometry.metadata_size, geometry.payload_size)
+    }) {
+        return not_found(unfinished);
     }
 
     stop_point!("connect:map");

@@ -105,10 +105,12 @@ fn failure_13_a_writer_refuses_segments_that_cannot_be_true() {
         }
     };
     check("a good one", &Image::new(alive), "ok", "ok");
-    let changes: [(&str, Change, ErrorKind, &str); 22] = [
+    let changes: [(&str, Change, ErrorKind, &str); 24] = [
         ("an empty file", |i| i.len = 0, BufferNotFound, "IncompatibleProtocol"),
         ("127 bytes", |i| i.len = 127, BufferNotFound, "IncompatibleProtocol"),
         ("no size yet", |i| i.block[..4].fill(0), BufferNotFound, "IncompatibleProtocol"),
+        ("a 1.x reader's first store", |i| i.block[4..].fill(0), BufferNotFound, "IncompatibleProtocol"),
+        ("a 1.x reader's first stores", |i| i.block[8..].fill(0), BufferNotFound, "ok"),
         ("a block of 127", |i| i.block[0] = 127, IncompatibleProtocol, "IncompatibleProtocol"),
         ("a block of 192", |i| i.block[0] = 192, IncompatibleProtocol, "IncompatibleProtocol"),
         ("a block of 4 GiB", |i| i.block[..4].fill(255), IncompatibleProtocol, "IncompatibleProtocol"),
