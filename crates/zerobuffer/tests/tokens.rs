@@ -166,3 +166,30 @@ fn failure_17_neither_tokens_nor_counts_nor_write_pos_make_a_frame() {
         assert!(reader.try_read_frame().unwrap().is_none());
     }
 }
+
+#[test]
+fn failure_17_a_count_that_contradicts_an_empty_ring_is_repaired_at_rest() {
+    let name = Name::new("repair");
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let segment = Forge::segment(&name);
+    // The pid of a process that lives, and no word of ours: a 1.x writer. One without libatomic loses updates.
+    segment.set(at::WRITER_PID, u64::from(std::process::id()));
+    for _ in 0..3 {
+        segment.set(at::FREE_BYTES, 4096 - 500);
+        let (repaired, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let result = reader.read_frame(Duration::from_millis(300));
+            repaired.send(result.map(|frame| frame.is_none())).unwrap();
+            reader
+        });
+        // Whoever repairs the count wakes the writer too, and must not wait for itself.
+        let nothing = ended.recv_timeout(support::PATIENCE).expect("the reader hangs").unwrap();
+        assert!(nothing, "a frame out of a wrong count");
+        assert_eq!(segment.get(at::FREE_BYTES), 4096, "not repaired");
+        reader = thread.join().unwrap();
+    }
+    segment.set(at::WRITER_PID, 0);
+    // All of the ring is there again.
+    let mut writer = Writer::connect(&name).unwrap();
+    assert!(writer.try_write_frame(&[9; 4096 - 16]).unwrap().is_some());
+}
