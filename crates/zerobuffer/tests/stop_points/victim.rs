@@ -56,6 +56,7 @@ pub(crate) fn trace_path(name: &str) -> std::path::PathBuf {
 pub(crate) struct Victim {
     pub(crate) peer: Peer,
     pub(crate) action: Action,
+    started_at: Instant,
     stopped_at: Option<Instant>,
     over: bool,
     pub(crate) ended_at: Option<Instant>,
@@ -64,11 +65,19 @@ pub(crate) struct Victim {
 impl Victim {
     pub(crate) fn start(action: &Action, role: &str, arguments: &[&str]) -> Victim {
         let peer = action.start(role, arguments);
-        Victim { peer, action: action.clone(), stopped_at: None, over: false, ended_at: None }
+        Victim {
+            peer,
+            action: action.clone(),
+            started_at: Instant::now(),
+            stopped_at: None,
+            over: false,
+            ended_at: None,
+        }
     }
 
     /// To be called all the time: ends a halt that has lasted long enough, notes the end. Says whether the victim lives.
     pub(crate) fn tend(&mut self) -> bool {
+        assert!(self.started_at.elapsed() < PATIENCE, "{:?}: the victim goes on for ever", self.action);
         if matches!(self.action, Action::Halt(..)) && !self.over {
             match self.stopped_at {
                 None if self.peer.is_stopped() => self.stopped_at = Some(Instant::now()),
