@@ -76,7 +76,8 @@ impl Leftover {
         stop_point!("clean:lock-dir");
         os::ensure_lock_dir().map_err(failed)?;
         let had_lock_file = is_file(&registry::lock_path(name));
-        let Some(lock) = NameLock::try_take(name, 0o600).map_err(failed)? else { return Ok(false) };
+        let lock = NameLock::take(name, 0o600, || Ok(true)).map_err(failed)?;
+        let Some(lock) = lock else { return Ok(false) };
         let removed = match examine(name, Lock::Ours { had_file: had_lock_file }) {
             Ok(Some(Leftover { obstacle: None, files, .. })) => remove_files(name, &files).map(|()| true),
             Ok(_) => Ok(false),

@@ -18,6 +18,9 @@ pub const MAX_NAME_LEN: usize = 255 - 10;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(1);
 
+/// How long a clean-up waits for a lock: tools hold it for microseconds, only to see whether it is free.
+const CLEAN_PATIENCE: Duration = Duration::from_millis(50);
+
 /// A segment without an OIEB yet is a 1.x reader's at work (they need up to 0.4 s), or what is left of one.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,25 @@ impl NameLock {
                 return Ok(Some(NameLock { file, path }));
             }
         }
+    }
+
+    /// Takes the lock on `name` if nobody holds it for longer than a look takes, and as long as it is `wanted`.
+    pub(crate) fn take(
+        name: &str,
+        mode: u32,
+        wanted: impl Fn() -> io::Result<bool>,
+    ) -> io::Result<Option<NameLock>> {
+        let start = Instant::now();
+        while wanted()? {
+            if let Some(lock) = NameLock::try_take(name, mode)? {
+                return Ok(Some(lock));
+            }
+            if start.elapsed() > CLEAN_PATIENCE {
+                break;
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+        Ok(None)
     }
 
     /// Replaces the lock of a keeper whose buffer we have taken over. The keeper's own lock dies with its file's name;
@@ -312,15 +334,14 @@ fn log_failure(result: io::Result<bool>) {
 /// Whatever stands there by now instead of its files is somebody else's. A reader may have died half-way through its
 /// own removal, so each file, and the lock file, may be left alone.
 pub(crate) fn clean_after_reader(name: &str, files: &OwnedFiles) -> io::Result<bool> {
-    let segment = os::path_id(&os::segment_path(name))?;
-    if segment.is_some_and(|found| found != files.segment) {
-        return Ok(false);
-    }
-    if segment.is_none() && !files.has_semaphores(name)? && os::path_id(&lock_path(name))?.is_none() {
-        return Ok(false);
-    }
+    let left = || {
+        Ok(match os::path_id(&os::segment_path(name))? {
+            Some(found) => found == files.segment,
+            None => files.has_semaphores(name)? || os::path_id(&lock_path(name))?.is_some(),
+        })
+    };
     stop_point!("clean:lock");
-    let Some(lock) = NameLock::try_take(name, 0o600)? else { return Ok(false) };
+    let Some(lock) = NameLock::take(name, 0o600, left)? else { return Ok(false) };
     let result = clean_locked(name, files);
     // Readers of ours and 1.x C++ and Python readers hold this lock as long as they live, so nobody needs the file.
     lock.remove();

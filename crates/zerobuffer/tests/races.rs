@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use support::ledger::Ledger;
 use support::{Name, PATIENCE, Peer, hear, say};
@@ -263,4 +265,24 @@ fn failure_08_a_reader_that_was_robbed_of_its_names_leaves_those_of_the_next_one
     next.check(&name);
     drop(next);
     name.assert_nothing_left();
+}
+
+#[test]
+fn failure_20_a_writer_cleans_up_although_a_tool_is_just_looking_at_the_lock() {
+    let name = Name::new("looked-at");
+    let mut victim = Peer::start("victim", &[&name]);
+    victim.expect("created");
+    let writer = Writer::connect(&name).unwrap();
+    victim.kill();
+    // A tool finds out whether a lock is held by taking it for a moment (cleanup::leftovers).
+    let lock = std::fs::File::open(&name.paths()[3]).unwrap();
+    // SAFETY: plain system call on an open descriptor.
+    assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
+    let look = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(5));
+        drop(lock);
+    });
+    drop(writer);
+    name.assert_nothing_left();
+    look.join().unwrap();
 }
