@@ -179,7 +179,8 @@ fn creations_racing_with_closings_never_own_a_name_together() {
     ledger.set(GO, 1);
     let wins: Vec<u64> = peers.iter_mut().map(|peer| peer.hear().parse().unwrap()).collect();
     eprintln!("creations of three that race: {wins:?}");
-    assert!(wins.iter().all(|wins| *wins > 0), "somebody never had a chance: {wins:?}");
+    // Not each of them: nobody promises fairness to one that asks while another is held up as the owner.
+    assert!(wins.iter().sum::<u64>() > 0, "nobody ever won");
     for mut peer in peers {
         assert!(peer.wait().success());
     }

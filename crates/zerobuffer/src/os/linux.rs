@@ -470,6 +470,26 @@ impl LockFile {
     }
 }
 
+impl Drop for LockFile {
+    /// Unlocks before the descriptor is closed: a child that another thread is just starting holds a copy of it until its
+    /// exec, and with it the lock.
+    fn drop(&mut self) {
+        let fd = self.fd();
+        if fd < 0 {
+            // In a forked child: the locks are the parent's.
+            return;
+        }
+        let mut all = byte_lock(0);
+        all.l_len = 0;
+        all.l_type = libc::F_UNLCK as libc::c_short;
+        // SAFETY: plain system calls on an open descriptor; `all` outlives them. They can fail only if there is no lock.
+        unsafe {
+            libc::fcntl(fd, libc::F_OFD_SETLK, &raw const all);
+            libc::flock(fd, libc::LOCK_UN);
+        }
+    }
+}
+
 fn byte_lock(byte: i64) -> libc::flock {
     // SAFETY: struct flock is plain integers, for which zero is a value; l_pid must be 0 for OFD locks (fcntl(2)).
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
