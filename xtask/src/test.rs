@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -37,6 +38,7 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
             bail!("there is no step `{name}`; `cargo xtask test --list` names them");
         }
     }
+    LEFT_BEFORE.get_or_init(leftovers);
     let start = Instant::now();
     let mut times = Vec::new();
     for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name))
@@ -125,15 +127,25 @@ fn bench(root: &Path, _: bool) -> Result<()> {
 }
 
 fn tidy(_: &Path, _: bool) -> Result<()> {
-    for (folder, mark) in [("/dev/shm", "zbtest-"), ("/tmp/zerobuffer", "zbtest-")] {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let left: Vec<_> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.contains(mark))
-            .collect();
-        if !left.is_empty() {
-            bail!("tests left files in {folder}: {}", left.join(", "));
-        }
+    let before = LEFT_BEFORE.get_or_init(leftovers);
+    let left: Vec<String> = leftovers().into_iter().filter(|path| !before.contains(path)).collect();
+    if !left.is_empty() {
+        bail!("tests left files: {}", left.join(", "));
     }
     Ok(())
+}
+
+/// What killed test runs had left before this one began; not this one's fault. `zerobuffer clean` removes it.
+static LEFT_BEFORE: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Files of buffers that tests made.
+fn leftovers() -> Vec<String> {
+    ["/dev/shm", "/tmp/zerobuffer"]
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| {
+            entries.filter_map(|entry| entry.ok()?.path().into_os_string().into_string().ok())
+        })
+        .filter(|path| path.contains("zbtest-"))
+        .collect()
 }
