@@ -64,6 +64,24 @@ impl Frame {
 
     /// Gives the bytes back; the same as dropping the frame.
     pub fn release(self) {}
+
+    /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn flags(&self) -> u16 {
+        self.located.flags
+    }
+
+    /// Whether the writer has withdrawn the frame, as of now.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// When the frame is worth nothing any more (CLOCK_MONOTONIC, nanoseconds); 0 = never.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn deadline(&self) -> u64 {
+        0
+    }
 }
 
 impl Deref for Frame {

@@ -406,6 +406,14 @@ impl Reader {
         InterruptHandle(Arc::<Shared>::clone(&self.shared))
     }
 
+    /// Takes frames in any order of sequence numbers, as a duplex server's responses come.
+    #[expect(dead_code, reason = "the duplex channel asks for it")]
+    pub(crate) fn accept_any_sequence(&mut self) {
+        match &mut self.ring {
+            ReadRing::Classic(side) => side.any_sequence = true,
+        }
+    }
+
     /// Closes the reader and removes the buffer's names; the same as dropping it. Frames still held stay valid.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::registry::{self, OwnedFiles};
 use crate::reserve::Reserver;
 use crate::ring::classic::{Reservation, WriteSide};
 use crate::ring::space::{self, Plan};
-use crate::ring::{Trouble, WriteRing};
+use crate::ring::{Place, Tag, Trouble, WriteRing};
 use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
@@ -160,7 +160,12 @@ impl Writer {
     /// `InvalidFrameSize` (0 bytes), `FrameTooLarge` (at once), `BufferFull` (after the time-out), `ReaderDead`,
     /// `OutOfMemory` if `/dev/shm` is full, `Interrupted`, `InvalidState`, `CorruptBuffer`.
     pub fn write_frame(&mut self, data: &[u8]) -> Result<u64> {
-        let sequence = self.put(data, self.write_timeout)?;
+        self.write_tagged(data, Tag::default())
+    }
+
+    /// As [`Writer::write_frame`], with more than bytes.
+    pub(crate) fn write_tagged(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
+        let sequence = self.put(data, self.write_timeout, tag)?;
         self.wake_reader(1);
         sequence.ok_or_else(|| self.full(data.len()))
     }
@@ -171,7 +176,7 @@ impl Writer {
     ///
     /// As [`Writer::write_frame`], without `BufferFull`.
     pub fn try_write_frame(&mut self, data: &[u8]) -> Result<Option<u64>> {
-        let sequence = self.put(data, Duration::ZERO)?;
+        let sequence = self.put(data, Duration::ZERO, Tag::default())?;
         if sequence.is_some() {
             self.wake_reader(1);
         }
@@ -196,10 +201,10 @@ impl Writer {
         for frame in frames {
             let data = frame.as_ref();
             // Before waiting for space the reader must know of what it could make space with.
-            let mut sequence = self.put(data, Duration::ZERO);
+            let mut sequence = self.put(data, Duration::ZERO, Tag::default());
             if matches!(sequence, Ok(None)) {
                 self.wake_reader(std::mem::take(&mut unannounced));
-                sequence = self.put(data, self.write_timeout);
+                sequence = self.put(data, self.write_timeout, Tag::default());
             }
             match sequence {
                 Ok(Some(_)) => {
@@ -275,6 +280,11 @@ impl Writer {
     /// `InvalidState` if nothing is acquired; `InvalidFrameSize` if `len` is 0 or more than was acquired (the frame
     /// stays acquired); `CorruptBuffer`.
     pub fn commit_frame(&mut self, len: Option<usize>) -> Result<u64> {
+        self.commit_tagged(len, Tag::default())
+    }
+
+    /// As [`Writer::commit_frame`], with more than bytes.
+    pub(crate) fn commit_tagged(&mut self, len: Option<usize>, tag: Tag) -> Result<u64> {
         self.check_mine()?;
         let Some(reservation) = self.pending else {
             return Err(self.shared.error(ErrorKind::InvalidState, "commit without acquire"));
@@ -285,9 +295,34 @@ impl Writer {
             return Err(self.shared.error(ErrorKind::InvalidFrameSize, message));
         }
         self.pending = None;
-        let sequence = self.commit(reservation, len)?;
+        let sequence = self.commit(reservation, len, tag)?;
         self.wake_reader(1);
         Ok(sequence)
+    }
+
+    /// Whether flags and deadlines reach the reader.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn carries_tags(&self) -> bool {
+        match self.ring {
+            WriteRing::Classic(_) => false,
+        }
+    }
+
+    /// Where the frame stands that was committed last.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn last_place(&self) -> Option<Place> {
+        match self.ring {
+            WriteRing::Classic(_) => None,
+        }
+    }
+
+    /// Withdraws a committed frame: a reader that has not released it sees [`crate::ring::flags::CANCELLED`]. Says
+    /// whether the frame was still there.
+    #[expect(dead_code, reason = "the duplex channel cancels")]
+    pub(crate) fn cancel(&mut self, _place: Place) -> bool {
+        match self.ring {
+            WriteRing::Classic(_) => false,
+        }
     }
 
     /// Discards the frame acquired, if any. The reader never learns of it.
@@ -438,7 +473,7 @@ impl Writer {
         Ok(())
     }
 
-    fn put(&mut self, data: &[u8], timeout: Duration) -> Result<Option<u64>> {
+    fn put(&mut self, data: &[u8], timeout: Duration, tag: Tag) -> Result<Option<u64>> {
         let Some(reservation) = self.reserve(data.len(), false, timeout)? else { return Ok(None) };
         let WriteRing::Classic(side) = &mut self.ring;
         match side.data(&self.shared.mapping, &reservation) {
@@ -448,13 +483,13 @@ impl Writer {
             }
             None => return Err(self.shared.error(ErrorKind::CorruptBuffer, "a frame lies outside the ring")),
         }
-        self.commit(reservation, data.len()).map(Some)
+        self.commit(reservation, data.len(), tag).map(Some)
     }
 
-    fn commit(&mut self, reservation: Reservation, len: usize) -> Result<u64> {
+    fn commit(&mut self, reservation: Reservation, len: usize, tag: Tag) -> Result<u64> {
         let WriteRing::Classic(side) = &mut self.ring;
         let sequence = side
-            .commit(&self.shared.mapping, reservation, len)
+            .commit(&self.shared.mapping, reservation, len, tag)
             .map_err(|trouble| self.shared.trouble(trouble))?;
         self.frames_written += 1;
         self.bytes_written += len as u64;

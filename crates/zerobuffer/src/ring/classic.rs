@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Located, Look, Trouble, space};
+use super::{Located, Look, Tag, Trouble, space};
 use crate::error::ErrorKind;
 use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
 use crate::liveness::WriterWords;
@@ -205,12 +205,14 @@ pub(crate) struct ReadSide {
     epoch: u32,
     /// `payload_free_bytes` at the last look, to notice a change cheaply.
     last_free: u64,
+    /// Frames come in any order of sequence numbers (responses of a duplex server).
+    pub(crate) any_sequence: bool,
 }
 
 impl ReadSide {
     /// The reader of a new ring.
     pub(crate) fn new(capacity: u64) -> ReadSide {
-        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity }
+        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity, any_sequence: false }
     }
 
     /// Everything that the writer of `epoch` and those before it committed has been read.
@@ -323,7 +325,7 @@ impl ReadSide {
                 header.size, self.position
             )));
         };
-        if header.sequence != self.expected {
+        if header.sequence != self.expected && !self.any_sequence {
             if self.contradicted(mapping, unread) {
                 return Look::Unsure(self.contradiction(unread));
             }
@@ -347,10 +349,17 @@ impl ReadSide {
             queue.lazy = WriterWords::load(mapping.oieb()).is_ours();
         }
         self.expected = header.sequence.wrapping_add(1);
-        let position = self.position + HEADER;
+        let (start, position) = (self.position, self.position + HEADER);
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
-        Look::Frame(Located { position, len: header.size as usize, sequence: header.sequence, ticket })
+        Look::Frame(Located {
+            position,
+            len: header.size as usize,
+            sequence: header.sequence,
+            ticket,
+            flags: 0,
+            header: start,
+        })
     }
 
     /// Passes over the rest of the ring. 1.x readers count a marker as one read.
@@ -444,7 +453,8 @@ impl ReadSide {
                 continue;
             }
             // A writer that changed on the way has begun again at 1.
-            let Some(header) = header.filter(|header| header.sequence == sequence || header.sequence == 1)
+            let Some(header) = header
+                .filter(|header| self.any_sequence || header.sequence == sequence || header.sequence == 1)
             else {
                 return false;
             };
@@ -718,8 +728,10 @@ impl WriteSide {
         mapping: &Mapping,
         reservation: Reservation,
         len: usize,
+        tag: Tag,
     ) -> Result<u64, Trouble> {
         debug_assert!(len > 0 && len <= reservation.len);
+        self.sequence = tag.sequence.unwrap_or(self.sequence);
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
         let placement = reservation.placement;

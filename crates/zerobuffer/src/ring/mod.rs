@@ -29,7 +29,38 @@ pub(crate) struct Located {
     pub(crate) sequence: u64,
     /// Ticket to release it with.
     pub(crate) ticket: u64,
+    /// Flags of its header; none in a classic ring.
+    pub(crate) flags: u16,
+    /// Ring position of its header.
+    pub(crate) header: u64,
 }
+
+/// What a frame carries beside its bytes. Flags and deadline travel in an extended ring only
+/// ([`crate::Writer::carries_tags`]); a classic ring drops them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tag {
+    /// Instead of the writer's own count, which goes on from it.
+    pub(crate) sequence: Option<u64>,
+    /// See [`flags`].
+    pub(crate) flags: u16,
+    /// When the frame is worth nothing any more, in nanoseconds of CLOCK_MONOTONIC; 0 = never.
+    pub(crate) deadline: u64,
+}
+
+/// Flags of a frame's header in an extended ring.
+#[expect(dead_code, reason = "the duplex channel sets them")]
+pub(crate) mod flags {
+    /// The writer has withdrawn the frame after its commit; set in place, by the writer only.
+    pub(crate) const CANCELLED: u16 = 1;
+    /// A response that says why its request failed: the bytes are the message.
+    pub(crate) const FAILED: u16 = 1 << 1;
+    /// A response without bytes (a frame has one at least, which counts for nothing).
+    pub(crate) const EMPTY: u16 = 1 << 2;
+}
+
+/// Where a committed frame stands, for its writer to come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) u64);
 
 /// What a look at the ring found.
 #[derive(Debug, Clone, PartialEq, Eq)]
