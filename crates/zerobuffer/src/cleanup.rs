@@ -239,7 +239,7 @@ fn live_writer(name: &str) -> io::Result<Option<u64>> {
         let mut bytes = [0; OIEB_SIZE as usize];
         segment.read_start(&mut bytes)?;
         let oieb = OiebCopy::parse(&bytes);
-        Ok(WriterWords { pid: oieb.writer_pid, word: oieb.writer_word })
+        Ok(WriterWords::of(&oieb))
     };
     let state = liveness::writer_state(words, &segment)?;
     Ok(if matches!(state, WriterState::Alive(_)) { Some(words()?.pid) } else { None })

@@ -26,12 +26,41 @@ pub struct BufferConfig {
     pub(crate) payload_size: Option<usize>,
     pub(crate) mode: u32,
     pub(crate) preallocate: bool,
+    pub(crate) classic: bool,
+    pub(crate) wait: WaitStrategy,
 }
 
 impl Default for BufferConfig {
     fn default() -> Self {
-        BufferConfig { metadata_size: None, payload_size: None, mode: 0o600, preallocate: false }
+        BufferConfig {
+            metadata_size: None,
+            payload_size: None,
+            mode: 0o600,
+            preallocate: false,
+            classic: false,
+            wait: WaitStrategy::default(),
+        }
     }
+}
+
+/// How a reader waits for frames and a writer for space.
+///
+/// ```
+/// use zerobuffer::{BufferConfig, WaitStrategy};
+/// let config = BufferConfig::default().wait_strategy(WaitStrategy::Spin); // a core of its own for this reader
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Spin for a moment where the gaps seen lately were short, else sleep: low latency under load, next to no processor
+    /// time when idle.
+    #[default]
+    Adaptive,
+    /// Sleep at once. The least processor time; every wait costs a wake-up by the kernel.
+    Block,
+    /// Never sleep. The least latency, for a whole core.
+    Spin,
 }
 
 impl BufferConfig {
@@ -64,6 +93,23 @@ impl BufferConfig {
         self
     }
 
+    /// Keeps the ring a classic one, as 1.x peers speak it, whoever connects (default false).
+    ///
+    /// Otherwise the first writer decides for the life of the buffer: one of this library makes it an extended ring,
+    /// which is faster and which 1.x writers that come later cannot use. For fleets that alternate writers.
+    #[must_use]
+    pub fn classic(mut self, classic: bool) -> Self {
+        self.classic = classic;
+        self
+    }
+
+    /// How the reader waits for frames.
+    #[must_use]
+    pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.wait = strategy;
+        self
+    }
+
     /// The metadata bytes asked for, or the default.
     pub fn get_metadata_size(&self) -> usize {
         self.metadata_size.unwrap_or(DEFAULT_METADATA_SIZE)
@@ -90,7 +136,7 @@ impl BufferConfig {
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             return invalid(format!("mode {:#o} must lie within 0o777 and contain 0o600", self.mode));
         }
-        match layout::Geometry::new(metadata_size as u64, payload_size as u64) {
+        match layout::Geometry::new(metadata_size as u64, payload_size as u64, !self.classic) {
             Some(geometry) => Ok(geometry),
             None => invalid(format!(
                 "metadata_size {metadata_size} and payload_size {payload_size} are more than a process can map"
@@ -111,11 +157,16 @@ impl BufferConfig {
 pub struct WriterOptions {
     pub(crate) write_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) wait: WaitStrategy,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        WriterOptions { write_timeout: DEFAULT_TIMEOUT, connect_timeout: Duration::ZERO }
+        WriterOptions {
+            write_timeout: DEFAULT_TIMEOUT,
+            connect_timeout: Duration::ZERO,
+            wait: WaitStrategy::default(),
+        }
     }
 }
 
@@ -131,6 +182,13 @@ impl WriterOptions {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How the writer waits for space.
+    #[must_use]
+    pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.wait = strategy;
         self
     }
 }

@@ -2,17 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bell;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::layout::{ExtensionWord, FrameHeader, OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
 use crate::os;
 use crate::registry::{self, OwnedFiles};
-use crate::ring::Trouble;
 use crate::ring::classic::WriteSide;
+use crate::ring::extended::{self, Memory};
+use crate::ring::{Trouble, WriteRing};
 use crate::signal::Deadline;
 use crate::stop::stop_point;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::writer::Shared;
 
 /// Pause between two attempts to connect.
@@ -28,7 +30,7 @@ pub(crate) struct Connection {
     /// The reader's files.
     pub(crate) files: OwnedFiles,
     pub(crate) role: os::LockFile,
-    pub(crate) side: WriteSide,
+    pub(crate) ring: WriteRing,
 }
 
 /// Outcome of one attempt: connected, or an error that waiting may cure.
@@ -131,23 +133,87 @@ fn attempt(name: &str) -> Result<Attempt> {
     if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
         return taken("another writer");
     }
+    let ring = if mapping.is_extended() {
+        join_extended(name, &mapping)?
+    } else {
+        match join_classic(name, &mapping)? {
+            Joined::Ring(ring) => ring,
+            Joined::Foreign(pid) => return taken(&format!("a 1.x writer (pid {pid})")),
+        }
+    };
+    let reader_is_ours = liveness::reader_words(mapping.oieb()).1.is_ours();
+    if let WriteRing::Extended(_) = ring {
+        os::register_for_barriers();
+        let control = mapping.control();
+        bell::set(&control.writer_bell.bell, 0);
+        stop_point!("connect:ring");
+        // A reader that waits for its writer looks at the role lock, which we hold.
+        fence(Ordering::SeqCst);
+        bell::ring(&control.reader_bell.bell);
+    }
+    if reader_is_ours {
+        // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
+        // It waits with the semaphore until it knows that the ring is an extended one.
+        stop_point!("connect:post");
+        if sem_w.value() <= 0 {
+            sem_w.post();
+        }
+    }
+    let files =
+        OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: Some(sem_r_id) };
+    let shared = Shared::new(name, mapping, sem_w, sem_r);
+    Ok(Attempt::Connected(Connection { shared, segment, files, role, ring }))
+}
+
+/// Outcome of joining a ring that is not an extended one yet.
+enum Joined {
+    Ring(WriteRing),
+    /// A 1.x writer with this pid is connected.
+    Foreign(u64),
+}
+
+/// Takes the writer's place in an extended ring: whoever stands in `writer_pid`, its writers are ours.
+fn join_extended(name: &str, mapping: &Mapping) -> Result<WriteRing> {
+    let oieb = mapping.oieb();
+    let trouble = |trouble: Trouble| Error::new(trouble.kind, name, trouble.message);
+    let side = extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map_err(trouble)?;
+    let last = WriterWords::load(oieb).word;
+    let died = last.epoch() != 0 && !last.is_closed();
+    stop_point!("connect:writer-word");
+    // Release pairs with the Acquire load in WriterWords::load.
+    oieb.writer_word.store(last.next(std::process::id(), died).0, Ordering::Release);
+    show_taken(mapping);
+    Ok(WriteRing::Extended(side))
+}
+
+/// Shows 1.x writers a writer that lives as long as the buffer does: its reader.
+fn show_taken(mapping: &Mapping) {
+    let oieb = mapping.oieb();
+    let (reader, _) = liveness::reader_words(oieb);
+    let shown = oieb.writer_pid.load(Ordering::Relaxed);
+    stop_point!("connect:show-taken");
+    // Whoever stores a pid meanwhile means to keep it; it is refused space in any case.
+    let _ = oieb.writer_pid.compare_exchange(shown, reader, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// Takes the writer's place, and makes the ring an extended one where that is possible. The role lock is held.
+fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     let oieb = mapping.oieb();
     let last = WriterWords::load(oieb);
     // With the role locked, a pid that a writer of ours left is that of a dead one.
     let last_is_foreign = last.pid != 0 && !last.is_ours();
     if last_is_foreign && os::process_exists(last.pid) {
-        return taken(&format!("a 1.x writer (pid {})", last.pid));
+        return Ok(Joined::Foreign(last.pid));
     }
     let died = last_is_foreign || (last.word.epoch() != 0 && !last.word.is_closed());
     let pid = std::process::id();
-    let foreign = |pid: u64| taken(&format!("a 1.x writer (pid {pid})"));
     // Pid and word must never come from two writers of ours, wherever we die: the word would then seem to be an older
     // one's, and the pid that of a 1.x writer.
     let mut last_pid = last.pid;
     if last_pid != 0 && !last_is_foreign {
         stop_point!("connect:dead-pid");
         if let Err(pid) = oieb.writer_pid.compare_exchange(last_pid, 0, Ordering::AcqRel, Ordering::Acquire) {
-            return foreign(pid);
+            return Ok(Joined::Foreign(pid));
         }
         last_pid = 0;
     }
@@ -158,40 +224,90 @@ fn attempt(name: &str) -> Result<Attempt> {
     stop_point!("connect:writer-pid");
     let swapped =
         oieb.writer_pid.compare_exchange(last_pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
-    if let Err(pid) = swapped {
+    let withdraw = |foreign: u64| {
         stop_point!("connect:writer-word-back");
         oieb.writer_word.store(word.closed().0, Ordering::Release);
-        return foreign(pid);
+        Ok(Joined::Foreign(foreign))
+    };
+    if let Err(foreign) = swapped {
+        return withdraw(foreign);
     }
-
     let (_, reader_word) = liveness::reader_words(oieb);
     let reader_is_ours = reader_word.is_ours();
-    let side = if reader_is_ours && died {
-        recover(name, &mapping)
-    } else {
-        WriteSide::resume(&mapping, reader_is_ours)
-    };
-    let side = match side {
-        Ok(side) => side,
-        Err(trouble) => {
-            // Back to the last writer's words: if that one died, the next attempt must know it.
-            stop_point!("connect:undo-pid");
-            let own = u64::from(pid);
-            let _ = oieb.writer_pid.compare_exchange(own, last_pid, Ordering::AcqRel, Ordering::Relaxed);
-            stop_point!("connect:undo-word");
-            oieb.writer_word.store(last.word.0, Ordering::Release);
-            return Err(Error::new(trouble.kind, name, trouble.message));
+    let side = match enter(mapping, reader_is_ours) {
+        Entry::Foreign(foreign) => return withdraw(foreign),
+        Entry::Extended => {
+            extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map(WriteRing::Extended)
         }
+        Entry::Classic if reader_is_ours && died => recover(name, mapping).map(WriteRing::Classic),
+        Entry::Classic => WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic),
     };
-    if reader_is_ours {
-        // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
-        stop_point!("connect:post");
-        sem_w.post();
+    side.map(Joined::Ring).map_err(|trouble| {
+        // Back to the last writer's words: if that one died, the next attempt must know it.
+        stop_point!("connect:undo-pid");
+        let own = u64::from(pid);
+        let _ = oieb.writer_pid.compare_exchange(own, last_pid, Ordering::AcqRel, Ordering::Relaxed);
+        stop_point!("connect:undo-word");
+        oieb.writer_word.store(last.word.0, Ordering::Release);
+        Error::new(trouble.kind, name, trouble.message)
+    })
+}
+
+/// Outcome of [`enter`].
+enum Entry {
+    /// The ring is an extended one now, for the life of the buffer.
+    Extended,
+    /// It stays a classic one.
+    Classic,
+    /// A 1.x writer has overwritten our pid.
+    Foreign(u64),
+}
+
+/// Makes a ring that no writer has used an extended one (docs/PROTOCOL.md, "Entry"). Our pid and word stand, and we
+/// hold the role lock.
+fn enter(mapping: &Mapping, reader_is_ours: bool) -> Entry {
+    let oieb = mapping.oieb();
+    let capacity = mapping.geometry().payload_size;
+    if !reader_is_ours || !mapping.can_be_extended() || !is_unused(mapping) {
+        return Entry::Classic;
     }
-    let files =
-        OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: Some(sem_r_id) };
-    let shared = Shared::new(name, mapping, sem_w, sem_r);
-    Ok(Attempt::Connected(Connection { shared, segment, files, role, side }))
+    stop_point!("enter:free");
+    // SeqCst: before the second look at the pid.
+    let before = oieb.payload_free_bytes.swap(0, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    stop_point!("enter:second-look");
+    let pid = oieb.writer_pid.load(Ordering::SeqCst);
+    let foreign = pid != u64::from(std::process::id());
+    if foreign || (before != capacity && before != 0) {
+        // A 1.x writer connects at the same time, or has written already. What it took from the 0 that we stored is
+        // made good by the addition.
+        stop_point!("enter:undo");
+        let back = if before == 0 { capacity } else { before };
+        oieb.payload_free_bytes.fetch_add(back, Ordering::AcqRel);
+        return if foreign { Entry::Foreign(pid) } else { Entry::Classic };
+    }
+    stop_point!("enter:kind");
+    // Release pairs with the Acquire load in Mapping::is_extended.
+    oieb.extension.fetch_or(ExtensionWord::EXTENDED, Ordering::AcqRel);
+    show_taken(mapping);
+    Entry::Extended
+}
+
+/// Whether no writer has committed anything, or only died on the way into an extended ring: then all bytes are taken, but
+/// no frame starts where one that takes them all would.
+fn is_unused(mapping: &Mapping) -> bool {
+    let oieb = mapping.oieb();
+    let untouched = [
+        &oieb.payload_write_pos,
+        &oieb.payload_read_pos,
+        &oieb.payload_written_count,
+        &oieb.payload_read_count,
+    ];
+    // Acquire pairs with the stores of the last writer and reader, whoever they were.
+    let free = oieb.payload_free_bytes.load(Ordering::Acquire);
+    let all_free = free == mapping.geometry().payload_size;
+    let entry_broken_off = free == 0 && mapping.read_header(0) == Some(FrameHeader::WRAP);
+    untouched.iter().all(|word| word.load(Ordering::Acquire) == 0) && (all_free || entry_broken_off)
 }
 
 /// Finds out where the committed frames of a dead writer end.

@@ -3,7 +3,8 @@
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
-    Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy, READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
+    CONTROL_SIZE, ExtensionWord, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy, READER_ROLE_BYTE,
+    ReaderWord, TailWord, VERSION_1_0_0,
 };
 use crate::mapping::Mapping;
 use crate::os;
@@ -93,6 +94,10 @@ fn build_files(
     let reserve = if config.preallocate { total } else { geometry.payload_offset() };
     stop_point!("create:reserve");
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
+    if let Some(control) = geometry.control {
+        stop_point!("create:reserve-control");
+        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
+    }
     stop_point!("create:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
 
@@ -110,6 +115,8 @@ fn build_files(
     };
     oieb.reader_word.store(word.0, Ordering::Relaxed);
     oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
+    let extension = geometry.control.map_or(0, |control| ExtensionWord::new(control).0);
+    oieb.extension.store(extension, Ordering::Relaxed);
     oieb.reader_pid.store(u64::from(pid), Ordering::Relaxed);
     oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
 

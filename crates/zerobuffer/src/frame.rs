@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::reader::Shared;
-use crate::ring::Located;
+use crate::ring::{Located, flags};
 
 /// A frame that owns its bytes in shared memory until it is dropped.
 ///
@@ -74,13 +74,13 @@ impl Frame {
     /// Whether the writer has withdrawn the frame, as of now.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn is_cancelled(&self) -> bool {
-        false
+        self.shared.header_word(&self.located).is_some_and(|word| word.flags() & flags::CANCELLED != 0)
     }
 
     /// When the frame is worth nothing any more (CLOCK_MONOTONIC, nanoseconds); 0 = never.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn deadline(&self) -> u64 {
-        0
+        self.shared.deadline(&self.located)
     }
 }
 
@@ -102,7 +102,7 @@ impl AsRef<[u8]> for Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.shared.release(self.located.ticket);
+        self.shared.release(&self.located);
     }
 }
 
@@ -180,7 +180,7 @@ impl AsRef<[u8]> for FrameRef<'_> {
 
 impl Drop for FrameRef<'_> {
     fn drop(&mut self) {
-        self.shared.release(self.located.ticket);
+        self.shared.release_last(&self.located);
     }
 }
 

@@ -161,8 +161,7 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
         return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
     }
     let reader_words = || read().map(|(_, oieb)| (oieb.reader_pid, oieb.reader_word));
-    let writer_words =
-        || read().map(|(_, oieb)| WriterWords { pid: oieb.writer_pid, word: oieb.writer_word });
+    let writer_words = || read().map(|(_, oieb)| WriterWords::of(&oieb));
     let reader = liveness::reader_state(reader_words, &segment).map_err(failed)?;
     let writer = liveness::writer_state(writer_words, &segment).map_err(failed)?;
     let file_size = segment.len().map_err(failed)?;
@@ -212,8 +211,11 @@ fn writer_peer(state: WriterState, oieb: &OiebCopy) -> Peer {
 
 fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
     let mut defects = Vec::new();
-    let geometry =
-        crate::layout::Geometry { metadata_size: oieb.metadata_size, payload_size: oieb.payload_size };
+    let geometry = crate::layout::Geometry {
+        metadata_size: oieb.metadata_size,
+        payload_size: oieb.payload_size,
+        control: oieb.extension.control(),
+    };
     if geometry.total().is_none_or(|total| total > file_size) {
         defects.push(format!("metadata_size and payload_size do not fit a file of {file_size} bytes"));
     }

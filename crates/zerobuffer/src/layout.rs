@@ -45,7 +45,7 @@ pub(crate) struct Oieb {
     pub(crate) payload_read_count: AtomicU64,
     pub(crate) writer_pid: AtomicU64,
     pub(crate) reader_pid: AtomicU64,
-    /// Reserved 1: announces the extension block; 0 = none. Always 0 in this version.
+    /// Reserved 1: see [`ExtensionWord`].
     pub(crate) extension: AtomicU64,
     /// Reserved 2: see [`ReaderWord`].
     pub(crate) reader_word: AtomicU64,
@@ -92,7 +92,7 @@ pub(crate) struct OiebCopy {
     pub(crate) payload_read_count: u64,
     pub(crate) writer_pid: u64,
     pub(crate) reader_pid: u64,
-    pub(crate) extension: u64,
+    pub(crate) extension: ExtensionWord,
     pub(crate) reader_word: ReaderWord,
     pub(crate) writer_word: WriterWord,
 }
@@ -123,7 +123,7 @@ impl OiebCopy {
             payload_read_count: u64_at(offset_of!(Oieb, payload_read_count)),
             writer_pid: u64_at(offset_of!(Oieb, writer_pid)),
             reader_pid: u64_at(offset_of!(Oieb, reader_pid)),
-            extension: u64_at(offset_of!(Oieb, extension)),
+            extension: ExtensionWord(u64_at(offset_of!(Oieb, extension))),
             reader_word: ReaderWord(u64_at(offset_of!(Oieb, reader_word))),
             writer_word: WriterWord(u64_at(offset_of!(Oieb, writer_word))),
         }
@@ -140,7 +140,12 @@ impl OiebCopy {
             );
             return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
         }
-        let geometry = Geometry { metadata_size: self.metadata_size, payload_size: self.payload_size };
+        let geometry = Geometry {
+            metadata_size: self.metadata_size,
+            payload_size: self.payload_size,
+            // Only a reader of ours makes one, and only its word is believed.
+            control: self.extension.control().filter(|_| self.reader_word.is_ours()),
+        };
         match geometry.total() {
             Some(total) if total <= file_len && self.payload_size > FRAME_HEADER as u64 => Ok(geometry),
             _ => {
@@ -151,6 +156,164 @@ impl OiebCopy {
                 Err(Error::new(ErrorKind::CorruptBuffer, name, message))
             }
         }
+    }
+}
+
+/// Reserved word 1: bits 48..64 a magic, bits 7..48 the offset of the control block in the segment (a multiple of 128),
+/// bit 0 "extended": the ring is an extended one, for the life of the buffer. 0: no extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExtensionWord(pub(crate) u64);
+
+impl ExtensionWord {
+    /// "EZ", little-endian.
+    const MAGIC: u64 = 0x5A45 << 48;
+    const OFFSET_MASK: u64 = (1 << 48) - (1 << 7);
+    /// The bit that the first writer sets.
+    pub(crate) const EXTENDED: u64 = 1;
+
+    pub(crate) fn new(control: u64) -> ExtensionWord {
+        debug_assert!(control & !Self::OFFSET_MASK == 0);
+        ExtensionWord(Self::MAGIC | control)
+    }
+    /// Offset of the control block, if one is announced.
+    pub(crate) fn control(self) -> Option<u64> {
+        (self.0 >> 48 == Self::MAGIC >> 48).then_some(self.0 & Self::OFFSET_MASK)
+    }
+    pub(crate) fn is_extended(self) -> bool {
+        self.control().is_some() && self.0 & Self::EXTENDED != 0
+    }
+}
+
+/// Alignment of the control block and of its lines: two cache lines, since x86 fetches them in pairs.
+pub(crate) const LINE: u64 = 128;
+
+/// The control block of an extended ring, at the offset that the extension word names. Each line is written by one side
+/// (the bells by both, rarely), so that neither takes from the other what it needs for the next frame.
+#[repr(C)]
+pub(crate) struct Control {
+    /// Written by the writer.
+    pub(crate) written: WrittenLine,
+    /// Written by the reader.
+    pub(crate) read: ReadLine,
+    /// Tells the writer whether the reader sleeps; see [`crate::bell`].
+    pub(crate) reader_bell: BellLine,
+    /// Tells the reader whether the writer sleeps, or wants space.
+    pub(crate) writer_bell: BellLine,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct WrittenLine {
+    /// [`Spot`] behind the last committed frame: its store is the commit.
+    pub(crate) head: AtomicU64,
+    /// Ring position at which the lap before that of `head` ended.
+    pub(crate) lap_end: AtomicU64,
+    /// [`Spot`] from which the writer leapt ahead within its lap, by the lap's lowest bit.
+    pub(crate) leap_from: [AtomicU64; 2],
+    /// Ring position to which it leapt.
+    pub(crate) leap_to: [AtomicU64; 2],
+    /// Frames committed since the buffer was made; for tools.
+    pub(crate) count: AtomicU64,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct ReadLine {
+    /// [`Spot`] of the oldest byte not given back.
+    pub(crate) tail: AtomicU64,
+    /// Frames read; for tools.
+    pub(crate) count: AtomicU64,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct BellLine {
+    pub(crate) bell: AtomicU32,
+}
+
+/// Bytes of the control block.
+pub(crate) const CONTROL_SIZE: u64 = size_of::<Control>() as u64;
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(CONTROL_SIZE == 4 * LINE);
+    assert!(offset_of!(Control, read) == 128);
+    assert!(offset_of!(Control, reader_bell) == 256);
+    assert!(offset_of!(Control, writer_bell) == 384);
+    assert!(offset_of!(WrittenLine, head) == 0);
+    assert!(offset_of!(WrittenLine, lap_end) == 8);
+    assert!(offset_of!(WrittenLine, leap_from) == 16);
+    assert!(offset_of!(WrittenLine, leap_to) == 32);
+    assert!(offset_of!(WrittenLine, count) == 48);
+    assert!(offset_of!(ReadLine, tail) == 0);
+    assert!(offset_of!(ReadLine, count) == 8);
+};
+
+/// A place in the endless stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
+/// how often the writer has gone back to position 0 (the *lap*; wraps).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot(pub(crate) u64);
+
+impl Spot {
+    const LAP: u32 = 42;
+    /// Frames start at multiples of this.
+    pub(crate) const UNIT: u64 = 16;
+
+    pub(crate) fn new(lap: u64, position: u64) -> Spot {
+        debug_assert!(position.is_multiple_of(Self::UNIT) && position / Self::UNIT < 1 << Self::LAP);
+        Spot(lap << Self::LAP | position / Self::UNIT)
+    }
+    pub(crate) fn lap(self) -> u64 {
+        self.0 >> Self::LAP
+    }
+    /// Ring position in bytes.
+    pub(crate) fn position(self) -> u64 {
+        (self.0 & ((1 << Self::LAP) - 1)) * Self::UNIT
+    }
+    /// Which of two words tells of this lap: at most two laps are in use.
+    pub(crate) fn parity(self) -> usize {
+        (self.lap() & 1) as usize
+    }
+    /// The same lap, further on.
+    pub(crate) fn at(self, position: u64) -> Spot {
+        Spot::new(self.lap(), position)
+    }
+    /// Position 0 of the next lap.
+    pub(crate) fn next_lap(self) -> Spot {
+        Spot(self.lap().wrapping_add(1) << Self::LAP)
+    }
+    /// Whether this is one lap behind `other`.
+    pub(crate) fn is_lap_before(self, other: Spot) -> bool {
+        self.next_lap().lap() == other.lap()
+    }
+}
+
+/// The first word of a frame's header in an extended ring; the second one is the sequence number.
+///
+/// Bits 0..48 the bytes of data, bits 48..54 the size of the header in units of 16 bytes (1 or more: the data begins
+/// behind it), bits 54..64 flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeaderWord(pub(crate) u64);
+
+impl HeaderWord {
+    const LEN_MASK: u64 = (1 << 48) - 1;
+    pub(crate) const FLAGS: u32 = 54;
+    /// The first frame of its writer.
+    pub(crate) const FIRST: u16 = 1 << 9;
+    /// The third word of the header is a deadline.
+    pub(crate) const DEADLINE: u16 = 1 << 8;
+    const FLAGS_MASK: u16 = (1 << 10) - 1;
+
+    pub(crate) fn new(len: u64, units: u64, flags: u16) -> HeaderWord {
+        debug_assert!(len <= Self::LEN_MASK && units < 64 && flags <= Self::FLAGS_MASK);
+        HeaderWord(len | units << 48 | u64::from(flags) << Self::FLAGS)
+    }
+    pub(crate) fn len(self) -> u64 {
+        self.0 & Self::LEN_MASK
+    }
+    /// Bytes of the header.
+    pub(crate) fn header(self) -> u64 {
+        (self.0 >> 48 & 63) * Spot::UNIT
+    }
+    pub(crate) fn flags(self) -> u16 {
+        (self.0 >> Self::FLAGS) as u16
     }
 }
 
@@ -264,8 +427,10 @@ impl TailWord {
 pub(crate) struct Geometry {
     /// Size of the metadata block, a multiple of 64 for buffers of ours.
     pub(crate) metadata_size: u64,
-    /// Size of the ring.
+    /// Size of the classic ring, and what a frame may need at the most in either kind.
     pub(crate) payload_size: u64,
+    /// Offset of the control block in the segment, if the buffer can be an extended one.
+    pub(crate) control: Option<u64>,
 }
 
 impl Geometry {
@@ -273,12 +438,32 @@ impl Geometry {
     const MAX_TOTAL: u64 = 1 << 46;
 
     /// The geometry of a new buffer: sizes rounded up to the block alignment. `None` if it can't be mapped.
-    pub(crate) fn new(metadata_size: u64, payload_size: u64) -> Option<Geometry> {
-        let geometry = Geometry {
+    pub(crate) fn new(metadata_size: u64, payload_size: u64, extension: bool) -> Option<Geometry> {
+        let mut geometry = Geometry {
             metadata_size: metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?,
             payload_size: payload_size.checked_next_multiple_of(BLOCK_ALIGN)?,
+            control: None,
         };
+        let classic = geometry.total()?;
+        if extension {
+            let slack = geometry.payload_size / 16 + Self::LEAST_SLACK;
+            geometry.control = Some(classic.checked_add(slack)?.checked_next_multiple_of(LINE)?);
+        }
         geometry.total().map(|_| geometry)
+    }
+
+    /// Bytes that the extended ring has beyond the payload block: so that a frame of `payload_size - 16` bytes fits an
+    /// empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15).
+    const LEAST_SLACK: u64 = 128;
+
+    /// Bytes of the extended ring: all between the start of the payload block and the control block. 0 without one.
+    pub(crate) fn extended_size(&self) -> u64 {
+        self.control.map_or(0, |control| (control - self.payload_offset()) & !(Spot::UNIT - 1))
+    }
+
+    /// Bytes behind the start of the payload block that frames of either kind may lie in.
+    pub(crate) fn ring_size(&self) -> u64 {
+        self.payload_size.max(self.extended_size())
     }
 
     pub(crate) fn metadata_offset(&self) -> u64 {
@@ -295,7 +480,12 @@ impl Geometry {
     pub(crate) fn total(&self) -> Option<u64> {
         let metadata = self.metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?;
         let payload = self.payload_size.checked_next_multiple_of(BLOCK_ALIGN)?;
-        let total = u64::from(OIEB_SIZE).checked_add(metadata)?.checked_add(payload)?;
+        let classic = u64::from(OIEB_SIZE).checked_add(metadata)?.checked_add(payload)?;
+        let total = match self.control {
+            None => classic,
+            Some(control) if control < classic.checked_add(Self::LEAST_SLACK)? => return None,
+            Some(control) => control.checked_add(CONTROL_SIZE)?,
+        };
         (total <= Self::MAX_TOTAL).then_some(total)
     }
 }
@@ -330,12 +520,41 @@ mod tests {
 
     #[test]
     fn geometry_rounds_up_and_refuses_what_cannot_be_mapped() {
-        let geometry = Geometry::new(100, 1000).unwrap();
+        let geometry = Geometry::new(100, 1000, false).unwrap();
         assert_eq!((geometry.metadata_size, geometry.payload_size), (128, 1024));
         assert_eq!((geometry.payload_offset(), geometry.total()), (256, Some(1280)));
-        assert_eq!(Geometry::new(0, u64::MAX), None);
-        assert_eq!(Geometry::new(u64::MAX - 63, 64), None);
-        assert_eq!(Geometry::new(1 << 45, 1 << 46), None);
+        assert_eq!((geometry.extended_size(), geometry.ring_size()), (0, 1024));
+        for extension in [false, true] {
+            assert_eq!(Geometry::new(0, u64::MAX, extension), None);
+            assert_eq!(Geometry::new(u64::MAX - 63, 64, extension), None);
+            assert_eq!(Geometry::new(1 << 45, 1 << 46, extension), None);
+        }
+        assert_eq!(Geometry::new(0, Geometry::MAX_TOTAL - 128, true), None);
+    }
+
+    #[test]
+    fn the_control_block_lies_behind_the_slack() {
+        let geometry = Geometry::new(100, 1000, true).unwrap();
+        // 256 + 1024 + 64 + 128 = 1472, rounded up to 1536.
+        assert_eq!((geometry.control, geometry.total()), (Some(1536), Some(1536 + 512)));
+        assert_eq!((geometry.extended_size(), geometry.ring_size()), (1280, 1280));
+        assert!(ExtensionWord::new(1536).control() == Some(1536) && !ExtensionWord::new(1536).is_extended());
+        assert!(
+            ExtensionWord(ExtensionWord::new(1536).0 | 1).is_extended() && !ExtensionWord(1).is_extended()
+        );
+        for misplaced in [0, 1280, Geometry::MAX_TOTAL] {
+            assert_eq!(Geometry { control: Some(misplaced - misplaced % 128), ..geometry }.total(), None);
+        }
+    }
+
+    #[test]
+    fn spots_and_header_words_keep_their_parts() {
+        let spot = Spot::new((1 << 22) - 1, 48);
+        assert_eq!((spot.lap(), spot.position()), ((1 << 22) - 1, 48));
+        assert_eq!((spot.next_lap().lap(), spot.next_lap().position()), (0, 0));
+        assert!(spot.is_lap_before(Spot::new(0, 32)) && !Spot::new(0, 32).is_lap_before(spot));
+        let word = HeaderWord::new(5_000_000_000, 4, HeaderWord::FIRST | 3);
+        assert_eq!((word.len(), word.header(), word.flags()), (5_000_000_000, 64, HeaderWord::FIRST | 3));
     }
 
     #[test]

@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code)]
 
+mod bell;
 pub mod cleanup;
 mod config;
 mod connect;
@@ -54,7 +55,9 @@ mod stop;
 mod sync;
 mod writer;
 
-pub use config::{BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WriterOptions};
+pub use config::{
+    BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WaitStrategy, WriterOptions,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{Frame, FrameRef};
 pub use frame_mut::FrameMut;

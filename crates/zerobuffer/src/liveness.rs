@@ -5,7 +5,10 @@
 
 use std::io;
 
-use crate::layout::{KEEPER_ROLE_BYTE, Oieb, READER_ROLE_BYTE, ReaderWord, WRITER_ROLE_BYTE, WriterWord};
+use crate::layout::{
+    ExtensionWord, KEEPER_ROLE_BYTE, Oieb, OiebCopy, READER_ROLE_BYTE, ReaderWord, WRITER_ROLE_BYTE,
+    WriterWord,
+};
 use crate::os;
 use crate::sync::Ordering;
 
@@ -60,31 +63,42 @@ impl RoleProbe for os::Segment {
 pub(crate) struct WriterWords {
     pub(crate) pid: u64,
     pub(crate) word: WriterWord,
+    /// The ring is an extended one: its writers are ours, whatever the pid says.
+    pub(crate) extended: bool,
 }
 
 impl WriterWords {
     pub(crate) fn load(oieb: &Oieb) -> WriterWords {
         // Acquire pairs with the Release stores in Writer's connect and close.
         let word = WriterWord(oieb.writer_word.load(Ordering::Acquire));
-        WriterWords { pid: oieb.writer_pid.load(Ordering::Acquire), word }
+        let pid = oieb.writer_pid.load(Ordering::Acquire);
+        let extended = ExtensionWord(oieb.extension.load(Ordering::Acquire)).is_extended();
+        WriterWords { pid, word, extended }
+    }
+
+    /// As they stand in a copy of the block.
+    pub(crate) fn of(oieb: &OiebCopy) -> WriterWords {
+        let extended = oieb.extension.is_extended() && oieb.reader_word.is_ours();
+        WriterWords { pid: oieb.writer_pid, word: oieb.writer_word, extended }
     }
 
     /// Whether the last writer was one of ours, alive or not.
     pub(crate) fn is_ours(self) -> bool {
         // A writer of ours clears its pid before it says "closed".
         let own = !self.word.is_closed() && self.pid == u64::from(self.word.pid());
-        self.word.epoch() != 0 && (self.pid == 0 || own)
+        self.word.epoch() != 0 && (self.extended || self.pid == 0 || own)
     }
 
     /// The state of a writer whose role lock is known to be free.
     fn without_lock(self) -> WriterState {
-        let WriterWords { pid, word } = self;
+        let WriterWords { pid, word, extended } = self;
         let ours = WriterId::Ours { epoch: word.epoch() };
         // writer_pid alone proves nothing of a writer of ours: 1.x peers overwrite or zero it.
         if self.is_ours() {
             return if word.is_closed() { WriterState::Closed(ours) } else { WriterState::Dead(ours) };
         }
         match pid {
+            _ if extended => WriterState::None,
             0 => WriterState::None,
             pid if os::process_exists(pid) => WriterState::Alive(WriterId::Foreign { pid }),
             pid => WriterState::Dead(WriterId::Foreign { pid }),

@@ -10,14 +10,24 @@
 
 use core::ptr::NonNull;
 
-use crate::layout::{FRAME_HEADER, FrameHeader, Geometry, OIEB_SIZE, Oieb};
+use crate::layout::{
+    Control, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb, Spot,
+};
 use crate::os;
+use crate::ring::extended::Memory;
+use crate::sync::{AtomicU64, Ordering};
 
 /// One segment in this process's address space; unmapped on drop.
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     geometry: Geometry,
+    /// Start of the ring in memory.
+    ring: NonNull<u8>,
+    /// Bytes of it, of whichever kind it is.
+    ring_size: u64,
+    /// The control block, if the buffer has one.
+    control: Option<NonNull<Control>>,
 }
 
 // SAFETY: the mapping is plain shared memory, valid from any thread until drop. All access through `&self` is by
@@ -32,7 +42,19 @@ impl Mapping {
         let len = geometry.total().ok_or_else(|| std::io::Error::from_raw_os_error(libc::EOVERFLOW))?;
         let len = usize::try_from(len).map_err(std::io::Error::other)?;
         let base = os::map_shared(file, len, populate)?;
-        Ok(Mapping { base, len, geometry })
+        // SAFETY: total() checked that payload and control block end inside the mapping.
+        let at = |offset: u64| unsafe { base.add(offset as usize) };
+        Ok(Mapping {
+            base,
+            len,
+            geometry,
+            ring: at(geometry.payload_offset()),
+            ring_size: geometry.ring_size(),
+            control: geometry.control.map(|offset| {
+                debug_assert!(offset.is_multiple_of(LINE));
+                at(offset).cast()
+            }),
+        })
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -48,17 +70,26 @@ impl Mapping {
         unsafe { self.base.cast::<Oieb>().as_ref() }
     }
 
+    /// Whether the ring is an extended one, as of now.
+    pub(crate) fn is_extended(&self) -> bool {
+        // Acquire pairs with the first writer's Release in connect::enter.
+        self.control.is_some() && ExtensionWord(self.oieb().extension.load(Ordering::Acquire)).is_extended()
+    }
+
+    /// Whether the ring is, or may become, an extended one.
+    pub(crate) fn can_be_extended(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// A pointer to `len` bytes at `position` of the ring, or `None` if they do not lie within it.
     fn ring(&self, position: u64, len: usize) -> Option<NonNull<u8>> {
         let end = position.checked_add(len as u64)?;
-        if end > self.geometry.payload_size {
+        if end > self.ring_size {
             return None;
         }
-        let offset = self.geometry.payload_offset() + position;
-        debug_assert!(offset + len as u64 <= self.len as u64);
-        // SAFETY: position + len <= payload_size, and payload_offset + payload_size <= self.len by Geometry::total, so
-        // the result stays inside the one mapping that `base` starts.
-        Some(unsafe { self.base.add(offset as usize) })
+        // SAFETY: position + len <= ring_size, and the ring ends at or before the control block or the mapping's end by
+        // Geometry::total, so the result stays inside the one mapping.
+        Some(unsafe { self.ring.add(position as usize) })
     }
 
     /// Copies the header at `position` out, byte-wise: classic headers have no alignment.
@@ -136,6 +167,28 @@ impl Mapping {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len());
         }
         Some(())
+    }
+}
+
+impl Memory for Mapping {
+    #[inline]
+    fn control(&self) -> &Control {
+        let control = self.control.expect("only buffers with a control block have extended rings");
+        // SAFETY: Geometry::total checked that the block lies inside the mapping and is aligned to 128 bytes (the mapping
+        // is page-aligned, the offset a multiple of 128). It lives as long as `self` and consists of atomics only.
+        unsafe { control.as_ref() }
+    }
+
+    #[inline]
+    fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
+        let start = self.ring(position, 16)?;
+        if !position.is_multiple_of(Spot::UNIT) {
+            return None;
+        }
+        // SAFETY: in bounds by `ring`. The ring starts on a multiple of 64 in a page-aligned mapping, so the words are
+        // aligned. They are reached as atomics only: data of frames, which is lent as plain slices, never covers the
+        // header of a live frame, and the header of a frame to be is in free space that no slice covers.
+        Some(unsafe { start.cast().as_ref() })
     }
 }
 

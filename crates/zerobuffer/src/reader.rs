@@ -3,17 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::bell;
 use crate::config::BufferConfig;
 use crate::create::{self, Locks, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameRef};
-use crate::layout::METADATA_PREFIX;
+use crate::layout::{HeaderWord, METADATA_PREFIX, Spot};
 use crate::liveness::{self, WriterId, WriterState};
 use crate::mapping::Mapping;
 use crate::os;
 use crate::registry::OwnedFiles;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
-use crate::ring::{Located, Look, ReadRing, Trouble};
+use crate::ring::extended::{self, Memory};
+use crate::ring::held::Held;
+use crate::ring::{Located, Look, ReadRing, Tag, Trouble};
 use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
@@ -36,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) mapping: Mapping,
     segment: os::Segment,
     queue: Mutex<ReleaseQueue>,
+    /// The same for an extended ring.
+    held: Held,
+    /// The ring is an extended one: set before its first frame is read.
+    extended: AtomicBool,
     /// Posted by the writer.
     sem_w: os::Semaphore,
     /// Posted by us.
@@ -57,6 +64,8 @@ impl Shared {
             mapping,
             segment,
             queue: Mutex::new(ReleaseQueue::new()),
+            held: Held::new(),
+            extended: AtomicBool::new(false),
             sem_w,
             sem_r,
             interrupted: AtomicBool::new(false),
@@ -74,11 +83,35 @@ impl Shared {
         self.generation == os::fork_generation()
     }
 
-    pub(crate) fn release(&self, ticket: u64) {
+    /// Releases an owned frame, on any thread.
+    pub(crate) fn release(&self, located: &Located) {
         // In a forked child the frame is the parent's to release, and the lock may be held by a thread that is not here.
         if !self.is_mine() {
             return;
         }
+        if self.is_extended() {
+            if self.held.release(&self.mapping, located.ticket) {
+                self.ring_writer();
+            }
+        } else {
+            self.release_classic(located.ticket);
+        }
+    }
+
+    /// Releases a borrowed frame: the last one read, on the reader's thread.
+    #[inline]
+    pub(crate) fn release_last(&self, located: &Located) {
+        if !self.is_mine() {
+            return;
+        }
+        if !self.is_extended() {
+            self.release_classic(located.ticket);
+        } else if self.held.release_last(&self.mapping, located.end, located.bytes()) {
+            self.ring_writer();
+        }
+    }
+
+    fn release_classic(&self, ticket: u64) {
         let mut queue = self.queue();
         // A writer takes the tokens away before it waits for space, or does without.
         let given_back = queue.release(&self.mapping, ticket, || self.sem_r.value() <= 0);
@@ -89,8 +122,44 @@ impl Shared {
         }
     }
 
+    #[inline]
+    fn is_extended(&self) -> bool {
+        // Relaxed: set by the reader's thread before it makes a frame, which comes to other threads in order.
+        self.extended.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn ring_writer(&self) {
+        stop_point!("extended:ring-writer");
+        bell::ring(&self.mapping.control().writer_bell.bell);
+    }
+
+    /// The first word of a frame's header as it is now; `None` in a classic ring.
+    pub(crate) fn header_word(&self, located: &Located) -> Option<HeaderWord> {
+        if !self.is_extended() {
+            return None;
+        }
+        // Acquire pairs with the Release in WriteSide::mark.
+        self.mapping.words(located.header).map(|[word, _]| HeaderWord(word.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn deadline(&self, located: &Located) -> u64 {
+        let has_one = located.flags & HeaderWord::DEADLINE != 0;
+        // A header that is too short for a deadline has none, whatever its flags say.
+        let room = located.position - located.header >= Tag { deadline: 1, ..Tag::default() }.header();
+        let word = self.mapping.words(located.header + Spot::UNIT).filter(|_| has_one && room);
+        // Relaxed: the Acquire load of `head` came before.
+        word.map_or(0, |[deadline, _]| deadline.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Sleeps until something is committed or somebody interrupts, at most `left`.
+    fn sleep(&self, side: &extended::ReadSide, left: Duration) {
+        let ready = || side.changed(&self.mapping) || self.interrupted.load(Ordering::Relaxed);
+        bell::sleep(&self.mapping.control().reader_bell.bell, left, ready);
     }
 
     fn wake_writer(&self) {
@@ -134,8 +203,13 @@ pub(crate) trait Interrupt: Send + Sync {
 
 impl Interrupt for Shared {
     fn interrupt(&self) {
-        // Release pairs with the swap in Reader::take_interrupt; the token wakes a call that already sleeps.
+        // Release pairs with the swap in Reader::take_interrupt; token or bell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
+        if self.mapping.can_be_extended() {
+            // Between the store above and the look at the bell; pairs with the fence in bell::sleep.
+            fence(Ordering::SeqCst);
+            bell::ring(&self.mapping.control().reader_bell.bell);
+        }
         self.sem_w.post();
     }
 }
@@ -224,13 +298,17 @@ impl Reader {
     pub fn create(name: &str, config: BufferConfig) -> Result<Reader> {
         let Parts { shared, files, locks } = create::reader(name, &config)?;
         let capacity = shared.mapping.geometry().payload_size;
+        let undecided = shared.mapping.can_be_extended();
+        if undecided {
+            bell::set(&shared.mapping.control().reader_bell.bell, 0);
+        }
         Ok(Reader {
             shared: Arc::new(shared),
-            ring: ReadRing::Classic(ReadSide::new(capacity)),
+            ring: ReadRing::Classic(ReadSide::new(capacity, undecided)),
             files,
             locks: Some(locks),
             tracker: Tracker::default(),
-            spin: Spin::new(),
+            spin: Spin::new(config.wait),
             unsure_since: None,
             names_checked: Instant::now(),
             names_lost: false,
@@ -258,7 +336,15 @@ impl Reader {
     /// anew), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
     pub fn read_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
         let located = self.next(timeout)?;
-        Ok(located.map(|located| Frame::new(Arc::clone(&self.shared), located)))
+        Ok(located.map(|located| self.own(located)))
+    }
+
+    /// Makes a frame of the last one read.
+    fn own(&self, mut located: Located) -> Frame {
+        if let ReadRing::Extended(_) = self.ring {
+            located.ticket = self.shared.held.hold(located.end, located.bytes());
+        }
+        Frame::new(Arc::clone(&self.shared), located)
     }
 
     /// The next frame if there is one now; the same as a time-out of zero, but for interrupts, which it leaves alone.
@@ -268,7 +354,7 @@ impl Reader {
     /// As [`Reader::read_frame`], without `Interrupted`.
     pub fn try_read_frame(&mut self) -> Result<Option<Frame>> {
         let located = self.poll()?;
-        Ok(located.map(|located| Frame::new(Arc::clone(&self.shared), located)))
+        Ok(located.map(|located| self.own(located)))
     }
 
     /// As [`Reader::read_frame`], but the frame borrows the reader: one at a time, and no reference counting.
@@ -304,12 +390,12 @@ impl Reader {
             return Ok(0);
         }
         let Some(first) = self.next(timeout)? else { return Ok(0) };
-        frames.push(Frame::new(Arc::clone(&self.shared), first));
+        frames.push(self.own(first));
         let mut count = 1;
         while count < max {
             let tracker = self.tracker;
             match self.look() {
-                Ok(Some(located)) => frames.push(Frame::new(Arc::clone(&self.shared), located)),
+                Ok(Some(located)) => frames.push(self.own(located)),
                 Ok(None) => break,
                 Err(_) => {
                     // The next call finds the same again; a writer's end only as long as it counts as unreported.
@@ -359,9 +445,14 @@ impl Reader {
                 return Ok(true);
             }
             self.check_names(WriterState::None)?;
-            // A writer of ours posts when it connects.
             let Some(left) = deadline.left(SLICE) else { return Ok(false) };
-            self.shared.sem_w.wait(left);
+            // A writer of ours posts and rings when it connects.
+            match &self.ring {
+                ReadRing::Classic(_) => {
+                    self.shared.sem_w.wait(left);
+                }
+                ReadRing::Extended(side) => self.shared.sleep(side, left),
+            }
         }
     }
 
@@ -411,7 +502,15 @@ impl Reader {
     pub(crate) fn accept_any_sequence(&mut self) {
         match &mut self.ring {
             ReadRing::Classic(side) => side.any_sequence = true,
+            ReadRing::Extended(side) => side.any_sequence = true,
         }
+    }
+
+    /// Whether flags and deadlines come with the frames.
+    #[expect(dead_code, reason = "the duplex channel asks")]
+    pub(crate) fn carries_tags(&mut self) -> bool {
+        self.decide();
+        matches!(self.ring, ReadRing::Extended(_))
     }
 
     /// Closes the reader and removes the buffer's names; the same as dropping it. Frames still held stay valid.
@@ -439,6 +538,11 @@ impl Reader {
         // The role lock last but for the name: a writer that finds it free finds the pid cleared.
         stop_point!("close:role-unlock");
         drop(locks.role);
+        if let ReadRing::Extended(_) = self.ring {
+            self.shared.ring_writer();
+            locks.name.remove();
+            return;
+        }
         // A token more than frames were released could surprise a 1.x writer; one of ours takes it as a mere wake-up.
         if liveness::WriterWords::load(oieb).is_ours() {
             stop_point!("close:post-sem-r");
@@ -469,26 +573,28 @@ impl Reader {
         Ok(())
     }
 
+    #[inline]
     fn next(&mut self, timeout: Duration) -> Result<Option<Located>> {
         self.check_mine()?;
         self.take_interrupt()?;
         if let Some(located) = self.look()? {
             return Ok(Some(located));
         }
-        if timeout.is_zero() {
-            return self.poll();
+        if timeout.is_zero() { self.poll() } else { self.wait_for_frame(timeout) }
+    }
+
+    #[inline(never)]
+    fn wait_for_frame(&mut self, timeout: Duration) -> Result<Option<Located>> {
+        // A frame that comes within a microsecond or so shall cost no look at the clock.
+        if self.spin_for_change(None)
+            && let Some(located) = self.look()?
+        {
+            return Ok(Some(located));
         }
+        let began = Instant::now();
         let deadline = Deadline::after(timeout);
-        let mut spin = true;
         let mut longest = FIRST_SLICE;
         loop {
-            if spin
-                && self.spin_for_change()
-                && let Some(located) = self.look()?
-            {
-                return Ok(Some(located));
-            }
-            spin = true;
             // After a token was taken the ring must be looked at before the next sleep: a writer of ours that saw it did
             // not post another (see wake_reader).
             if self.settle_tokens()
@@ -501,30 +607,48 @@ impl Reader {
             }
             let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { longest };
             let Some(left) = deadline.left(slice) else { return Ok(None) };
-            stop_point!("read:wait");
-            let woken = taken_before_look(self.shared.sem_w.wait(left));
-            if !woken {
-                longest = SLICE;
-            }
-            self.take_interrupt()?;
-            if let Some(located) = self.look()? {
-                // The token that woke us stands for this frame.
-                self.tokens_owed = self.tokens_owed.saturating_sub(u32::from(woken));
-                return Ok(Some(located));
-            }
-            if woken {
-                // A token without a frame: burn the others like it without a look at the ring for each.
-                let mut burst = TOKEN_BURST;
-                while burst > 0 && self.shared.sem_w.try_wait() {
-                    burst -= 1;
+            let found = if self.spin.is_endless() {
+                self.spin_for_change(Some(began));
+                self.take_interrupt()?;
+                self.look()?
+            } else {
+                stop_point!("read:wait");
+                match &self.ring {
+                    ReadRing::Classic(_) => self.sleep_classic(left)?,
+                    ReadRing::Extended(side) => {
+                        self.shared.sleep(side, left);
+                        self.take_interrupt()?;
+                        self.look()?
+                    }
                 }
-                taken_before_look(true);
-                spin = false;
-                if let Some(located) = self.look()? {
-                    return Ok(Some(located));
-                }
+            };
+            if found.is_some() {
+                self.spin.learn(began.elapsed());
+                return Ok(found);
             }
+            longest = SLICE;
         }
+    }
+
+    /// Waits for a token, then looks at the ring.
+    fn sleep_classic(&mut self, left: Duration) -> Result<Option<Located>> {
+        let woken = taken_before_look(self.shared.sem_w.wait(left));
+        self.take_interrupt()?;
+        if let Some(located) = self.look()? {
+            // The token that woke us stands for this frame.
+            self.tokens_owed = self.tokens_owed.saturating_sub(u32::from(woken));
+            return Ok(Some(located));
+        }
+        if woken {
+            // A token without a frame: burn the others like it without a look at the ring for each.
+            let mut burst = TOKEN_BURST;
+            while burst > 0 && self.shared.sem_w.try_wait() {
+                burst -= 1;
+            }
+            taken_before_look(true);
+            return self.look();
+        }
+        Ok(None)
     }
 
     /// One look at the ring and, if there is nothing, one at the writer.
@@ -536,9 +660,27 @@ impl Reader {
         }
     }
 
-    fn spin_for_change(&mut self) -> bool {
-        let Reader { ring: ReadRing::Classic(side), shared, spin, .. } = self;
-        spin.until(|| side.changed(&shared.mapping))
+    fn spin_for_change(&mut self, since: Option<Instant>) -> bool {
+        let Reader { ring, shared, spin, .. } = self;
+        match ring {
+            ReadRing::Classic(side) => spin.until(since, || side.changed(&shared.mapping)),
+            ReadRing::Extended(side) => spin.until(since, || side.changed(&shared.mapping)),
+        }
+    }
+
+    /// Goes over to the extended ring, if the first writer has made it one.
+    fn decide(&mut self) {
+        let ReadRing::Classic(ReadSide { undecided: true, any_sequence, .. }) = self.ring else { return };
+        if !self.shared.mapping.is_extended() {
+            return;
+        }
+        os::register_for_barriers();
+        let size = self.shared.mapping.geometry().extended_size();
+        let mut side = extended::ReadSide::new(&self.shared.mapping, size);
+        side.any_sequence = any_sequence;
+        self.shared.held.start(side.spot(), size);
+        self.shared.extended.store(true, Ordering::Relaxed);
+        self.ring = ReadRing::Extended(side);
     }
 
     /// Takes the tokens of frames already read, as far as they have come. Says whether there were any.
@@ -548,30 +690,63 @@ impl Reader {
     }
 
     /// One look at the ring.
+    #[inline]
     fn look(&mut self) -> Result<Option<Located>> {
-        let ReadRing::Classic(side) = &mut self.ring;
+        if let ReadRing::Extended(side) = &mut self.ring
+            && let Some(located) = side.take(&self.shared.mapping)
+        {
+            self.note(&located);
+            return Ok(Some(located));
+        }
+        self.look_closer()
+    }
+
+    /// Keeps the books of a frame that was taken.
+    #[inline]
+    fn note(&mut self, located: &Located) {
+        self.unsure_since = None;
+        self.tracker.frames = true;
+        self.frames_read += 1;
+        self.bytes_read += located.len as u64;
+    }
+
+    #[inline(never)]
+    fn look_closer(&mut self) -> Result<Option<Located>> {
+        self.decide();
         // While frames of the last writer are unreported, its successor's first frame waits for the report.
         let restart = !self.tracker.frames;
-        let mut queue = self.shared.queue();
-        let look = side.look(&self.shared.mapping, &mut queue, restart);
-        let wake = queue.take_wake();
-        drop(queue);
-        if wake {
-            self.shared.wake_writer();
-        }
+        let look = match &mut self.ring {
+            ReadRing::Extended(side) => {
+                let look = side.look(&self.shared.mapping, restart);
+                // Whatever was found instead of a frame, nobody shall wait for what we withhold.
+                if !matches!(look, Look::Frame(_)) && self.shared.held.drained(&self.shared.mapping) {
+                    self.shared.ring_writer();
+                }
+                look
+            }
+            ReadRing::Classic(side) => {
+                let mut queue = self.shared.queue();
+                let look = side.look(&self.shared.mapping, &mut queue, restart);
+                let wake = queue.take_wake();
+                drop(queue);
+                if wake {
+                    self.shared.wake_writer();
+                }
+                if let Look::Frame(_) = look {
+                    self.tokens_owed += 1;
+                    if self.tokens_owed >= TOKEN_BATCH {
+                        self.settle_tokens();
+                    }
+                    if self.tracker.foreign {
+                        self.reserve_ahead();
+                    }
+                }
+                look
+            }
+        };
         match look {
             Look::Frame(located) => {
-                self.unsure_since = None;
-                self.tracker.frames = true;
-                self.frames_read += 1;
-                self.bytes_read += located.len as u64;
-                self.tokens_owed += 1;
-                if self.tokens_owed >= TOKEN_BATCH {
-                    self.settle_tokens();
-                }
-                if self.tracker.foreign {
-                    self.reserve_ahead();
-                }
+                self.note(&located);
                 Ok(Some(located))
             }
             Look::Empty => {
@@ -603,7 +778,7 @@ impl Reader {
             return Ok(());
         }
         if trouble.kind == ErrorKind::InvalidState {
-            let ReadRing::Classic(side) = &mut self.ring;
+            let ReadRing::Classic(side) = &mut self.ring else { return Ok(()) };
             // In a statement of its own, so that the lock is free when the writer is woken.
             let repaired = side.repair(&self.shared.mapping, &mut self.shared.queue());
             if let Some(bytes) = repaired {
@@ -622,9 +797,14 @@ impl Reader {
     }
 
     fn has_unread(&mut self) -> bool {
-        let ReadRing::Classic(side) = &mut self.ring;
-        let mut queue = self.shared.queue();
-        side.unread(&self.shared.mapping, &mut queue).is_ok_and(|unread| unread > 0)
+        self.decide();
+        match &mut self.ring {
+            ReadRing::Extended(side) => side.has_unread(&self.shared.mapping),
+            ReadRing::Classic(side) => {
+                let mut queue = self.shared.queue();
+                side.unread(&self.shared.mapping, &mut queue).is_ok_and(|unread| unread > 0)
+            }
+        }
     }
 
     fn writer_state(&self) -> Result<WriterState> {
@@ -667,14 +847,15 @@ impl Reader {
         if self.unsure_since.is_some() {
             return Ok(None);
         }
-        let ReadRing::Classic(side) = &mut self.ring;
-        if died {
+        if let (true, ReadRing::Classic(side)) = (died, &mut self.ring) {
             side.withdraw_uncommitted(&self.shared.mapping, &mut self.shared.queue(), words);
         }
         let Tracker { mut epoch, .. } = self.tracker;
         let mut died = died;
         if let Some(WriterId::Ours { epoch: ended }) = id {
-            side.settle(ended);
+            if let ReadRing::Classic(side) = &mut self.ring {
+                side.settle(ended);
+            }
             // The last one's own fate is known; those of its predecessors are in its word, or its successor's.
             let words = liveness::WriterWords::load(self.shared.mapping.oieb());
             died |= words.word.died_among(epoch, ended.saturating_sub(1));
@@ -721,7 +902,7 @@ impl Reader {
 
     /// Keeps memory reserved in front of a 1.x writer, which would die of SIGBUS where there is none.
     fn reserve_ahead(&mut self) {
-        let ReadRing::Classic(side) = &self.ring;
+        let ReadRing::Classic(side) = &self.ring else { return };
         let geometry = self.shared.mapping.geometry();
         let wanted = (side.position() + FOREIGN_AHEAD).min(geometry.payload_size);
         if wanted <= self.foreign_reserved {

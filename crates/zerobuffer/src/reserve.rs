@@ -32,7 +32,7 @@ pub(crate) struct Reserver {
 
 impl Reserver {
     pub(crate) fn new(segment: os::Segment, geometry: Geometry) -> Reserver {
-        let words = geometry.payload_size.div_ceil(CHUNK).div_ceil(64);
+        let words = geometry.ring_size().div_ceil(CHUNK).div_ceil(64);
         Reserver { segment, geometry, chunks: vec![0; words as usize].into(), prefix: 0, failed: None }
     }
 
@@ -40,9 +40,15 @@ impl Reserver {
         self.chunks[(chunk / 64) as usize] >> (chunk % 64) & 1 != 0
     }
 
+    /// Whether all of the ring up to `end`, and a little behind it, is reserved.
+    #[inline]
+    pub(crate) fn has_up_to(&self, end: u64) -> bool {
+        end + FRAME_HEADER as u64 <= self.prefix
+    }
+
     /// Reserves `len` bytes at ring position `start`, and a header's room behind them for a wrap marker.
     pub(crate) fn reserve(&mut self, start: u64, len: u64) -> io::Result<()> {
-        let end = (start + len + FRAME_HEADER as u64).min(self.geometry.payload_size);
+        let end = (start + len + FRAME_HEADER as u64).min(self.geometry.ring_size());
         if end <= self.prefix {
             return Ok(());
         }
@@ -55,7 +61,7 @@ impl Reserver {
             (start / CHUNK..end.div_ceil(CHUNK)).filter(|&chunk| !self.has(chunk)).collect();
         let (Some(&first), Some(&last)) = (missing.first(), missing.last()) else { return Ok(()) };
         let from = first * CHUNK;
-        let to = ((last + 1) * CHUNK).min(self.geometry.payload_size);
+        let to = ((last + 1) * CHUNK).min(self.geometry.ring_size());
         let asked = end.min(to) - start.max(from);
         let now = os::coarse_now();
         if self.failed.is_some_and(|(at, bytes)| asked >= bytes && now.saturating_sub(at) < RETRY) {
@@ -65,7 +71,7 @@ impl Reserver {
         match self.segment.reserve(self.geometry.payload_offset() + from, to - from) {
             Ok(()) => {
                 missing.iter().for_each(|&chunk| self.chunks[(chunk / 64) as usize] |= 1 << (chunk % 64));
-                let size = self.geometry.payload_size;
+                let size = self.geometry.ring_size();
                 while self.prefix < size && self.has(self.prefix / CHUNK) {
                     self.prefix = ((self.prefix / CHUNK + 1) * CHUNK).min(size);
                 }

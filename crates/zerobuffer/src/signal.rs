@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::WaitStrategy;
 use crate::sync::{Ordering, fence};
 
 /// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
@@ -54,37 +55,75 @@ impl Deadline {
     }
 }
 
-/// A spin whose length follows what it was good for.
+/// A spin before sleeping, as long as the waits seen lately make worth while.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    budget: Duration,
+    strategy: WaitStrategy,
+    /// A moving average of the waits, each counted as [`Spin::LONG`] at the most.
+    usual: Duration,
 }
 
 impl Spin {
-    /// About what a sleep and a wake-up cost: spinning longer than that cannot pay.
-    const MAX: Duration = Duration::from_micros(50);
+    /// About what two sleeps and wake-ups cost (performance on the machines measured: 8 to 90 us each): spinning longer
+    /// cannot pay.
+    const MAX: Duration = Duration::from_micros(100);
+    /// Enough for a peer that is just about to publish.
     const MIN: Duration = Duration::from_micros(2);
+    /// Waits beyond this are all alike.
+    const LONG: Duration = Duration::from_micros(400);
+    /// Looks before the clock is asked for the first time: about a microsecond.
+    const FIRST_LOOKS: u32 = 40;
 
-    pub(crate) fn new() -> Spin {
-        Spin { budget: Self::MAX }
+    pub(crate) fn new(strategy: WaitStrategy) -> Spin {
+        Spin { strategy, usual: Duration::ZERO }
     }
 
-    /// Spins until `ready`, or until the budget is used up. Says which.
-    pub(crate) fn until(&mut self, mut ready: impl FnMut() -> bool) -> bool {
+    fn budget(&self) -> Duration {
+        match self.strategy {
+            WaitStrategy::Block => Duration::ZERO,
+            WaitStrategy::Spin => SLICE,
+            WaitStrategy::Adaptive if self.usual > Self::MAX => Self::MIN,
+            WaitStrategy::Adaptive => (self.usual * 2).clamp(Self::MIN, Self::MAX),
+        }
+    }
+
+    /// Whether a wait never sleeps.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.strategy == WaitStrategy::Spin
+    }
+
+    /// Spins until `ready`, or until it is not worth while any more. Says which. `since` is when the wait began, if it is
+    /// known; else this is its beginning.
+    pub(crate) fn until(&mut self, since: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
+        let budget = self.budget();
+        if budget.is_zero() {
+            return ready();
+        }
+        for _ in 0..Self::FIRST_LOOKS {
+            if ready() {
+                self.learn(Duration::ZERO);
+                return true;
+            }
+            core::hint::spin_loop();
+        }
         let start = Instant::now();
         loop {
             for _ in 0..32 {
                 if ready() {
-                    self.budget = (self.budget * 2).min(Self::MAX);
+                    self.learn(since.unwrap_or(start).elapsed());
                     return true;
                 }
                 core::hint::spin_loop();
             }
-            if start.elapsed() >= self.budget {
-                self.budget = (self.budget / 2).max(Self::MIN);
+            if start.elapsed() >= budget {
                 return false;
             }
         }
+    }
+
+    /// Takes note of a wait that ended with something.
+    pub(crate) fn learn(&mut self, wait: Duration) {
+        self.usual = (self.usual * 3 + wait.min(Self::LONG)) / 4;
     }
 }
 
@@ -101,15 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn spin_shrinks_when_it_is_in_vain_and_grows_back() {
-        let mut spin = Spin::new();
+    fn spin_follows_the_waits_seen() {
+        let mut spin = Spin::new(WaitStrategy::Adaptive);
         for _ in 0..10 {
-            assert!(!spin.until(|| false));
+            spin.learn(Duration::from_millis(1));
         }
-        assert_eq!(spin.budget, Spin::MIN);
+        assert_eq!(spin.budget(), Spin::MIN, "no spinning where frames are rare");
         for _ in 0..10 {
-            assert!(spin.until(|| true));
+            spin.learn(Duration::from_micros(30));
         }
-        assert_eq!(spin.budget, Spin::MAX);
+        assert!(spin.budget() > Duration::from_micros(50) && spin.budget() <= Spin::MAX);
+        assert!(spin.until(None, || true));
+        assert!(!spin.until(None, || false));
+        for (strategy, budget) in [(WaitStrategy::Block, Duration::ZERO), (WaitStrategy::Spin, SLICE)] {
+            assert_eq!(Spin::new(strategy).budget(), budget);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bell;
 use crate::config::WriterOptions;
 use crate::connect::{self, Connection};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,15 +15,19 @@ use crate::os;
 use crate::reader::{Interrupt, InterruptHandle};
 use crate::registry::{self, OwnedFiles};
 use crate::reserve::Reserver;
-use crate::ring::classic::{Reservation, WriteSide};
+use crate::ring::classic::WriteSide;
+use crate::ring::extended::Memory;
 use crate::ring::space::{self, Plan};
-use crate::ring::{Place, Tag, Trouble, WriteRing};
+use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
 use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
+
+/// Header of a frame that is acquired before it is known what it will carry (`Tag::header`).
+const ACQUIRED_HEADER: u64 = 32;
 
 /// Tokens burnt between two looks at the ring and the clock.
 const TOKEN_BURST: u32 = 1 << 16;
@@ -41,8 +46,13 @@ pub(crate) struct Shared {
 
 impl Interrupt for Shared {
     fn interrupt(&self) {
-        // Release pairs with the swap in Writer::take_interrupt; the token wakes a call that already sleeps.
+        // Release pairs with the swap in Writer::take_interrupt; token or bell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
+        if self.mapping.can_be_extended() {
+            // Between the store above and the look at the bell; pairs with the fence in bell::sleep.
+            fence(Ordering::SeqCst);
+            bell::ring(&self.mapping.control().writer_bell.bell);
+        }
         self.sem_r.post();
     }
 }
@@ -99,6 +109,8 @@ pub struct Writer {
     reserver: Reserver,
     write_timeout: Duration,
     pending: Option<Reservation>,
+    /// Our bell says that space is short.
+    short: bool,
     spin: Spin,
     reader_checked: Duration,
     frames_written: u64,
@@ -124,18 +136,19 @@ impl Writer {
     ///
     /// As [`Writer::connect`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
     pub fn connect_with(name: &str, options: WriterOptions) -> Result<Writer> {
-        let Connection { shared, segment, files, role, side } =
+        let Connection { shared, segment, files, role, ring } =
             connect::connect(name, options.connect_timeout)?;
         let geometry = *shared.mapping.geometry();
         Ok(Writer {
             reserver: Reserver::new(segment, geometry),
             shared: Arc::new(shared),
-            ring: WriteRing::Classic(side),
+            ring,
             files,
             role: Some(role),
             write_timeout: options.write_timeout,
             pending: None,
-            spin: Spin::new(),
+            short: false,
+            spin: Spin::new(options.wait),
             reader_checked: os::coarse_now(),
             frames_written: 0,
             bytes_written: 0,
@@ -240,7 +253,7 @@ impl Writer {
     ///
     /// As [`Writer::write_frame`], without `BufferFull`.
     pub fn try_acquire_frame(&mut self, len: usize) -> Result<Option<FrameMut<'_>>> {
-        let reservation = self.reserve(len, true, Duration::ZERO)?;
+        let reservation = self.reserve(len, true, Duration::ZERO, ACQUIRED_HEADER)?;
         self.pending = reservation;
         Ok(reservation.map(|_| FrameMut::new(self)))
     }
@@ -252,7 +265,7 @@ impl Writer {
     ///
     /// As [`Writer::write_frame`]; `InvalidState` if a frame is acquired already.
     pub fn acquire_frame_buffer(&mut self, len: usize) -> Result<()> {
-        let reservation = self.reserve(len, true, self.write_timeout)?;
+        let reservation = self.reserve(len, true, self.write_timeout, ACQUIRED_HEADER)?;
         self.pending = reservation;
         if reservation.is_none() {
             return Err(self.full(len));
@@ -262,15 +275,28 @@ impl Writer {
 
     /// The bytes acquired, if any.
     pub fn acquired(&mut self) -> Option<&mut [u8]> {
-        let reservation = self.pending.as_ref()?;
-        let WriteRing::Classic(side) = &mut self.ring;
-        side.data(&self.shared.mapping, reservation)
+        let reservation = self.pending?;
+        self.bytes_of(&reservation)
     }
 
     pub(crate) fn acquired_ref(&self) -> Option<&[u8]> {
         let reservation = self.pending.as_ref()?;
-        let WriteRing::Classic(side) = &self.ring;
-        side.data_ref(&self.shared.mapping, reservation)
+        // SAFETY: as for bytes_of(); the shared borrow of the writer keeps that from being called meanwhile.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.shared.mapping.frame_bytes(reservation.data(), reservation.len)
+        }
+    }
+
+    /// The bytes of a reservation, to fill in.
+    #[inline]
+    fn bytes_of(&mut self, reservation: &Reservation) -> Option<&mut [u8]> {
+        // SAFETY: the place was found free, and the reader does not look at it before the commit; there is one writer,
+        // which is borrowed mutably for as long as the slice lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.shared.mapping.frame_bytes_mut(reservation.data(), reservation.len)
+        }
     }
 
     /// Commits the first `len` bytes of the frame acquired, all of them if `None`; gives its sequence number.
@@ -303,25 +329,25 @@ impl Writer {
     /// Whether flags and deadlines reach the reader.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn carries_tags(&self) -> bool {
-        match self.ring {
-            WriteRing::Classic(_) => false,
-        }
+        matches!(self.ring, WriteRing::Extended(_))
     }
 
     /// Where the frame stands that was committed last.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn last_place(&self) -> Option<Place> {
-        match self.ring {
+        match &self.ring {
             WriteRing::Classic(_) => None,
+            WriteRing::Extended(side) => Some(Place(side.last())),
         }
     }
 
     /// Withdraws a committed frame: a reader that has not released it sees [`crate::ring::flags::CANCELLED`]. Says
     /// whether the frame was still there.
     #[expect(dead_code, reason = "the duplex channel cancels")]
-    pub(crate) fn cancel(&mut self, _place: Place) -> bool {
-        match self.ring {
+    pub(crate) fn cancel(&mut self, place: Place) -> bool {
+        match &mut self.ring {
             WriteRing::Classic(_) => false,
+            WriteRing::Extended(side) => side.mark(&self.shared.mapping, place.0, flags::CANCELLED),
         }
     }
 
@@ -419,10 +445,13 @@ impl Writer {
         }
         let oieb = self.shared.mapping.oieb();
         let words = WriterWords::load(oieb);
-        // The pid first, so that "closed" beside a pid can only mean a 1.x writer that came later.
-        stop_point!("close:writer-pid");
-        let pid = u64::from(std::process::id());
-        let _ = oieb.writer_pid.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if let WriteRing::Classic(_) = self.ring {
+            // The pid first, so that "closed" beside a pid can only mean a 1.x writer that came later. The one in an
+            // extended buffer keeps 1.x writers away.
+            stop_point!("close:writer-pid");
+            let pid = u64::from(std::process::id());
+            let _ = oieb.writer_pid.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
         stop_point!("close:writer-word");
         // Release pairs with the Acquire load in WriterWords::load: whoever sees "closed" sees all commits.
         oieb.writer_word.store(words.word.closed().0, Ordering::Release);
@@ -430,10 +459,18 @@ impl Writer {
         let reader = liveness::reader_state(|| Ok(liveness::reader_words(oieb)), &role);
         stop_point!("close:writer-unlock");
         drop(role);
-        let WriteRing::Classic(side) = &self.ring;
-        if side.reader_is_ours {
-            stop_point!("close:post-sem-w");
-            self.shared.sem_w.post();
+        match &self.ring {
+            WriteRing::Extended(_) => {
+                stop_point!("close:ring-reader");
+                // Between "closed" and the look at the bell.
+                fence(Ordering::SeqCst);
+                bell::ring(&self.shared.mapping.control().reader_bell.bell);
+            }
+            WriteRing::Classic(side) if side.reader_is_ours => {
+                stop_point!("close:post-sem-w");
+                self.shared.sem_w.post();
+            }
+            WriteRing::Classic(_) => {}
         }
         if !matches!(reader, Ok(ReaderState::Alive)) {
             match registry::clean_after_reader(&self.shared.name, &self.files) {
@@ -473,10 +510,12 @@ impl Writer {
         Ok(())
     }
 
+    #[inline]
     fn put(&mut self, data: &[u8], timeout: Duration, tag: Tag) -> Result<Option<u64>> {
-        let Some(reservation) = self.reserve(data.len(), false, timeout)? else { return Ok(None) };
-        let WriteRing::Classic(side) = &mut self.ring;
-        match side.data(&self.shared.mapping, &reservation) {
+        let Some(reservation) = self.reserve(data.len(), false, timeout, tag.header())? else {
+            return Ok(None);
+        };
+        match self.bytes_of(&reservation) {
             Some(target) => {
                 stop_point!("write:data");
                 target.copy_from_slice(data);
@@ -486,19 +525,35 @@ impl Writer {
         self.commit(reservation, data.len(), tag).map(Some)
     }
 
+    #[inline]
     fn commit(&mut self, reservation: Reservation, len: usize, tag: Tag) -> Result<u64> {
-        let WriteRing::Classic(side) = &mut self.ring;
-        let sequence = side
-            .commit(&self.shared.mapping, reservation, len, tag)
-            .map_err(|trouble| self.shared.trouble(trouble))?;
+        let mapping = &self.shared.mapping;
+        let sequence = match &mut self.ring {
+            WriteRing::Extended(side) => side.commit(mapping, reservation, len, tag),
+            WriteRing::Classic(side) => side.commit(mapping, reservation, len, tag),
+        }
+        .map_err(|trouble| self.shared.trouble(trouble))?;
         self.frames_written += 1;
         self.bytes_written += len as u64;
         Ok(sequence)
     }
 
     /// Tells the reader of `frames` more frames.
+    #[inline]
     fn wake_reader(&self, frames: usize) {
-        let WriteRing::Classic(side) = &self.ring;
+        match &self.ring {
+            WriteRing::Extended(_) => {
+                let bell = &self.shared.mapping.control().reader_bell.bell;
+                if bell::wants(bell) & bell::SLEEPING != 0 {
+                    stop_point!("extended:ring-reader");
+                    bell::ring(bell);
+                }
+            }
+            WriteRing::Classic(side) => self.wake_classic(side, frames),
+        }
+    }
+
+    fn wake_classic(&self, side: &WriteSide, frames: usize) {
         if !side.reader_is_ours {
             // A 1.x reader takes exactly one token per frame.
             for _ in 0..frames {
@@ -549,8 +604,11 @@ impl Writer {
             ReaderState::Dead => return Err(self.shared.error(ErrorKind::ReaderDead, "the reader died")),
         }
         // 1.x peers may zero or overwrite the pid of a live writer; put it back for those that look.
-        let pid = u64::from(std::process::id());
         let oieb = self.shared.mapping.oieb();
+        let pid = match self.ring {
+            WriteRing::Classic(_) => u64::from(std::process::id()),
+            WriteRing::Extended(_) => oieb.reader_pid.load(Ordering::Relaxed),
+        };
         if oieb.writer_pid.load(Ordering::Relaxed) == 0 {
             stop_point!("write:writer-pid");
             let _ = oieb.writer_pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed);
@@ -558,23 +616,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Finds a place for a frame of `len` bytes, waiting for it up to `timeout`; `None` when the time is over.
-    fn reserve(&mut self, len: usize, may_shrink: bool, timeout: Duration) -> Result<Option<Reservation>> {
+    /// Finds a place for a frame of `len` bytes, waiting for it up to `timeout`; `None` when the time is over. `header` is
+    /// what its header takes in an extended ring, at the least.
+    #[inline]
+    fn reserve(
+        &mut self,
+        len: usize,
+        may_shrink: bool,
+        timeout: Duration,
+        header: u64,
+    ) -> Result<Option<Reservation>> {
         self.check_mine()?;
         if self.pending.is_some() {
             let message = "a frame is acquired: commit or discard it first";
             return Err(self.shared.error(ErrorKind::InvalidState, message));
         }
-        if len == 0 {
-            return Err(self.shared.error(ErrorKind::InvalidFrameSize, "a frame needs at least 1 byte"));
-        }
-        if len > self.max_frame_size() {
-            let message = format!(
-                "a frame of {len} bytes and its 16-byte header do not fit its payload of {} bytes: create the buffer \
-                 with a larger payload size",
-                self.shared.mapping.geometry().payload_size
-            );
-            return Err(self.shared.error(ErrorKind::FrameTooLarge, message));
+        if len == 0 || len > self.max_frame_size() {
+            return Err(self.bad_size(len));
         }
         self.take_interrupt()?;
         let now = os::coarse_now();
@@ -584,40 +642,94 @@ impl Writer {
             self.reader_checked = now;
             self.burn_tokens();
         }
-        match self.find_place(len, may_shrink) {
-            Ok(Some(reservation)) => return Ok(Some(reservation)),
+        if let WriteRing::Extended(side) = &self.ring
+            && let Some(place) = side.place_at_once(len, header)
+            && self.reserver.has_up_to(place.data() + len as u64)
+            && !self.short
+        {
+            return Ok(Some(place));
+        }
+        self.reserve_slowly(len, may_shrink, timeout, header)
+    }
+
+    #[cold]
+    fn bad_size(&self, len: usize) -> Error {
+        if len == 0 {
+            return self.shared.error(ErrorKind::InvalidFrameSize, "a frame needs at least 1 byte");
+        }
+        let message = format!(
+            "a frame of {len} bytes and its 16-byte header do not fit its payload of {} bytes: create the buffer with a \
+             larger payload size",
+            self.shared.mapping.geometry().payload_size
+        );
+        self.shared.error(ErrorKind::FrameTooLarge, message)
+    }
+
+    #[inline(never)]
+    fn reserve_slowly(
+        &mut self,
+        len: usize,
+        may_shrink: bool,
+        timeout: Duration,
+        header: u64,
+    ) -> Result<Option<Reservation>> {
+        match self.find_place(len, may_shrink, header) {
+            Ok(Some(reservation)) => {
+                self.say_short(false);
+                return Ok(Some(reservation));
+            }
             Ok(None) => {}
             Err(Doubt::Final(error)) => return Err(error),
             Err(Doubt::Passing(_)) => {}
         }
+        self.say_short(true);
         if timeout.is_zero() {
             self.check_reader()?;
-            // Tells the reader that space is short, so that it gives back at once (ReleaseQueue).
-            while self.shared.sem_r.try_wait() {}
+            if let WriteRing::Classic(_) = self.ring {
+                // Tells the reader that space is short, so that it gives back at once (ReleaseQueue).
+                while self.shared.sem_r.try_wait() {}
+            }
             return Ok(None);
         }
-        self.wait_for_place(len, may_shrink, Deadline::after(timeout))
+        let place = self.wait_for_place(len, may_shrink, header, Deadline::after(timeout));
+        if matches!(place, Ok(Some(_))) {
+            self.say_short(false);
+        }
+        place
+    }
+
+    /// Tells the reader of an extended ring whether to give back every byte at once.
+    fn say_short(&mut self, short: bool) {
+        if let (WriteRing::Extended(_), true) = (&self.ring, short || self.short) {
+            bell::set(&self.shared.mapping.control().writer_bell.bell, if short { bell::SHORT } else { 0 });
+            self.short = short;
+        }
     }
 
     fn wait_for_place(
         &mut self,
         len: usize,
         may_shrink: bool,
+        header: u64,
         deadline: Deadline,
     ) -> Result<Option<Reservation>> {
         let mut unsure_since: Option<Instant> = None;
+        let mut began = None;
         let mut spin = true;
         let mut longest = FIRST_SLICE;
         loop {
             if spin {
-                let Writer { ring: WriteRing::Classic(side), shared, spin, .. } = self;
-                let before = side.free(&shared.mapping).ok();
-                spin.until(|| side.free(&shared.mapping).ok() != before);
+                self.spin_for_change(began);
             }
-            spin = true;
+            let began = *began.get_or_insert_with(Instant::now);
             let mut slice = longest;
-            match self.find_place(len, may_shrink) {
-                Ok(Some(reservation)) => return Ok(Some(reservation)),
+            match self.find_place(len, may_shrink, header) {
+                Ok(Some(reservation)) => {
+                    if !spin {
+                        self.spin.learn(began.elapsed());
+                    }
+                    return Ok(Some(reservation));
+                }
                 Ok(None) => unsure_since = None,
                 Err(Doubt::Final(error)) => return Err(error),
                 Err(Doubt::Passing(error)) => {
@@ -632,16 +744,51 @@ impl Writer {
                 return Err(error);
             }
             let Some(left) = deadline.left(slice) else { return Ok(None) };
-            stop_point!("write:wait");
-            if self.shared.sem_r.wait(left) {
-                // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
-                self.burn_tokens();
-                taken_before_look(true);
-                spin = false;
-            } else {
-                longest = SLICE;
+            spin = self.spin.is_endless();
+            if !spin {
+                stop_point!("write:wait");
+                if self.sleep(left) {
+                    longest = SLICE;
+                }
             }
             self.take_interrupt()?;
+        }
+    }
+
+    fn spin_for_change(&mut self, since: Option<Instant>) {
+        let Writer { ring, shared, spin, .. } = self;
+        match ring {
+            WriteRing::Classic(side) => {
+                let before = side.free(&shared.mapping).ok();
+                spin.until(since, || side.free(&shared.mapping).ok() != before);
+            }
+            WriteRing::Extended(side) => {
+                spin.until(since, || side.changed(&shared.mapping));
+            }
+        }
+    }
+
+    /// Sleeps until space was given back or somebody interrupts, at most `left`. Says whether nothing happened, as far as
+    /// is known.
+    fn sleep(&mut self, left: Duration) -> bool {
+        let Shared { mapping, sem_r, interrupted, .. } = &*self.shared;
+        match &self.ring {
+            WriteRing::Classic(_) => {
+                let woken = sem_r.wait(left);
+                if woken {
+                    // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
+                    self.burn_tokens();
+                    taken_before_look(true);
+                }
+                !woken
+            }
+            WriteRing::Extended(side) => {
+                let ready = || side.changed(mapping) || interrupted.load(Ordering::Relaxed);
+                let bell = &mapping.control().writer_bell.bell;
+                bell::sleep(bell, left, ready);
+                bell::set(bell, bell::SHORT);
+                !side.changed(mapping)
+            }
         }
     }
 
@@ -659,8 +806,42 @@ impl Writer {
         &mut self,
         len: usize,
         may_shrink: bool,
+        header: u64,
     ) -> std::result::Result<Option<Reservation>, Doubt> {
-        let WriteRing::Classic(side) = &mut self.ring;
+        match self.ring {
+            WriteRing::Classic(_) => self.find_classic(len, may_shrink),
+            WriteRing::Extended(_) => self.find_extended(len, header),
+        }
+    }
+
+    fn find_extended(&mut self, len: usize, header: u64) -> std::result::Result<Option<Reservation>, Doubt> {
+        let WriteRing::Extended(side) = &mut self.ring else { return Ok(None) };
+        let mut only_start = false;
+        loop {
+            let place = side
+                .place(&self.shared.mapping, len, header, only_start)
+                .map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))?;
+            let Some(place) = place else { return Ok(None) };
+            let start = place.placement.start;
+            match self.reserver.reserve(start, place.header + len as u64) {
+                Ok(()) => return Ok(Some(place)),
+                Err(error) if start == 0 || only_start => return Err(self.no_memory(error)),
+                // No memory straight ahead: go on with what there is, from the start of the ring.
+                Err(_) => only_start = true,
+            }
+        }
+    }
+
+    fn no_memory(&self, error: std::io::Error) -> Doubt {
+        Doubt::Final(Error::os(&self.shared.name, "reserve memory for the frame", error))
+    }
+
+    fn find_classic(
+        &mut self,
+        len: usize,
+        may_shrink: bool,
+    ) -> std::result::Result<Option<Reservation>, Doubt> {
+        let WriteRing::Classic(side) = &mut self.ring else { return Ok(None) };
         let mapping = &self.shared.mapping;
         let doubt = |trouble| Doubt::Passing(self.shared.trouble(trouble));
         let known = side.known_free_for(mapping, len);
@@ -683,13 +864,9 @@ impl Writer {
             }
             let reserved = self.reserver.reserve(placement.start, question.need);
             match reserved {
-                Ok(()) => return Ok(Some(Reservation { placement, len })),
+                Ok(()) => return Ok(Some(Reservation { placement, header: FRAME_HEADER as u64, len })),
                 Err(error) if placement.start == 0 || question.only_start => {
-                    return Err(Doubt::Final(Error::os(
-                        &self.shared.name,
-                        "reserve memory for the frame",
-                        error,
-                    )));
+                    return Err(self.no_memory(error));
                 }
                 // No memory straight ahead: go on with what there is, from the start of the ring.
                 Err(_) => question.only_start = true,

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use super::FileId;
 
+mod futex;
+
 /// Where segments and semaphores live.
 pub(crate) const SHM_DIR: &str = "/dev/shm";
 /// Where lock files live; fixed by protocol 1, so not `$TMPDIR`.
@@ -320,6 +322,7 @@ mod fork {
     extern "C" fn child() {
         // One thread is left, and prepare() took the lock: nobody changes the slots.
         GENERATION.fetch_add(1, Ordering::Relaxed);
+        super::futex::forget_registration();
         let mut chunk = &FIRST;
         loop {
             for slot in &chunk.slots {
@@ -402,6 +405,9 @@ mod fork {
 }
 
 pub(crate) use fork::generation as fork_generation;
+pub(crate) use futex::{
+    barrier, barrier_registered, barrier_works, futex_wait, futex_wake, register_for_barriers,
+};
 
 /// A file opened only to hold a lock, which the kernel drops when this process ends, however it ends.
 pub(crate) struct LockFile(fork::Slot);

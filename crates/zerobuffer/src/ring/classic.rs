@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Located, Look, Tag, Trouble, space};
+use super::{Located, Look, Reservation, Tag, Trouble, space};
 use crate::error::ErrorKind;
 use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
 use crate::liveness::WriterWords;
@@ -207,12 +207,14 @@ pub(crate) struct ReadSide {
     last_free: u64,
     /// Frames come in any order of sequence numbers (responses of a duplex server).
     pub(crate) any_sequence: bool,
+    /// No frame has been read, and the first writer may still make the ring an extended one.
+    pub(crate) undecided: bool,
 }
 
 impl ReadSide {
     /// The reader of a new ring.
-    pub(crate) fn new(capacity: u64) -> ReadSide {
-        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity, any_sequence: false }
+    pub(crate) fn new(capacity: u64, undecided: bool) -> ReadSide {
+        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity, any_sequence: false, undecided }
     }
 
     /// Everything that the writer of `epoch` and those before it committed has been read.
@@ -233,6 +235,11 @@ impl ReadSide {
         self.last_free = free;
         let capacity = mapping.geometry().payload_size;
         queue.ample = free >= capacity / 2;
+        if self.undecided && free == 0 && mapping.read_header(0) == Some(FrameHeader::WRAP) {
+            // A writer is making the ring an extended one, or died of it: a ring that a 1.x writer has filled starts with
+            // a frame (connect::enter).
+            return Ok(0);
+        }
         capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
             kind: ErrorKind::CorruptBuffer,
             message: format!(
@@ -349,6 +356,7 @@ impl ReadSide {
             queue.lazy = WriterWords::load(mapping.oieb()).is_ours();
         }
         self.expected = header.sequence.wrapping_add(1);
+        self.undecided = false;
         let (start, position) = (self.position, self.position + HEADER);
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
@@ -359,6 +367,7 @@ impl ReadSide {
             ticket,
             flags: 0,
             header: start,
+            end: 0,
         })
     }
 
@@ -544,20 +553,6 @@ pub(crate) struct WriteSide {
     pub(crate) reader_is_ours: bool,
 }
 
-/// A place that was found for a frame, and how large the frame may become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reservation {
-    pub(crate) placement: space::Placement,
-    pub(crate) len: usize,
-}
-
-impl Reservation {
-    /// Ring position of the first byte of data.
-    pub(crate) fn data(&self) -> u64 {
-        self.placement.start + HEADER
-    }
-}
-
 impl WriteSide {
     /// The writer of a ring whose last writer closed in good order, or whose reader is not of ours.
     pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, Trouble> {
@@ -681,33 +676,6 @@ impl WriteSide {
         stop_point!("write:rewind-write-pos");
         oieb.payload_write_pos.store(0, Ordering::Release);
         true
-    }
-
-    /// The bytes of a reservation, to fill in.
-    pub(crate) fn data<'a>(
-        &'a mut self,
-        mapping: &'a Mapping,
-        reservation: &Reservation,
-    ) -> Option<&'a mut [u8]> {
-        // SAFETY: the plan found these bytes free, and the reader does not look at them before the commit; there is
-        // one writer, whose books are borrowed mutably for as long as the slice lives.
-        #[allow(unsafe_code)]
-        unsafe {
-            mapping.frame_bytes_mut(reservation.data(), reservation.len)
-        }
-    }
-
-    /// The bytes of a reservation, to look at.
-    pub(crate) fn data_ref<'a>(
-        &'a self,
-        mapping: &'a Mapping,
-        reservation: &Reservation,
-    ) -> Option<&'a [u8]> {
-        // SAFETY: as for data(); the shared borrow of the books keeps data() from being called meanwhile.
-        #[allow(unsafe_code)]
-        unsafe {
-            mapping.frame_bytes(reservation.data(), reservation.len)
-        }
     }
 
     /// Writes length and bytes into a metadata block where nothing is published yet. `None` if they do not fit.

@@ -1,23 +1,31 @@
 //! The ring of frames: how it is laid out, read, written and given back.
 //!
-//! Today there is one kind, the classic ring that 1.x peers speak. `Reader` and `Writer` reach a ring only through
-//! [`ReadRing`] and [`WriteRing`], so that a second kind is another variant and touches nothing else.
+//! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two of ours. The first writer
+//! decides for the life of a buffer; until then a reader looks at it as at a classic one.
 
 pub(crate) mod classic;
+pub(crate) mod extended;
+pub(crate) mod held;
+mod laps;
 pub(crate) mod space;
 
 use crate::error::ErrorKind;
+use crate::layout::Spot;
 
 /// The ring as a reader sees it.
 pub(crate) enum ReadRing {
     /// Protocol 1 as 1.x peers speak it.
     Classic(classic::ReadSide),
+    /// Between two of ours.
+    Extended(extended::ReadSide),
 }
 
 /// The ring as a writer sees it.
 pub(crate) enum WriteRing {
     /// Protocol 1 as 1.x peers speak it.
     Classic(classic::WriteSide),
+    /// Between two of ours.
+    Extended(extended::WriteSide),
 }
 
 /// Where a frame lies, and its place in the order of giving back.
@@ -33,6 +41,41 @@ pub(crate) struct Located {
     pub(crate) flags: u16,
     /// Ring position of its header.
     pub(crate) header: u64,
+    /// `Spot` behind it, in an extended ring.
+    pub(crate) end: u64,
+}
+
+/// A place that was found for a frame, and how large the frame may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// `rewind`: in a classic ring, the empty ring is taken back to 0; in an extended one, a new lap begins.
+    pub(crate) placement: space::Placement,
+    /// Bytes of the header.
+    pub(crate) header: u64,
+    pub(crate) len: usize,
+}
+
+impl Located {
+    /// Bytes that the frame takes in an extended ring.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.position - self.header + (self.len as u64).next_multiple_of(Spot::UNIT)
+    }
+}
+
+impl Tag {
+    /// Bytes of a header in an extended ring that carries this, at the least.
+    #[inline]
+    pub(crate) fn header(&self) -> u64 {
+        if self.deadline == 0 { Spot::UNIT } else { 2 * Spot::UNIT }
+    }
+}
+
+impl Reservation {
+    /// Ring position of the first byte of data.
+    pub(crate) fn data(&self) -> u64 {
+        self.placement.start + self.header
+    }
 }
 
 /// What a frame carries beside its bytes. Flags and deadline travel in an extended ring only
@@ -60,7 +103,7 @@ pub(crate) mod flags {
 
 /// Where a committed frame stands, for its writer to come back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(pub(crate) u64);
+pub(crate) struct Place(pub(crate) Spot);
 
 /// What a look at the ring found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,89 @@
+//! Bells: how a side of an extended ring sleeps, and how the other wakes it without a fence for each frame.
+//!
+//! A bell is one word on a line of its own. Its owner, who sleeps, sets and clears it; the other side, who publishes,
+//! looks at it after each position that it stores, and clears [`SLEEPING`] when it wakes the owner.
+//!
+//! No wake-up is lost. The owner stores SLEEPING, then fences, then looks at the position once more, then sleeps while
+//! the word is unchanged. The publisher stores the position, then fences, then looks at the bell. Of two threads that
+//! each store, fence and load what the other stored, at least one sees the other's store: the owner sees the position
+//! and does not sleep, or the publisher sees SLEEPING, clears it and wakes (and an owner that has not got to sleep by
+//! then does not, as the word has changed).
+//!
+//! A fence per frame is what a publisher can't afford. So where both sides can, the owner pays for both: before its
+//! second look it has the kernel execute a full fence on every processor that runs a thread of a registered process
+//! (membarrier(2), MEMBARRIER_CMD_GLOBAL_EXPEDITED). That fence falls between two instructions of the publisher: if
+//! it falls before the look at the bell, that look sees SLEEPING; if behind it, then it is behind the store of the
+//! position too, which the owner's second look then sees. The publisher relies on it only while its own process is
+//! registered and the owner's bell bears [`BARRIER`]; whichever is missing, it fences.
+
+use std::time::Duration;
+
+use crate::sync::{
+    AtomicU32, Ordering, barrier, barrier_registered, barrier_works, compiler_fence, fence, futex_wait,
+    futex_wake,
+};
+
+/// The owner sleeps, or is about to.
+pub(crate) const SLEEPING: u32 = 1;
+/// The owner, a writer, wants every byte given back at once.
+pub(crate) const SHORT: u32 = 1 << 1;
+/// The owner issues a barrier before it sleeps.
+pub(crate) const BARRIER: u32 = 1 << 2;
+
+/// What the owner's bell bears while it is awake.
+pub(crate) fn awake() -> u32 {
+    if barrier_works() { BARRIER } else { 0 }
+}
+
+/// Sets the owner's bell to [`awake`], and `more`.
+pub(crate) fn set(bell: &AtomicU32, more: u32) {
+    // Relaxed: whoever takes it for asleep wakes it in vain, whoever takes it for awake does so after the store.
+    bell.store(awake() | more, Ordering::Relaxed);
+}
+
+/// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
+pub(crate) fn sleep(bell: &AtomicU32, limit: Duration, ready: impl FnOnce() -> bool) {
+    let asleep = awake() | SLEEPING;
+    // Relaxed: ordered by the fence.
+    bell.store(asleep, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    if asleep & BARRIER != 0 && !barrier() {
+        // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again. It may miss one
+        // wake-up before it sees that; then the slice ends the sleep.
+        bell.store(SLEEPING, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !ready() {
+            futex_wait(bell, SLEEPING, limit);
+        }
+        bell.store(0, Ordering::Relaxed);
+        return;
+    }
+    if !ready() {
+        futex_wait(bell, asleep, limit);
+    }
+    bell.store(awake(), Ordering::Relaxed);
+}
+
+/// For the publisher, after it stored a position: what the owner wants, if anything ([`SLEEPING`], [`SHORT`]).
+#[inline]
+pub(crate) fn wants(bell: &AtomicU32) -> u32 {
+    // The compiler must not look before the store either.
+    compiler_fence(Ordering::SeqCst);
+    let seen = bell.load(Ordering::Relaxed);
+    if seen == BARRIER && barrier_registered() { 0 } else { wants_fenced(bell) }
+}
+
+#[cold]
+fn wants_fenced(bell: &AtomicU32) -> u32 {
+    fence(Ordering::SeqCst);
+    bell.load(Ordering::Relaxed) & (SLEEPING | SHORT)
+}
+
+/// Wakes the owner if it sleeps.
+#[cold]
+pub(crate) fn ring(bell: &AtomicU32) {
+    // Relaxed: ordered by the fence in wants().
+    if bell.fetch_and(!SLEEPING, Ordering::Relaxed) & SLEEPING != 0 {
+        futex_wake(bell);
+    }
+}

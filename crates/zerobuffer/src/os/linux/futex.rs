@@ -1,0 +1,99 @@
+//! Sleeping on a word of shared memory, and the barrier that a sleeper pays for those who might wake it.
+
+use std::io::{Error, Result};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Sleeps while `word` is `expected`, at most `limit` (monotonic clock). May return early, as any futex.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) {
+    let time = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // Without FUTEX_PRIVATE_FLAG: the word is known to other processes by its page.
+    // SAFETY: `word` is a live, aligned 32-bit word and `time` a valid timespec for the whole call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            expected,
+            &raw const time,
+            std::ptr::null::<u32>(),
+            0,
+        );
+    }
+    // Woken, timed out, interrupted or the word had changed: the caller looks again in any case.
+}
+
+/// Wakes one sleeper on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: a live, aligned word; the kernel only compares addresses.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+fn membarrier(command: libc::c_int) -> Result<libc::c_long> {
+    // SAFETY: membarrier takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Whether this process can issue [`barrier`]s to others: asked once.
+pub(crate) fn barrier_works() -> bool {
+    static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let needed =
+            i64::from(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED | libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+        let offered = membarrier(libc::MEMBARRIER_CMD_QUERY).unwrap_or(0);
+        offered & needed == needed && membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok()
+    })
+}
+
+/// A full fence on every processor that runs a thread of a process that is registered. Says whether it worked.
+pub(crate) fn barrier() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok()
+}
+
+/// This process is registered: [`barrier`]s of others reach its threads.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+/// The fork generation, plus 1, for which registration was begun.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// Whether barriers of other processes reach this one.
+#[inline]
+pub(crate) fn barrier_registered() -> bool {
+    // Relaxed: the kernel has made the registration effective on all processors before the system call returned, so
+    // whenever this thread learns of it, it holds.
+    REGISTERED.load(Ordering::Relaxed)
+}
+
+/// Registers this process, once; it takes effect in a moment.
+///
+/// Takes some 3 us in a process of one thread. In one of several the kernel waits for all processors, some 12 ms, which
+/// nobody shall wait for: a thread of its own does it, and ends.
+pub(crate) fn register_for_barriers() {
+    let generation = super::fork_generation() + 1;
+    // A child of fork() has to see for itself.
+    if BEGUN.swap(generation, Ordering::AcqRel) == generation || !barrier_works() {
+        return;
+    }
+    let register = || {
+        if membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED).is_ok() {
+            REGISTERED.store(true, Ordering::Release);
+        }
+    };
+    // A directory has one link for each sub-directory, here one a thread, and two of its own.
+    let alone = std::fs::metadata("/proc/self/task")
+        .is_ok_and(|tasks| std::os::unix::fs::MetadataExt::nlink(&tasks) <= 3);
+    if alone {
+        register();
+    } else {
+        // Without it every frame costs a fence of some 8 ns more: no reason to fail.
+        let _ = std::thread::Builder::new().name("zb-membarrier".into()).stack_size(64 << 10).spawn(register);
+    }
+}
+
+/// In a forked child: registration is the parent's.
+pub(super) fn forget_registration() {
+    REGISTERED.store(false, Ordering::Relaxed);
+}

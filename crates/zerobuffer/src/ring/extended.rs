@@ -1,0 +1,474 @@
+//! The extended ring, between two of ours (docs/PROTOCOL.md, "The extended ring").
+//!
+//! Two words carry the truth: `head`, stored by the writer, says behind which byte the last committed frame ends; `tail`,
+//! stored by the reader, which bytes have been given back. Each side keeps a copy of the other's word, and looks again
+//! only when the ring seems full or empty.
+
+use super::laps::{self, Place, Question};
+use super::{Located, Look, Reservation, Tag, Trouble, space};
+use crate::error::ErrorKind;
+use crate::layout::{Control, HeaderWord, Spot};
+use crate::stop::stop_point;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The shared memory of one extended ring.
+pub(crate) trait Memory {
+    fn control(&self) -> &Control;
+    /// The 16 bytes at `position` of the ring as two words: the header of a frame. `None` if they do not lie within it, or
+    /// `position` is no multiple of 16.
+    fn words(&self, position: u64) -> Option<&[AtomicU64; 2]>;
+}
+
+fn corrupt(message: String) -> Trouble {
+    Trouble { kind: ErrorKind::CorruptBuffer, message }
+}
+
+/// The writer has not leapt: no lap is left from position 0.
+const NO_LEAP: Spot = Spot(0);
+
+/// Whether `from` tells of a leap in the lap of `spot`.
+fn is_leap(from: Spot, spot: Spot) -> bool {
+    from.lap() == spot.lap() && from.position() != 0
+}
+
+/// Size of a header that carries nothing but length, flags and sequence number.
+const PLAIN_HEADER: u64 = Spot::UNIT;
+
+/// The reader's books.
+pub(crate) struct ReadSide {
+    /// Bytes of the ring.
+    size: u64,
+    /// The next header.
+    spot: Spot,
+    /// `head` at the last look.
+    head: Spot,
+    /// Up to where the lap of `spot` is known to be committed.
+    limit: u64,
+    /// Sequence number of the next frame.
+    expected: u64,
+    /// Frames come in any order of sequence numbers (responses of a duplex server).
+    pub(crate) any_sequence: bool,
+    /// Frames read since the buffer was made.
+    count: u64,
+}
+
+impl ReadSide {
+    /// The reader of a ring from which nothing is held: it goes on where space was given back last.
+    pub(crate) fn new(memory: &impl Memory, size: u64) -> ReadSide {
+        let control = memory.control();
+        // Relaxed: only readers store these, and who took the buffer over did so by acquiring `reader_word`.
+        let spot = Spot(control.read.tail.load(Ordering::Relaxed));
+        let count = control.read.count.load(Ordering::Relaxed);
+        ReadSide { size, spot, head: spot, limit: spot.position(), expected: 1, any_sequence: false, count }
+    }
+
+    /// Where the reader stands.
+    pub(crate) fn spot(&self) -> Spot {
+        self.spot
+    }
+
+    /// Whether something was committed since the last look; may be wrong for a moment.
+    #[inline]
+    pub(crate) fn changed(&self, memory: &impl Memory) -> bool {
+        // Relaxed: only a hint to look again.
+        memory.control().written.head.load(Ordering::Relaxed) != self.spot.0
+    }
+
+    /// Whether there are frames that have not been read.
+    pub(crate) fn has_unread(&self, memory: &impl Memory) -> bool {
+        self.spot != self.head || self.changed(memory)
+    }
+
+    /// The next frame, if one is known to be there already, or is there now; `None` says nothing but "look closer".
+    #[inline]
+    pub(crate) fn take(&mut self, memory: &impl Memory) -> Option<Located> {
+        let position = self.spot.position();
+        if position == self.limit {
+            return None;
+        }
+        let [word, sequence] = memory.words(position)?;
+        // Relaxed: the Acquire load of `head` came before. Each word is read once, so what is checked is what is used.
+        let word = HeaderWord(word.load(Ordering::Relaxed));
+        let sequence = sequence.load(Ordering::Relaxed);
+        let data = position + word.header();
+        let end = data + word.len().next_multiple_of(Spot::UNIT);
+        let sound = word.len() > 0 && word.header() >= PLAIN_HEADER && end <= self.limit;
+        let in_order = sequence == self.expected || self.any_sequence;
+        if !sound || !in_order || word.flags() & HeaderWord::FIRST != 0 {
+            return None;
+        }
+        Some(self.advance(word, sequence, data, end))
+    }
+
+    #[inline]
+    fn advance(&mut self, word: HeaderWord, sequence: u64, data: u64, end: u64) -> Located {
+        let header = self.spot.position();
+        self.spot = self.spot.at(end);
+        self.expected = sequence.wrapping_add(1);
+        self.count = self.count.wrapping_add(1);
+        Located {
+            position: data,
+            len: word.len() as usize,
+            sequence,
+            ticket: 0,
+            flags: word.flags(),
+            header,
+            end: self.spot.0,
+        }
+    }
+
+    /// Looks for the next frame and takes it. `restart` allows the first frame of another writer.
+    pub(crate) fn look(&mut self, memory: &impl Memory, restart: bool) -> Look {
+        if let Err(trouble) = self.refresh(memory) {
+            return Look::Unsure(trouble);
+        }
+        if self.spot == self.head {
+            return Look::Empty;
+        }
+        if let Some(located) = self.take(memory) {
+            return Look::Frame(located);
+        }
+        self.judge(memory, restart)
+    }
+
+    /// Reads `head`, and finds out up to where the reader may go.
+    fn refresh(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
+        let control = memory.control();
+        if self.spot.position() == self.limit {
+            // Acquire pairs with the Release store in WriteSide::commit: frames and lap_end are there.
+            self.head = Spot(control.written.head.load(Ordering::Acquire));
+            control.read.count.store(self.count, Ordering::Relaxed);
+        }
+        let head = self.head;
+        let bounded = |limit: u64, from: u64| {
+            (from <= limit && limit <= self.size && limit.is_multiple_of(Spot::UNIT))
+                .then_some(limit)
+                .ok_or_else(|| {
+                    corrupt(format!("frames end at {limit} of {} bytes, behind {from}", self.size))
+                })
+        };
+        // Once for the rest of this lap, once for the next one.
+        for _ in 0..2 {
+            let spot = self.spot;
+            // Relaxed here and below: stored before the head that we acquired; and not again before we have given back a
+            // byte of the next lap (WriteSide::place).
+            let end = match head.lap() == spot.lap() {
+                true => head.position(),
+                false if spot.is_lap_before(head) => control.written.lap_end.load(Ordering::Relaxed),
+                false => {
+                    let laps = (head.lap(), spot.lap());
+                    return Err(corrupt(format!(
+                        "the writer is in lap {}, the reader in {}",
+                        laps.0, laps.1
+                    )));
+                }
+            };
+            let end = bounded(end, spot.position())?;
+            let from = Spot(control.written.leap_from[spot.parity()].load(Ordering::Relaxed));
+            let to = control.written.leap_to[spot.parity()].load(Ordering::Relaxed);
+            let leapt = is_leap(from, spot) && spot.position() <= from.position();
+            // A leap counts once something behind it is committed.
+            self.limit = if !leapt || (head.lap() == spot.lap() && end <= to) {
+                end
+            } else if spot.position() < from.position() {
+                bounded(from.position(), spot.position())?.min(end)
+            } else {
+                self.spot = spot.at(bounded(to, spot.position())?);
+                bounded(end, to)?
+            };
+            if self.spot.position() < self.limit || head.lap() == spot.lap() {
+                break;
+            }
+            self.spot = spot.next_lap();
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the next frame, or special about it.
+    fn judge(&mut self, memory: &impl Memory, restart: bool) -> Look {
+        let position = self.spot.position();
+        let Some([word, sequence]) = memory.words(position) else {
+            return Look::Unsure(corrupt(format!("read position {position} is out of bounds")));
+        };
+        let word = HeaderWord(word.load(Ordering::Relaxed));
+        let sequence = sequence.load(Ordering::Relaxed);
+        let data = position + word.header();
+        let end = data + word.len().next_multiple_of(Spot::UNIT);
+        if word.len() == 0 || word.header() < PLAIN_HEADER || end > self.limit {
+            let (len, header) = (word.len(), word.header());
+            return Look::Unsure(corrupt(format!(
+                "a frame of {len} bytes with a header of {header} at {position} does not fit what is committed, which \
+                 ends at {}",
+                self.limit
+            )));
+        }
+        if word.flags() & HeaderWord::FIRST != 0 {
+            if !restart {
+                return Look::Restart;
+            }
+        } else if sequence != self.expected && !self.any_sequence {
+            return Look::Unsure(Trouble {
+                kind: ErrorKind::SequenceError,
+                message: format!(
+                    "frame {} was expected, {sequence} was found: frames were lost or overwritten; close the reader \
+                     and create it anew",
+                    self.expected
+                ),
+            });
+        }
+        Look::Frame(self.advance(word, sequence, data, end))
+    }
+}
+
+/// The writer's books.
+pub(crate) struct WriteSide {
+    /// Bytes of the ring.
+    size: u64,
+    /// Behind the last committed frame, as in shared memory.
+    head: Spot,
+    /// Where the lap before that of `head` ended.
+    lap_end: u64,
+    /// Where the writer leapt from, and to, in this lap and the one before, by parity.
+    leaps: [(Spot, u64); 2],
+    /// The writer has leapt in this lap.
+    leapt: bool,
+    /// The reader's tail at the last look, normalised.
+    tail: Spot,
+    /// Up to where frames may be placed straight ahead without another thought.
+    open: u64,
+    sequence: u64,
+    /// The next frame is our first.
+    first: bool,
+    /// Frames committed since the buffer was made.
+    count: u64,
+    /// Position of the header that was committed last.
+    last: Spot,
+}
+
+impl WriteSide {
+    /// Goes on behind the last committed frame, whatever became of its writer: what it had not committed is in free space.
+    pub(crate) fn resume(memory: &impl Memory, size: u64) -> Result<WriteSide, Trouble> {
+        let written = &memory.control().written;
+        // Acquire pairs with the last writer's Release store, so that ours come after its.
+        let head = Spot(written.head.load(Ordering::Acquire));
+        let lap_end = written.lap_end.load(Ordering::Relaxed);
+        if head.position() > size {
+            return Err(corrupt(format!("frames end at {} of {size} bytes", head.position())));
+        }
+        let count = written.count.load(Ordering::Relaxed);
+        // A leap that was not followed by a commit has not been made.
+        if Spot(written.leap_from[head.parity()].load(Ordering::Relaxed)) == head {
+            stop_point!("connect:leap");
+            written.leap_from[head.parity()].store(NO_LEAP.0, Ordering::Relaxed);
+        }
+        let leaps = [0, 1].map(|parity| {
+            let from = Spot(written.leap_from[parity].load(Ordering::Relaxed));
+            (from, written.leap_to[parity].load(Ordering::Relaxed))
+        });
+        let leapt = is_leap(leaps[head.parity()].0, head);
+        let mut side = WriteSide {
+            size,
+            head,
+            lap_end,
+            leaps,
+            leapt,
+            tail: head,
+            open: 0,
+            sequence: 1,
+            first: true,
+            count,
+            last: head,
+        };
+        side.look_tail(memory)?;
+        Ok(side)
+    }
+
+    /// Whether the reader has given back something since the last look, or seems to.
+    pub(crate) fn changed(&self, memory: &impl Memory) -> bool {
+        // Relaxed: only a hint to look again.
+        self.normal(Spot(memory.control().read.tail.load(Ordering::Relaxed))) != self.tail
+    }
+
+    /// A tail at the end of a lap that was left stands at the start of the next one, and one where the writer leapt stands
+    /// where it leapt to: the reader will go there.
+    fn normal(&self, tail: Spot) -> Spot {
+        if tail.is_lap_before(self.head) && tail.position() == self.lap_end {
+            return tail.next_lap();
+        }
+        let (from, to) = self.leaps[tail.parity()];
+        if tail == from && tail != NO_LEAP { tail.at(to) } else { tail }
+    }
+
+    fn look_tail(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
+        // Acquire pairs with the reader's Release store: it is done with the bytes that we now reuse.
+        let tail = self.normal(Spot(memory.control().read.tail.load(Ordering::Acquire)));
+        let (at, head) = (tail.position(), self.head.position());
+        let sound = if tail.lap() == self.head.lap() {
+            at <= head
+        } else {
+            tail.is_lap_before(self.head) && (self.leapt || head <= at) && at <= self.lap_end.min(self.size)
+        };
+        if !sound {
+            return Err(corrupt(format!(
+                "the reader has given back lap {} up to {at}, the writer is in lap {} at {head}",
+                tail.lap(),
+                self.head.lap()
+            )));
+        }
+        self.tail = tail;
+        self.open = laps::open_until(self.size, self.head, tail, self.leapt);
+        Ok(())
+    }
+
+    /// A place straight ahead, if it is known to be free.
+    #[inline]
+    pub(crate) fn place_at_once(&self, len: usize, least: u64) -> Option<Reservation> {
+        let start = self.head.position();
+        let (header, bytes) = laps::sizes(start, len as u64, least);
+        (start + bytes <= self.open).then(|| Self::reservation(start, header, len, false))
+    }
+
+    #[inline]
+    fn reservation(start: u64, header: u64, len: usize, rewind: bool) -> Reservation {
+        Reservation { placement: space::Placement { start, skip: 0, rewind }, header, len }
+    }
+
+    /// Looks for a place for a frame of `len` bytes; `None` if there is no room now.
+    pub(crate) fn place(
+        &mut self,
+        memory: &impl Memory,
+        len: usize,
+        least: u64,
+        only_start: bool,
+    ) -> Result<Option<Reservation>, Trouble> {
+        self.look_tail(memory)?;
+        let start = self.head.position();
+        let (header, ahead) = laps::sizes(start, len as u64, least);
+        let (start_header, at_start) = laps::sizes(0, len as u64, least);
+        let (leap_header, at_lap_end) = laps::sizes(self.lap_end, len as u64, least);
+        let question = Question {
+            size: self.size,
+            head: self.head,
+            tail: self.tail,
+            ahead,
+            at_start,
+            lap_end: self.lap_end,
+            at_lap_end,
+            leapt: self.leapt,
+            only_start,
+        };
+        // A lap is ended only when all of the lap before, and some of this one, has been given back. So the reader has
+        // seen where the one before ended, and where the writer leapt in it, and both may be stored anew.
+        Ok(laps::plan(question).map(|place| match place {
+            Place::Ahead => Self::reservation(start, header, len, false),
+            Place::Start => Self::reservation(0, start_header, len, true),
+            Place::Leap => Self::reservation(self.lap_end, leap_header, len, false),
+        }))
+    }
+
+    /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
+    #[inline]
+    pub(crate) fn commit(
+        &mut self,
+        memory: &impl Memory,
+        reservation: Reservation,
+        len: usize,
+        tag: Tag,
+    ) -> Result<u64, Trouble> {
+        let start = reservation.placement.start;
+        let out_of_bounds = || corrupt("a reservation lies outside the ring".to_owned());
+        let sequence = tag.sequence.unwrap_or(self.sequence);
+        let mut flags = tag.flags;
+        if self.first {
+            flags |= HeaderWord::FIRST;
+        }
+        let written = &memory.control().written;
+        // Relaxed throughout: nobody looks at any of this before the Release store of `head`.
+        if tag.deadline != 0 {
+            flags |= HeaderWord::DEADLINE;
+            let [deadline, _] = memory.words(start + PLAIN_HEADER).ok_or_else(out_of_bounds)?;
+            deadline.store(tag.deadline, Ordering::Relaxed);
+        }
+        let [word, second] = memory.words(start).ok_or_else(out_of_bounds)?;
+        stop_point!("extended:header");
+        word.store(HeaderWord::new(len as u64, reservation.header / Spot::UNIT, flags).0, Ordering::Relaxed);
+        second.store(sequence, Ordering::Relaxed);
+        let mut lap = self.head;
+        let jumps = reservation.placement.rewind || start != self.head.position();
+        if jumps {
+            lap = self.jump(memory, &reservation);
+        }
+        self.last = lap.at(start);
+        self.head = lap.at(start + reservation.header + (len as u64).next_multiple_of(Spot::UNIT));
+        self.count = self.count.wrapping_add(1);
+        written.count.store(self.count, Ordering::Relaxed);
+        stop_point!("extended:head");
+        // The commit. Release publishes header, data and lap_end to the reader's Acquire load in refresh().
+        written.head.store(self.head.0, Ordering::Release);
+        self.sequence = sequence.wrapping_add(1);
+        self.first = false;
+        if jumps {
+            self.tail = self.normal(self.tail);
+            self.open = laps::open_until(self.size, self.head, self.tail, self.leapt);
+        }
+        Ok(sequence)
+    }
+
+    /// Says how the reader gets to a place that is not straight ahead; gives the lap it is in.
+    #[cold]
+    fn jump(&mut self, memory: &impl Memory, reservation: &Reservation) -> Spot {
+        let written = &memory.control().written;
+        // Relaxed throughout: the Release store of `head` follows.
+        if !reservation.placement.rewind {
+            let parity = self.head.parity();
+            stop_point!("extended:leap-to");
+            written.leap_to[parity].store(reservation.placement.start, Ordering::Relaxed);
+            stop_point!("extended:leap-from");
+            written.leap_from[parity].store(self.head.0, Ordering::Relaxed);
+            self.leaps[parity] = (self.head, reservation.placement.start);
+            self.leapt = true;
+            return self.head;
+        }
+        let next = self.head.next_lap();
+        if self.leaps[next.parity()].0 != NO_LEAP {
+            // The one of two laps ago. When the count of laps comes round it would be taken for one of that lap.
+            stop_point!("extended:no-leap");
+            written.leap_from[next.parity()].store(NO_LEAP.0, Ordering::Relaxed);
+            self.leaps[next.parity()].0 = NO_LEAP;
+        }
+        stop_point!("extended:lap-end");
+        written.lap_end.store(self.head.position(), Ordering::Relaxed);
+        self.lap_end = self.head.position();
+        self.leapt = false;
+        next
+    }
+
+    /// Where the last committed frame stands.
+    pub(crate) fn last(&self) -> Spot {
+        self.last
+    }
+
+    /// Sets `flags` in the header of a committed frame. Says whether the frame had not been given back.
+    pub(crate) fn mark(&mut self, memory: &impl Memory, frame: Spot, flags: u16) -> bool {
+        if self.look_tail(memory).is_err() {
+            return false;
+        }
+        let (at, head, tail) = (frame.position(), self.head, self.tail);
+        let live = if frame.lap() == head.lap() {
+            at < head.position() && (tail.lap() != head.lap() || at >= tail.position())
+        } else {
+            // Of the lap before, from the tail to its end.
+            frame.is_lap_before(head) && tail.lap() == frame.lap() && at >= tail.position()
+        };
+        if !live {
+            return false;
+        }
+        stop_point!("extended:mark");
+        // What is behind the tail is ours to write, and no frame is written by anybody else. Release, for whatever the
+        // caller wants seen with the mark.
+        memory.words(at).is_some_and(|[word, _]| {
+            word.fetch_or(u64::from(flags) << HeaderWord::FLAGS, Ordering::Release);
+            true
+        })
+    }
+}
