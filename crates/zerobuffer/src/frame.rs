@@ -127,11 +127,11 @@ impl fmt::Debug for Frame {
 /// ```
 pub struct FrameRef<'a> {
     shared: &'a Shared,
-    located: Located,
+    located: &'a Located,
 }
 
 impl<'a> FrameRef<'a> {
-    pub(crate) fn new(shared: &'a Shared, located: Located) -> FrameRef<'a> {
+    pub(crate) fn new(shared: &'a Shared, located: &'a Located) -> FrameRef<'a> {
         FrameRef { shared, located }
     }
 
@@ -168,7 +168,7 @@ impl Deref for FrameRef<'_> {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: as for Frame; `shared` is borrowed for longer than the slice.
-        unsafe { bytes_of(self.shared, &self.located) }
+        unsafe { bytes_of(self.shared, self.located) }
     }
 }
 
@@ -180,7 +180,7 @@ impl AsRef<[u8]> for FrameRef<'_> {
 
 impl Drop for FrameRef<'_> {
     fn drop(&mut self) {
-        self.shared.release_last(&self.located);
+        self.shared.release_last(self.located);
     }
 }
 

@@ -257,6 +257,8 @@ pub struct Reader {
     /// `Some` until closed.
     locks: Option<Locks>,
     tracker: Tracker,
+    /// The last frame read; meaningless before the first. Kept in one place, as copying it costs more than a small frame.
+    last: Located,
     spin: Spin,
     unsure_since: Option<Instant>,
     names_checked: Instant,
@@ -308,6 +310,7 @@ impl Reader {
             files,
             locks: Some(locks),
             tracker: Tracker::default(),
+            last: Located::default(),
             spin: Spin::new(config.wait),
             unsure_since: None,
             names_checked: Instant::now(),
@@ -335,12 +338,12 @@ impl Reader {
     /// delivered; later reads wait for the next writer. `SequenceError`, `CorruptBuffer` (both stay: create the buffer
     /// anew), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
     pub fn read_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
-        let located = self.next(timeout)?;
-        Ok(located.map(|located| self.own(located)))
+        Ok(self.next(timeout)?.then(|| self.own()))
     }
 
     /// Makes a frame of the last one read.
-    fn own(&self, mut located: Located) -> Frame {
+    fn own(&self) -> Frame {
+        let mut located = self.last;
         if let ReadRing::Extended(_) = self.ring {
             located.ticket = self.shared.held.hold(located.end, located.bytes());
         }
@@ -353,8 +356,7 @@ impl Reader {
     ///
     /// As [`Reader::read_frame`], without `Interrupted`.
     pub fn try_read_frame(&mut self) -> Result<Option<Frame>> {
-        let located = self.poll()?;
-        Ok(located.map(|located| self.own(located)))
+        Ok(self.poll()?.then(|| self.own()))
     }
 
     /// As [`Reader::read_frame`], but the frame borrows the reader: one at a time, and no reference counting.
@@ -363,8 +365,7 @@ impl Reader {
     ///
     /// As [`Reader::read_frame`].
     pub fn read_frame_ref(&mut self, timeout: Duration) -> Result<Option<FrameRef<'_>>> {
-        let located = self.next(timeout)?;
-        Ok(located.map(|located| FrameRef::new(&self.shared, located)))
+        Ok(self.next(timeout)?.then(|| FrameRef::new(&self.shared, &self.last)))
     }
 
     /// Waits up to `timeout` for a first frame, then appends it and those behind it, at most `max`, to `frames`, without
@@ -389,14 +390,16 @@ impl Reader {
         if max == 0 {
             return Ok(0);
         }
-        let Some(first) = self.next(timeout)? else { return Ok(0) };
-        frames.push(self.own(first));
+        if !self.next(timeout)? {
+            return Ok(0);
+        }
+        frames.push(self.own());
         let mut count = 1;
         while count < max {
             let tracker = self.tracker;
             match self.look() {
-                Ok(Some(located)) => frames.push(self.own(located)),
-                Ok(None) => break,
+                Ok(true) => frames.push(self.own()),
+                Ok(false) => break,
                 Err(_) => {
                     // The next call finds the same again; a writer's end only as long as it counts as unreported.
                     self.tracker = tracker;
@@ -574,22 +577,20 @@ impl Reader {
     }
 
     #[inline]
-    fn next(&mut self, timeout: Duration) -> Result<Option<Located>> {
+    fn next(&mut self, timeout: Duration) -> Result<bool> {
         self.check_mine()?;
         self.take_interrupt()?;
-        if let Some(located) = self.look()? {
-            return Ok(Some(located));
+        if self.look()? {
+            return Ok(true);
         }
         if timeout.is_zero() { self.poll() } else { self.wait_for_frame(timeout) }
     }
 
     #[inline(never)]
-    fn wait_for_frame(&mut self, timeout: Duration) -> Result<Option<Located>> {
+    fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
         // A frame that comes within a microsecond or so shall cost no look at the clock.
-        if self.spin_for_change(None)
-            && let Some(located) = self.look()?
-        {
-            return Ok(Some(located));
+        if self.spin_for_change(None) && self.look()? {
+            return Ok(true);
         }
         let began = Instant::now();
         let deadline = Deadline::after(timeout);
@@ -597,16 +598,14 @@ impl Reader {
         loop {
             // After a token was taken the ring must be looked at before the next sleep: a writer of ours that saw it did
             // not post another (see wake_reader).
-            if self.settle_tokens()
-                && let Some(located) = self.look()?
-            {
-                return Ok(Some(located));
+            if self.settle_tokens() && self.look()? {
+                return Ok(true);
             }
-            if let Some(located) = self.judge_writer()? {
-                return Ok(Some(located));
+            if self.judge_writer()? {
+                return Ok(true);
             }
             let slice = if self.unsure_since.is_some() { UNSURE_SLICE } else { longest };
-            let Some(left) = deadline.left(slice) else { return Ok(None) };
+            let Some(left) = deadline.left(slice) else { return Ok(false) };
             let found = if self.spin.is_endless() {
                 self.spin_for_change(Some(began));
                 self.take_interrupt()?;
@@ -622,22 +621,22 @@ impl Reader {
                     }
                 }
             };
-            if found.is_some() {
+            if found {
                 self.spin.learn(began.elapsed());
-                return Ok(found);
+                return Ok(true);
             }
             longest = SLICE;
         }
     }
 
     /// Waits for a token, then looks at the ring.
-    fn sleep_classic(&mut self, left: Duration) -> Result<Option<Located>> {
+    fn sleep_classic(&mut self, left: Duration) -> Result<bool> {
         let woken = taken_before_look(self.shared.sem_w.wait(left));
         self.take_interrupt()?;
-        if let Some(located) = self.look()? {
+        if self.look()? {
             // The token that woke us stands for this frame.
             self.tokens_owed = self.tokens_owed.saturating_sub(u32::from(woken));
-            return Ok(Some(located));
+            return Ok(true);
         }
         if woken {
             // A token without a frame: burn the others like it without a look at the ring for each.
@@ -648,16 +647,13 @@ impl Reader {
             taken_before_look(true);
             return self.look();
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// One look at the ring and, if there is nothing, one at the writer.
-    fn poll(&mut self) -> Result<Option<Located>> {
+    fn poll(&mut self) -> Result<bool> {
         self.check_mine()?;
-        match self.look()? {
-            Some(located) => Ok(Some(located)),
-            None => self.judge_writer(),
-        }
+        Ok(self.look()? || self.judge_writer()?)
     }
 
     fn spin_for_change(&mut self, since: Option<Instant>) -> bool {
@@ -691,27 +687,27 @@ impl Reader {
 
     /// One look at the ring.
     #[inline]
-    fn look(&mut self) -> Result<Option<Located>> {
+    fn look(&mut self) -> Result<bool> {
         if let ReadRing::Extended(side) = &mut self.ring
-            && let Some(located) = side.take(&self.shared.mapping)
+            && side.take(&self.shared.mapping, &mut self.last)
         {
-            self.note(&located);
-            return Ok(Some(located));
+            self.note();
+            return Ok(true);
         }
         self.look_closer()
     }
 
-    /// Keeps the books of a frame that was taken.
+    /// Keeps the books of the frame that was taken.
     #[inline]
-    fn note(&mut self, located: &Located) {
+    fn note(&mut self) {
         self.unsure_since = None;
         self.tracker.frames = true;
         self.frames_read += 1;
-        self.bytes_read += located.len as u64;
+        self.bytes_read += self.last.len as u64;
     }
 
     #[inline(never)]
-    fn look_closer(&mut self) -> Result<Option<Located>> {
+    fn look_closer(&mut self) -> Result<bool> {
         self.decide();
         // While frames of the last writer are unreported, its successor's first frame waits for the report.
         let restart = !self.tracker.frames;
@@ -746,12 +742,13 @@ impl Reader {
         };
         match look {
             Look::Frame(located) => {
-                self.note(&located);
-                Ok(Some(located))
+                self.last = located;
+                self.note();
+                Ok(true)
             }
             Look::Empty => {
                 self.unsure_since = None;
-                Ok(None)
+                Ok(false)
             }
             Look::Restart => {
                 // Which writers ended here is not known exactly if several came and went since the last report: some
@@ -767,7 +764,7 @@ impl Reader {
                 self.tracker = Tracker { frames: false, epoch, ..self.tracker };
                 Err(self.end_of_writer(words.is_ours() && died))
             }
-            Look::Unsure(trouble) => self.doubt(trouble).map(|()| None),
+            Look::Unsure(trouble) => self.doubt(trouble).map(|()| false),
         }
     }
 
@@ -817,7 +814,7 @@ impl Reader {
     }
 
     /// Looks at the writer; reports its end if all that it committed has been read, and there is news.
-    fn judge_writer(&mut self) -> Result<Option<Located>> {
+    fn judge_writer(&mut self) -> Result<bool> {
         let words = liveness::WriterWords::load(self.shared.mapping.oieb());
         stop_point!("read:judge");
         let state = self.writer_state()?;
@@ -828,7 +825,7 @@ impl Reader {
                     self.reserve_ahead();
                 }
                 self.check_names(state)?;
-                return Ok(None);
+                return Ok(false);
             }
             WriterState::Dead(id) => (Some(id), true),
             WriterState::Closed(id) => (Some(id), false),
@@ -838,14 +835,14 @@ impl Reader {
             self.tracker.frames || self.tracker.foreign || (id.is_some() && id != self.tracker.reported);
         if !news {
             self.check_names(state)?;
-            return Ok(None);
+            return Ok(false);
         }
         // Its last frames may have been committed after our last look at the ring, but before its end.
-        if let Some(located) = self.look()? {
-            return Ok(Some(located));
+        if self.look()? {
+            return Ok(true);
         }
         if self.unsure_since.is_some() {
-            return Ok(None);
+            return Ok(false);
         }
         if let (true, ReadRing::Classic(side)) = (died, &mut self.ring) {
             side.withdraw_uncommitted(&self.shared.mapping, &mut self.shared.queue(), words);

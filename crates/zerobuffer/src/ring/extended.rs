@@ -79,14 +79,14 @@ impl ReadSide {
         self.spot != self.head || self.changed(memory)
     }
 
-    /// The next frame, if one is known to be there already, or is there now; `None` says nothing but "look closer".
+    /// Takes the next frame, if it is known to be there and nothing is special about it; `false` says "look closer".
     #[inline]
-    pub(crate) fn take(&mut self, memory: &impl Memory) -> Option<Located> {
+    pub(crate) fn take(&mut self, memory: &impl Memory, located: &mut Located) -> bool {
         let position = self.spot.position();
         if position == self.limit {
-            return None;
+            return false;
         }
-        let [word, sequence] = memory.words(position)?;
+        let Some([word, sequence]) = memory.words(position) else { return false };
         // Relaxed: the Acquire load of `head` came before. Each word is read once, so what is checked is what is used.
         let word = HeaderWord(word.load(Ordering::Relaxed));
         let sequence = sequence.load(Ordering::Relaxed);
@@ -95,9 +95,10 @@ impl ReadSide {
         let sound = word.len() > 0 && word.header() >= PLAIN_HEADER && end <= self.limit;
         let in_order = sequence == self.expected || self.any_sequence;
         if !sound || !in_order || word.flags() & HeaderWord::FIRST != 0 {
-            return None;
+            return false;
         }
-        Some(self.advance(word, sequence, data, end))
+        *located = self.advance(word, sequence, data, end);
+        true
     }
 
     #[inline]
@@ -124,9 +125,6 @@ impl ReadSide {
         }
         if self.spot == self.head {
             return Look::Empty;
-        }
-        if let Some(located) = self.take(memory) {
-            return Look::Frame(located);
         }
         self.judge(memory, restart)
     }

@@ -19,8 +19,8 @@ const WITHHELD_MAX: u64 = 16 << 10;
 /// A frame that is borrowed from its reader is the last one read, and is released by the reader's thread: while no owned
 /// frame is alive that takes neither a lock nor an atomic read-modify-write. Owned frames queue up behind a lock.
 pub(crate) struct Held {
-    /// Owned frames that have not been released. Raised by the reader's thread, lowered under the lock as the last
-    /// step of a release. While it is 0 the reader's thread alone changes `tail` and `withheld`, else the lock's holder.
+    /// Owned frames that have not been released; changed under the lock, and lowered as the last step of a release. While
+    /// it is 0 the reader's thread alone changes `tail` and `withheld`, else the lock's holder.
     outstanding: AtomicU64,
     /// Up to where bytes may go back, as a `Spot`.
     tail: AtomicU64,
@@ -70,8 +70,8 @@ impl Held {
     pub(crate) fn hold(&self, end: u64, bytes: u64) -> u64 {
         let mut queue = self.queue();
         queue.entries.push_back(Entry { end: Spot(end), bytes, released: false });
-        // Relaxed: made known to other threads with the frame itself.
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: made known to other threads with the frame itself. No read-modify-write, as we hold the lock.
+        self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         queue.first + (queue.entries.len() as u64 - 1)
     }
 
@@ -92,7 +92,7 @@ impl Held {
         let ring = end.is_some_and(|end| self.advance(memory, end, bytes));
         // Release pairs with the Acquire loads below: when the reader's thread finds none outstanding, our stores of the
         // tail come before its.
-        self.outstanding.fetch_sub(1, Ordering::Release);
+        self.outstanding.store(self.outstanding.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
         ring
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum WriteRing {
 }
 
 /// Where a frame lies, and its place in the order of giving back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Located {
     /// Ring position of the first byte behind the header.
     pub(crate) position: u64,
