@@ -1,7 +1,9 @@
 //! What the figures were measured on.
 
 use std::process::Command;
+use std::time::Instant;
 
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 #[derive(Debug, Clone, Serialize)]
@@ -41,7 +43,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Keeps this process on one processor.
-pub fn pin(cpu: usize) -> anyhow::Result<()> {
+pub fn pin(cpu: usize) -> Result<()> {
     // SAFETY: cpu_set_t is a plain array of bits, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     anyhow::ensure!(cpu < libc::CPU_SETSIZE as usize, "cpu {cpu} is out of range");
@@ -54,14 +56,50 @@ pub fn pin(cpu: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processor time that this process has used, in seconds.
-pub fn cpu_seconds() -> f64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` has room for the result, and zeroes are a value of it should the call fail.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+/// How much processor time this process has used, and when.
+pub struct Usage {
+    at: Instant,
+    cpu_seconds: f64,
+}
+
+impl Usage {
+    pub fn now() -> Usage {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: `usage` has room for the result, and zeroes are a value of it should the call fail.
+        let usage = unsafe {
+            libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+            usage.assume_init()
+        };
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        Usage { at: Instant::now(), cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime) }
+    }
+
+    /// In percent of one core.
+    pub fn cpu_percent_since(&self, before: &Usage) -> f64 {
+        (self.cpu_seconds - before.cpu_seconds) / (self.at - before.at).as_secs_f64() * 100.0
+    }
+}
+
+/// Largest resident memory that this process has had, shared memory included.
+pub fn peak_resident_kib() -> Result<u64> {
+    field("/proc/self/status", "VmHWM:")
+}
+
+/// Resident memory of this process, shared memory included. To the page, which the sum in /proc/self/status is not.
+pub fn resident_kib() -> Result<u64> {
+    field("/proc/self/smaps_rollup", "Rss:")
+}
+
+fn field(path: &str, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(path)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+    Ok(value.with_context(|| format!("{path} has no {name}"))?.parse()?)
+}
+
+/// The clock that all processes share.
+pub fn monotonic_nanoseconds() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` has room for the result; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

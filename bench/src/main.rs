@@ -9,14 +9,15 @@ mod transport;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::machine::Machine;
 use crate::role::{Job, Mode};
-use crate::run::{Pair, Runner, Scenario};
+use crate::run::{Measured, Pair, Runner, Scenario};
 use crate::stats::{Outcome, median};
 use crate::transport::Transport;
 
@@ -61,7 +62,17 @@ enum Action {
     Play { job: String },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(Action::Play { job }) = arguments.command {
         let job: Job = serde_json::from_str(&job)?;
@@ -76,7 +87,7 @@ fn main() -> Result<()> {
 struct Row {
     scenario: Scenario,
     pair: Pair,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<Measured>,
 }
 
 fn bench(arguments: &Arguments) -> Result<()> {
@@ -88,8 +99,7 @@ fn bench(arguments: &Arguments) -> Result<()> {
     if !enough {
         eprintln!("note: there is one processor only, so producer and consumer share it");
     }
-    let python = std::env::var_os("ZEROBUFFER_PEER_PYTHON").map(PathBuf::from);
-    let runner = Runner::new(enough.then_some(cpus), seconds, warm_up, python)?;
+    let runner = Runner::new(enough.then_some(cpus), seconds, warm_up)?;
 
     let machine = Machine::describe();
     println!(
@@ -103,36 +113,35 @@ fn bench(arguments: &Arguments) -> Result<()> {
     };
     record(json!({ "machine": machine, "runs": runs, "seconds": seconds, "warm_up": warm_up }))?;
 
-    let pairs = pairs(arguments, &runner);
+    let pairs = pairs(arguments);
     for &pair in &pairs {
         for &size in &arguments.sizes {
             let verify = Scenario::Stream { size, mode: Mode::Verify };
             if wanted(arguments, verify) {
-                runner.run(verify, pair).with_context(|| format!("{} over {}", name(verify), pair.name()))?;
+                runner
+                    .run(verify, pair)
+                    .with_context(|| format!("{} over {}", verify.name(), pair.name()))?;
             }
         }
     }
     println!("every byte arrived, over {} pairs", pairs.len());
 
     for scenario in scenarios(arguments) {
-        let fits = |pair: &Pair| match scenario {
-            Scenario::Stream { mode: Mode::InPlace, .. } => {
-                pair.sender.in_place() && pair.receiver.in_place()
-            }
-            Scenario::IdleReader => pair.sender == Transport::Ours && pair.receiver == Transport::Ours,
-            _ => true,
-        };
-        let rows = pairs.iter().copied().filter(fits).map(|pair| Row { scenario, pair, outcomes: vec![] });
+        let rows = pairs.iter().copied().filter(|&pair| scenario.fits(pair)).map(|pair| Row {
+            scenario,
+            pair,
+            outcomes: vec![],
+        });
         let mut rows: Vec<Row> = rows.collect();
         // Interleaved, so that what the machine does meanwhile hits all alike.
         for run in 0..runs {
             for row in &mut rows {
                 let outcome = runner
                     .run(scenario, row.pair)
-                    .with_context(|| format!("{} over {}", name(scenario), row.pair.name()))?;
+                    .with_context(|| format!("{} over {}", scenario.name(), row.pair.name()))?;
                 record(json!({
                     "scenario": scenario, "sender": row.pair.sender, "receiver": row.pair.receiver, "run": run,
-                    "outcome": outcome,
+                    "outcome": outcome.outcome, "other": outcome.other,
                 }))?;
                 row.outcomes.push(outcome);
             }
@@ -140,29 +149,25 @@ fn bench(arguments: &Arguments) -> Result<()> {
         print_rows(&rows);
     }
     if arguments.only.as_ref().is_none_or(|only| "creation".contains(only.as_str())) {
-        let channels = runner.channels(zerobuffer::DEFAULT_PAYLOAD_SIZE);
+        let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
         let (outcome, resident) =
             role::creations(&channels.forth.name, if arguments.quick { 20 } else { 200 })?;
         println!(
             "\ncreation of a 256 MiB buffer: p50 {:.3} ms, p99 {:.3} ms, {} KiB resident",
             outcome.p50_us / 1000.0,
             outcome.p99_us / 1000.0,
-            resident / 1024
+            resident
         );
-        record(
-            json!({ "scenario": { "kind": "creation" }, "resident_bytes": resident, "outcome": outcome }),
-        )?;
+        record(json!({ "scenario": { "kind": "creation" }, "resident_kib": resident, "outcome": outcome }))?;
     }
     Ok(())
 }
 
-fn pairs(arguments: &Arguments, runner: &Runner) -> Vec<Pair> {
+fn pairs(arguments: &Arguments) -> Vec<Pair> {
     let mut transports = arguments.transports.clone();
     if transports.is_empty() {
-        transports = vec![Transport::Ours, Transport::UnixSocket, Transport::Pipe];
-        if runner.python.is_some() {
-            transports.push(Transport::Python1x);
-        }
+        transports = Transport::value_variants().to_vec();
+        transports.retain(|transport| transport.missing().is_none());
     }
     let mut pairs: Vec<Pair> =
         transports.iter().map(|&transport| Pair { sender: transport, receiver: transport }).collect();
@@ -180,41 +185,25 @@ fn scenarios(arguments: &Arguments) -> Vec<Scenario> {
     }
     scenarios.push(Scenario::RoundTrip { size: 64, pace: 0 });
     scenarios.push(Scenario::RoundTrip { size: 64, pace: 1000 });
+    scenarios.push(Scenario::RoundTrip { size: 3_110_400, pace: 0 });
+    scenarios.push(Scenario::Relay { size: 3_110_400, pace: 60 });
     scenarios.push(Scenario::IdleReader);
     scenarios.retain(|&scenario| wanted(arguments, scenario));
     scenarios
 }
 
 fn wanted(arguments: &Arguments, scenario: Scenario) -> bool {
-    arguments.only.as_ref().is_none_or(|only| name(scenario).contains(only.as_str()))
-}
-
-fn name(scenario: Scenario) -> String {
-    match scenario {
-        Scenario::Stream { size, mode: Mode::Copy } => format!("stream {}, copied", human(size)),
-        Scenario::Stream { size, mode: Mode::InPlace } => format!("stream {}, in place", human(size)),
-        Scenario::Stream { size, mode: Mode::Verify } => format!("stream {}, verified", human(size)),
-        Scenario::RoundTrip { size, pace: 0 } => format!("round trip {}", human(size)),
-        Scenario::RoundTrip { size, pace } => format!("round trip {} at {pace} Hz", human(size)),
-        Scenario::IdleReader => "idle reader".to_owned(),
-    }
-}
-
-fn human(size: usize) -> String {
-    match size {
-        size if size % 1024 == 0 => format!("{} KiB", size / 1024),
-        size if size >= 1_000_000 => format!("{:.1} MB", size as f64 / 1e6),
-        size => format!("{size} B"),
-    }
+    arguments.only.as_ref().is_none_or(|only| scenario.name().contains(only.as_str()))
 }
 
 /// Medians of the runs, one line a pair.
 fn print_rows(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
-    println!("\n{}", name(first.scenario));
+    println!("\n{}", first.scenario.name());
     for row in rows {
         let of = |field: fn(&Outcome) -> f64| {
-            median(&mut row.outcomes.iter().map(field).collect::<Vec<_>>()).unwrap_or_default()
+            median(&mut row.outcomes.iter().map(|run| field(&run.outcome)).collect::<Vec<_>>())
+                .unwrap_or_default()
         };
         let pair = row.pair.name();
         match row.scenario {
@@ -224,8 +213,8 @@ fn print_rows(rows: &[Row]) {
                     _ => format!("{:8.2} GB/s", rate * size as f64 / 1e9),
                 };
                 let (active, wall) = (of(|o| o.active_rate), of(|o| o.wall_rate));
-                let lowest = row.outcomes.iter().map(|o| o.active_rate).fold(f64::INFINITY, f64::min);
-                let highest = row.outcomes.iter().map(|o| o.active_rate).fold(0.0, f64::max);
+                let lowest = row.outcomes.iter().map(|o| o.outcome.active_rate).fold(f64::INFINITY, f64::min);
+                let highest = row.outcomes.iter().map(|o| o.outcome.active_rate).fold(0.0, f64::max);
                 println!(
                     "  {pair:18} active {:10.4} M/s {}  ({:.4} to {:.4})  wall {:10.4} M/s {}",
                     active / 1e6,
@@ -236,7 +225,7 @@ fn print_rows(rows: &[Row]) {
                     bytes(wall)
                 );
             }
-            Scenario::RoundTrip { .. } => println!(
+            Scenario::RoundTrip { .. } | Scenario::Relay { .. } => println!(
                 "  {pair:18} p50 {:8.2} us  p90 {:8.2}  p99 {:8.2}  p99.9 {:9.2}  max {:9.1}  echo's CPU {:5.1} %",
                 of(|o| o.p50_us),
                 of(|o| o.p90_us),

@@ -1,23 +1,39 @@
-//! The two processes of a run: a producer and a consumer of a stream, or the two ends of round trips.
+//! The processes of a run: a producer and a consumer of a stream, the two ends of round trips, the three of a relay.
 //!
-//! Every frame carries its index in its first and last 8 bytes, and is checked; in a verifying run every byte is.
+//! Every frame that is copied carries its index in its first and last 8 bytes, and is checked; in a verifying run every
+//! byte is. Frames in place that nobody is to touch are counted.
 
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::machine;
+use crate::machine::{self, Usage};
 use crate::stats::{Meter, Outcome, latencies};
-use crate::transport::{
-    Channel, OurSink, OurSource, PipeSink, PipeSource, Sink, SocketSink, SocketSource, Source, Transport,
-};
+#[cfg(feature = "aeron")]
+use crate::transport::aeron::{AeronSink, AeronSource};
+#[cfg(feature = "iceoryx2")]
+use crate::transport::iceoryx2::{Iceoryx2Sink, Iceoryx2Source};
+#[cfg(feature = "ipc-channel")]
+use crate::transport::ipc_channel::{IpcChannelSink, IpcChannelSource};
+use crate::transport::ours::{OurSink, OurSource};
+#[cfg(feature = "shmem-ipc")]
+use crate::transport::shmem_ipc::{ShmemIpcSink, ShmemIpcSource};
+use crate::transport::streams::{PipeSink, PipeSource, SocketSink, SocketSource};
+#[cfg(feature = "zeromq")]
+use crate::transport::zeromq::{ZeromqSink, ZeromqSource};
+use crate::transport::{Channel, Next, PATIENCE, Sink, Source, Transport};
 
 /// Smallest frame that has room for the index at both ends.
 pub const MIN_SIZE: usize = 16;
 
-/// The index of the frame that ends a stream; 1.x peers have no other sign of a good end.
+/// The index of the frame that ends a stream; some transports have no other sign of a good end.
 const END: u64 = u64::MAX;
+
+/// Length of the frame that ends a stream of untouched frames; it holds their number.
+const END_LEN: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,19 +44,31 @@ pub enum Role {
     Ping,
     /// Sends back what it gets.
     Echo,
-    /// Waits for a frame that does not come.
-    Idle,
+    /// Sends frames at a pace, with the time in them.
+    Camera,
+    /// Copies frames from one channel to the other.
+    Relay,
+    /// Measures how old the camera's frames are.
+    Display,
+    /// Aeron's media driver.
+    MediaDriver,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Each byte is copied once at each end.
     Copy,
     /// Frames are acquired, committed and taken where they lie, untouched.
     InPlace,
+    /// As `InPlace`, but their first and last 8 bytes are written and read.
+    Marked,
+    /// The producer copies, the consumer reads every byte (where it lies, if it can).
+    Checksum,
     /// A given number of frames, each byte made up by the producer and checked by the consumer.
     Verify,
+    /// No frame but the last one: the consumer waits all the time.
+    Idle,
 }
 
 /// What one process is to do.
@@ -55,51 +83,97 @@ pub struct Job {
     pub warm_up: f64,
     /// Frames of a verifying run.
     pub count: u64,
-    /// Round trips a second; 0 = as many as possible.
+    /// Round trips or frames a second; 0 = as many as possible.
     pub pace: u64,
+    /// Frames that the consumer keeps before it gives the oldest back (ours only).
+    pub held: usize,
     pub forth: Channel,
     pub back: Channel,
 }
 
-/// Plays the role and gives what was measured (nothing by producers and echoes but the processor time).
+/// Plays the role and gives what was measured (producers and echoes: processor time and memory only).
 pub fn play(job: &Job) -> Result<Outcome> {
     if let Some(cpu) = job.cpu {
         machine::pin(cpu)?;
     }
     match job.transport {
+        #[cfg(feature = "aeron")]
+        Transport::Aeron if job.role == Role::MediaDriver => {
+            crate::transport::aeron::drive(&job.forth).map(|()| Outcome::default())
+        }
+        Transport::Ours if job.held > 0 => hold(job),
         Transport::Ours => play_with::<OurSink, OurSource>(job),
+        Transport::OursClassic => play_with::<OurSink, OurSource<true>>(job),
         Transport::UnixSocket => play_with::<SocketSink, SocketSource>(job),
         Transport::Pipe => play_with::<PipeSink, PipeSource>(job),
-        Transport::Python1x => anyhow::bail!("peers/zerobuffer_1x.py plays this one"),
+        #[cfg(feature = "aeron")]
+        Transport::Aeron => play_with::<AeronSink, AeronSource>(job),
+        #[cfg(feature = "iceoryx2")]
+        Transport::Iceoryx2 => play_with::<Iceoryx2Sink<false>, Iceoryx2Source<false>>(job),
+        #[cfg(feature = "iceoryx2")]
+        Transport::Iceoryx2Events => play_with::<Iceoryx2Sink<true>, Iceoryx2Source<true>>(job),
+        #[cfg(feature = "shmem-ipc")]
+        Transport::ShmemIpc => play_with::<ShmemIpcSink<false>, ShmemIpcSource<false>>(job),
+        #[cfg(feature = "shmem-ipc")]
+        Transport::ShmemIpcEvents => play_with::<ShmemIpcSink<true>, ShmemIpcSource<true>>(job),
+        #[cfg(feature = "zeromq")]
+        Transport::Zeromq => play_with::<ZeromqSink, ZeromqSource>(job),
+        #[cfg(feature = "ipc-channel")]
+        Transport::IpcChannel => play_with::<IpcChannelSink, IpcChannelSource>(job),
+        #[allow(unreachable_patterns)]
+        other => bail!("{} is not part of this program", other.name()),
     }
 }
 
 fn play_with<K: Sink, S: Source>(job: &Job) -> Result<Outcome> {
-    let wall = Instant::now();
-    let cpu = machine::cpu_seconds();
-    let outcome = match job.role {
-        Role::Produce => produce(&mut K::connect(&job.forth)?, job).map(|()| Outcome::default()),
-        Role::Consume => {
-            let mut source = S::listen(&job.forth)?;
-            source.accept()?;
-            consume(&mut source, job)
+    let listen = |channel| S::listen(channel);
+    match job.role {
+        Role::Produce => {
+            let mut sink = K::connect(&job.forth)?;
+            measured(|| produce(&mut sink, job))
         }
-        Role::Ping => {
-            let mut source = S::listen(&job.back)?;
+        Role::Consume => {
+            let mut source = listen(&job.forth)?;
+            source.accept()?;
+            measured(|| consume(&mut source, job))
+        }
+        Role::Ping | Role::Display => {
+            let mut source = listen(&job.back)?;
+            if job.role == Role::Display {
+                source.accept()?;
+                return measured(|| display(&mut source, job));
+            }
             let mut sink = K::connect(&job.forth)?;
             source.accept()?;
-            ping(&mut sink, &mut source, job)
+            measured(|| ping(&mut sink, &mut source, job))
         }
-        Role::Echo => {
-            let mut source = S::listen(&job.forth)?;
-            let mut sink = K::connect(&job.back)?;
+        Role::Echo | Role::Relay => {
+            let mut source = listen(&job.forth)?;
             source.accept()?;
-            echo(&mut sink, &mut source, job).map(|()| Outcome::default())
+            let mut sink = K::connect(&job.back)?;
+            if job.role == Role::Relay {
+                return measured(|| relay(&mut sink, &mut source, job));
+            }
+            measured(|| echo(&mut sink, &mut source, job))
         }
-        Role::Idle => idle(job),
-    }?;
-    let cpu_percent = (machine::cpu_seconds() - cpu) / wall.elapsed().as_secs_f64() * 100.0;
-    Ok(Outcome { cpu_percent, ..outcome })
+        Role::Camera => {
+            let mut sink = K::connect(&job.forth)?;
+            measured(|| camera(&mut sink, job))
+        }
+        Role::MediaDriver => bail!("only Aeron has one"),
+    }
+}
+
+/// Adds processor time and memory; the connection stands already.
+fn measured(work: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let before = Usage::now();
+    let outcome = work()?;
+    let after = Usage::now();
+    Ok(Outcome {
+        cpu_percent: after.cpu_percent_since(&before),
+        resident_kib: machine::peak_resident_kib()?,
+        ..outcome
+    })
 }
 
 /// Writes `index` at both ends.
@@ -111,8 +185,12 @@ fn mark(data: &mut [u8], index: u64) {
 }
 
 #[inline]
+fn word(bytes: &[u8]) -> u64 {
+    bytes.try_into().map(u64::from_le_bytes).unwrap_or_default()
+}
+
+#[inline]
 fn marks(data: &[u8]) -> (u64, u64) {
-    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
     (word(&data[..8]), word(&data[data.len() - 8..]))
 }
 
@@ -138,9 +216,59 @@ fn is_filled(index: u64, data: &[u8]) -> bool {
     data.chunks(8).zip(words(index)).all(|(chunk, word)| *chunk == word[..chunk.len()])
 }
 
-fn produce(sink: &mut impl Sink, job: &Job) -> Result<()> {
-    let mut data = vec![0x5a; job.size];
-    let end = Instant::now() + Duration::from_secs_f64(job.seconds + job.warm_up);
+/// A sum that every byte is part of, as fast as memory can be read.
+fn sum(data: &[u8]) -> u64 {
+    let (words, rest) = data.as_chunks::<8>();
+    let sum = words.iter().fold(0_u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
+    rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))
+}
+
+const FILLING: u8 = 0x5a;
+
+/// What `sum` gives for frame `index` of `size` bytes.
+fn sums(size: usize) -> impl Fn(u64) -> u64 {
+    let mut data = vec![FILLING; size];
+    mark(&mut data, 0);
+    let base = sum(&data);
+    move |index| {
+        if size.is_multiple_of(8) {
+            return base.wrapping_add(index).wrapping_add(index);
+        }
+        // The last mark is spread over two words.
+        let mut data = vec![FILLING; size];
+        mark(&mut data, index);
+        sum(&data)
+    }
+}
+
+/// Checks that frames come one after the other.
+#[derive(Default)]
+struct Order {
+    index: u64,
+}
+
+impl Order {
+    #[inline]
+    fn next(&mut self, frame: &[u8], good: impl FnOnce(u64, (u64, u64)) -> bool) -> Next {
+        let found = marks(frame);
+        if found == (END, END) {
+            return Ok(ControlFlow::Break(()));
+        }
+        ensure!(good(self.index, found), "frame {} is not what was sent; its marks: {found:?}", self.index);
+        self.index += 1;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    #[inline]
+    fn marked(&mut self, frame: &[u8]) -> Next {
+        self.next(frame, |index, found| found == (index, index))
+    }
+}
+
+fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
+    let mut data = vec![FILLING; job.size];
+    let length = Duration::from_secs_f64(job.seconds + job.warm_up);
+    let end = Instant::now() + length;
     // As in Meter: small frames look at the clock now and then only.
     let stride = if job.size <= 4096 { 64 } else { 1 };
     let mut index = 0;
@@ -151,58 +279,86 @@ fn produce(sink: &mut impl Sink, job: &Job) -> Result<()> {
                 sink.send(&data)?;
             }
         }
-        Mode::Copy => {
+        Mode::Copy | Mode::Checksum => {
             while index % stride != 0 || Instant::now() < end {
                 mark(&mut data, index);
                 sink.send(&data)?;
                 index += 1;
             }
         }
-        Mode::InPlace => {
+        Mode::Marked => {
             while index % stride != 0 || Instant::now() < end {
-                sink.send_in_place(job.size)?;
+                sink.send_in_place(job.size, |data| mark(data, index))?;
                 index += 1;
             }
-            return Ok(());
+            sink.send_in_place(job.size, |data| mark(data, END))?;
+            return Ok(Outcome::default());
         }
+        Mode::InPlace => {
+            while index % stride != 0 || Instant::now() < end {
+                sink.send_in_place(job.size, |_| ())?;
+                index += 1;
+            }
+            sink.send_in_place(END_LEN, |data| data.copy_from_slice(&index.to_le_bytes()))?;
+            return Ok(Outcome::default());
+        }
+        Mode::Idle => std::thread::sleep(length),
     }
     mark(&mut data, END);
-    sink.send(&data)
+    sink.send(&data)?;
+    Ok(Outcome::default())
 }
 
 fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
     let mut data = vec![0; job.size];
     let mut meter = Meter::new(job.size, Duration::from_secs_f64(job.warm_up));
-    let mut index = 0;
-    loop {
-        match job.mode {
-            Mode::InPlace => {
-                if !source.receive_in_place(job.size)? {
-                    break;
+    let mut order = Order::default();
+    let in_place = job.transport.in_place(job.size);
+    let marked = |frame: &[u8]| {
+        let next = order.marked(frame);
+        meter.frame();
+        next
+    };
+    match job.mode {
+        Mode::Copy | Mode::Idle => source.receive_each(&mut data, marked)?,
+        Mode::Marked => source.receive_each_in_place(marked)?,
+        Mode::InPlace => {
+            let mut count = 0_u64;
+            source.receive_each_in_place(|frame| {
+                if frame.len() == job.size {
+                    count += 1;
+                    meter.frame();
+                    return Ok(ControlFlow::Continue(()));
                 }
-            }
-            Mode::Copy | Mode::Verify => {
-                ensure!(source.receive(&mut data)?, "the stream ended without its last frame");
-                let marks = marks(&data);
-                if marks == (END, END) {
-                    break;
-                }
-                if job.mode == Mode::Copy {
-                    ensure!(marks == (index, index), "frame {index} bears the marks {marks:?}");
-                } else {
-                    ensure!(is_filled(index, &data), "frame {index} is not what was sent");
-                }
+                ensure!(frame.len() == END_LEN, "a frame of {} bytes", frame.len());
+                ensure!(word(frame) == count, "{count} of {} frames came", word(frame));
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        Mode::Checksum => {
+            let expected = sums(job.size);
+            let look = |frame: &[u8]| {
+                let sum = sum(frame);
+                let next = order.next(frame, |index, _| sum == expected(index));
+                meter.frame();
+                next
+            };
+            if in_place {
+                source.receive_each_in_place(look)?;
+            } else {
+                source.receive_each(&mut data, look)?;
             }
         }
-        index += 1;
-        meter.frame();
+        Mode::Verify => {
+            source.receive_each(&mut data, |frame| order.next(frame, |index, _| is_filled(index, frame)))?;
+            ensure!(order.index == job.count, "{} of {} frames came", order.index, job.count);
+        }
     }
-    ensure!(job.mode != Mode::Verify || index == job.count, "{index} of {} frames came", job.count);
     Ok(meter.finish())
 }
 
 fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Outcome> {
-    let mut data = vec![0x5a; job.size];
+    let mut data = vec![FILLING; job.size];
     let mut answer = vec![0; job.size];
     let start = Instant::now();
     let warm_at = start + Duration::from_secs_f64(job.warm_up);
@@ -210,19 +366,15 @@ fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Out
     let mut samples = Vec::with_capacity(1 << 20);
     let mut index = 0;
     loop {
-        if let Some(interval) = 1_000_000_000_u64.checked_div(job.pace) {
-            let due = start + Duration::from_nanos(interval * index);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
+        pace(start, index, job.pace);
         mark(&mut data, index);
         let sent = Instant::now();
         if sent >= end {
             break;
         }
         sink.send(&data)?;
-        ensure!(source.receive(&mut answer)?, "the echo ended");
-        let back = Instant::now();
-        ensure!(answer == data, "the answer to frame {index} is another one");
+        let (back, good) = source.receive(&mut answer, |answer| (Instant::now(), *answer == *data))?;
+        ensure!(good, "the answer to frame {index} is another one");
         if sent >= warm_at {
             samples.push((back - sent).as_nanos() as u64);
         }
@@ -233,21 +385,126 @@ fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Out
     Ok(latencies(samples))
 }
 
-fn echo(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<()> {
-    let mut data = vec![0; job.size];
-    while source.receive(&mut data)? && marks(&data).0 != END {
-        sink.send(&data)?;
+/// Waits until frame `index` is due.
+fn pace(start: Instant, index: u64, pace: u64) {
+    if let Some(interval) = 1_000_000_000_u64.checked_div(pace) {
+        let due = start + Duration::from_nanos(interval * index);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    Ok(())
 }
 
-/// A reader with a live writer, asleep: what does waiting cost?
-fn idle(job: &Job) -> Result<Outcome> {
-    use zerobuffer::{BufferConfig, Reader, Writer};
-    let mut reader = Reader::create(&job.forth.name, BufferConfig::default())?;
-    let _writer = Writer::connect(&job.forth.name)?;
-    ensure!(reader.read_frame(Duration::from_secs_f64(job.seconds))?.is_none(), "a frame from nowhere");
+fn echo(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Outcome> {
+    let mut data = vec![0; job.size];
+    while source
+        .receive(&mut data, |frame| (marks(frame).0 != END).then(|| sink.send(frame)))?
+        .transpose()?
+        .is_some()
+    {}
     Ok(Outcome::default())
+}
+
+/// Nanoseconds of the clock that all processes share.
+fn now() -> u64 {
+    machine::monotonic_nanoseconds()
+}
+
+/// A camera's frame: the marks at its ends, and the time in between.
+fn stamp(data: &mut [u8], index: u64) {
+    mark(data, index);
+    data[8..16].copy_from_slice(&now().to_le_bytes());
+}
+
+fn camera(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
+    let mut data = vec![FILLING; job.size];
+    let in_place = job.transport.in_place(job.size);
+    let frames = ((job.seconds + job.warm_up) * job.pace as f64) as u64;
+    let start = Instant::now();
+    for index in (0..frames).chain([END]) {
+        if index != END {
+            pace(start, index, job.pace);
+        }
+        if in_place {
+            // The picture is made in place; the time starts when it is there.
+            sink.send_in_place(job.size, |target| {
+                target.copy_from_slice(&data);
+                stamp(target, index);
+            })?;
+        } else {
+            stamp(&mut data, index);
+            sink.send(&data)?;
+        }
+    }
+    Ok(Outcome::default())
+}
+
+fn relay(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Outcome> {
+    let mut data = vec![0; job.size];
+    let in_place = job.transport.in_place(job.size);
+    loop {
+        let last = if in_place {
+            source.receive_in_place(|frame| {
+                sink.send_in_place(frame.len(), |target| target.copy_from_slice(frame))?;
+                anyhow::Ok(marks(frame).0 == END)
+            })
+        } else {
+            source.receive(&mut data, |frame| {
+                sink.send(frame)?;
+                Ok(marks(frame).0 == END)
+            })
+        };
+        if last?? {
+            return Ok(Outcome::default());
+        }
+    }
+}
+
+fn display(source: &mut impl Source, job: &Job) -> Result<Outcome> {
+    let mut data = vec![0; job.size];
+    let warm = (job.warm_up * job.pace as f64) as u64;
+    let mut samples = Vec::new();
+    let mut order = Order::default();
+    let look = |frame: &[u8]| {
+        let age = now().saturating_sub(word(&frame[8..16]));
+        let next = order.marked(frame)?;
+        if next.is_continue() && order.index > warm {
+            samples.push(age);
+        }
+        Ok(next)
+    };
+    if job.transport.in_place(job.size) {
+        source.receive_each_in_place(look)?;
+    } else {
+        source.receive_each(&mut data, look)?;
+    }
+    Ok(latencies(samples))
+}
+
+/// A stream whose consumer keeps the last `held` frames.
+fn hold(job: &Job) -> Result<Outcome> {
+    if job.role != Role::Consume {
+        return play_with::<OurSink, OurSource>(job);
+    }
+    let mut reader =
+        zerobuffer::Reader::create(&job.forth.name, crate::transport::ours::config(&job.forth, false))?;
+    ensure!(reader.wait_for_writer(PATIENCE)?, "no writer came");
+    let mut data = vec![0; job.size];
+    let mut held = VecDeque::with_capacity(job.held + 1);
+    let mut meter = Meter::new(job.size, Duration::from_secs_f64(job.warm_up));
+    measured(|| {
+        let mut order = Order::default();
+        loop {
+            let Some(frame) = reader.read_frame(PATIENCE)? else { bail!("no frame came") };
+            frame.copy_to(&mut data);
+            if order.marked(&data)?.is_break() {
+                return Ok(meter.finish());
+            }
+            held.push_back(frame);
+            if held.len() > job.held {
+                held.pop_front();
+            }
+            meter.frame();
+        }
+    })
 }
 
 /// Times to create a buffer of 256 MiB, and bytes of resident memory that the largest of them cost.
@@ -256,23 +513,14 @@ pub fn creations(name: &str, rounds: usize) -> Result<(Outcome, u64)> {
     let mut samples = Vec::new();
     let mut largest = 0;
     for _ in 0..rounds {
-        let before = resident()?;
+        let before = machine::resident_kib()?;
         let start = Instant::now();
         let reader = Reader::create(name, BufferConfig::default())?;
         samples.push(start.elapsed().as_nanos() as u64);
-        largest = largest.max(resident()?.saturating_sub(before));
+        largest = largest.max(machine::resident_kib()?.saturating_sub(before));
         drop(reader);
     }
     Ok((latencies(samples), largest))
-}
-
-/// Resident memory of this process, in bytes.
-fn resident() -> Result<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = statm.split(' ').nth(1).unwrap_or_default().parse()?;
-    // SAFETY: plain system call.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Ok(pages * u64::try_from(page)?)
 }
 
 #[cfg(test)]
@@ -294,5 +542,20 @@ mod tests {
         let mut data = [0; 16];
         mark(&mut data, 3);
         assert_eq!(marks(&data), (3, 3));
+    }
+
+    #[test]
+    fn sums_are_those_of_the_marked_frames() {
+        for len in [16, 64, 1001] {
+            let expected = sums(len);
+            let mut data = vec![FILLING; len];
+            for index in [0, 1, 77, 1 << 40] {
+                mark(&mut data, index);
+                assert_eq!(sum(&data), expected(index));
+                data[len / 2] ^= 1;
+                assert_ne!(sum(&data), expected(index));
+                data[len / 2] ^= 1;
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! One run: two processes, a result.
+//! One run: the processes that it takes, and what they measured.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,69 @@ use crate::stats::Outcome;
 use crate::transport::{Channel, PATIENCE, Transport};
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Scenario {
     Stream { size: usize, mode: Mode },
     RoundTrip { size: usize, pace: u64 },
+    Relay { size: usize, pace: u64 },
     IdleReader,
+}
+
+impl Scenario {
+    pub fn size(self) -> usize {
+        match self {
+            Scenario::Stream { size, .. }
+            | Scenario::RoundTrip { size, .. }
+            | Scenario::Relay { size, .. } => size,
+            Scenario::IdleReader => 64,
+        }
+    }
+
+    pub fn name(self) -> String {
+        let size = human(self.size());
+        match self {
+            Scenario::Stream { mode, .. } => {
+                let how = match mode {
+                    Mode::Copy => "copied",
+                    Mode::InPlace => "in place",
+                    Mode::Marked => "in place, ends touched",
+                    Mode::Checksum => "every byte read",
+                    Mode::Verify => "verified",
+                    Mode::Idle => "idle",
+                };
+                format!("stream {size}, {how}")
+            }
+            Scenario::RoundTrip { pace: 0, .. } => format!("round trip {size}"),
+            Scenario::RoundTrip { pace, .. } => format!("round trip {size} at {pace} Hz"),
+            Scenario::Relay { pace, .. } => format!("relay {size} at {pace} Hz"),
+            Scenario::IdleReader => "idle reader".to_owned(),
+        }
+    }
+
+    /// Whether a pair can do this at all.
+    pub fn fits(self, pair: Pair) -> bool {
+        let python = [pair.sender, pair.receiver].contains(&Transport::Python1x);
+        match self {
+            Scenario::Stream { size, mode: Mode::InPlace | Mode::Marked } => {
+                pair.sender.in_place(size) && pair.receiver.in_place(size)
+            }
+            Scenario::Stream { mode: Mode::Checksum, .. } | Scenario::Relay { .. } | Scenario::IdleReader => {
+                !python
+            }
+            Scenario::Stream { .. } | Scenario::RoundTrip { .. } => true,
+        }
+    }
+}
+
+pub fn human(size: usize) -> String {
+    match size {
+        size if size.is_power_of_two() && size >= 1 << 30 => format!("{} GiB", size >> 30),
+        size if size.is_power_of_two() && size >= 1 << 20 => format!("{} MiB", size >> 20),
+        size if size % 1024 == 0 && size < 1 << 20 => format!("{} KiB", size / 1024),
+        size if size >= 1_000_000 => format!("{:.1} MB", size as f64 / 1e6),
+        size => format!("{size} B"),
+    }
 }
 
 /// Who sends and who receives; of round trips: who starts and who answers.
@@ -31,12 +89,24 @@ pub struct Pair {
 }
 
 impl Pair {
+    pub fn same(transport: Transport) -> Pair {
+        Pair { sender: transport, receiver: transport }
+    }
+
     pub fn name(self) -> String {
         if self.sender == self.receiver {
-            return self.sender.name().to_owned();
+            return self.sender.name();
         }
         format!("{} > {}", self.sender.name(), self.receiver.name())
     }
+}
+
+/// What one run measured: at the receiver (of round trips: who started them; of a relay: the display), and what the
+/// other side used meanwhile (of a relay: the one in the middle).
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    pub outcome: Outcome,
+    pub other: Outcome,
 }
 
 /// Where and how long.
@@ -45,49 +115,47 @@ pub struct Runner {
     pub seconds: f64,
     pub warm_up: f64,
     pub python: Option<PathBuf>,
+    /// Payload bytes of our buffers.
+    pub payload: usize,
+    /// Frames that our consumer keeps.
+    pub held: usize,
     directory: PathBuf,
 }
 
+/// Begins the names of all that a driver and its processes make.
+const PREFIX: &str = "zbbench-";
+
 impl Runner {
-    pub fn new(
-        cpus: Option<[usize; 2]>,
-        seconds: f64,
-        warm_up: f64,
-        python: Option<PathBuf>,
-    ) -> Result<Runner> {
-        let directory = std::env::temp_dir().join(format!("zerobuffer-bench-{}", std::process::id()));
+    pub fn new(cpus: Option<[usize; 2]>, seconds: f64, warm_up: f64) -> Result<Runner> {
+        sweep();
+        let directory = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        Ok(Runner { cpus, seconds, warm_up, python, directory })
+        let python = std::env::var_os("ZEROBUFFER_PEER_PYTHON").map(PathBuf::from);
+        let payload = zerobuffer::DEFAULT_PAYLOAD_SIZE;
+        Ok(Runner { cpus, seconds, warm_up, python, payload, held: 0, directory })
     }
 
     /// Names for the two directions of one run.
-    pub fn channels(&self, payload: usize) -> Channels {
+    pub fn channels(&self, size: usize, payload: usize) -> Channels {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = |end: &str| format!("zbbench-{}-{count}-{end}", std::process::id());
-        Channels {
-            forth: Channel::new(&self.directory, name("forth"), payload),
-            back: Channel::new(&self.directory, name("back"), payload),
-        }
+        let run = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let channel = |way| Channel::new(&self.directory, &run, way, size, payload);
+        Channels { forth: channel(1), back: channel(2) }
     }
 
     /// Bytes of a ring. A 1.x Python reader would need minutes to read 256 MiB of small frames, once the writer is done.
-    fn payload(pair: Pair, size: usize) -> usize {
+    fn payload(&self, pair: Pair, size: usize) -> usize {
         if [pair.sender, pair.receiver].contains(&Transport::Python1x) {
             (4 * size).next_multiple_of(64).max(1 << 20)
         } else {
-            zerobuffer::DEFAULT_PAYLOAD_SIZE
+            self.payload
         }
     }
 
-    /// Runs `scenario` once and gives what the receiver measured (of round trips: who started them, but with the
-    /// other's processor time).
-    pub fn run(&self, scenario: Scenario, pair: Pair) -> Result<Outcome> {
-        let size = match scenario {
-            Scenario::Stream { size, .. } | Scenario::RoundTrip { size, .. } => size,
-            Scenario::IdleReader => 64,
-        };
-        let channels = self.channels(Runner::payload(pair, size));
+    /// Runs `scenario` once.
+    pub fn run(&self, scenario: Scenario, pair: Pair) -> Result<Measured> {
+        let size = scenario.size();
+        let channels = self.channels(size, self.payload(pair, size));
         let job = |role, transport, mode, pace, place: usize| Job {
             role,
             transport,
@@ -98,33 +166,49 @@ impl Runner {
             warm_up: self.warm_up,
             count: (8_000_000 / size as u64).clamp(4, 20_000),
             pace,
+            held: self.held,
             forth: channels.forth.clone(),
             back: channels.back.clone(),
         };
-        match scenario {
-            Scenario::Stream { mode, .. } => {
-                let consumer = job(Role::Consume, pair.receiver, mode, 0, 1);
-                let producer = job(Role::Produce, pair.sender, mode, 0, 0);
-                let (outcome, _) = self.both(&consumer, &producer)?;
-                Ok(outcome)
-            }
-            Scenario::RoundTrip { pace, .. } => {
-                let ping = job(Role::Ping, pair.sender, Mode::Copy, pace, 0);
-                let echo = job(Role::Echo, pair.receiver, Mode::Copy, pace, 1);
-                let (outcome, other) = self.both(&ping, &echo)?;
-                Ok(Outcome { cpu_percent: other.cpu_percent, ..outcome })
-            }
-            Scenario::IdleReader => {
-                let idle = job(Role::Idle, pair.receiver, Mode::Copy, 0, 1);
-                self.start(&idle)?.outcome()
-            }
+        let _driver = [pair.sender, pair.receiver]
+            .contains(&Transport::Aeron)
+            .then(|| {
+                self.start(&Job { cpu: None, ..job(Role::MediaDriver, Transport::Aeron, Mode::Copy, 0, 0) })
+            })
+            .transpose()?;
+        let jobs = match scenario {
+            Scenario::Stream { mode, .. } => vec![
+                job(Role::Consume, pair.receiver, mode, 0, 1),
+                job(Role::Produce, pair.sender, mode, 0, 0),
+            ],
+            Scenario::IdleReader => vec![
+                job(Role::Consume, pair.receiver, Mode::Idle, 0, 1),
+                job(Role::Produce, pair.sender, Mode::Idle, 0, 0),
+            ],
+            Scenario::RoundTrip { pace, .. } => vec![
+                job(Role::Ping, pair.sender, Mode::Copy, pace, 0),
+                job(Role::Echo, pair.receiver, Mode::Copy, pace, 1),
+            ],
+            Scenario::Relay { pace, .. } => vec![
+                job(Role::Display, pair.receiver, Mode::Copy, pace, 0),
+                job(Role::Relay, pair.sender, Mode::Copy, pace, 1),
+                job(Role::Camera, pair.sender, Mode::Copy, pace, 0),
+            ],
+        };
+        let mut players = jobs.iter().map(|job| self.start(job)).collect::<Result<Vec<_>>>()?;
+        // A failure ends all, as the others would only wait for each other.
+        while !players
+            .iter_mut()
+            .map(Player::is_done)
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .all(|done| done)
+        {
+            std::thread::sleep(Duration::from_millis(2));
         }
-    }
-
-    fn both(&self, first: &Job, second: &Job) -> Result<(Outcome, Outcome)> {
-        let first = self.start(first)?;
-        let second = self.start(second)?;
-        Ok((first.outcome()?, second.outcome()?))
+        let mut outcomes = players.into_iter().map(Player::outcome).collect::<Result<Vec<_>>>()?.into_iter();
+        let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else { bail!("nobody played") };
+        Ok(Measured { outcome, other })
     }
 
     fn start(&self, job: &Job) -> Result<Player> {
@@ -141,7 +225,15 @@ impl Runner {
                 command
             }
         };
-        command.arg(serde_json::to_string(job)?).stdin(Stdio::null()).stdout(Stdio::piped());
+        let complaints = self.directory.join(format!("{:?}.stderr", job.role));
+        command
+            .arg(serde_json::to_string(job)?)
+            // What a rival keeps in the folder for temporary files goes with ours.
+            .env("TMPDIR", &self.directory)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&complaints)?);
         // SAFETY: prctl is async-signal-safe. The child must not outlive this process.
         unsafe {
             command.pre_exec(|| {
@@ -150,14 +242,30 @@ impl Runner {
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let limit = Duration::from_secs_f64(job.seconds + job.warm_up) + PATIENCE * 2;
-        Ok(Player { child, role: job.role, deadline: Instant::now() + limit })
+        let limit = Duration::from_secs_f64(job.seconds + job.warm_up) + PATIENCE + PATIENCE / 4;
+        Ok(Player { child, role: job.role, complaints, deadline: Instant::now() + limit })
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Removes what drivers that were killed have left.
+fn sweep() {
+    let temporary = std::env::temp_dir();
+    for folder in [Path::new("/dev/shm"), Path::new("/tmp/zerobuffer"), &temporary] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((_, rest)) = name.split_once(PREFIX) else { continue };
+            let pid: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            if !pid.is_empty() && !Path::new("/proc").join(pid).exists() {
+                let _ = std::fs::remove_file(entry.path());
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
@@ -178,17 +286,23 @@ impl Drop for Channels {
 struct Player {
     child: Child,
     role: Role,
+    complaints: PathBuf,
     deadline: Instant,
 }
 
 impl Player {
-    fn outcome(mut self) -> Result<Outcome> {
-        while self.child.try_wait()?.is_none() {
+    /// Whether it has ended, and well.
+    fn is_done(&mut self) -> Result<bool> {
+        let Some(status) = self.child.try_wait()? else {
             ensure!(Instant::now() < self.deadline, "the {:?} process does not end", self.role);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let status = self.child.wait()?;
-        ensure!(status.success(), "the {:?} process failed: {status}", self.role);
+            return Ok(false);
+        };
+        let complaints = std::fs::read_to_string(&self.complaints).unwrap_or_default();
+        ensure!(status.success(), "the {:?} process failed ({status}): {}", self.role, complaints.trim());
+        Ok(true)
+    }
+
+    fn outcome(mut self) -> Result<Outcome> {
         // One short line: the pipe held it while the process ran.
         let mut output = String::new();
         self.child.stdout.take().context("no output")?.read_to_string(&mut output)?;

@@ -22,8 +22,10 @@ pub struct Outcome {
     pub p99_us: f64,
     pub p999_us: f64,
     pub max_us: f64,
-    /// Processor time of the receiving process, in percent of one core.
+    /// Processor time of this process from connection to end, in percent of one core.
     pub cpu_percent: f64,
+    /// Largest resident memory of this process, shared memory included.
+    pub resident_kib: u64,
 }
 
 /// Counts frames at the consumer, and looks at the clock at every `stride`th.

@@ -1,0 +1,59 @@
+//! ZeroMQ: PUSH and PULL over a Unix socket, each with the usual thread of its own for input and output.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Channel, PATIENCE, Sink, Source};
+
+/// Frames that either side keeps before the sender waits: ZeroMQ's default, but not more than 64 MiB of them.
+fn high_water_mark(size: usize) -> i32 {
+    (((64 << 20) / size).clamp(2, 1000)) as i32
+}
+
+fn address(channel: &Channel) -> Result<String> {
+    Ok(format!("ipc://{}", channel.path.to_str().context("not a UTF-8 path")?))
+}
+
+fn socket(kind: zmq::SocketType, channel: &Channel) -> Result<zmq::Socket> {
+    let socket = zmq::Context::new().socket(kind)?;
+    socket.set_sndhwm(high_water_mark(channel.size))?;
+    socket.set_rcvhwm(high_water_mark(channel.size))?;
+    socket.set_sndtimeo(PATIENCE.as_millis() as i32)?;
+    socket.set_rcvtimeo(PATIENCE.as_millis() as i32)?;
+    socket.set_linger(PATIENCE.as_millis() as i32)?;
+    Ok(socket)
+}
+
+pub struct ZeromqSink(zmq::Socket);
+
+impl Sink for ZeromqSink {
+    fn connect(channel: &Channel) -> Result<ZeromqSink> {
+        let socket = socket(zmq::PUSH, channel)?;
+        // Tries until the other side is there, and keeps what is sent meanwhile.
+        socket.connect(&address(channel)?)?;
+        Ok(ZeromqSink(socket))
+    }
+
+    fn send(&mut self, data: &[u8]) -> Result<()> {
+        Ok(self.0.send(data, 0)?)
+    }
+}
+
+pub struct ZeromqSource(zmq::Socket);
+
+impl Source for ZeromqSource {
+    fn listen(channel: &Channel) -> Result<ZeromqSource> {
+        let socket = socket(zmq::PULL, channel)?;
+        socket.bind(&address(channel)?)?;
+        Ok(ZeromqSource(socket))
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn receive<R>(&mut self, target: &mut [u8], look: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let len = self.0.recv_into(target, 0)?;
+        ensure!(len == target.len(), "a frame of {len} bytes");
+        Ok(look(target))
+    }
+}
