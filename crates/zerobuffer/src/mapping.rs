@@ -190,6 +190,28 @@ impl Memory for Mapping {
         // header of a live frame, and the header of a frame to be is in free space that no slice covers.
         Some(unsafe { start.cast().as_ref() })
     }
+
+    #[inline]
+    fn prefetch(&self, position: u64) {
+        prefetch(self.ring.as_ptr().wrapping_add(position as usize));
+    }
+}
+
+/// Asks for the cache line at `at`; any address will do.
+#[inline]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint: it reads nothing that the program sees, and faults on no address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }
 
 impl Drop for Mapping {

@@ -268,6 +268,8 @@ pub struct Reader {
     tokens_owed: u32,
     frames_read: u64,
     bytes_read: u64,
+    /// `frames_read` when all that was there had been read.
+    drained_at: u64,
     /// Makes the type `!Sync`.
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
 }
@@ -319,6 +321,7 @@ impl Reader {
             tokens_owed: 0,
             frames_read: 0,
             bytes_read: 0,
+            drained_at: 0,
             not_sync: std::marker::PhantomData,
         })
     }
@@ -588,6 +591,9 @@ impl Reader {
 
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
+        if let ReadRing::Extended(_) = self.ring {
+            self.spin.linger(self.frames_read - std::mem::replace(&mut self.drained_at, self.frames_read));
+        }
         // A frame that comes within a microsecond or so shall cost no look at the clock.
         if self.spin_for_change(None) && self.look()? {
             return Ok(true);
