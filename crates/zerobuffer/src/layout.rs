@@ -446,14 +446,16 @@ impl Geometry {
         };
         let classic = geometry.total()?;
         if extension {
-            let slack = geometry.payload_size / 16 + Self::LEAST_SLACK;
+            let slack = geometry.payload_size / 8 + Self::LEAST_SLACK;
             geometry.control = Some(classic.checked_add(slack)?.checked_next_multiple_of(LINE)?);
         }
         geometry.total().map(|_| geometry)
     }
 
-    /// Bytes that the extended ring has beyond the payload block: so that a frame of `payload_size - 16` bytes fits an
-    /// empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15).
+    /// Bytes that the extended ring has beyond the payload block, and 1/8 of that: so that a frame of `payload_size - 16`
+    /// bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15), and nearly as
+    /// many frames fit as in a classic ring, whatever alignment and a leap cost ([`crate::ring`]). It is memory only where
+    /// frames reach it.
     const LEAST_SLACK: u64 = 128;
 
     /// Bytes of the extended ring: all between the start of the payload block and the control block. 0 without one.
@@ -535,7 +537,7 @@ mod tests {
     #[test]
     fn the_control_block_lies_behind_the_slack() {
         let geometry = Geometry::new(100, 1000, true).unwrap();
-        // 256 + 1024 + 64 + 128 = 1472, rounded up to 1536.
+        // 256 + 1024 + 128 + 128.
         assert_eq!((geometry.control, geometry.total()), (Some(1536), Some(1536 + 512)));
         assert_eq!((geometry.extended_size(), geometry.ring_size()), (1280, 1280));
         assert!(ExtensionWord::new(1536).control() == Some(1536) && !ExtensionWord::new(1536).is_extended());
