@@ -143,7 +143,6 @@ fn attempt(name: &str) -> Result<Attempt> {
     };
     let reader_is_ours = liveness::reader_words(mapping.oieb()).1.is_ours();
     if let WriteRing::Extended(_) = ring {
-        os::register_for_barriers();
         let control = mapping.control();
         bell::set(&control.writer_bell.bell, 0);
         stop_point!("connect:ring");

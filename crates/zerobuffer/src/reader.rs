@@ -535,6 +535,8 @@ impl Reader {
             // A forked child inherited this handle: the buffer stays the parent's (spec failure 9).
             return;
         }
+        // A writer that fills the ring of a reader which never looked waits as writers of extended rings do.
+        self.decide();
         let oieb = self.shared.mapping.oieb();
         let pid = u64::from(std::process::id());
         stop_point!("close:reader-pid");
@@ -676,7 +678,6 @@ impl Reader {
         if !self.shared.mapping.is_extended() {
             return;
         }
-        os::register_for_barriers();
         let size = self.shared.mapping.geometry().extended_size();
         let mut side = extended::ReadSide::new(&self.shared.mapping, size);
         side.any_sequence = any_sequence;

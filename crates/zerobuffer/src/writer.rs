@@ -26,6 +26,9 @@ use crate::sync::{AtomicBool, Ordering, fence};
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
 
+/// Frames within [`READER_CHECK`] for which a fence each is worth saving: together some 20 us.
+const MANY_FRAMES: u64 = 2000;
+
 /// Header of a frame that is acquired before it is known what it will carry (`Tag::header`).
 const ACQUIRED_HEADER: u64 = 32;
 
@@ -113,6 +116,8 @@ pub struct Writer {
     short: bool,
     spin: Spin,
     reader_checked: Duration,
+    /// `frames_written` at that time.
+    frames_at_check: u64,
     frames_written: u64,
     bytes_written: u64,
     /// Makes the type `!Sync`.
@@ -150,6 +155,7 @@ impl Writer {
             short: false,
             spin: Spin::new(options.wait),
             reader_checked: os::coarse_now(),
+            frames_at_check: 0,
             frames_written: 0,
             bytes_written: 0,
             not_sync: std::marker::PhantomData,
@@ -641,6 +647,7 @@ impl Writer {
             self.check_reader()?;
             self.reader_checked = now;
             self.burn_tokens();
+            self.save_fences();
         }
         if let WriteRing::Extended(side) = &self.ring
             && let Some(place) = side.place_at_once(len, header)
@@ -650,6 +657,16 @@ impl Writer {
             return Ok(Some(place));
         }
         self.reserve_slowly(len, may_shrink, timeout, header)
+    }
+
+    /// A writer of many small frames has its process registered for the barriers that its reader issues, and saves a fence
+    /// a frame. Others do not: registering takes the kernel some 12 ms, for which a process that is killed meanwhile
+    /// lives on.
+    fn save_fences(&mut self) {
+        let frames = self.frames_written - std::mem::replace(&mut self.frames_at_check, self.frames_written);
+        if frames >= MANY_FRAMES && matches!(self.ring, WriteRing::Extended(_)) {
+            os::register_for_barriers();
+        }
     }
 
     #[cold]
