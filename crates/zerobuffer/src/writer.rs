@@ -19,7 +19,7 @@ use crate::ring::classic::WriteSide;
 use crate::ring::extended::Memory;
 use crate::ring::space::{self, Plan};
 use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
-use crate::signal::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
+use crate::signal::{Deadline, FIRST_SLICE, Nap, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -115,6 +115,7 @@ pub struct Writer {
     /// Our bell says that space is short.
     short: bool,
     spin: Spin,
+    nap: Nap,
     reader_checked: Duration,
     /// `frames_written` at that time.
     frames_at_check: u64,
@@ -154,6 +155,7 @@ impl Writer {
             pending: None,
             short: false,
             spin: Spin::new(options.wait),
+            nap: Nap::new(),
             reader_checked: os::coarse_now(),
             frames_at_check: 0,
             frames_written: 0,
@@ -732,15 +734,20 @@ impl Writer {
     ) -> Result<Option<Reservation>> {
         let mut unsure_since: Option<Instant> = None;
         let mut began = None;
-        let mut spin = true;
+        // A 1.x reader with enough to do is left alone: spinning takes the count's line away from it.
+        let mut spin = self.nap.length().is_none();
+        let mut free_before = self.free_beside_1x();
         let mut longest = FIRST_SLICE;
         loop {
             if spin {
                 self.spin_for_change(began);
             }
+            let first = began.is_none();
             let began = *began.get_or_insert_with(Instant::now);
             let mut slice = longest;
-            match self.find_place(len, may_shrink, header) {
+            let found = self.find_place(len, may_shrink, header);
+            let nap = self.nap_after_look(&mut free_before, first);
+            match found {
                 Ok(Some(reservation)) => {
                     if !spin {
                         self.spin.learn(began.elapsed());
@@ -760,16 +767,40 @@ impl Writer {
                 self.reader_checked = Duration::ZERO;
                 return Err(error);
             }
-            let Some(left) = deadline.left(slice) else { return Ok(None) };
+            let Some(left) = deadline.left(nap.unwrap_or(slice)) else { return Ok(None) };
             spin = self.spin.is_endless();
             if !spin {
                 stop_point!("write:wait");
-                if self.sleep(left) {
+                if nap.is_some() {
+                    std::thread::sleep(left);
+                } else if self.sleep(left) {
                     longest = SLICE;
                 }
             }
             self.take_interrupt()?;
         }
+    }
+
+    /// What the last look found free, if naps may be taken: in the ring of a 1.x reader, by a writer that may sleep.
+    fn free_beside_1x(&self) -> Option<u64> {
+        match &self.ring {
+            WriteRing::Classic(side) if !side.reader_is_ours && !self.spin.is_endless() => {
+                Some(side.seen_free())
+            }
+            _ => None,
+        }
+    }
+
+    /// How long to sleep by the clock before the next look for space; `None`: until the reader posts. `free_before` is
+    /// what the look before found free, `first` says that this was the first of the wait.
+    fn nap_after_look(&mut self, free_before: &mut Option<u64>, first: bool) -> Option<Duration> {
+        let free = self.free_beside_1x()?;
+        let changed = free_before.replace(free) != Some(free);
+        if changed {
+            self.nap.learn(free, self.shared.mapping.geometry().payload_size);
+        }
+        // A reader that gives nothing back may not for long: asleep on the semaphore we cost nothing.
+        if changed || first { self.nap.length() } else { None }
     }
 
     fn spin_for_change(&mut self, since: Option<Instant>) {

@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use driver::{Content, Old, Raw, Word, hex};
-use support::{Name, Peer, Random, say};
+use support::{Name, Peer, Random, confine, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,6 +188,26 @@ fn our_blocked_writer_goes_on_when_their_slow_reader_makes_space() {
         delays[10], delays[19]
     );
     assert!(delays[10] < Duration::from_millis(20));
+}
+
+/// Their reader pays for each wake-up of a writer that sleeps on the semaphore: a writer of ours sleeps by the clock.
+#[test]
+fn their_busy_reader_rarely_has_to_wake_our_writer() {
+    let name = Name::new("busy-old-reader");
+    let mut old = Old::reader(&name, 65536);
+    let mut writer = Writer::connect(&name).unwrap();
+    writer.set_write_timeout(support::PATIENCE);
+    let content = Content { seed: 5, low: 100, high: 101 };
+    let filled = 500;
+    content.send(&mut writer, 0, filled);
+    let count = filled + 8000;
+    old.tell(&format!("receive {}", content.arguments(0, count)));
+    let before = confine::thread_sleeps();
+    content.send(&mut writer, filled, count - filled);
+    let sleeps = confine::thread_sleeps() - before;
+    assert_eq!(old.answer_ok(), count.to_string());
+    eprintln!("{sleeps} sleeps while {} frames found space", count - filled);
+    assert!(sleeps < (count - filled) / 3, "{sleeps} sleeps");
 }
 
 #[test]

@@ -627,6 +627,11 @@ impl WriteSide {
         Ok(self.known_free)
     }
 
+    /// What the last look found free, less what was committed since.
+    pub(crate) fn seen_free(&self) -> u64 {
+        self.known_free
+    }
+
     /// `payload_free_bytes`, checked.
     pub(crate) fn free(&self, mapping: &Mapping) -> Result<u64, Trouble> {
         // Acquire pairs with the reader's AcqRel addition: it is done with the bytes that we now reuse.

@@ -90,6 +90,17 @@ pub fn run_on_core(which: usize) {
     }
 }
 
+/// How often this thread has gone to sleep.
+pub fn thread_sleeps() -> u64 {
+    // SAFETY: a rusage is plain numbers, and `usage` has room for the result.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage), 0);
+        usage
+    };
+    usage.ru_nvcsw.cast_unsigned()
+}
+
 /// CPU time that this thread has used.
 pub fn thread_cpu() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
