@@ -35,7 +35,7 @@ pub(crate) struct Connection {
 
 /// Outcome of one attempt: connected, or an error that waiting may cure.
 enum Attempt {
-    Connected(Connection),
+    Connected(Box<Connection>),
     Later(Error),
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn connect(name: &str, timeout: Duration) -> Result<Connection> {
     let deadline = Deadline::after(timeout);
     loop {
         match attempt(name)? {
-            Attempt::Connected(connection) => return Ok(connection),
+            Attempt::Connected(connection) => return Ok(*connection),
             Attempt::Later(error) => match deadline.left(CONNECT_POLL) {
                 Some(left) => std::thread::sleep(left),
                 None => return Err(error),
@@ -161,7 +161,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     let files =
         OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: Some(sem_r_id) };
     let shared = Shared::new(name, mapping, sem_w, sem_r);
-    Ok(Attempt::Connected(Connection { shared, segment, files, role, ring }))
+    Ok(Attempt::Connected(Box::new(Connection { shared, segment, files, role, ring })))
 }
 
 /// Outcome of joining a ring that is not an extended one yet.

@@ -258,7 +258,7 @@ impl Spot {
 
     pub(crate) fn new(lap: u64, position: u64) -> Spot {
         debug_assert!(position.is_multiple_of(Self::UNIT) && position / Self::UNIT < 1 << Self::LAP);
-        Spot(lap << Self::LAP | position / Self::UNIT)
+        Spot((lap << Self::LAP) | (position / Self::UNIT))
     }
     pub(crate) fn lap(self) -> u64 {
         self.0 >> Self::LAP
