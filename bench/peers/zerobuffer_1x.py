@@ -116,6 +116,9 @@ def ping(job):
     size, reader = job["size"], listen(job["back"])
     writer = connect(job["forth"])
     data, answer = bytearray(b"\x5a" * size), memoryview(bytearray(size))
+    # One trip before the time starts.
+    writer.write_frame(data)
+    receive(reader, answer)
     start = time.monotonic()
     warm_at = start + job["warm_up"]
     end, samples, index = warm_at + job["seconds"], [], 0
@@ -160,6 +163,7 @@ def main():
     wall, cpu = time.monotonic(), cpu_seconds()
     outcome = {"produce": produce, "consume": consume, "ping": ping, "echo": echo}[job["role"]](job)
     outcome["cpu_percent"] = (cpu_seconds() - cpu) / (time.monotonic() - wall) * 100
+    outcome["resident_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps(outcome), flush=True)
 
 

@@ -17,6 +17,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// In one line.
+    pub fn line(&self) -> String {
+        let Machine { date, cpu, cores, kernel, load, commit } = self;
+        format!("{date} | {cpu} | {cores} cores | Linux {kernel} | load {load} | commit {commit}")
+    }
+
     pub fn describe() -> Machine {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo")
@@ -102,4 +108,17 @@ pub fn monotonic_nanoseconds() -> u64 {
     // SAFETY: `time` has room for the result; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Lets this process open as many files as it may.
+pub fn raise_file_limit() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` has room for the result, and is a valid value for the second call.
+    let result = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    };
+    anyhow::ensure!(result == 0, "cannot open more files: {}", std::io::Error::last_os_error());
+    Ok(())
 }

@@ -85,8 +85,8 @@ pub struct Job {
     pub count: u64,
     /// Round trips or frames a second; 0 = as many as possible.
     pub pace: u64,
-    /// Frames that the consumer keeps before it gives the oldest back (ours only).
-    pub held: usize,
+    /// Frames that the consumer keeps, giving back the oldest (ours only); it then reads frames that it may keep.
+    pub held: Option<usize>,
     pub forth: Channel,
     pub back: Channel,
 }
@@ -101,7 +101,7 @@ pub fn play(job: &Job) -> Result<Outcome> {
         Transport::Aeron if job.role == Role::MediaDriver => {
             crate::transport::aeron::drive(&job.forth).map(|()| Outcome::default())
         }
-        Transport::Ours if job.held > 0 => hold(job),
+        Transport::Ours if job.role == Role::Consume && job.held.is_some() => hold(job),
         Transport::Ours => play_with::<OurSink, OurSource>(job),
         Transport::OursClassic => play_with::<OurSink, OurSource<true>>(job),
         Transport::UnixSocket => play_with::<SocketSink, SocketSource>(job),
@@ -360,6 +360,9 @@ fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
 fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Outcome> {
     let mut data = vec![FILLING; job.size];
     let mut answer = vec![0; job.size];
+    // One trip before the time starts: some connect only then.
+    sink.send(&data)?;
+    source.receive(&mut answer, |_| ())?;
     let start = Instant::now();
     let warm_at = start + Duration::from_secs_f64(job.warm_up);
     let end = warm_at + Duration::from_secs_f64(job.seconds);
@@ -481,14 +484,12 @@ fn display(source: &mut impl Source, job: &Job) -> Result<Outcome> {
 
 /// A stream whose consumer keeps the last `held` frames.
 fn hold(job: &Job) -> Result<Outcome> {
-    if job.role != Role::Consume {
-        return play_with::<OurSink, OurSource>(job);
-    }
+    let keep = job.held.unwrap_or_default();
     let mut reader =
         zerobuffer::Reader::create(&job.forth.name, crate::transport::ours::config(&job.forth, false))?;
     ensure!(reader.wait_for_writer(PATIENCE)?, "no writer came");
     let mut data = vec![0; job.size];
-    let mut held = VecDeque::with_capacity(job.held + 1);
+    let mut held = VecDeque::with_capacity(keep + 1);
     let mut meter = Meter::new(job.size, Duration::from_secs_f64(job.warm_up));
     measured(|| {
         let mut order = Order::default();
@@ -499,7 +500,7 @@ fn hold(job: &Job) -> Result<Outcome> {
                 return Ok(meter.finish());
             }
             held.push_back(frame);
-            if held.len() > job.held {
+            if held.len() > keep {
                 held.pop_front();
             }
             meter.frame();

@@ -89,7 +89,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn same(transport: Transport) -> Pair {
+    pub const fn same(transport: Transport) -> Pair {
         Pair { sender: transport, receiver: transport }
     }
 
@@ -118,7 +118,7 @@ pub struct Runner {
     /// Payload bytes of our buffers.
     pub payload: usize,
     /// Frames that our consumer keeps.
-    pub held: usize,
+    pub held: Option<usize>,
     directory: PathBuf,
 }
 
@@ -132,7 +132,7 @@ impl Runner {
         std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let python = std::env::var_os("ZEROBUFFER_PEER_PYTHON").map(PathBuf::from);
         let payload = zerobuffer::DEFAULT_PAYLOAD_SIZE;
-        Ok(Runner { cpus, seconds, warm_up, python, payload, held: 0, directory })
+        Ok(Runner { cpus, seconds, warm_up, python, payload, held: None, directory })
     }
 
     /// Names for the two directions of one run.
@@ -162,7 +162,12 @@ impl Runner {
             mode,
             cpu: self.cpus.map(|cpus| cpus[place]),
             size,
-            seconds: self.seconds,
+            // Where frames come slowly, it takes longer to see some.
+            seconds: if matches!(scenario, Scenario::Relay { .. }) {
+                self.seconds * 4.0
+            } else {
+                self.seconds
+            },
             warm_up: self.warm_up,
             count: (8_000_000 / size as u64).clamp(4, 20_000),
             pace,

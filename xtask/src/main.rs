@@ -1,5 +1,6 @@
 //! What the README and CI call: `cargo xtask test`.
 
+mod bench;
 mod test;
 mod tools;
 mod venv;
@@ -12,7 +13,9 @@ Usage: cargo xtask <command>
 
   test [--full] [STEP...]   builds and checks everything, as CI does; --full adds the long rounds;
                             with steps, only those (cargo xtask test --list names them)
-  bench [ARGUMENT...]       runs the benchmark driver in bench/ (--quick, --json FILE ...)
+  bench [--rivals] [ARGUMENT...]
+                            runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists
+                            them); --rivals builds it with all rivals that this machine can build
 ";
 
 fn main() -> ExitCode {
@@ -23,7 +26,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         "test" => test::command(&root(), rest),
-        "bench" => tools::bench(&root(), rest),
+        "bench" => bench::command(&root(), rest),
         "-h" | "--help" | "help" => {
             print!("{HELP}");
             Ok(())

@@ -123,7 +123,7 @@ fn stops(root: &Path, full: bool) -> Result<()> {
 }
 
 fn bench(root: &Path, _: bool) -> Result<()> {
-    tools::bench(root, &["--quick".into()])
+    crate::bench::command(root, &["--quick".into()])
 }
 
 fn tidy(_: &Path, _: bool) -> Result<()> {

@@ -54,7 +54,21 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs the benchmark driver.
-pub(crate) fn bench(root: &Path, arguments: &[String]) -> Result<()> {
-    run(cargo(&root.join("bench"), &["run", "--release", "--quiet", "--"]).args(arguments))
+/// Installs a package of Debian or Ubuntu.
+pub(crate) fn apt_install(package: &str) -> Result<()> {
+    println!("installing {package} from the system's packages");
+    let install = || run(Command::new("apt-get").args(["install", "-y", package]));
+    // The lists of packages may be missing, as in a fresh container.
+    if install().is_err() {
+        run(Command::new("apt-get").arg("update"))?;
+        install()?;
+    }
+    Ok(())
+}
+
+/// Whether this process may install packages.
+pub(crate) fn is_root() -> bool {
+    // The owner of a process's folder in /proc is its effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|status| status.uid() == 0)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{has, run};
+use crate::tools::{apt_install, has, is_root, run};
 
 /// The pinned packages, with everything that they need.
 const REQUIREMENTS: &str = "crates/zerobuffer/tests/peers/requirements.txt";
@@ -61,23 +61,12 @@ fn atomic(python: &Path) -> Result<()> {
     Ok(())
 }
 
-fn apt_install(package: &str) -> Result<()> {
-    println!("installing {package} from the system's packages");
-    let install = || run(Command::new("apt-get").args(["install", "-y", package]));
-    // The lists of packages may be missing, as in a fresh container.
-    if install().is_err() {
-        run(Command::new("apt-get").arg("update"))?;
-        install()?;
-    }
-    Ok(())
-}
-
 fn works(python: &Path) -> bool {
     has(&python.to_string_lossy(), &["-c", "import zerobuffer, posix_ipc"])
 }
 
 /// An empty environment, in place of whatever is there.
-fn make(venv: &Path) -> Result<()> {
+pub(crate) fn make(venv: &Path) -> Result<()> {
     let create = || {
         let done = Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv).output();
         match done {
@@ -99,11 +88,4 @@ fn make(venv: &Path) -> Result<()> {
         "the tests against the 1.x package need python3 with venv ({why}); on Debian and Ubuntu: sudo apt-get install -y \
          python3-venv; or let ZEROBUFFER_PEER_PYTHON name an interpreter that has the packages of {REQUIREMENTS}"
     )
-}
-
-/// Whether this process may install packages.
-fn is_root() -> bool {
-    // The owner of a process's folder in /proc is its effective user.
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|status| status.uid() == 0)
 }

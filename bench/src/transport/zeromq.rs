@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Channel, PATIENCE, Sink, Source};
+use super::{Channel, PATIENCE, Sink, Source, until};
 
 /// Frames that either side keeps before the sender waits: ZeroMQ's default, but not more than 64 MiB of them.
 fn high_water_mark(size: usize) -> i32 {
@@ -28,7 +28,8 @@ pub struct ZeromqSink(zmq::Socket);
 impl Sink for ZeromqSink {
     fn connect(channel: &Channel) -> Result<ZeromqSink> {
         let socket = socket(zmq::PUSH, channel)?;
-        // Tries until the other side is there, and keeps what is sent meanwhile.
+        // If it tried before the other side is there, the next try would take long.
+        until("a listener", || Ok(channel.path.exists().then_some(())))?;
         socket.connect(&address(channel)?)?;
         Ok(ZeromqSink(socket))
     }

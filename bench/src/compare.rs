@@ -1,0 +1,130 @@
+//! The comparison: every scenario over every pair that can do it, in turns.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::machine::Machine;
+use crate::musts::{self, PICTURE};
+use crate::record::Record;
+use crate::report::{self, Row};
+use crate::role::{self, Mode};
+use crate::run::{Pair, Runner, Scenario};
+use crate::transport::Transport;
+
+/// What to compare, and how often.
+pub struct Plan<'a> {
+    pub transports: &'a [Transport],
+    pub sizes: &'a [usize],
+    pub only: Option<&'a str>,
+    pub runs: usize,
+    pub quick: bool,
+    pub out: Option<&'a Path>,
+}
+
+/// Measures and shows all of it; gives the failures of ours.
+pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
+    let machine = Machine::describe();
+    let mut record = Record::new(plan.out, &machine.date, "bench")?;
+    println!("{} | {} x {} s", machine.line(), plan.runs, runner.seconds);
+    let header = json!({ "machine": machine, "runs": plan.runs, "seconds": runner.seconds, "warm_up": runner.warm_up });
+    record.line(&header)?;
+
+    let mut failures = Vec::new();
+    let mut pairs = pairs(plan.transports);
+    pairs.retain(|&pair| match verify(plan, runner, pair) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("{} is left out: {error:#}", pair.name());
+            failures.extend(own_failure(pair, &error));
+            false
+        }
+    });
+    println!("every byte arrived, over {} pairs", pairs.len());
+
+    let mut all = Vec::new();
+    for scenario in scenarios(plan) {
+        let mut rows: Vec<Row> =
+            pairs.iter().filter(|&&pair| scenario.fits(pair)).map(|&pair| Row::new(scenario, pair)).collect();
+        // Interleaved, so that what the machine does meanwhile hits all alike.
+        for run in 0..plan.runs {
+            for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+                match runner.run(scenario, row.pair) {
+                    Ok(measured) => {
+                        record.line(&json!({
+                            "scenario": scenario, "sender": row.pair.sender, "receiver": row.pair.receiver,
+                            "run": run, "outcome": measured.outcome, "other": measured.other,
+                        }))?;
+                        row.runs.push(measured);
+                    }
+                    Err(error) => {
+                        failures.extend(own_failure(row.pair, &error));
+                        row.failure = Some(format!("{error:#}"));
+                    }
+                }
+            }
+        }
+        report::table(&rows);
+        all.extend(rows);
+    }
+
+    musts::judge(&all);
+    if plan.wants("creation") {
+        let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
+        let (outcome, resident) = role::creations(&channels.forth.name, if plan.quick { 20 } else { 200 })?;
+        musts::judge_creation(outcome.p50_us, resident);
+        record.line(
+            &json!({ "scenario": { "kind": "creation" }, "resident_kib": resident, "outcome": outcome }),
+        )?;
+    }
+    for (name, plot) in report::plots(&all) {
+        record.plot(&name, &plot)?;
+    }
+    Ok(failures)
+}
+
+impl Plan<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_none_or(|only| name.contains(only))
+    }
+}
+
+/// A rival's failure is its own; ours is ours.
+fn own_failure(pair: Pair, error: &anyhow::Error) -> Option<String> {
+    let ours = pair.sender.is_ours() || pair.receiver.is_ours();
+    ours.then(|| format!("{}: {error:#}", pair.name()))
+}
+
+/// Sends frames whose every byte is checked.
+fn verify(plan: &Plan<'_>, runner: &Runner, pair: Pair) -> Result<()> {
+    for &size in plan.sizes {
+        runner.run(Scenario::Stream { size, mode: Mode::Verify }, pair)?;
+    }
+    Ok(())
+}
+
+fn pairs(transports: &[Transport]) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = transports.iter().copied().map(Pair::same).collect();
+    if transports.contains(&Transport::Ours) && transports.contains(&Transport::Python1x) {
+        pairs.push(Pair { sender: Transport::Ours, receiver: Transport::Python1x });
+        pairs.push(Pair { sender: Transport::Python1x, receiver: Transport::Ours });
+    }
+    pairs
+}
+
+fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
+    for mode in [Mode::Copy, Mode::InPlace, Mode::Marked, Mode::Checksum] {
+        scenarios.extend(plan.sizes.iter().map(|&size| Scenario::Stream { size, mode }));
+    }
+    scenarios.extend([
+        Scenario::RoundTrip { size: 64, pace: 0 },
+        Scenario::RoundTrip { size: 64, pace: 1000 },
+        Scenario::RoundTrip { size: PICTURE, pace: 0 },
+        Scenario::Relay { size: PICTURE, pace: 60 },
+        Scenario::IdleReader,
+    ]);
+    scenarios.retain(|scenario| plan.wants(&scenario.name()));
+    scenarios
+}

@@ -1,0 +1,183 @@
+//! How our own rate and latency change with what should not matter, or should matter in a known way.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+use zerobuffer::{BufferConfig, Reader};
+
+use crate::machine::{self, Machine};
+use crate::record::Record;
+use crate::report::rate;
+use crate::role::{self, Mode};
+use crate::run::{Pair, Runner, Scenario, human};
+use crate::stats::{Outcome, median};
+use crate::svg::{self, Axis, Line};
+use crate::transport::Transport;
+
+const OURS: Pair = Pair::same(Transport::Ours);
+
+/// What a curve's points are.
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    FramesASecond,
+    Microseconds,
+}
+
+/// Measures points and collects them as the lines of plots.
+struct Curves<'a> {
+    runner: &'a mut Runner,
+    runs: usize,
+    record: Record,
+    curve: &'static str,
+    lines: Vec<(Unit, Line)>,
+}
+
+impl Curves<'_> {
+    /// Begins a new curve.
+    fn begin(&mut self, curve: &'static str) {
+        println!("\n{curve}");
+        self.curve = curve;
+        self.lines.clear();
+    }
+
+    fn point(&mut self, x: usize, name: &str, unit: Unit, value: f64) {
+        let words = match unit {
+            Unit::FramesASecond => format!("{:12.4} M/s", value / 1e6),
+            Unit::Microseconds => format!("{value:12.3} us"),
+        };
+        println!(
+            "  {:>10}  {name:32} {words}",
+            if self.curve.contains("size") { human(x) } else { x.to_string() }
+        );
+        match self.lines.iter_mut().find(|line| line.0 == unit && line.1.name == name) {
+            Some((_, line)) => line.points.push((x as f64, value)),
+            None => self.lines.push((unit, Line { name: name.to_owned(), points: vec![(x as f64, value)] })),
+        }
+    }
+
+    fn measure(&mut self, x: usize, scenario: Scenario) -> Result<()> {
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        for run in 0..self.runs {
+            let measured = self.runner.run(scenario, OURS)?;
+            self.record.line(&json!({
+                "curve": self.curve, "x": x, "scenario": scenario, "run": run,
+                "outcome": measured.outcome, "other": measured.other,
+            }))?;
+            outcomes.push(measured.outcome);
+        }
+        let of = |field: fn(&Outcome) -> f64| {
+            median(&mut outcomes.iter().map(field).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let size = human(scenario.size());
+        let size = if self.curve == BY_FRAME { String::new() } else { format!("{size}, ") };
+        match scenario {
+            Scenario::Stream { mode, .. } => {
+                let how = if mode == Mode::Copy { "copied" } else { "in place" };
+                self.point(x, &format!("{size}{how}"), Unit::FramesASecond, of(|o| o.active_rate));
+            }
+            _ => {
+                self.point(x, &format!("{size}round trip p50"), Unit::Microseconds, of(|o| o.p50_us));
+                self.point(x, &format!("{size}round trip p99"), Unit::Microseconds, of(|o| o.p99_us));
+            }
+        }
+        Ok(())
+    }
+
+    /// Plots what was measured since `begin`.
+    fn end(&mut self, file: &str, x: &Axis<'_>) -> Result<()> {
+        for (unit, name, y) in [
+            (Unit::FramesASecond, "rate", Axis { label: "frames a second (active)", tick: rate }),
+            (Unit::Microseconds, "latency", Axis { label: "microseconds", tick: |us| format!("{us}") }),
+        ] {
+            let lines: Vec<Line> = self
+                .lines
+                .iter()
+                .filter(|line| line.0 == unit)
+                .map(|(_, line)| Line { name: line.name.clone(), points: line.points.clone() })
+                .collect();
+            if !lines.is_empty() {
+                self.record.plot(&format!("curve-{file}-{name}"), &svg::lines(self.curve, x, &y, &lines))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const BY_FRAME: &str = "Against the size of a frame";
+const BY_BUFFER: &str = "Against the size of the buffer";
+const BY_OTHERS: &str = "Against the number of other buffers alive";
+const BY_HELD: &str = "Against the number of frames that the reader keeps";
+
+pub fn curves(runner: &mut Runner, runs: usize, quick: bool, out: Option<&Path>) -> Result<()> {
+    let machine = Machine::describe();
+    let mut record = Record::new(out, &machine.date, "curves")?;
+    println!("{}", machine.line());
+    record.line(&json!({ "machine": machine, "runs": runs, "seconds": runner.seconds }))?;
+    let mut curves = Curves { runner, runs, record, curve: "", lines: Vec::new() };
+    let thin = |values: Vec<usize>| -> Vec<usize> {
+        if quick { values.into_iter().step_by(4).collect() } else { values }
+    };
+    let bytes = |bytes: f64| human(bytes as usize);
+
+    curves.begin(BY_FRAME);
+    for size in thin((4..=26).step_by(2).map(|power| 1 << power).collect()) {
+        curves.measure(size, Scenario::Stream { size, mode: Mode::Copy })?;
+        curves.measure(size, Scenario::Stream { size, mode: Mode::InPlace })?;
+        curves.measure(size, Scenario::RoundTrip { size, pace: 0 })?;
+    }
+    curves.end("frame-size", &Axis { label: "bytes of a frame", tick: bytes })?;
+
+    curves.begin(BY_BUFFER);
+    for payload in thin((16..=30).step_by(2).map(|power| 1 << power).collect()) {
+        curves.runner.payload = payload;
+        for size in [64, 1024, 16_384] {
+            curves.measure(payload, Scenario::Stream { size, mode: Mode::Copy })?;
+        }
+        curves.measure(payload, Scenario::RoundTrip { size: 64, pace: 0 })?;
+    }
+    curves.runner.payload = zerobuffer::DEFAULT_PAYLOAD_SIZE;
+    curves.end("buffer-size", &Axis { label: "payload bytes of the buffer", tick: bytes })?;
+
+    curves.begin(BY_OTHERS);
+    others(&mut curves, &thin(vec![1, 3, 10, 30, 100, 300, 1000]))?;
+    curves.end("other-buffers", &Axis { label: "other buffers alive", tick: |count| format!("{count}") })?;
+
+    curves.begin(BY_HELD);
+    for held in thin(vec![0, 1, 3, 10, 30, 100, 300, 1000]) {
+        curves.runner.held = Some(held);
+        for size in [64, 16_384] {
+            curves.measure(held.max(1), Scenario::Stream { size, mode: Mode::Copy })?;
+        }
+        if held == 0 {
+            println!("  (the first of these with no frame kept; the plot has the next one at 1)");
+            curves.lines.clear();
+        }
+    }
+    curves.runner.held = None;
+    curves.end("frames-held", &Axis { label: "frames kept", tick: |count| format!("{count}") })
+}
+
+/// Buffers of other programs, with their readers, that do nothing.
+fn others(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
+    machine::raise_file_limit()?;
+    let mut alive = Vec::new();
+    for &count in counts {
+        while alive.len() < count {
+            let channels = curves.runner.channels(64, 0);
+            let reader = Reader::create(&channels.forth.name, BufferConfig::default())?;
+            // In this order: the reader goes first, then what it may have left.
+            alive.push((reader, channels));
+        }
+        curves.measure(count, Scenario::Stream { size: 64, mode: Mode::Copy })?;
+        curves.measure(count, Scenario::RoundTrip { size: 64, pace: 0 })?;
+        let channels = curves.runner.channels(64, 0);
+        let (creation, _) = role::creations(&channels.forth.name, 20)?;
+        curves
+            .record
+            .line(&json!({ "curve": curves.curve, "x": count, "scenario": { "kind": "creation" },
+            "outcome": creation }))?;
+        curves.point(count, "creation p50", Unit::Microseconds, creation.p50_us);
+    }
+    Ok(())
+}
