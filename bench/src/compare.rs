@@ -69,7 +69,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
-    musts::judge(&all);
+    musts::judge(&all, plan.only.is_none());
     if plan.wants("creation") {
         let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
         let (outcome, resident) = role::creations(&channels.forth.name, if plan.quick { 20 } else { 200 })?;
@@ -85,7 +85,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
 }
 
 impl Plan<'_> {
-    fn wants(&self, name: &str) -> bool {
+    pub fn wants(&self, name: &str) -> bool {
         self.only.is_none_or(|only| name.contains(only))
     }
 }

@@ -1,11 +1,10 @@
 //! How our own rate and latency change with what should not matter, or should matter in a known way.
 
-use std::path::Path;
-
 use anyhow::Result;
 use serde_json::json;
 use zerobuffer::{BufferConfig, Reader};
 
+use crate::compare::Plan;
 use crate::machine::{self, Machine};
 use crate::record::Record;
 use crate::report::rate;
@@ -109,27 +108,40 @@ const BY_BUFFER: &str = "Against the size of the buffer";
 const BY_OTHERS: &str = "Against the number of other buffers alive";
 const BY_HELD: &str = "Against the number of frames that the reader keeps";
 
-pub fn curves(runner: &mut Runner, runs: usize, quick: bool, out: Option<&Path>) -> Result<()> {
+/// Measures the curves whose names contain `only`.
+pub fn curves(runner: &mut Runner, plan: &Plan<'_>) -> Result<()> {
     let machine = Machine::describe();
-    let mut record = Record::new(out, &machine.date, "curves")?;
+    let mut record = Record::new(plan.out, &machine.date, "curves")?;
     println!("{}", machine.line());
-    record.line(&json!({ "machine": machine, "runs": runs, "seconds": runner.seconds }))?;
-    let mut curves = Curves { runner, runs, record, curve: "", lines: Vec::new() };
+    record.line(&json!({ "machine": machine, "runs": plan.runs, "seconds": runner.seconds }))?;
+    let mut curves = Curves { runner, runs: plan.runs, record, curve: "", lines: Vec::new() };
     let thin = |values: Vec<usize>| -> Vec<usize> {
-        if quick { values.into_iter().step_by(4).collect() } else { values }
+        if plan.quick { values.into_iter().step_by(4).collect() } else { values }
     };
-    let bytes = |bytes: f64| human(bytes as usize);
+    let powers = |from: u32, to: u32| thin((from..=to).step_by(2).map(|power| 1 << power).collect());
+    for curve in [BY_FRAME, BY_BUFFER, BY_OTHERS, BY_HELD].into_iter().filter(|curve| plan.wants(curve)) {
+        curves.begin(curve);
+        match curve {
+            BY_FRAME => by_frame(&mut curves, &powers(4, 26))?,
+            BY_BUFFER => by_buffer(&mut curves, &powers(16, 30))?,
+            BY_OTHERS => by_others(&mut curves, &thin(vec![1, 3, 10, 30, 100, 300, 1000]))?,
+            _ => by_held(&mut curves, &thin(vec![0, 1, 3, 10, 30, 100, 300, 1000]))?,
+        }
+    }
+    Ok(())
+}
 
-    curves.begin(BY_FRAME);
-    for size in thin((4..=26).step_by(2).map(|power| 1 << power).collect()) {
+fn by_frame(curves: &mut Curves<'_>, sizes: &[usize]) -> Result<()> {
+    for &size in sizes {
         curves.measure(size, Scenario::Stream { size, mode: Mode::Copy })?;
         curves.measure(size, Scenario::Stream { size, mode: Mode::InPlace })?;
         curves.measure(size, Scenario::RoundTrip { size, pace: 0 })?;
     }
-    curves.end("frame-size", &Axis { label: "bytes of a frame", tick: bytes })?;
+    curves.end("frame-size", &Axis { label: "bytes of a frame", tick: |bytes| human(bytes as usize) })
+}
 
-    curves.begin(BY_BUFFER);
-    for payload in thin((16..=30).step_by(2).map(|power| 1 << power).collect()) {
+fn by_buffer(curves: &mut Curves<'_>, payloads: &[usize]) -> Result<()> {
+    for &payload in payloads {
         curves.runner.payload = payload;
         for size in [64, 1024, 16_384] {
             curves.measure(payload, Scenario::Stream { size, mode: Mode::Copy })?;
@@ -137,29 +149,24 @@ pub fn curves(runner: &mut Runner, runs: usize, quick: bool, out: Option<&Path>)
         curves.measure(payload, Scenario::RoundTrip { size: 64, pace: 0 })?;
     }
     curves.runner.payload = zerobuffer::DEFAULT_PAYLOAD_SIZE;
-    curves.end("buffer-size", &Axis { label: "payload bytes of the buffer", tick: bytes })?;
+    let x = Axis { label: "payload bytes of the buffer", tick: |bytes| human(bytes as usize) };
+    curves.end("buffer-size", &x)
+}
 
-    curves.begin(BY_OTHERS);
-    others(&mut curves, &thin(vec![1, 3, 10, 30, 100, 300, 1000]))?;
-    curves.end("other-buffers", &Axis { label: "other buffers alive", tick: |count| format!("{count}") })?;
-
-    curves.begin(BY_HELD);
-    for held in thin(vec![0, 1, 3, 10, 30, 100, 300, 1000]) {
+fn by_held(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
+    for &held in counts {
         curves.runner.held = Some(held);
         for size in [64, 16_384] {
-            curves.measure(held.max(1), Scenario::Stream { size, mode: Mode::Copy })?;
-        }
-        if held == 0 {
-            println!("  (the first of these with no frame kept; the plot has the next one at 1)");
-            curves.lines.clear();
+            // No frame kept does not fit a logarithmic axis: it is in the table and in the data.
+            curves.measure(held, Scenario::Stream { size, mode: Mode::Copy })?;
         }
     }
     curves.runner.held = None;
-    curves.end("frames-held", &Axis { label: "frames kept", tick: |count| format!("{count}") })
+    curves.end("frames-kept", &Axis { label: "frames kept", tick: |count| format!("{count}") })
 }
 
-/// Buffers of other programs, with their readers, that do nothing.
-fn others(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
+/// The others are buffers with a reader that does nothing.
+fn by_others(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
     machine::raise_file_limit()?;
     let mut alive = Vec::new();
     for &count in counts {
@@ -179,5 +186,5 @@ fn others(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
             "outcome": creation }))?;
         curves.point(count, "creation p50", Unit::Microseconds, creation.p50_us);
     }
-    Ok(())
+    curves.end("other-buffers", &Axis { label: "other buffers alive", tick: |count| format!("{count}") })
 }

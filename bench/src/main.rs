@@ -50,7 +50,7 @@ struct Arguments {
     /// Frame sizes of the streams
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65_536, 1 << 20, 3_110_400])]
     sizes: Vec<usize>,
-    /// Only the rows whose name contains this
+    /// Only the rows, or curves, whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Processors of producer and consumer
@@ -98,17 +98,17 @@ fn act(arguments: &Arguments) -> Result<()> {
     let docs = complete.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks"));
     let out = arguments.out.clone().or(docs);
     let runs = |usual| if arguments.quick { 1 } else { arguments.runs.unwrap_or(usual) };
-    if arguments.curves {
-        return curves::curves(&mut runner, runs(3), arguments.quick, out.as_deref());
-    }
     let plan = Plan {
         transports: &transports(arguments)?,
         sizes: &arguments.sizes,
         only: arguments.only.as_deref(),
-        runs: runs(7),
+        runs: runs(if arguments.curves { 3 } else { 7 }),
         quick: arguments.quick,
         out: out.as_deref(),
     };
+    if arguments.curves {
+        return curves::curves(&mut runner, &plan);
+    }
     let failures = compare::compare(&plan, &runner)?;
     ensure!(failures.is_empty(), "ours failed:\n{}", failures.join("\n"));
     Ok(())

@@ -63,12 +63,14 @@ pub fn lines(title: &str, x: &Axis<'_>, y: &Axis<'_>, lines: &[Line]) -> String 
     );
     for (index, line) in lines.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
+        // Ours is what the reader looks for.
+        let width = if line.name == "ours" { 4 } else { 2 };
         let dashes = if index >= COLOURS.len() { r#" stroke-dasharray="6 3""# } else { "" };
         let points = shown(line).into_iter().map(|(x, y)| (across.at(x), up.at(y)));
         let path: Vec<String> = points.clone().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             svg,
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>"#,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>"#,
             path.join(" ")
         );
         for (x, y) in points {
@@ -76,8 +78,10 @@ pub fn lines(title: &str, x: &Axis<'_>, y: &Axis<'_>, lines: &[Line]) -> String 
         }
         let place = TOP + 10.0 + 20.0 * index as f64;
         let (from, to) = (RIGHT + 14.0, RIGHT + 38.0);
-        let _ =
-            writeln!(svg, r#"<path d="M{from} {place}H{to}" stroke="{colour}" stroke-width="2"{dashes}/>"#);
+        let _ = writeln!(
+            svg,
+            r#"<path d="M{from} {place}H{to}" stroke="{colour}" stroke-width="{width}"{dashes}/>"#
+        );
         text(&mut svg, RIGHT + 44.0, place + 4.0, "start", &line.name);
     }
     svg + "</svg>\n"
