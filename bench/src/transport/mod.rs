@@ -83,8 +83,7 @@ impl Transport {
             Transport::Python1x => {
                 (std::env::var_os("ZEROBUFFER_PEER_PYTHON").is_some(), "$ZEROBUFFER_PEER_PYTHON")
             }
-            Transport::OursClassic => (ours::CLASSIC, "a core that can be held to the classic ring"),
-            Transport::Ours | Transport::UnixSocket | Transport::Pipe => (true, ""),
+            Transport::Ours | Transport::OursClassic | Transport::UnixSocket | Transport::Pipe => (true, ""),
         };
         (!there).then_some(why)
     }

@@ -5,12 +5,9 @@ use zerobuffer::{BufferConfig, Reader, Writer, WriterOptions};
 
 use super::{Channel, PATIENCE, Sink, Source};
 
-/// Whether the core can be held to the classic ring.
-pub const CLASSIC: bool = false;
-
 /// How a reader's buffer is made.
-pub fn config(channel: &Channel, _classic: bool) -> BufferConfig {
-    BufferConfig::default().payload_size(channel.payload)
+pub fn config(channel: &Channel, classic: bool) -> BufferConfig {
+    BufferConfig::default().payload_size(channel.payload).classic(classic)
 }
 
 pub struct OurSink(Writer);
