@@ -56,7 +56,8 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
                     Ok(measured) => {
                         record.line(&json!({
                             "scenario": scenario, "sender": row.pair.sender, "receiver": row.pair.receiver,
-                            "run": run, "outcome": measured.outcome, "other": measured.other,
+                            "run": run, "line_ns": measured.line_ns, "outcome": measured.outcome,
+                            "other": measured.other,
                         }))?;
                         row.runs.push(measured);
                     }
@@ -71,6 +72,9 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
+    if plan.quick {
+        println!("\nThis was a quick run: its figures mean little.");
+    }
     musts::judge(&all, plan.only.is_none());
     if plan.wants("creation") {
         let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
@@ -98,9 +102,13 @@ fn own_failure(pair: Pair, error: &anyhow::Error) -> Option<String> {
     ours.then(|| format!("{}: {error:#}", pair.name()))
 }
 
-/// Sends frames whose every byte is checked.
+/// Sends frames whose every byte is checked, of the sizes that will be measured.
 fn verify(plan: &Plan<'_>, runner: &Runner, pair: Pair) -> Result<()> {
-    for &size in plan.sizes {
+    let wanted = scenarios(plan);
+    let mut sizes: Vec<usize> = wanted.into_iter().map(Scenario::size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    for size in sizes {
         runner.run(Scenario::Stream { size, mode: Mode::Verify }, pair)?;
     }
     Ok(())

@@ -61,7 +61,7 @@ impl Curves<'_> {
             let measured = self.runner.run(scenario, OURS)?;
             self.record.line(&json!({
                 "curve": self.curve, "x": x, "scenario": scenario, "run": run,
-                "outcome": measured.outcome, "other": measured.other,
+                "line_ns": measured.line_ns, "outcome": measured.outcome, "other": measured.other,
             }))?;
             outcomes.push(measured.outcome);
         }

@@ -1,6 +1,7 @@
 //! What the figures were measured on.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -48,18 +49,52 @@ fn output(program: &str, arguments: &[&str]) -> String {
         .map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Keeps this process on one processor.
+/// Keeps this thread on one processor, and those that it starts.
 pub fn pin(cpu: usize) -> Result<()> {
     // SAFETY: cpu_set_t is a plain array of bits, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     anyhow::ensure!(cpu < libc::CPU_SETSIZE as usize, "cpu {cpu} is out of range");
-    // SAFETY: `set` is valid and `cpu` lies within it; 0 means this process's only thread.
+    // SAFETY: `set` is valid and `cpu` lies within it; 0 means this thread.
     let result = unsafe {
         libc::CPU_SET(cpu, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     anyhow::ensure!(result == 0, "cannot stay on cpu {cpu}: {}", std::io::Error::last_os_error());
     Ok(())
+}
+
+/// Nanoseconds that a cache line takes from one processor to the other and back. The processors of a virtual machine may
+/// lie on two cores at one time and on one at another, which changes all figures by a factor of up to three.
+pub fn line_round_trip(cpus: [usize; 2]) -> Result<f64> {
+    const TRIPS: u32 = 10_000;
+    static LINE: AtomicU32 = AtomicU32::new(0);
+    LINE.store(0, Ordering::SeqCst);
+    let wait = |value: u32| {
+        while LINE.load(Ordering::Acquire) != value {
+            std::hint::spin_loop();
+        }
+    };
+    let side = |first: bool| {
+        // A thread that cannot be pinned still plays, so that the other one ends.
+        let pinned = pin(cpus[usize::from(!first)]);
+        let start = Instant::now();
+        for trip in 0..TRIPS {
+            if first {
+                LINE.store(2 * trip + 1, Ordering::Release);
+                wait(2 * trip + 2);
+            } else {
+                wait(2 * trip + 1);
+                LINE.store(2 * trip + 2, Ordering::Release);
+            }
+        }
+        pinned.map(|()| start.elapsed().as_nanos() as f64 / f64::from(TRIPS))
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| side(false));
+        let timed = scope.spawn(|| side(true)).join();
+        let _ = other.join();
+        timed.map_err(|_| anyhow::anyhow!("the probe panicked"))?
+    })
 }
 
 /// How much processor time this process has used, and when.

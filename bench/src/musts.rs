@@ -129,7 +129,7 @@ mod tests {
         let row = |transport, active_rate| {
             let mut row = Row::new(copy(1024), Pair::same(transport));
             let outcome = Outcome { active_rate, ..Outcome::default() };
-            row.runs.push(Measured { outcome, other: Outcome::default() });
+            row.runs.push(Measured { outcome, other: Outcome::default(), line_ns: 0.0 });
             row
         };
         // 1 KiB must be 1.3 times Aeron.

@@ -53,6 +53,12 @@ pub fn table(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
     let ours = rows.iter().find(|row| row.pair.name() == "ours" && !row.runs.is_empty());
     println!("\n{}   ({})", first.scenario.name(), legend(first.scenario));
+    let lines = || rows.iter().flat_map(|row| &row.runs).map(|run| run.line_ns);
+    let (low, high) = (lines().fold(f64::INFINITY, f64::min), lines().fold(0.0, f64::max));
+    if high > 0.0 {
+        let word = if high > 2.0 * low { "; the machine was not the same all the time" } else { "" };
+        println!("  (a cache line's round trip just before each run: {low:.0} to {high:.0} ns{word})");
+    }
     for row in rows {
         let pair = row.pair.name();
         if row.runs.is_empty() {

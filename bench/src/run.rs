@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
+use crate::machine;
 use crate::role::{Job, Mode, Role};
 use crate::stats::Outcome;
 use crate::transport::{Channel, PATIENCE, Transport};
@@ -107,6 +108,8 @@ impl Pair {
 pub struct Measured {
     pub outcome: Outcome,
     pub other: Outcome,
+    /// What a cache line took from one processor to the other and back, just before (0: not pinned).
+    pub line_ns: f64,
 }
 
 /// Where and how long.
@@ -200,6 +203,7 @@ impl Runner {
                 job(Role::Camera, pair.sender, Mode::Copy, pace, 0),
             ],
         };
+        let line_ns = self.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
         let mut players = jobs.iter().map(|job| self.start(job)).collect::<Result<Vec<_>>>()?;
         // A failure ends all, as the others would only wait for each other.
         while !players
@@ -213,7 +217,7 @@ impl Runner {
         }
         let mut outcomes = players.into_iter().map(Player::outcome).collect::<Result<Vec<_>>>()?.into_iter();
         let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else { bail!("nobody played") };
-        Ok(Measured { outcome, other })
+        Ok(Measured { outcome, other, line_ns })
     }
 
     fn start(&self, job: &Job) -> Result<Player> {
