@@ -66,7 +66,8 @@ pub fn pin(cpu: usize) -> Result<()> {
 /// Nanoseconds that a cache line takes from one processor to the other and back. The processors of a virtual machine may
 /// lie on two cores at one time and on one at another, which changes all figures by a factor of up to three.
 pub fn line_round_trip(cpus: [usize; 2]) -> Result<f64> {
-    const TRIPS: u32 = 10_000;
+    const BATCHES: u32 = 10;
+    const TRIPS: u32 = 1000;
     static LINE: AtomicU32 = AtomicU32::new(0);
     LINE.store(0, Ordering::SeqCst);
     let wait = |value: u32| {
@@ -77,17 +78,22 @@ pub fn line_round_trip(cpus: [usize; 2]) -> Result<f64> {
     let side = |first: bool| {
         // A thread that cannot be pinned still plays, so that the other one ends.
         let pinned = pin(cpus[usize::from(!first)]);
-        let start = Instant::now();
-        for trip in 0..TRIPS {
-            if first {
-                LINE.store(2 * trip + 1, Ordering::Release);
-                wait(2 * trip + 2);
-            } else {
-                wait(2 * trip + 1);
-                LINE.store(2 * trip + 2, Ordering::Release);
+        // The fastest batch is the one that nobody disturbed.
+        let mut fastest = f64::INFINITY;
+        for batch in 0..BATCHES {
+            let start = Instant::now();
+            for trip in batch * TRIPS..(batch + 1) * TRIPS {
+                if first {
+                    LINE.store(2 * trip + 1, Ordering::Release);
+                    wait(2 * trip + 2);
+                } else {
+                    wait(2 * trip + 1);
+                    LINE.store(2 * trip + 2, Ordering::Release);
+                }
             }
+            fastest = fastest.min(start.elapsed().as_nanos() as f64 / f64::from(TRIPS));
         }
-        pinned.map(|()| start.elapsed().as_nanos() as f64 / f64::from(TRIPS))
+        pinned.map(|()| fastest)
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| side(false));

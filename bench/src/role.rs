@@ -130,7 +130,9 @@ fn play_with<K: Sink, S: Source>(job: &Job) -> Result<Outcome> {
     match job.role {
         Role::Produce => {
             let mut sink = K::connect(&job.forth)?;
-            measured(|| produce(&mut sink, job))
+            let outcome = measured(|| produce(&mut sink, job))?;
+            sink.finish()?;
+            Ok(outcome)
         }
         Role::Consume => {
             let mut source = listen(&job.forth)?;
@@ -145,20 +147,26 @@ fn play_with<K: Sink, S: Source>(job: &Job) -> Result<Outcome> {
             }
             let mut sink = K::connect(&job.forth)?;
             source.accept()?;
-            measured(|| ping(&mut sink, &mut source, job))
+            let outcome = measured(|| ping(&mut sink, &mut source, job))?;
+            sink.finish()?;
+            Ok(outcome)
         }
         Role::Echo | Role::Relay => {
             let mut source = listen(&job.forth)?;
             source.accept()?;
             let mut sink = K::connect(&job.back)?;
             if job.role == Role::Relay {
-                return measured(|| relay(&mut sink, &mut source, job));
+                let outcome = measured(|| relay(&mut sink, &mut source, job))?;
+                sink.finish()?;
+                return Ok(outcome);
             }
             measured(|| echo(&mut sink, &mut source, job))
         }
         Role::Camera => {
             let mut sink = K::connect(&job.forth)?;
-            measured(|| camera(&mut sink, job))
+            let outcome = measured(|| camera(&mut sink, job))?;
+            sink.finish()?;
+            Ok(outcome)
         }
         Role::MediaDriver => bail!("only Aeron has one"),
     }

@@ -114,6 +114,10 @@ pub trait Sink: Sized {
     fn send_in_place(&mut self, _len: usize, _write: impl FnOnce(&mut [u8])) -> Result<()> {
         bail!("this transport only copies")
     }
+    /// Waits until everything has arrived, where a good close is not enough for that.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The receiving end; `listen` must not wait for the sender, so that two directions can be set up in any order.

@@ -1,5 +1,7 @@
 //! ZeroMQ: PUSH and PULL over a Unix socket, each with the usual thread of its own for input and output.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 
 use super::{Channel, PATIENCE, Sink, Source, until};
@@ -10,7 +12,7 @@ fn high_water_mark(size: usize) -> i32 {
 }
 
 fn address(channel: &Channel) -> Result<String> {
-    Ok(format!("ipc://{}", channel.path.to_str().context("not a UTF-8 path")?))
+    Ok(format!("ipc://{}", channel.path.with_extension("zmq").to_str().context("not a UTF-8 path")?))
 }
 
 fn socket(kind: zmq::SocketType, channel: &Channel) -> Result<zmq::Socket> {
@@ -23,29 +25,48 @@ fn socket(kind: zmq::SocketType, channel: &Channel) -> Result<zmq::Socket> {
     Ok(socket)
 }
 
-pub struct ZeromqSink(zmq::Socket);
+pub struct ZeromqSink {
+    socket: zmq::Socket,
+    ready: PathBuf,
+}
 
 impl Sink for ZeromqSink {
     fn connect(channel: &Channel) -> Result<ZeromqSink> {
         let socket = socket(zmq::PUSH, channel)?;
-        // If it tried before the other side is there, the next try would take long.
+        // If it tried before the other side listens, the next try would take long.
         until("a listener", || Ok(channel.path.exists().then_some(())))?;
         socket.connect(&address(channel)?)?;
-        Ok(ZeromqSink(socket))
+        Ok(ZeromqSink { socket, ready: channel.path.clone() })
     }
 
     fn send(&mut self, data: &[u8]) -> Result<()> {
-        Ok(self.0.send(data, 0)?)
+        Ok(self.socket.send(data, 0)?)
+    }
+
+    /// A receiver loses what it has not yet read from the socket when the sender closes, whatever its linger.
+    fn finish(&mut self) -> Result<()> {
+        until("the receiver's end", || Ok((!self.ready.exists()).then_some(())))
     }
 }
 
-pub struct ZeromqSource(zmq::Socket);
+pub struct ZeromqSource {
+    socket: zmq::Socket,
+    /// Is there as long as this is.
+    ready: PathBuf,
+}
+
+impl Drop for ZeromqSource {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.ready);
+    }
+}
 
 impl Source for ZeromqSource {
     fn listen(channel: &Channel) -> Result<ZeromqSource> {
         let socket = socket(zmq::PULL, channel)?;
         socket.bind(&address(channel)?)?;
-        Ok(ZeromqSource(socket))
+        std::fs::write(&channel.path, [])?;
+        Ok(ZeromqSource { socket, ready: channel.path.clone() })
     }
 
     fn accept(&mut self) -> Result<()> {
@@ -53,7 +74,7 @@ impl Source for ZeromqSource {
     }
 
     fn receive<R>(&mut self, target: &mut [u8], look: impl FnOnce(&[u8]) -> R) -> Result<R> {
-        let len = self.0.recv_into(target, 0)?;
+        let len = self.socket.recv_into(target, 0)?;
         ensure!(len == target.len(), "a frame of {len} bytes");
         Ok(look(target))
     }
