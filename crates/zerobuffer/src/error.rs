@@ -55,6 +55,14 @@ pub enum ErrorKind {
     Interrupted,
     /// The handle has been closed.
     Closed,
+    /// The handler of a duplex server failed, for this request alone; the message is the handler's.
+    RequestFailed,
+    /// The request was cancelled.
+    Cancelled,
+    /// No response came in time.
+    DeadlineExceeded,
+    /// A handler of a duplex server is still running; the server ends when it returns.
+    HandlerBusy,
     /// Any other failure of the operating system.
     System,
 }
@@ -88,6 +96,10 @@ impl ErrorKind {
             ErrorKind::OutOfMemory => "OutOfMemory",
             ErrorKind::Interrupted => "Interrupted",
             ErrorKind::Closed => "Closed",
+            ErrorKind::RequestFailed => "RequestFailed",
+            ErrorKind::Cancelled => "Cancelled",
+            ErrorKind::DeadlineExceeded => "DeadlineExceeded",
+            ErrorKind::HandlerBusy => "HandlerBusy",
             ErrorKind::System => "System",
         }
     }
@@ -114,11 +126,18 @@ struct Inner {
     buffer: Box<str>,
     message: String,
     source: Option<io::Error>,
+    sequence: Option<u64>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, buffer: &str, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { kind, buffer: buffer.into(), message: message.into(), source: None }))
+        Error(Box::new(Inner {
+            kind,
+            buffer: buffer.into(),
+            message: message.into(),
+            source: None,
+            sequence: None,
+        }))
     }
 
     /// An error of the operating system while `doing` something; the kind follows from the error's number.
@@ -138,7 +157,7 @@ impl Error {
             _ => "",
         };
         let message = format!("cannot {doing} ({error}){hint}");
-        Error(Box::new(Inner { kind, buffer: buffer.into(), message, source: Some(error) }))
+        Error(Box::new(Inner { kind, buffer: buffer.into(), message, source: Some(error), sequence: None }))
     }
 
     /// What went wrong, as far as a program can act on it.
@@ -149,6 +168,22 @@ impl Error {
     /// The name of the buffer that the error is about.
     pub fn buffer(&self) -> &str {
         &self.0.buffer
+    }
+
+    /// The same, about the request `sequence` of a duplex channel.
+    pub(crate) fn of_request(mut self, sequence: u64) -> Error {
+        self.0.sequence = Some(sequence);
+        self
+    }
+
+    /// The sequence number of the request of a duplex channel that the error is about, if it is about one alone.
+    pub fn sequence(&self) -> Option<u64> {
+        self.0.sequence
+    }
+
+    /// The text without the buffer's name.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// The operating system's error, if there was one.

@@ -65,20 +65,33 @@ impl Frame {
     /// Gives the bytes back; the same as dropping the frame.
     pub fn release(self) {}
 
+    /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in deref, the bytes are ours until this `Frame` is dropped: the writer does not touch them before
+        // they are given back (trust model), and no other frame of this process has them, as each is located once and
+        // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
+        // as the slice lives. The header, which a writer may still flag, lies outside. The mapping is writable.
+        unsafe { self.shared.mapping.frame_bytes_mut(self.located.position, self.located.len) }
+            .unwrap_or_default()
+    }
+
     /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
-    #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn flags(&self) -> u16 {
         self.located.flags
     }
 
     /// Whether the writer has withdrawn the frame, as of now.
-    #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.shared.header_word(&self.located).is_some_and(|word| word.flags() & flags::CANCELLED != 0)
     }
 
+    /// Whether the frame's reader has been closed.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        // Relaxed: a hint. The reader clears its pid when it closes.
+        self.shared.mapping.oieb().reader_pid.load(crate::sync::Ordering::Relaxed) == 0
+    }
+
     /// When the frame is worth nothing any more (CLOCK_MONOTONIC, nanoseconds); 0 = never.
-    #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn deadline(&self) -> u64 {
         self.shared.deadline(&self.located)
     }

@@ -37,6 +37,7 @@ pub mod cleanup;
 mod config;
 mod connect;
 mod create;
+pub mod duplex;
 mod error;
 mod frame;
 mod frame_mut;

@@ -130,8 +130,8 @@ impl Mapping {
     ///
     /// # Safety
     ///
-    /// The caller is the writer, the bytes are free and reserved, and no other slice of them lives; `self` lives at
-    /// least as long as the slice.
+    /// The bytes belong to the caller alone: it is the writer, and they are free and reserved, or it is the reader, and
+    /// they are those of a frame that it holds. No other slice of them lives; `self` lives at least as long as the slice.
     pub(crate) unsafe fn frame_bytes_mut<'a>(&self, position: u64, len: usize) -> Option<&'a mut [u8]> {
         let start = self.ring(position, len)?;
         // SAFETY: in bounds by `ring`, initialised, exclusive and alive by the caller's promise.

@@ -437,6 +437,11 @@ impl Reader {
         self.has_unread() || matches!(self.writer_state(), Ok(WriterState::Alive(_)))
     }
 
+    /// Whether a writer lives, whatever is unread.
+    pub(crate) fn writer_lives(&self) -> bool {
+        matches!(self.writer_state(), Ok(WriterState::Alive(_)))
+    }
+
     /// Waits up to `timeout` for a writer. Says whether one is there (or was, and left frames).
     ///
     /// # Errors
@@ -504,7 +509,6 @@ impl Reader {
     }
 
     /// Takes frames in any order of sequence numbers, as a duplex server's responses come.
-    #[expect(dead_code, reason = "the duplex channel asks for it")]
     pub(crate) fn accept_any_sequence(&mut self) {
         match &mut self.ring {
             ReadRing::Classic(side) => side.any_sequence = true,

@@ -335,13 +335,11 @@ impl Writer {
     }
 
     /// Whether flags and deadlines reach the reader.
-    #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn carries_tags(&self) -> bool {
         matches!(self.ring, WriteRing::Extended(_))
     }
 
     /// Where the frame stands that was committed last.
-    #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn last_place(&self) -> Option<Place> {
         match &self.ring {
             WriteRing::Classic(_) => None,
@@ -351,7 +349,6 @@ impl Writer {
 
     /// Withdraws a committed frame: a reader that has not released it sees [`crate::ring::flags::CANCELLED`]. Says
     /// whether the frame was still there.
-    #[expect(dead_code, reason = "the duplex channel cancels")]
     pub(crate) fn cancel(&mut self, place: Place) -> bool {
         match &mut self.ring {
             WriteRing::Classic(_) => false,
@@ -396,6 +393,22 @@ impl Writer {
         // Release pairs with the Acquire load in Reader::metadata.
         oieb.metadata_written_bytes.store(written, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes back the metadata of an earlier writer, so that each client of a duplex server can set its own. Only a reader
+    /// of ours expects that.
+    pub(crate) fn forget_metadata(&mut self) {
+        let oieb = self.shared.mapping.oieb();
+        // Acquire pairs with the earlier writer's Release.
+        if liveness::reader_words(oieb).1.is_ours()
+            && oieb.metadata_written_bytes.load(Ordering::Acquire) != 0
+        {
+            stop_point!("metadata:forget");
+            // Release: as in set_metadata. Seen by the reader with our first frame, at the latest.
+            oieb.metadata_written_bytes.store(0, Ordering::Release);
+            let size = self.shared.mapping.geometry().metadata_size;
+            oieb.metadata_free_bytes.store(size, Ordering::Relaxed);
+        }
     }
 
     /// Whether the reader lives.

@@ -675,7 +675,8 @@ fn clock(id: libc::clockid_t) -> Duration {
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
 
-fn monotonic_now() -> Duration {
+/// The monotonic clock: the same for all processes.
+pub(crate) fn monotonic_now() -> Duration {
     clock(libc::CLOCK_MONOTONIC)
 }
 

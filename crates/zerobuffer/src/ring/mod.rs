@@ -91,7 +91,6 @@ pub(crate) struct Tag {
 }
 
 /// Flags of a frame's header in an extended ring.
-#[expect(dead_code, reason = "the duplex channel sets them")]
 pub(crate) mod flags {
     /// The writer has withdrawn the frame after its commit; set in place, by the writer only.
     pub(crate) const CANCELLED: u16 = 1;

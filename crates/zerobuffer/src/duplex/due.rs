@@ -1,0 +1,95 @@
+//! When a request is worth nothing any more, as it travels: nanoseconds of CLOCK_MONOTONIC, the same in every process.
+
+use std::time::{Duration, Instant};
+
+use crate::os;
+
+/// A deadline, and the mark of its request: a response repeats it, so that a client knows the answers to its own
+/// requests from those to a predecessor's with the same sequence number.
+///
+/// With the top bit set it is a mark only, and the request is good for ever. 0 = nothing is known (a ring without tags).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due(pub(crate) u64);
+
+const FOREVER: u64 = 1 << 63;
+
+/// Bits that tell requests of different clients apart; 4 us are lost to them.
+const SALT: u64 = (1 << 12) - 1;
+
+/// From this time-out on, the clock is read to within a few milliseconds.
+const COARSE: Duration = Duration::from_secs(1);
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(FOREVER - 1)
+}
+
+fn now() -> u64 {
+    nanoseconds(os::monotonic_now())
+}
+
+impl Due {
+    /// `timeout` from now. What overflows the clock is never.
+    pub(crate) fn after(timeout: Duration) -> Due {
+        let now = if timeout < COARSE { now() } else { nanoseconds(os::coarse_now()) };
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(FOREVER);
+        match now.checked_add(timeout) {
+            Some(due) if due < FOREVER => Due(due),
+            _ => Due(FOREVER | now),
+        }
+    }
+
+    /// A number that hardly any other client has.
+    pub(crate) fn salt() -> u64 {
+        now().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52
+    }
+
+    pub(crate) fn salted(self, salt: u64) -> Due {
+        Due(self.0 & !SALT | salt)
+    }
+
+    fn is_never(self) -> bool {
+        self.0 == 0 || self.0 >= FOREVER
+    }
+
+    /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
+    pub(crate) fn is_over(self) -> bool {
+        !self.is_never() && os::coarse_now() >= Duration::from_nanos(self.0)
+    }
+
+    /// Time left; `None` when it is over.
+    pub(crate) fn left(self) -> Option<Duration> {
+        if self.is_never() {
+            return Some(Duration::MAX);
+        }
+        let left = self.0.saturating_sub(now());
+        (left > 0).then(|| Duration::from_nanos(left))
+    }
+
+    /// The same moment on this process's clock; `None` is never.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        if self.is_never() {
+            return None;
+        }
+        Instant::now().checked_add(self.left().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_end_or_never_do_and_marks_differ() {
+        let past = Due(1);
+        assert!(past.is_over() && past.left().is_none());
+        assert_eq!(Due::after(Duration::ZERO).left(), None);
+        let soon = Due::after(Duration::from_secs(60));
+        assert!(!soon.is_over() && soon.left().is_some_and(|left| left > Duration::from_secs(59)));
+        assert!(soon.instant().is_some());
+        for never in [Due::after(Duration::MAX), Due::after(Duration::MAX).salted(5), Due(0)] {
+            assert!(!never.is_over() && never.left() == Some(Duration::MAX) && never.instant().is_none());
+        }
+        assert_ne!(soon.salted(1), soon.salted(2));
+        assert!(soon.salted(4095).0.abs_diff(soon.0) < 4096);
+    }
+}

@@ -1,0 +1,434 @@
+//! The receiving half of a client: leader and followers.
+//!
+//! There is no thread that reads. Of those who wait for a response one has the reader and reads (the leader), on its own
+//! thread and for itself; what comes for others it enters, and wakes them. When it has what it wants it lets go of the
+//! reader and wakes one of those who still wait, to lead. So a single caller reads its own response, without a hop and
+//! without an entry in any book.
+
+use std::collections::VecDeque;
+use std::sync::{MutexGuard, TryLockError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::due::Due;
+use super::link::{BySequence, End, Link};
+use super::lock;
+use super::outbox::Sent;
+use super::response::Response;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
+use crate::reader::Reader;
+use crate::ring::{Place, flags};
+use crate::sync::{Ordering, fence};
+
+/// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
+/// there.
+const LOOK: Duration = Duration::from_millis(40);
+
+pub(crate) struct Inbox {
+    /// Requests under way, and outcomes that nobody has fetched.
+    pub(crate) entries: BySequence<Entry>,
+    /// Requests whose outcome is for [`super::DuplexClient::receive_response`], in the order of arrival.
+    pub(crate) ready: VecDeque<u64>,
+    /// What the one who reads waits for, if it has an entry.
+    pub(crate) leader: Option<Wants>,
+    /// Threads that wait for an outcome while another one reads.
+    pub(crate) followers: Vec<Follower>,
+    pub(crate) next_follower: u64,
+    /// Why there will be no more responses.
+    pub(crate) ended: Option<End>,
+}
+
+/// A request under way.
+pub(crate) struct Entry {
+    due: Due,
+    /// Its outcome is for the thread that called, and for nobody else.
+    called: bool,
+    /// Where it stands in the request buffer, to withdraw it.
+    pub(crate) place: Option<Place>,
+    outcome: Option<Outcome>,
+}
+
+impl Entry {
+    pub(crate) fn new(due: Due, called: bool) -> Entry {
+        Entry { due, called, place: None, outcome: None }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.outcome.is_none()
+    }
+}
+
+enum Outcome {
+    Response(Frame),
+    Cancelled,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants {
+    One(u64),
+    /// Whatever nobody else waits for.
+    Any,
+}
+
+/// Somebody who waits while another one reads.
+pub(crate) struct Follower {
+    id: u64,
+    wants: Wants,
+    pub(crate) thread: Thread,
+}
+
+impl Inbox {
+    /// The outcome of what is wanted, if it has come.
+    fn take(&mut self, wants: Wants) -> Option<(u64, Outcome)> {
+        match wants {
+            Wants::One(sequence) => {
+                let outcome = self.entries.get_mut(&sequence)?.outcome.take()?;
+                self.entries.remove(&sequence);
+                Some((sequence, outcome))
+            }
+            Wants::Any => loop {
+                let sequence = self.ready.pop_front()?;
+                // It may have been fetched by its number.
+                if let Some(outcome) = self.take(Wants::One(sequence)) {
+                    return Some(outcome);
+                }
+            },
+        }
+    }
+
+    /// Enters an outcome, and gives whom to wake. A second outcome, or one of a request that was given up, is dropped.
+    fn enter_outcome(&mut self, sequence: u64, outcome: Outcome) -> Option<Thread> {
+        let entry = self.entries.get_mut(&sequence).filter(|entry| entry.is_pending())?;
+        if let Outcome::Response(frame) = &outcome
+            && !is_answer(frame, entry.due)
+        {
+            return None;
+        }
+        entry.outcome = Some(outcome);
+        let called = entry.called;
+        let one = Wants::One(sequence);
+        if self.leader == Some(one) {
+            return None;
+        }
+        let waiting = |wants| {
+            let follower = self.followers.iter().find(|follower| follower.wants == wants);
+            follower.map(|follower| follower.thread.clone())
+        };
+        if let Some(thread) = waiting(one) {
+            return Some(thread);
+        }
+        if called {
+            // Its caller is between sending and waiting.
+            return None;
+        }
+        let thread = if self.leader == Some(Wants::Any) { None } else { waiting(Wants::Any) };
+        // Somebody may come for it by its number before; take() skips it then.
+        self.ready.push_back(sequence);
+        thread
+    }
+
+    /// Whom to wake when somebody stops waiting: one for whom something is ready, or else a new leader.
+    fn successor(&self) -> Option<Thread> {
+        let any = self.followers.iter().find(|follower| follower.wants == Wants::Any);
+        let ready = any.filter(|_| !self.ready.is_empty());
+        ready.or(self.followers.first()).map(|follower| follower.thread.clone())
+    }
+}
+
+/// Whether `frame` answers a request with this deadline, rather than a predecessor's with the same number.
+fn is_answer(frame: &Frame, due: Due) -> bool {
+    frame.deadline() == 0 || frame.deadline() == due.0
+}
+
+/// The right to read. Ends by waking a successor, if there is one.
+pub(crate) struct Leading<'a> {
+    link: &'a Link,
+    /// `Some` until dropped.
+    reader: Option<MutexGuard<'a, Option<Box<Reader>>>>,
+}
+
+impl<'a> Leading<'a> {
+    pub(crate) fn try_new(link: &'a Link) -> Option<Leading<'a>> {
+        let reader = match link.reader.try_lock() {
+            Ok(reader) => reader,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        // Nobody is there to be woken for a reader that has been closed: end() did.
+        reader.is_some().then(|| Leading { link, reader: Some(reader) })
+    }
+
+    fn reader(&mut self) -> Option<&mut Reader> {
+        self.reader.as_mut()?.as_deref_mut()
+    }
+
+    /// Reads one frame, waiting for it up to `timeout`; what is not `mine` is entered for others. Notices the end.
+    fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
+        let link = self.link;
+        let read = self.reader()?.read_frame(timeout.min(LOOK));
+        match read {
+            Ok(Some(frame)) if mine(&frame) => return Some(frame),
+            Ok(Some(frame)) => link.deliver(frame),
+            Ok(None) if link.server_is_gone() => self.drain(),
+            Ok(None) => {}
+            Err(error) => link.read_failed(&error),
+        }
+        None
+    }
+
+    /// The server has gone, and may never have connected to the response buffer: what is there counts, then it is over.
+    fn drain(&mut self) {
+        let link = self.link;
+        while let Some(reader) = self.reader() {
+            match reader.try_read_frame() {
+                Ok(Some(frame)) => link.deliver(frame),
+                Ok(None) => {
+                    return link.end(ErrorKind::ReaderDead, "the server has gone; create a new client");
+                }
+                Err(error) => return link.read_failed(&error),
+            }
+        }
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.reader = None;
+        // SeqCst between letting go of the reader and the look at the followers; a follower enters itself, then tries to
+        // take the reader once more. So if we do not see it, it gets the reader.
+        fence(Ordering::SeqCst);
+        if self.link.following.load(Ordering::Relaxed) > 0 {
+            self.link.wake_successor();
+        }
+    }
+}
+
+impl Link {
+    /// Sends a request and waits for its response on this thread, which reads it itself if nobody else does.
+    pub(crate) fn call(&self, data: &[u8], timeout: Duration) -> Result<Response> {
+        self.check_mine()?;
+        let due = self.due(timeout);
+        if !self.is_over()
+            && let Some(leading) = self.try_lead()
+            && let Some(sent) = self.try_send(data, due)?
+        {
+            return self.lead_call(leading, sent, timeout, due);
+        }
+        let sequence = self.send(data, due, true, due)?;
+        self.finish_call(sequence, due)
+    }
+
+    /// Reads until the response to `sent` is there. It has no entry, as nobody else reads.
+    fn lead_call(
+        &self,
+        mut leading: Leading<'_>,
+        sent: Sent,
+        timeout: Duration,
+        due: Due,
+    ) -> Result<Response> {
+        let mut left = timeout;
+        loop {
+            let mine = |frame: &Frame| frame.sequence() == sent.sequence && is_answer(frame, due);
+            if let Some(frame) = leading.read(left, mine) {
+                drop(leading);
+                return self.conclude(sent.sequence, Outcome::Response(frame));
+            }
+            self.check_end()?;
+            match due.left() {
+                Some(time) => left = time,
+                None => {
+                    drop(leading);
+                    self.withdraw(sent.place);
+                    return Err(self.too_late(sent.sequence));
+                }
+            }
+        }
+    }
+
+    /// Waits for the response to a call that has an entry; gives the request up when the time is over.
+    pub(crate) fn finish_call(&self, sequence: u64, due: Due) -> Result<Response> {
+        if let Some(response) = self.wait(Wants::One(sequence), due)? {
+            return Ok(response);
+        }
+        let entry = lock(&self.inbox).entries.remove(&sequence);
+        self.withdraw(entry.and_then(|entry| entry.place));
+        Err(self.too_late(sequence))
+    }
+
+    /// Waits for an outcome until `until`. `None` when it is over; a time that is over polls once.
+    pub(crate) fn wait(&self, wants: Wants, until: Due) -> Result<Option<Response>> {
+        let result = self.wait_for_outcome(wants, until);
+        if self.following.load(Ordering::Relaxed) > 0 {
+            self.pass_on(wants);
+        }
+        let (sequence, outcome) = match result? {
+            Some(outcome) => outcome,
+            None => return Ok(None),
+        };
+        self.conclude(sequence, outcome).map(Some)
+    }
+
+    fn wait_for_outcome(&self, wants: Wants, until: Due) -> Result<Option<(u64, Outcome)>> {
+        // Outlives the lock on the inbox, which its drop takes.
+        let mut leading = None;
+        let mut polled = false;
+        loop {
+            let mut inbox = lock(&self.inbox);
+            inbox.leader = if leading.is_some() { None } else { inbox.leader };
+            if let Some(outcome) = inbox.take(wants) {
+                return Ok(Some(outcome));
+            }
+            if let Some(end) = &inbox.ended {
+                let error = self.end_error(end);
+                if let Wants::One(sequence) = wants {
+                    inbox.entries.remove(&sequence);
+                }
+                return Err(error);
+            }
+            if let Wants::One(sequence) = wants
+                && !inbox.entries.contains_key(&sequence)
+            {
+                let message = format!("no response to request {sequence} is to be expected");
+                return Err(self.error(ErrorKind::InvalidState, message).of_request(sequence));
+            }
+            let left = until.left();
+            if left.is_none() && std::mem::replace(&mut polled, true) {
+                return Ok(None);
+            }
+            let left = left.unwrap_or_default();
+            if leading.is_none() {
+                leading = self.try_lead();
+            }
+            if leading.is_none() && left.is_zero() {
+                return Ok(None);
+            }
+            let mut id = None;
+            if leading.is_none() {
+                inbox.next_follower += 1;
+                let own = inbox.next_follower;
+                id = Some(own);
+                inbox.followers.push(Follower { id: own, wants, thread: std::thread::current() });
+                self.following.fetch_add(1, Ordering::SeqCst);
+                // Once more, see Leading::drop.
+                fence(Ordering::SeqCst);
+                leading = self.try_lead();
+            }
+            if let Some(leading) = &mut leading {
+                inbox.unfollow(id, self);
+                inbox.leader = Some(wants);
+                drop(inbox);
+                // What the leader waits for is entered as well: it may be cancelled, or fetched by another thread.
+                leading.read(left, |_| false);
+            } else {
+                drop(inbox);
+                std::thread::park_timeout(left);
+                lock(&self.inbox).unfollow(id, self);
+            }
+        }
+    }
+
+    /// Whoever stops waiting may have been woken for what somebody else must do now.
+    fn pass_on(&self, wants: Wants) {
+        if wants == Wants::Any && !lock(&self.inbox).ready.is_empty() {
+            self.wake_successor();
+        }
+        // If nobody reads: letting go of the reader wakes one who will.
+        drop(self.try_lead());
+    }
+
+    fn wake_successor(&self) {
+        let successor = lock(&self.inbox).successor();
+        if let Some(thread) = successor {
+            thread.unpark();
+        }
+    }
+
+    /// Enters a response, and wakes whoever waits for it.
+    fn deliver(&self, frame: Frame) {
+        let thread = lock(&self.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+
+    /// What became of the channel by an error of the reader.
+    fn read_failed(&self, error: &Error) {
+        match error.kind() {
+            // Whoever interrupted has changed the books.
+            ErrorKind::Interrupted => {}
+            ErrorKind::WriterClosed => {
+                let message =
+                    "the server has stopped: it reads no more requests; create a new client when it is back";
+                self.end(ErrorKind::ReaderDead, message);
+            }
+            ErrorKind::WriterDead => {
+                self.end(
+                    ErrorKind::WriterDead,
+                    "the server died; create a new client when there is a new one",
+                );
+            }
+            kind => self.end(kind, error.message()),
+        }
+    }
+
+    /// What the caller gets.
+    fn conclude(&self, sequence: u64, outcome: Outcome) -> Result<Response> {
+        let frame = match outcome {
+            Outcome::Cancelled => {
+                let error = self.error(ErrorKind::Cancelled, format!("request {sequence} was cancelled"));
+                return Err(error.of_request(sequence));
+            }
+            Outcome::Response(frame) => frame,
+        };
+        let bits = frame.flags();
+        if bits & flags::FAILED == 0 {
+            return Ok(Response::new(frame, bits & flags::EMPTY != 0));
+        }
+        if bits & flags::CANCELLED != 0 {
+            return Err(self.too_late(sequence));
+        }
+        let message = if bits & flags::EMPTY != 0 { &[] } else { &*frame };
+        let message = String::from_utf8_lossy(message).into_owned();
+        Err(self.error(ErrorKind::RequestFailed, message).of_request(sequence))
+    }
+
+    fn too_late(&self, sequence: u64) -> Error {
+        let message = format!("request {sequence} was not answered by its deadline");
+        self.error(ErrorKind::DeadlineExceeded, message).of_request(sequence)
+    }
+
+    /// Cancels a request: whoever waits for it is told at once. Says whether it was still under way.
+    pub(crate) fn cancel(&self, sequence: u64) -> Result<bool> {
+        self.check_mine()?;
+        self.check_end()?;
+        let mut inbox = lock(&self.inbox);
+        let Some(entry) = inbox.entries.get_mut(&sequence).filter(|entry| entry.is_pending()) else {
+            return Ok(false);
+        };
+        let place = entry.place.take();
+        let leader = inbox.leader;
+        let thread = inbox.enter_outcome(sequence, Outcome::Cancelled);
+        drop(inbox);
+        match thread {
+            Some(thread) => thread.unpark(),
+            // The leader may be the one to tell.
+            None if leader == Some(Wants::One(sequence)) || leader == Some(Wants::Any) => self.wake_leader(),
+            None => {}
+        }
+        self.withdraw(place);
+        Ok(true)
+    }
+}
+
+impl Inbox {
+    fn unfollow(&mut self, id: Option<u64>, link: &Link) {
+        if let Some(id) = id
+            && let Some(index) = self.followers.iter().position(|follower| follower.id == id)
+        {
+            self.followers.remove(index);
+            link.following.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What a client and its request buffers share: both buffers, and the requests under way.
+//!
+//! Three locks, none of which is held while one waits for a peer that another thread needs it for: `sender` for a step
+//! that does not wait (who must wait for space takes the writer out), `inbox` for the books, and `reader`, which is held
+//! by the one who reads and which nobody else ever waits for but to close. Order: sender, inbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::due::Due;
+use super::inbox::{Inbox, Leading};
+use super::{lock, wait};
+use crate::error::{Error, ErrorKind, Result};
+use crate::os;
+use crate::reader::{InterruptHandle, Reader};
+use crate::ring::Place;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::writer::Writer;
+
+/// How long closing waits for a call that has the writer, and has been interrupted.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Link {
+    pub(crate) channel: Box<str>,
+    pub(crate) sender: Mutex<Sender>,
+    /// The writer is back, or the channel has ended.
+    pub(crate) writer_free: Condvar,
+    /// Whoever has it leads; `None` after the close.
+    pub(crate) reader: Mutex<Option<Box<Reader>>>,
+    pub(crate) inbox: Mutex<Inbox>,
+    /// Length of `inbox.followers`, to be seen without the lock.
+    pub(crate) following: AtomicU64,
+    /// `inbox.ended` is set.
+    over: AtomicBool,
+    reader_interrupt: InterruptHandle,
+    writer_interrupt: InterruptHandle,
+    /// Flags and deadlines reach the server, and come back from it.
+    pub(crate) tags: bool,
+    /// Tells this client's deadlines from those of others.
+    salt: u64,
+    generation: u64,
+}
+
+pub(crate) struct Sender {
+    /// `None` while somebody waits for space with it or fills it in place, and after the close.
+    pub(crate) writer: Option<Box<Writer>>,
+    /// Somebody has the writer, and will put it back when it is interrupted.
+    pub(crate) is_waiting_for_space: bool,
+    /// The thread that has acquired a request buffer, and so the writer.
+    pub(crate) acquired_by: Option<ThreadId>,
+    /// Threads that wait for the writer.
+    pub(crate) waiting: usize,
+    /// Sequence number of the next request.
+    pub(crate) next: u64,
+    /// Requests to withdraw, as soon as the writer is there.
+    pub(crate) withdrawn: Vec<Place>,
+    closed: bool,
+}
+
+/// Why a channel ended.
+#[derive(Clone)]
+pub(crate) struct End {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Link {
+    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Link {
+        Link {
+            channel: channel.into(),
+            writer_free: Condvar::new(),
+            reader_interrupt: reader.interrupt_handle(),
+            writer_interrupt: writer.interrupt_handle(),
+            tags: writer.carries_tags(),
+            salt: Due::salt(),
+            generation: os::fork_generation(),
+            sender: Mutex::new(Sender {
+                writer: Some(Box::new(writer)),
+                is_waiting_for_space: false,
+                acquired_by: None,
+                waiting: 0,
+                next: 1,
+                withdrawn: Vec::new(),
+                closed: false,
+            }),
+            reader: Mutex::new(Some(Box::new(reader))),
+            inbox: Mutex::new(Inbox {
+                entries: HashMap::default(),
+                ready: VecDeque::new(),
+                leader: None,
+                followers: Vec::new(),
+                next_follower: 0,
+                ended: None,
+            }),
+            following: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::new(kind, &self.channel, message)
+    }
+
+    /// `timeout` from now, as this client's requests carry it.
+    pub(crate) fn due(&self, timeout: Duration) -> Due {
+        Due::after(timeout).salted(self.salt)
+    }
+
+    /// Refuses to work in a forked child, whose copy of a lock may be held by a thread that is not there.
+    pub(crate) fn check_mine(&self) -> Result<()> {
+        if self.generation == os::fork_generation() {
+            return Ok(());
+        }
+        Err(self.error(
+            ErrorKind::InvalidState,
+            "this client belongs to the process that forked this one; create one of your own",
+        ))
+    }
+
+    /// Whether the channel has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        // Acquire pairs with the Release in end().
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Why the channel has ended, if it has.
+    pub(crate) fn check_end(&self) -> Result<()> {
+        if !self.is_over() {
+            return Ok(());
+        }
+        match &lock(&self.inbox).ended {
+            Some(end) => Err(self.end_error(end)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of everybody who waits after the end.
+    pub(crate) fn end_error(&self, end: &End) -> Error {
+        self.error(end.kind, end.message.clone())
+    }
+
+    /// Ends the channel for all who wait, unless it has ended before.
+    pub(crate) fn end(&self, kind: ErrorKind, message: impl Into<String>) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.ended.is_none() {
+            inbox.ended = Some(End { kind, message: message.into() });
+        }
+        self.over.store(true, Ordering::Release);
+        for follower in &inbox.followers {
+            follower.thread.unpark();
+        }
+        drop(inbox);
+        self.writer_free.notify_all();
+    }
+
+    /// Whoever reads must look at the state.
+    pub(crate) fn wake_leader(&self) {
+        self.reader_interrupt.interrupt();
+    }
+
+    /// Whoever waits for space must look at the state.
+    pub(crate) fn wake_sender(&self) {
+        self.writer_interrupt.interrupt();
+    }
+
+    /// Withdraws a request from the request buffer.
+    pub(crate) fn withdraw(&self, place: Option<Place>) {
+        let Some(place) = place else { return };
+        let mut sender = lock(&self.sender);
+        if let Some(writer) = &mut sender.writer {
+            writer.cancel(place);
+            return;
+        }
+        if sender.closed {
+            return;
+        }
+        sender.withdrawn.push(place);
+        drop(sender);
+        // Whoever has the writer may be waiting for space behind this very request.
+        self.wake_sender();
+    }
+
+    pub(crate) fn put_writer_back(&self, mut writer: Box<Writer>) {
+        let mut sender = lock(&self.sender);
+        for place in sender.withdrawn.drain(..) {
+            writer.cancel(place);
+        }
+        sender.acquired_by = None;
+        sender.is_waiting_for_space = false;
+        if sender.closed {
+            drop(writer);
+            self.writer_free.notify_all();
+        } else {
+            sender.writer = Some(writer);
+            if sender.waiting > 0 {
+                self.writer_free.notify_one();
+            }
+        }
+    }
+
+    /// Ends all calls with `Closed`, and gives both buffers up.
+    pub(crate) fn close(&self) {
+        if self.check_mine().is_err() || std::mem::replace(&mut lock(&self.sender).closed, true) {
+            return;
+        }
+        self.end(ErrorKind::Closed, "the client has been closed");
+        // The response buffer first: who finds the writer's role free finds the response buffer's name free too.
+        self.wake_leader();
+        let reader = lock(&self.reader).take();
+        let entries = std::mem::take(&mut lock(&self.inbox).entries);
+        drop(entries);
+        drop(reader);
+        self.wake_sender();
+        let until = Instant::now() + CLOSE_PATIENCE;
+        let mut sender = lock(&self.sender);
+        // A request buffer that is kept acquired takes the writer along when it goes.
+        while sender.is_waiting_for_space {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            sender = wait(&self.writer_free, sender, left);
+        }
+        let writer = sender.writer.take();
+        drop(sender);
+        drop(writer);
+    }
+
+    /// Whether the server no longer has the request buffer, as far as one can tell: not while somebody has the writer.
+    pub(crate) fn server_is_gone(&self) -> bool {
+        lock(&self.sender).writer.as_ref().is_some_and(|writer| !writer.is_reader_connected())
+    }
+
+    /// Becomes the one who reads, if nobody is.
+    pub(crate) fn try_lead(&self) -> Option<Leading<'_>> {
+        Leading::try_new(self)
+    }
+}
+
+/// Sequence numbers are consecutive, so one multiplication spreads them well enough (Knuth's golden ratio).
+#[derive(Default)]
+pub(crate) struct SequenceHasher(u64);
+
+pub(crate) type BySequence<T> = HashMap<u64, T, BuildHasherDefault<SequenceHasher>>;
+
+impl Hasher for SequenceHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte) ^ self.0);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

@@ -1,0 +1,151 @@
+//! The sending half of a client: one thread at a time has the request writer, the others wait for it.
+
+use std::time::Duration;
+
+use super::due::Due;
+use super::inbox::Entry;
+use super::link::Link;
+use super::{lock, wait};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ring::{Place, Tag};
+use crate::writer::Writer;
+
+/// A request that has been sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) sequence: u64,
+    /// Where it stands in the request buffer, to withdraw it.
+    pub(crate) place: Option<Place>,
+}
+
+impl Link {
+    pub(crate) fn tag(&self, sequence: u64, due: Due) -> Tag {
+        Tag { sequence: Some(sequence), flags: 0, deadline: if self.tags { due.0 } else { 0 } }
+    }
+
+    fn place_of_last(&self, writer: &Writer) -> Option<Place> {
+        if self.tags { writer.last_place() } else { None }
+    }
+
+    /// Sends a request if that takes no waiting. It has no entry: its response reaches only who reads already.
+    pub(crate) fn try_send(&self, data: &[u8], due: Due) -> Result<Option<Sent>> {
+        let mut sender = lock(&self.sender);
+        if sender.waiting > 0 {
+            return Ok(None);
+        }
+        let sequence = sender.next;
+        let Some(writer) = &mut sender.writer else { return Ok(None) };
+        writer.set_write_timeout(Duration::ZERO);
+        match writer.write_tagged(data, self.tag(sequence, due)) {
+            Ok(_) => {
+                let place = self.place_of_last(writer);
+                sender.next += 1;
+                Ok(Some(Sent { sequence, place }))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::BufferFull | ErrorKind::Interrupted) => Ok(None),
+            Err(error) => {
+                drop(sender);
+                Err(self.send_failed(error))
+            }
+        }
+    }
+
+    /// Sends a request, waiting for space until `until`; gives its sequence number. `called` says for whom the response is.
+    pub(crate) fn send(&self, data: &[u8], due: Due, called: bool, until: Due) -> Result<u64> {
+        let (writer, sequence) = self.take_writer(until)?;
+        self.enter(sequence, due, called);
+        let tag = self.tag(sequence, due);
+        let (writer, result) = self.persist(writer, until, |writer| writer.write_tagged(data, tag));
+        self.sent(writer, sequence, result)
+    }
+
+    /// Takes the writer, waiting for it until `until`; gives the sequence number of what it will send.
+    pub(crate) fn take_writer(&self, until: Due) -> Result<(Box<Writer>, u64)> {
+        let mut sender = lock(&self.sender);
+        loop {
+            self.check_end()?;
+            if let Some(writer) = sender.writer.take() {
+                sender.is_waiting_for_space = true;
+                return Ok((writer, sender.next));
+            }
+            if sender.acquired_by == Some(std::thread::current().id()) {
+                let message = "this thread has acquired a request buffer: commit or drop it first";
+                return Err(self.error(ErrorKind::InvalidState, message));
+            }
+            let Some(left) = until.left() else {
+                let message = "other threads kept the request buffer busy all the time: the server is slower than \
+                               its clients";
+                return Err(self.error(ErrorKind::BufferFull, message));
+            };
+            sender.waiting += 1;
+            sender = wait(&self.writer_free, sender, left);
+            sender.waiting -= 1;
+        }
+    }
+
+    /// Does what may wait for space, again after every interrupt that was not meant to end it.
+    pub(crate) fn persist<T>(
+        &self,
+        mut writer: Box<Writer>,
+        until: Due,
+        mut attempt: impl FnMut(&mut Writer) -> Result<T>,
+    ) -> (Box<Writer>, Result<T>) {
+        loop {
+            writer.set_write_timeout(until.left().unwrap_or_default());
+            match attempt(&mut writer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    for place in lock(&self.sender).withdrawn.drain(..) {
+                        writer.cancel(place);
+                    }
+                    if let Err(error) = self.check_end() {
+                        return (writer, Err(error));
+                    }
+                }
+                result => return (writer, result),
+            }
+        }
+    }
+
+    /// Enters a request that is about to be committed.
+    pub(crate) fn enter(&self, sequence: u64, due: Due, called: bool) {
+        lock(&self.inbox).entries.insert(sequence, Entry::new(due, called));
+    }
+
+    /// Puts the writer back, and enters how sending the request `sequence` ended.
+    pub(crate) fn sent(&self, writer: Box<Writer>, sequence: u64, result: Result<u64>) -> Result<u64> {
+        let place = self.place_of_last(&writer);
+        let mut inbox = lock(&self.inbox);
+        if result.is_err() {
+            inbox.entries.remove(&sequence);
+        } else if let Some(entry) = inbox.entries.get_mut(&sequence).filter(|entry| entry.is_pending()) {
+            // The response may have come already, and been fetched.
+            entry.place = place;
+        }
+        drop(inbox);
+        if result.is_ok() {
+            lock(&self.sender).next += 1;
+        }
+        self.put_writer_back(writer);
+        result.map_err(|error| self.send_failed(error)).map(|_| sequence)
+    }
+
+    /// What became of the channel by an error of the writer.
+    pub(crate) fn send_failed(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::BufferFull
+            | ErrorKind::FrameTooLarge
+            | ErrorKind::InvalidFrameSize
+            | ErrorKind::OutOfMemory
+            | ErrorKind::InvalidState
+            | ErrorKind::Closed => error,
+            // Responses that the server sent before may still be unread: whoever reads will find out.
+            ErrorKind::ReaderDead => {
+                self.error(ErrorKind::ReaderDead, format!("the server has gone: {}", error.message()))
+            }
+            kind => {
+                self.end(kind, error.message());
+                error
+            }
+        }
+    }
+}

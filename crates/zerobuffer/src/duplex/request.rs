@@ -1,0 +1,141 @@
+//! What a handler gets.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use super::due::Due;
+use crate::frame::Frame;
+
+/// A request, in place in the request buffer.
+pub struct Request {
+    frame: Frame,
+}
+
+impl Request {
+    pub(crate) fn new(frame: Frame) -> Request {
+        Request { frame }
+    }
+
+    /// The sequence number that the client gave the request; its response carries the same.
+    pub fn sequence(&self) -> u64 {
+        self.frame.sequence()
+    }
+
+    /// Bytes of data.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a request is never empty: protocol 1 has no frame of 0 bytes"
+    )]
+    pub fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Whether nobody wants the response any more: the client has cancelled the request or given it up, its deadline is
+    /// over, or the server has been stopped. A handler that works for long asks now and then, and returns whatever it likes.
+    pub fn is_cancelled(&self) -> bool {
+        self.frame.is_cancelled() || self.frame.is_orphaned() || Due(self.frame.deadline()).is_over()
+    }
+
+    /// Whether the client has cancelled it or given it up.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.frame.is_cancelled()
+    }
+
+    /// When the client wants the response at the latest; `None` if it set no limit, and from a 1.x client.
+    pub fn deadline(&self) -> Option<Instant> {
+        Due(self.frame.deadline()).instant()
+    }
+}
+
+impl Deref for Request {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl AsRef<[u8]> for Request {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("sequence", &self.sequence()).field("len", &self.len()).finish()
+    }
+}
+
+/// A request that its handler changes in place, in the request buffer itself; the changed bytes are the response.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::BufferConfig;
+/// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+///
+/// # let name = format!("doc-mutable-{}", std::process::id());
+/// let factory = DuplexChannelFactory::new();
+/// let server = factory.create_mutable_server(&name, BufferConfig::default())?;
+/// server.start(
+///     |picture| {
+///         picture.iter_mut().for_each(|byte| *byte = 255 - *byte);
+///         Ok(())
+///     },
+///     ProcessingMode::SingleThread,
+/// )?;
+/// let client = factory.create_client(&name)?;
+/// assert_eq!(*client.call(&[0, 1, 255], Duration::from_secs(5))?, [255, 254, 0]);
+/// # client.close();
+/// # server.stop()?;
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct MutableFrame(Request);
+
+impl MutableFrame {
+    pub(crate) fn new(request: Request) -> MutableFrame {
+        MutableFrame(request)
+    }
+
+    /// As [`Request::sequence`].
+    pub fn sequence(&self) -> u64 {
+        self.0.sequence()
+    }
+
+    /// Bytes of data, which are also those of the response.
+    #[expect(clippy::len_without_is_empty, reason = "as for Request")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// As [`Request::is_cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// As [`Request::deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+}
+
+impl Deref for MutableFrame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for MutableFrame {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.frame.bytes_mut()
+    }
+}
+
+impl fmt::Debug for MutableFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutableFrame").field("sequence", &self.sequence()).field("len", &self.len()).finish()
+    }
+}

@@ -1,0 +1,239 @@
+//! The sending half of a server: one client's response buffer at a time.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::lock;
+use super::run::Run;
+use crate::config::WriterOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reader::Reader;
+use crate::ring::{Tag, flags};
+use crate::sync::Ordering;
+use crate::writer::Writer;
+
+/// How long a server waits for the response buffer of a client that has sent a request.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+const CLIENT_POLL: Duration = Duration::from_millis(1);
+
+/// Longest message of a failure that travels.
+const MESSAGE_MAX: usize = 64 << 10;
+
+/// What stands for "no bytes": a frame has at least one.
+const NOTHING: &[u8] = &[0];
+
+/// What became of a request.
+pub(crate) enum Answer<'a> {
+    Bytes(Cow<'a, [u8]>),
+    Failed(Cow<'a, str>),
+    /// Not started: its deadline was over.
+    TooLate,
+}
+
+/// Which request an answer is to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address {
+    /// Number of the client, counted by the server.
+    pub(crate) client: u64,
+    pub(crate) sequence: u64,
+    /// The request's deadline word, which its response repeats.
+    pub(crate) mark: u64,
+}
+
+/// The response buffer of the current client.
+#[derive(Default)]
+pub(crate) struct Responses {
+    client: u64,
+    writer: Option<Writer>,
+    /// Towards a client that wants them in order: the next one's number, and those that are early.
+    next: u64,
+    early: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Answer<'_> {
+    /// Flags and bytes, for a ring with tags.
+    fn tagged(&self) -> (u16, &[u8]) {
+        match self {
+            Answer::Bytes(bytes) if bytes.is_empty() => (flags::EMPTY, NOTHING),
+            Answer::Bytes(bytes) => (0, bytes),
+            Answer::Failed(message) if message.is_empty() => (flags::FAILED | flags::EMPTY, NOTHING),
+            Answer::Failed(message) => (flags::FAILED, &message.as_bytes()[..message.len().min(MESSAGE_MAX)]),
+            Answer::TooLate => (flags::FAILED | flags::CANCELLED, NOTHING),
+        }
+    }
+
+    /// Bytes, where nothing else travels.
+    fn plain(&self) -> &[u8] {
+        match self {
+            Answer::Bytes(bytes) if !bytes.is_empty() => bytes,
+            _ => NOTHING,
+        }
+    }
+}
+
+impl Run {
+    /// A request of another client has come: takes its response buffer. Gives the client's number.
+    pub(crate) fn begin_client(&self, requests: &Reader) -> (u64, Result<()>) {
+        let (client, mut responses) = self.next_client();
+        // The reader of a predecessor that came and went without a request is dead; 1.x clients may keep theirs.
+        if responses.writer.as_ref().is_some_and(|writer| !writer.is_reader_connected()) {
+            responses.writer = None;
+        }
+        if responses.writer.is_some() {
+            return (client, Ok(()));
+        }
+        let start = Instant::now();
+        let result = loop {
+            match self.connect() {
+                Ok(writer) => {
+                    responses.writer = Some(writer);
+                    break Ok(());
+                }
+                Err(error) => {
+                    let later = matches!(
+                        error.kind(),
+                        ErrorKind::BufferNotFound | ErrorKind::ReaderDead | ErrorKind::WriterAlreadyConnected
+                    );
+                    if self.is_stopping() || !requests.writer_lives() {
+                        // Nobody is there to answer to.
+                        self.gone.store(client, Ordering::Relaxed);
+                        break Ok(());
+                    }
+                    if !later || start.elapsed() > CLIENT_PATIENCE {
+                        self.gone.store(client, Ordering::Relaxed);
+                        break Err(error);
+                    }
+                    std::thread::sleep(CLIENT_POLL);
+                }
+            }
+        };
+        (client, result)
+    }
+
+    /// The client has gone.
+    pub(crate) fn end_client(&self) {
+        let (_, mut responses) = self.next_client();
+        responses.writer = None;
+        *lock(&self.responses_interrupt) = None;
+    }
+
+    fn next_client(&self) -> (u64, std::sync::MutexGuard<'_, Responses>) {
+        // Release pairs with the Acquire in persist(): who is interrupted sees the new number.
+        let client = self.client.fetch_add(1, Ordering::AcqRel) + 1;
+        self.interrupt_responses();
+        let mut responses = lock(&self.responses);
+        responses.client = client;
+        responses.next = 0;
+        responses.early.clear();
+        (client, responses)
+    }
+
+    fn connect(&self) -> Result<Writer> {
+        // A client that does not fetch its responses keeps its server waiting, for as long as it lives.
+        let options = WriterOptions::default().write_timeout(Duration::MAX);
+        let writer = Writer::connect_with(&self.names.responses, options)?;
+        *lock(&self.responses_interrupt) = Some(writer.interrupt_handle());
+        Ok(writer)
+    }
+
+    /// Sends an answer, if its client is still there. Reports what keeps it from arriving.
+    pub(crate) fn answer(&self, to: Address, answer: &Answer<'_>) {
+        if let Err(error) = self.try_answer(to, answer) {
+            self.report(&error.of_request(to.sequence));
+        }
+    }
+
+    fn try_answer(&self, to: Address, answer: &Answer<'_>) -> Result<()> {
+        let mut responses = lock(&self.responses);
+        let Responses { client, writer, next, early } = &mut *responses;
+        if *client != to.client {
+            return Ok(());
+        }
+        let Some(connected) = writer else { return Ok(()) };
+        let result = if connected.carries_tags() {
+            let (flags, bytes) = answer.tagged();
+            self.write(connected, to, flags, bytes)
+        } else {
+            self.write_in_order(connected, to, answer.plain(), next, early)
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::ReaderDead => {
+                // Closing our side removes what a dead client left.
+                *writer = None;
+                self.gone.store(to.client, Ordering::Relaxed);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// 1.x clients count: responses come in the order of the requests, and none is left out.
+    fn write_in_order(
+        &self,
+        writer: &mut Writer,
+        to: Address,
+        bytes: &[u8],
+        next: &mut u64,
+        early: &mut BTreeMap<u64, Vec<u8>>,
+    ) -> Result<()> {
+        // The first request of a client has number 1; another one if its first ones were lost to us.
+        if *next == 0 {
+            *next = 1;
+        }
+        if to.sequence != *next {
+            early.insert(to.sequence, bytes.to_vec());
+            return Ok(());
+        }
+        let mut result = self.write(writer, to, 0, bytes);
+        *next += 1;
+        while let Some(bytes) = early.remove(next) {
+            let written = self.write(writer, Address { sequence: *next, ..to }, 0, &bytes);
+            result = result.and(written);
+            *next += 1;
+        }
+        result
+    }
+
+    fn write(&self, writer: &mut Writer, to: Address, flags: u16, bytes: &[u8]) -> Result<()> {
+        let tag = Tag { sequence: Some(to.sequence), flags, deadline: to.mark };
+        let error = match self.persist(writer, to, bytes, tag) {
+            Err(error) if !matches!(error.kind(), ErrorKind::ReaderDead | ErrorKind::CorruptBuffer) => error,
+            result => return result,
+        };
+        // Too large, or no memory for it: the client must not wait for ever.
+        let instead = Answer::Failed(error.to_string().into());
+        let (flags, bytes) = if writer.carries_tags() { instead.tagged() } else { (0, instead.plain()) };
+        let len = bytes.len().min(writer.max_frame_size());
+        self.persist(writer, to, &bytes[..len], Tag { flags, ..tag })?;
+        Err(error)
+    }
+
+    /// Writes, again after each interrupt that was not meant to end it.
+    fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
+        loop {
+            match writer.write_tagged(bytes, tag) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn interrupt_responses(&self) {
+        if let Some(handle) = &*lock(&self.responses_interrupt) {
+            handle.interrupt();
+        }
+    }
+
+    /// Reports a request's failure.
+    pub(crate) fn report_failure(&self, sequence: u64, message: &str) {
+        let message = format!("the handler failed at request {sequence}: {message}");
+        let error = Error::new(ErrorKind::RequestFailed, &self.names.channel, message);
+        self.report(&error.of_request(sequence));
+    }
+}

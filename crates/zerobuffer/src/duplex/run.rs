@@ -1,0 +1,284 @@
+//! A server at work, from its start to its stop: the thread that reads requests, and what it shares with others.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::due::Due;
+use super::request::Request;
+use super::responses::{Address, Answer, Responses};
+use super::{lock, wait};
+use crate::config::BufferConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
+use crate::reader::{InterruptHandle, Reader};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// How long a stop waits for a handler.
+const STOP_PATIENCE: Duration = Duration::from_millis(80);
+
+/// Pause before a request buffer that failed is made anew.
+const RENEW_PAUSE: Duration = Duration::from_millis(20);
+
+type OnError = dyn Fn(&Error) + Send + Sync;
+type OnInit = dyn Fn(&[u8]) + Send + Sync;
+
+/// What the user wants to be told.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    error: Mutex<Option<Arc<OnError>>>,
+    init: Mutex<Option<Arc<OnInit>>>,
+    has_init: AtomicBool,
+}
+
+impl Callbacks {
+    pub(crate) fn set_error(&self, callback: Arc<OnError>) {
+        *lock(&self.error) = Some(callback);
+    }
+
+    pub(crate) fn set_init(&self, callback: Arc<OnInit>) {
+        *lock(&self.init) = Some(callback);
+        self.has_init.store(true, Ordering::Release);
+    }
+}
+
+pub(crate) struct Names {
+    pub(crate) channel: Box<str>,
+    pub(crate) requests: Box<str>,
+    pub(crate) responses: Box<str>,
+}
+
+/// What is done with a request.
+pub(crate) type Job = Arc<dyn Fn(&Run, Request, Address) + Send + Sync>;
+
+pub(crate) struct Run {
+    pub(crate) names: Arc<Names>,
+    config: BufferConfig,
+    callbacks: Arc<Callbacks>,
+    stopping: AtomicBool,
+    /// `None` after the end. Locked while reading, never while a handler runs: so a stop can free the buffer's name
+    /// although a handler is busy.
+    requests: Mutex<Option<Reader>>,
+    requests_interrupt: Mutex<InterruptHandle>,
+    /// Locked while an answer is sent, never while a handler runs.
+    pub(crate) responses: Mutex<Responses>,
+    pub(crate) responses_interrupt: Mutex<Option<InterruptHandle>>,
+    /// Number of the current client.
+    pub(crate) client: AtomicU64,
+    /// A client that has been found gone: its other requests are not started.
+    pub(crate) gone: AtomicU64,
+    threads: Mutex<Vec<ThreadId>>,
+    thread_ended: Condvar,
+}
+
+impl Run {
+    pub(crate) fn new(
+        names: Arc<Names>,
+        config: BufferConfig,
+        callbacks: Arc<Callbacks>,
+        requests: Reader,
+    ) -> Run {
+        Run {
+            names,
+            config,
+            callbacks,
+            stopping: AtomicBool::new(false),
+            requests_interrupt: Mutex::new(requests.interrupt_handle()),
+            requests: Mutex::new(Some(requests)),
+            responses: Mutex::default(),
+            responses_interrupt: Mutex::new(None),
+            client: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            threads: Mutex::default(),
+            thread_ended: Condvar::new(),
+        }
+    }
+
+    /// Starts a thread of this run.
+    pub(crate) fn spawn(self: &Arc<Run>, body: impl FnOnce(&Arc<Run>) + Send + 'static) -> Result<()> {
+        let run = Arc::clone(self);
+        // Entered by its starter, so that a stop never overlooks it.
+        let mut threads = lock(&self.threads);
+        let thread = std::thread::Builder::new().name("zb-duplex".into()).spawn(move || {
+            let end = EndOfThread(&run);
+            body(&run);
+            drop(end);
+        });
+        match thread {
+            Ok(thread) => {
+                threads.push(thread.thread().id());
+                Ok(())
+            }
+            Err(error) => Err(Error::os(&self.names.channel, "start a thread", error)),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether requests are being read.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.is_stopping() && !lock(&self.threads).is_empty()
+    }
+
+    /// Reads requests until the end, and hands each on.
+    pub(crate) fn read(&self, mut hand_on: impl FnMut(Request, Address)) {
+        let mut client = 0;
+        let mut described = false;
+        loop {
+            let mut requests = lock(&self.requests);
+            let Some(reader) = requests.as_mut() else { return };
+            let error = match reader.read_frame(Duration::MAX) {
+                Ok(Some(frame)) => {
+                    let mut trouble = Ok(());
+                    // Every client begins at 1.
+                    if frame.sequence() == 1 || client == 0 {
+                        (client, trouble) = self.begin_client(reader);
+                        described = false;
+                    }
+                    let metadata = if described { None } else { self.metadata_of(reader) };
+                    drop(requests);
+                    if let Err(error) = trouble {
+                        self.report(&error);
+                    }
+                    if let Some(metadata) = metadata {
+                        described = true;
+                        self.init(&metadata);
+                    }
+                    Run::hand_on(frame, client, &mut hand_on);
+                    continue;
+                }
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Interrupted if self.is_stopping() => return,
+                ErrorKind::Interrupted => {}
+                ErrorKind::WriterClosed | ErrorKind::WriterDead => {
+                    drop(requests);
+                    client = 0;
+                    self.end_client();
+                }
+                _ => {
+                    // It cannot be read any more: its client must notice, and the next one find a whole one.
+                    let renewed = self.renew(&mut requests);
+                    drop(requests);
+                    client = 0;
+                    self.end_client();
+                    self.report(&error);
+                    if let Err(error) = renewed {
+                        return self.report(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_on(frame: Frame, client: u64, hand_on: &mut impl FnMut(Request, Address)) {
+        let to = Address { client, sequence: frame.sequence(), mark: frame.deadline() };
+        hand_on(Request::new(frame), to);
+    }
+
+    /// Whether a request is to be started. Answers it if not, and somebody waits.
+    pub(crate) fn admits(&self, request: &Request, to: Address) -> bool {
+        // Relaxed: a hint that saves work.
+        if self.is_stopping() || self.gone.load(Ordering::Relaxed) == to.client {
+            return false;
+        }
+        if request.is_withdrawn() {
+            return false;
+        }
+        if Due(to.mark).is_over() {
+            self.answer(to, &Answer::TooLate);
+            return false;
+        }
+        true
+    }
+
+    fn renew(&self, requests: &mut Option<Reader>) -> Result<()> {
+        *requests = None;
+        std::thread::sleep(RENEW_PAUSE);
+        if self.is_stopping() {
+            return Ok(());
+        }
+        let reader = Reader::create(&self.names.requests, self.config.clone())?;
+        *lock(&self.requests_interrupt) = reader.interrupt_handle();
+        *requests = Some(reader);
+        if self.is_stopping() {
+            // The stop may have interrupted the old one.
+            *requests = None;
+        }
+        Ok(())
+    }
+
+    fn metadata_of(&self, reader: &Reader) -> Option<Vec<u8>> {
+        if !self.callbacks.has_init.load(Ordering::Acquire) {
+            return None;
+        }
+        reader.metadata().ok().flatten()
+    }
+
+    fn init(&self, metadata: &[u8]) {
+        let callback = lock(&self.callbacks.init).clone();
+        if let Some(callback) = callback
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(metadata)))
+        {
+            let message = format!("on_init panicked: {}", panic_message(&*panic));
+            self.report(&Error::new(ErrorKind::RequestFailed, &self.names.channel, message));
+        }
+    }
+
+    /// Tells the user of an error.
+    pub(crate) fn report(&self, error: &Error) {
+        log::debug!("{error}");
+        let callback = lock(&self.callbacks.error).clone();
+        if let Some(callback) = callback {
+            // A panic has nobody left to be told to.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+        }
+    }
+
+    /// Ends the run: both buffers are given up at once. `HandlerBusy` if a handler still runs after a while.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        lock(&self.requests_interrupt).interrupt();
+        self.interrupt_responses();
+        let reader = lock(&self.requests).take();
+        drop(reader);
+        self.end_client();
+        let own = std::thread::current().id();
+        let until = Instant::now() + STOP_PATIENCE;
+        let mut threads = lock(&self.threads);
+        while !threads.is_empty() && !threads.contains(&own) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let message = "a handler is still running; no other request is started, the buffers are given up, and \
+                               the server ends when the handler returns (it can ask is_cancelled())";
+                return Err(Error::new(ErrorKind::HandlerBusy, &self.names.channel, message));
+            }
+            threads = wait(&self.thread_ended, threads, left);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a thread off the list, however it ends.
+struct EndOfThread<'a>(&'a Run);
+
+impl Drop for EndOfThread<'_> {
+    fn drop(&mut self) {
+        let own = std::thread::current().id();
+        lock(&self.0.threads).retain(|id| *id != own);
+        self.0.thread_ended.notify_all();
+    }
+}
+
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "the handler panicked".to_owned(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The two kinds of servers: one answers with bytes of its own, one changes the request in place.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use super::pool;
+use super::request::{MutableFrame, Request};
+use super::responses::{Address, Answer};
+use super::run::{Callbacks, Job, Names, Run, panic_message};
+use super::{HandlerError, ProcessingMode, Reply, buffer_names, lock};
+use crate::config::BufferConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reader::Reader;
+
+/// What both kinds are made of.
+struct Server {
+    names: Arc<Names>,
+    config: BufferConfig,
+    callbacks: Arc<Callbacks>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    /// The request buffer before the first start.
+    created: Option<Reader>,
+    run: Option<Arc<Run>>,
+    pool_size: usize,
+}
+
+impl Server {
+    fn create(channel: &str, config: BufferConfig) -> Result<Server> {
+        let (requests, responses) = buffer_names(channel)?;
+        let created = Reader::create(&requests, config.clone())?;
+        let names = Names { channel: channel.into(), requests: requests.into(), responses: responses.into() };
+        Ok(Server {
+            names: Arc::new(names),
+            config,
+            callbacks: Arc::default(),
+            current: Mutex::new(Current {
+                created: Some(created),
+                run: None,
+                pool_size: pool::default_size(),
+            }),
+        })
+    }
+
+    fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
+        let mut current = lock(&self.current);
+        if current.run.as_ref().is_some_and(|run| run.is_running()) {
+            let message = "the server runs already: stop it first";
+            return Err(Error::new(ErrorKind::InvalidState, &self.names.channel, message));
+        }
+        let reader = match current.created.take() {
+            Some(reader) => reader,
+            None => Reader::create(&self.names.requests, self.config.clone())?,
+        };
+        let (names, callbacks) = (Arc::clone(&self.names), Arc::clone(&self.callbacks));
+        let run = Arc::new(Run::new(names, self.config.clone(), callbacks, reader));
+        let started = match mode {
+            ProcessingMode::SingleThread => {
+                run.spawn(move |run| run.read(|request, to| job(run, request, to)))
+            }
+            ProcessingMode::ThreadPool => pool::start(&run, &job, current.pool_size),
+        };
+        if let Err(error) = started {
+            let _ = run.stop();
+            return Err(error);
+        }
+        current.run = Some(run);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<()> {
+        let run = lock(&self.current).run.take();
+        run.map_or(Ok(()), |run| run.stop())
+    }
+
+    fn is_running(&self) -> bool {
+        lock(&self.current).run.as_ref().is_some_and(|run| run.is_running())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A busy handler has been told, and ends by itself.
+        let _ = self.stop();
+    }
+}
+
+/// Runs a handler; its failure, or panic, is an answer too.
+fn guarded<'a>(
+    run: &Run,
+    to: Address,
+    handler: impl FnOnce() -> std::result::Result<Reply<'a>, HandlerError>,
+) -> Answer<'a> {
+    let message = match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(Ok(bytes)) => return Answer::Bytes(bytes),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic_message(&*panic),
+    };
+    run.report_failure(to.sequence, &message);
+    Answer::Failed(message.into())
+}
+
+macro_rules! common_methods {
+    () => {
+        /// The channel's name.
+        pub fn channel(&self) -> &str {
+            &self.0.names.channel
+        }
+
+        /// Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
+        ///
+        /// # Errors
+        ///
+        /// `HandlerBusy` if a handler is still running after 80 ms: it has been told by
+        /// [`is_cancelled`](Request::is_cancelled), its answer goes nowhere, and its thread ends when it returns.
+        pub fn stop(&self) -> Result<()> {
+            self.0.stop()
+        }
+
+        /// Whether requests are being processed.
+        pub fn is_running(&self) -> bool {
+            self.0.is_running()
+        }
+
+        /// Sets what is called, on a thread of the server, when a handler fails, an answer cannot be sent, or the request
+        /// buffer had to be made anew. The server goes on, except when another process has taken its name.
+        pub fn on_error(&self, callback: impl Fn(&Error) + Send + Sync + 'static) {
+            self.0.callbacks.set_error(Arc::new(callback));
+        }
+
+        /// Sets what is called with the metadata of each client that sets some, before its next request is handled.
+        pub fn on_init(&self, callback: impl Fn(&[u8]) + Send + Sync + 'static) {
+            self.0.callbacks.set_init(Arc::new(callback));
+        }
+
+        /// Sets the number of threads of [`ProcessingMode::ThreadPool`], for the next start. At least 1.
+        pub fn set_pool_size(&self, threads: usize) {
+            lock(&self.0.current).pool_size = threads.max(1);
+        }
+    };
+}
+
+/// A server whose handler reads each request and answers with bytes of its own.
+///
+/// It outlives its clients: when one leaves or dies it takes the next. Dropping it stops it.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::{BufferConfig, ErrorKind};
+/// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+///
+/// # let name = format!("doc-immutable-{}", std::process::id());
+/// let factory = DuplexChannelFactory::new();
+/// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+/// server.on_error(|error| eprintln!("{error}"));
+/// server.start(
+///     |request| {
+///         let text = std::str::from_utf8(request)?; // an error fails this request alone
+///         Ok(text.trim().as_bytes().into()) // borrowed from the request, or a Vec
+///     },
+///     ProcessingMode::SingleThread,
+/// )?;
+/// let client = factory.create_client(&name)?;
+/// assert_eq!(*client.call(b" padded  ", Duration::from_secs(5))?, *b"padded");
+/// # client.close();
+/// server.stop()?;
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct ImmutableDuplexServer(Server);
+
+impl ImmutableDuplexServer {
+    pub(crate) fn create(channel: &str, config: BufferConfig) -> Result<ImmutableDuplexServer> {
+        Server::create(channel, config).map(ImmutableDuplexServer)
+    }
+
+    /// Starts processing, on threads of its own, and returns at once. The response carries the request's sequence number.
+    ///
+    /// An error or panic of the handler reaches the client as `RequestFailed`, for that request alone, and `on_error`.
+    /// A 1.x client gets a single zero byte instead, as for an empty answer: it would take a response left out for a
+    /// broken stream.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidState` if it runs; after a stop as [`crate::Reader::create`]; `System`.
+    pub fn start<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: for<'a> Fn(&'a Request) -> std::result::Result<Reply<'a>, HandlerError> + Send + Sync + 'static,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                let answer = guarded(run, to, || handler(&request));
+                run.answer(to, &answer);
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    common_methods!();
+}
+
+/// A server whose handler changes each request in place, in shared memory; the response carries the changed bytes, at the
+/// cost of one copy.
+///
+/// It outlives its clients: when one leaves or dies it takes the next. Dropping it stops it. See [`MutableFrame`] for an
+/// example.
+pub struct MutableDuplexServer(Server);
+
+impl MutableDuplexServer {
+    pub(crate) fn create(channel: &str, config: BufferConfig) -> Result<MutableDuplexServer> {
+        Server::create(channel, config).map(MutableDuplexServer)
+    }
+
+    /// Starts processing, on threads of its own, and returns at once; see [`ImmutableDuplexServer::start`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ImmutableDuplexServer::start`].
+    pub fn start<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(&mut MutableFrame) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                let mut frame = MutableFrame::new(request);
+                let answer = guarded(run, to, || {
+                    handler(&mut frame)?;
+                    Ok(Reply::Borrowed(&[]))
+                });
+                match answer {
+                    Answer::Bytes(_) => run.answer(to, &Answer::Bytes((&*frame).into())),
+                    failed => run.answer(to, &failed),
+                }
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    common_methods!();
+}
+
+impl fmt::Debug for ImmutableDuplexServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImmutableDuplexServer").field("channel", &self.channel()).finish()
+    }
+}
+
+impl fmt::Debug for MutableDuplexServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutableDuplexServer").field("channel", &self.channel()).finish()
+    }
+}
