@@ -25,6 +25,9 @@ use crate::sync::{Ordering, fence};
 /// there.
 const LOOK: Duration = Duration::from_millis(40);
 
+/// The same after the server has left the response buffer: a killed process's roles end one after the other.
+const SOON: Duration = Duration::from_millis(4);
+
 pub(crate) struct Inbox {
     /// Requests under way, and outcomes that nobody has fetched.
     pub(crate) entries: BySequence<Entry>,
@@ -137,6 +140,12 @@ impl Inbox {
     }
 }
 
+/// The writer at the response buffer has gone. That need not be the server's end: it may have come for a predecessor of
+/// this client, whose last requests it had still to read, and will come again.
+fn is_writers_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::WriterClosed | ErrorKind::WriterDead)
+}
+
 /// Whether `frame` answers a request with this deadline, rather than a predecessor's with the same number.
 fn is_answer(frame: &Frame, due: Due) -> bool {
     frame.deadline() == 0 || frame.deadline() == due.0
@@ -147,6 +156,7 @@ pub(crate) struct Leading<'a> {
     link: &'a Link,
     /// `Some` until dropped.
     reader: Option<MutexGuard<'a, Option<Box<Reader>>>>,
+    look: Duration,
 }
 
 impl<'a> Leading<'a> {
@@ -157,7 +167,7 @@ impl<'a> Leading<'a> {
             Err(TryLockError::WouldBlock) => return None,
         };
         // Nobody is there to be woken for a reader that has been closed: end() did.
-        reader.is_some().then(|| Leading { link, reader: Some(reader) })
+        reader.is_some().then(|| Leading { link, reader: Some(reader), look: LOOK })
     }
 
     fn reader(&mut self) -> Option<&mut Reader> {
@@ -167,12 +177,14 @@ impl<'a> Leading<'a> {
     /// Reads one frame, waiting for it up to `timeout`; what is not `mine` is entered for others. Notices the end.
     fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         let link = self.link;
-        let read = self.reader()?.read_frame(timeout.min(LOOK));
+        let look = std::mem::replace(&mut self.look, LOOK);
+        let read = self.reader()?.read_frame(timeout.min(look));
         match read {
             Ok(Some(frame)) if mine(&frame) => return Some(frame),
             Ok(Some(frame)) => link.deliver(frame),
             Ok(None) if link.server_is_gone() => self.drain(),
             Ok(None) => {}
+            Err(error) if is_writers_end(&error) && !link.server_is_gone() => self.look = SOON,
             Err(error) => link.read_failed(&error),
         }
         None
@@ -185,7 +197,8 @@ impl<'a> Leading<'a> {
             match reader.try_read_frame() {
                 Ok(Some(frame)) => link.deliver(frame),
                 Ok(None) => {
-                    return link.end(ErrorKind::ReaderDead, "the server has gone; create a new client");
+                    let message = "the server has stopped, or died; create a new client when there is one";
+                    return link.end(ErrorKind::ReaderDead, message);
                 }
                 Err(error) => return link.read_failed(&error),
             }

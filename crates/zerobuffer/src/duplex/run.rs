@@ -18,6 +18,11 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 /// How long a stop waits for a handler.
 const STOP_PATIENCE: Duration = Duration::from_millis(80);
 
+const STOP_LOOK: Duration = Duration::from_millis(10);
+
+/// How long it waits for its threads at the most, if no handler keeps them.
+const THREAD_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Pause before a request buffer that failed is made anew.
 const RENEW_PAUSE: Duration = Duration::from_millis(20);
 
@@ -68,6 +73,8 @@ pub(crate) struct Run {
     pub(crate) client: AtomicU64,
     /// A client that has been found gone: its other requests are not started.
     pub(crate) gone: AtomicU64,
+    /// The user's functions that are running.
+    handlers: AtomicU64,
     threads: Mutex<Vec<ThreadId>>,
     thread_ended: Condvar,
 }
@@ -90,6 +97,7 @@ impl Run {
             responses_interrupt: Mutex::new(None),
             client: AtomicU64::new(0),
             gone: AtomicU64::new(0),
+            handlers: AtomicU64::new(0),
             threads: Mutex::default(),
             thread_ended: Condvar::new(),
         }
@@ -223,9 +231,9 @@ impl Run {
     fn init(&self, metadata: &[u8]) {
         let callback = lock(&self.callbacks.init).clone();
         if let Some(callback) = callback
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(metadata)))
+            && let Err(words) = self.guard(|| callback(metadata))
         {
-            let message = format!("on_init panicked: {}", panic_message(&*panic));
+            let message = format!("on_init panicked: {words}");
             self.report(&Error::new(ErrorKind::RequestFailed, &self.names.channel, message));
         }
     }
@@ -236,7 +244,7 @@ impl Run {
         let callback = lock(&self.callbacks.error).clone();
         if let Some(callback) = callback {
             // A panic has nobody left to be told to.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(error)));
+            let _ = self.guard(|| callback(error));
         }
     }
 
@@ -249,18 +257,29 @@ impl Run {
         drop(reader);
         self.end_client();
         let own = std::thread::current().id();
-        let until = Instant::now() + STOP_PATIENCE;
+        let start = Instant::now();
         let mut threads = lock(&self.threads);
         while !threads.is_empty() && !threads.contains(&own) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let message = "a handler is still running; no other request is started, the buffers are given up, and \
-                               the server ends when the handler returns (it can ask is_cancelled())";
-                return Err(Error::new(ErrorKind::HandlerBusy, &self.names.channel, message));
+            let busy = self.handlers.load(Ordering::Relaxed) > 0;
+            let patience = if busy { STOP_PATIENCE } else { THREAD_PATIENCE };
+            if start.elapsed() < patience {
+                threads = wait(&self.thread_ended, threads, STOP_LOOK);
+                continue;
             }
-            threads = wait(&self.thread_ended, threads, left);
+            let message = "a handler is still running; no other request is started, the buffers are given up, and the \
+                           server ends when the handler returns (it can ask is_cancelled())";
+            return Err(Error::new(ErrorKind::HandlerBusy, &self.names.channel, message));
         }
         Ok(())
+    }
+
+    /// Runs a function of the user's; gives its panic's words.
+    pub(crate) fn guard<T>(&self, function: impl FnOnce() -> T) -> std::result::Result<T, String> {
+        // Relaxed: only a stop asks, to tell a busy handler from a slow machine.
+        self.handlers.fetch_add(1, Ordering::Relaxed);
+        let result = catch_unwind(AssertUnwindSafe(function));
+        self.handlers.fetch_sub(1, Ordering::Relaxed);
+        result.map_err(|panic| panic_message(&*panic))
     }
 }
 
@@ -275,7 +294,7 @@ impl Drop for EndOfThread<'_> {
     }
 }
 
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),

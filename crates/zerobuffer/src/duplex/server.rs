@@ -1,13 +1,12 @@
 //! The two kinds of servers: one answers with bytes of its own, one changes the request in place.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::pool;
 use super::request::{MutableFrame, Request};
 use super::responses::{Address, Answer};
-use super::run::{Callbacks, Job, Names, Run, panic_message};
+use super::run::{Callbacks, Job, Names, Run};
 use super::{HandlerError, ProcessingMode, Reply, buffer_names, lock};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,10 +93,10 @@ fn guarded<'a>(
     to: Address,
     handler: impl FnOnce() -> std::result::Result<Reply<'a>, HandlerError>,
 ) -> Answer<'a> {
-    let message = match catch_unwind(AssertUnwindSafe(handler)) {
+    let message = match run.guard(handler) {
         Ok(Ok(bytes)) => return Answer::Bytes(bytes),
         Ok(Err(error)) => error.to_string(),
-        Err(panic) => panic_message(&*panic),
+        Err(words) => words,
     };
     run.report_failure(to.sequence, &message);
     Answer::Failed(message.into())

@@ -7,9 +7,11 @@ or `@ error <exception> <text>`; the content of frame `index` is the same on bot
 import ctypes
 import logging
 import sys
+import time
 from datetime import timedelta
 
 import zerobuffer
+from zerobuffer.duplex import DuplexChannelFactory
 
 MASK = (1 << 64) - 1
 # A prime larger than any stream is long, so that no two frames of a stream start at the same place of the block.
@@ -49,6 +51,7 @@ class Peer:
         self.writer = None
         self.held = []
         self.stash = None
+        self.duplex = None
 
     @property
     def content(self):
@@ -152,6 +155,46 @@ class Peer:
             if handle is not None:
                 handle.close()
         self.reader = self.writer = None
+
+
+    # ---- duplex ----
+
+    def duplex_client(self, channel):
+        self.duplex = DuplexChannelFactory().create_client(channel)
+
+    def duplex_connected(self):
+        return "yes" if self.duplex.is_server_connected else "no"
+
+    def duplex_send(self, data):
+        return self.duplex.send_request(bytes.fromhex(data))
+
+    def duplex_receive(self):
+        response = self.duplex.receive_response(20_000)
+        if not response.is_valid:
+            return "none"
+        answer = f"{response.sequence} {response.to_bytes().hex()}"
+        self.duplex.release_response(response)
+        return answer
+
+    def duplex_call(self, data):
+        self.duplex_send(data)
+        return self.duplex_receive()
+
+    def duplex_close(self):
+        self.duplex.close()
+
+    def duplex_server(self, channel):
+        """Answers each request with its bytes in reverse order; `sleep` takes a while."""
+
+        def handle(frame, writer):
+            data = bytes(frame.data)
+            if data == b"sleep":
+                time.sleep(0.2)
+            writer.write_frame(data[::-1])
+
+        config = zerobuffer.BufferConfig(metadata_size=4096, payload_size=1 << 20)
+        self.duplex = DuplexChannelFactory().create_immutable_server(channel, config)
+        self.duplex.start(handle)
 
 
 def main():

@@ -42,6 +42,11 @@ impl Name {
         Name(format!("{:_<len$}", &*name))
     }
 
+    /// This name and `suffix`, as the buffers of a duplex channel are named.
+    pub fn suffixed(&self, suffix: &str) -> Name {
+        Name(format!("{}{suffix}", self.0))
+    }
+
     /// All files that a buffer of this name can have.
     pub fn paths(&self) -> [PathBuf; 4] {
         let name = &self.0;

@@ -1,0 +1,207 @@
+//! Cancellation and deadlines, at every moment of a request's life.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use zerobuffer::{BufferConfig, ErrorKind};
+
+use crate::Channel;
+use crate::support::{PATIENCE, Random};
+
+#[test]
+fn a_request_cancelled_before_its_start_never_starts() {
+    for options in [&[][..], &["pool", "threads=1"]] {
+        let channel = Channel::new("cancel");
+        let mut server = channel.server(options);
+        let client = channel.client();
+        let first = client.send_request(b"!wait").unwrap();
+        server.expect("waiting 1");
+        // A pool of one thread has taken a few on already, without starting them.
+        let queued: Vec<u64> = (0..10).map(|_| client.send_request(b"!kill").unwrap()).collect();
+        for sequence in &queued {
+            assert!(client.cancel_request(*sequence).unwrap());
+            let error = client.receive_response(Duration::ZERO).unwrap_err();
+            assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(*sequence)), "at once");
+            assert!(!client.cancel_request(*sequence).unwrap(), "only once");
+        }
+        assert!(client.cancel_request(first).unwrap());
+        server.expect("cancelled 1");
+        let error = client.receive_response_to(first, PATIENCE).unwrap_err();
+        assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(first)));
+        assert_eq!(*client.call(b"alive", PATIENCE).unwrap(), *b"alive");
+        server.tell("started");
+        assert_eq!(server.hear(), "2");
+    }
+}
+
+#[test]
+fn a_running_handler_sees_the_cancellation_and_whoever_waits_is_told_at_once() {
+    let channel = Channel::new("cancel");
+    let mut server = channel.server(&[]);
+    let client = channel.client();
+    for by_number in [false, true] {
+        let sequence = client.send_request(b"!wait").unwrap();
+        server.expect(&format!("waiting {sequence}"));
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let result = if by_number {
+                    client.receive_response_to(sequence, PATIENCE)
+                } else {
+                    client.receive_response(PATIENCE)
+                };
+                (result.unwrap_err(), Instant::now())
+            });
+            thread::sleep(Duration::from_millis(20));
+            let start = Instant::now();
+            assert!(client.cancel_request(sequence).unwrap());
+            let (error, told) = waiter.join().unwrap();
+            assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(sequence)));
+            assert!(told - start < crate::SOON, "told after {:?}", told - start);
+        });
+        server.expect(&format!("cancelled {sequence}"));
+    }
+}
+
+#[test]
+fn a_cancellation_after_the_response_changes_nothing() {
+    let channel = Channel::new("cancel");
+    let _server = channel.server(&[]);
+    let client = channel.client();
+    let [one, two] = [b"one", b"two"].map(|request| client.send_request(request).unwrap());
+    // The second one's response proves that the first one's has come, and been entered.
+    assert_eq!(*client.receive_response_to(two, PATIENCE).unwrap().expect("in time"), *b"two");
+    assert!(!client.cancel_request(one).unwrap());
+    assert_eq!(*client.receive_response(PATIENCE).unwrap().expect("in time"), *b"one");
+    assert!(!client.cancel_request(one).unwrap() && !client.cancel_request(99).unwrap());
+}
+
+#[test]
+fn cancellations_that_race_with_responses_leave_each_request_one_outcome() {
+    let rounds: u64 = 100_000;
+    let channel = Channel::new("race");
+    let _server = channel.server(&["pool"]);
+    let client = channel.client();
+    let mut outcomes = [0_u64; 2];
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::channel::<u64>();
+        let canceller = scope.spawn({
+            let client = &client;
+            move || {
+                receiver.into_iter().filter(|sequence| client.cancel_request(*sequence).unwrap()).count()
+                    as u64
+            }
+        });
+        let mut random = Random(5);
+        let mut under_way = 0;
+        let mut seen = vec![false; rounds as usize + 1];
+        let mut sent = 0;
+        while sent < rounds || under_way > 0 {
+            if sent < rounds && under_way < 8 {
+                let sequence = client.send_request(b"race").unwrap();
+                sent += 1;
+                under_way += 1;
+                for _ in 0..random.between(0, 200) {
+                    std::hint::spin_loop();
+                }
+                sender.send(sequence).unwrap();
+                continue;
+            }
+            let sequence = match client.receive_response(PATIENCE) {
+                Ok(Some(response)) => {
+                    assert_eq!(*response, *b"race");
+                    outcomes[0] += 1;
+                    response.sequence()
+                }
+                Ok(None) => panic!("{under_way} requests have no outcome"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+                    outcomes[1] += 1;
+                    error.sequence().expect("about one request")
+                }
+            };
+            assert!(!std::mem::replace(&mut seen[sequence as usize], true), "two outcomes of {sequence}");
+            under_way -= 1;
+        }
+        drop(sender);
+        assert_eq!(canceller.join().unwrap(), outcomes[1], "each cancellation that took hold is one outcome");
+    });
+    eprintln!("{outcomes:?} answered and cancelled in {:?}", start.elapsed());
+    assert!(outcomes.iter().all(|count| *count > 0), "no race at all: {outcomes:?}");
+    assert_eq!(*client.call(b"after all", PATIENCE).unwrap(), *b"after all");
+    assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
+}
+
+#[test]
+fn a_cancelled_request_makes_way_for_a_sender_that_waits_for_space() {
+    let channel = Channel::new("space");
+    let mut server = channel.server(&["payload=4096"]);
+    let client = channel.client();
+    let first = client.send_request(b"!wait").unwrap();
+    server.expect("waiting 1");
+    let mut kill = b"!kill".to_vec();
+    kill.resize(1000, b' ');
+    let queued: Vec<u64> = (0..3).map(|_| client.send_request(&kill).unwrap()).collect();
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| client.call(&[7; 3000], PATIENCE).unwrap());
+        thread::sleep(Duration::from_millis(20));
+        assert!(!sender.is_finished());
+        // The sender has the writer while it waits; the cancellations must reach the buffer all the same.
+        for sequence in queued.iter().chain([&first]) {
+            assert!(client.cancel_request(*sequence).unwrap());
+        }
+        assert_eq!(*sender.join().unwrap(), [7; 3000]);
+    });
+    server.tell("started");
+    loop {
+        let heard = server.hear();
+        if !heard.starts_with("cancelled") {
+            break assert_eq!(heard, "2", "none of the cancelled ones was started");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_not_answered_in_time_is_withdrawn_and_its_late_response_dropped() {
+    for classic in [false, true] {
+        let channel = Channel::new("deadline");
+        let options: &[&str] = if classic { &["classic"] } else { &[] };
+        let mut server = channel.server(options);
+        let client = channel.client_with(BufferConfig::default().classic(classic));
+        let start = Instant::now();
+        let error = client.call(b"!hold 150", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+        assert!(start.elapsed() >= Duration::from_millis(45) && start.elapsed() < Duration::from_millis(140));
+        server.expect(&format!("sleeping {}", error.sequence().unwrap()));
+        // Waits behind the first one for longer than its time.
+        let error = client.call(b"x", Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+        assert_eq!(*client.call(b"next", PATIENCE).unwrap(), *b"next");
+        assert!(client.receive_response(Duration::from_millis(20)).unwrap().is_none());
+        server.tell("started");
+        assert_eq!(
+            server.hear(),
+            if classic { "3" } else { "2" },
+            "with tags, the second one was never started"
+        );
+    }
+}
+
+#[test]
+fn a_request_whose_deadline_passes_before_its_start_is_not_started() {
+    let channel = Channel::new("deadline");
+    let mut server = channel.server(&[]);
+    let client = channel.client();
+    let first = client.send_request(b"!hold 60").unwrap();
+    let late = client.send_request_within(b"!kill", Duration::from_millis(10)).unwrap();
+    let good = client.send_request_within(b"good", PATIENCE).unwrap();
+    assert_eq!(client.receive_response(PATIENCE).unwrap().expect("in time").sequence(), first);
+    let error = client.receive_response(PATIENCE).unwrap_err();
+    assert_eq!((error.kind(), error.sequence()), (ErrorKind::DeadlineExceeded, Some(late)));
+    assert_eq!(client.receive_response(PATIENCE).unwrap().expect("in time").sequence(), good);
+    server.expect("sleeping 1");
+    // A handler under way sees it too.
+    let sequence = client.send_request_within(b"!wait", Duration::from_millis(30)).unwrap();
+    server.expect(&format!("waiting {sequence}"));
+    server.expect(&format!("cancelled {sequence}"));
+}
