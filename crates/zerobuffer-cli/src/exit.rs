@@ -28,6 +28,17 @@ pub(crate) mod relay {
     pub(crate) const BAD_ARGUMENTS: u8 = 4;
 }
 
+pub(crate) mod duplex_server {
+    pub(crate) const CANNOT_CREATE: u8 = 1;
+    pub(crate) const SERVER_ERROR: u8 = 2;
+}
+
+pub(crate) mod duplex_client {
+    pub(crate) const CANNOT_CONNECT: u8 = 1;
+    pub(crate) const REQUEST_ERROR: u8 = 2;
+    pub(crate) const VERIFICATION_FAILED: u8 = 4;
+}
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {

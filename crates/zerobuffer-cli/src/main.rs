@@ -5,6 +5,7 @@ mod args;
 mod connect;
 mod demo;
 mod doctor;
+mod duplex;
 mod exit;
 mod font;
 mod logger;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         Command::Writer(args) => writer::run(args),
         Command::Reader(args) => reader::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::DuplexServer(args) => duplex::run_server(args),
+        Command::DuplexClient(args) => duplex::run_client(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoPeer(args) => demo::run_peer(args),
         Command::List(args) => tools::list(args),

@@ -46,7 +46,23 @@ pub(crate) struct Report {
     pub(crate) frames_read: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frames_relayed: Option<u64>,
-    /// Bytes of data, without headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) channel_name: Option<String>,
+    /// Requests handled, or answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<u64>,
+    /// Requests that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_errors: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) handler: Option<&'static str>,
+    /// Threads that call at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<usize>,
+    /// From a call to its response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_us: Option<Latency>,
+    /// Bytes of data, without headers; of a duplex channel, those of the requests.
     pub(crate) bytes: u64,
     /// Bytes of a frame, as asked for by a writer, or of the largest that came.
     pub(crate) frame_size: u64,
@@ -79,6 +95,28 @@ pub(crate) struct Checksums {
     pub(crate) frames: Vec<String>,
 }
 
+/// Latencies in microseconds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+    pub(crate) mean: f64,
+}
+
+impl Latency {
+    /// From single ones in nanoseconds; `None` if there are none.
+    pub(crate) fn of(nanoseconds: &mut [u64]) -> Option<Latency> {
+        nanoseconds.sort_unstable();
+        let last = nanoseconds.len().checked_sub(1)?;
+        let at = |share: usize| nanoseconds[last * share / 100] as f64 / 1000.0;
+        let sum: f64 = nanoseconds.iter().map(|time| *time as f64).sum();
+        let mean = sum / nanoseconds.len() as f64 / 1000.0;
+        Some(Latency { p50: at(50), p90: at(90), p99: at(99), max: at(100), mean })
+    }
+}
+
 /// Counts frames, bytes and the time that they took.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -93,6 +131,12 @@ impl Tally {
     /// Starts the clock, unless it runs.
     pub(crate) fn start(&mut self) {
         self.started.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes over counts that somebody else keeps.
+    pub(crate) fn set(&mut self, frames: u64, bytes: u64) {
+        (self.frames, self.bytes) = (frames, bytes);
+        self.ended = Some(Instant::now());
     }
 
     /// Counts a frame that is done with.
@@ -115,7 +159,12 @@ impl Report {
     /// Enters the counts.
     pub(crate) fn tally(&mut self, tally: &Tally) {
         self.bytes = tally.bytes;
-        self.duration_seconds = tally.duration().as_secs_f64();
+        self.timed(tally.duration());
+    }
+
+    /// Enters how long the bytes took.
+    pub(crate) fn timed(&mut self, duration: Duration) {
+        self.duration_seconds = duration.as_secs_f64();
         self.throughput_mbps = if self.duration_seconds > 0.0 {
             self.bytes as f64 / f64::from(1 << 20) / self.duration_seconds
         } else {
@@ -152,17 +201,25 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (done, frames) = match self.operation {
-            "write" => ("wrote", self.frames_written),
-            "read" => ("read", self.frames_read),
-            _ => ("relayed", self.frames_relayed),
+        let (done, what, count) = match self.operation {
+            "write" => ("wrote", "frame", self.frames_written),
+            "read" => ("read", "frame", self.frames_read),
+            "relay" => ("relayed", "frame", self.frames_relayed),
+            "duplex-server" => ("handled", "request", self.requests),
+            _ => ("answered:", "request", self.requests),
         };
-        let frames = frames.unwrap_or_default();
-        write!(f, "{done} {frames} {}", if frames == 1 { "frame" } else { "frames" })?;
+        let frames = count.unwrap_or_default();
+        write!(f, "{done} {frames} {what}{}", if frames == 1 { "" } else { "s" })?;
         write!(f, ", {}, in {:.3} s", Bytes(self.bytes), self.duration_seconds)?;
         if self.duration_seconds > 0.0 {
             let rate = frames as f64 / self.duration_seconds;
-            write!(f, ": {:.1} MiB/s, {rate:.0} frames/s", self.throughput_mbps)?;
+            write!(f, ": {:.1} MiB/s, {rate:.0} {what}s/s", self.throughput_mbps)?;
+        }
+        if let Some(Latency { p50, p90, p99, max, .. }) = self.latency_us {
+            write!(f, "; latency p50 {p50:.1} us, p90 {p90:.1}, p99 {p99:.1}, max {max:.1}")?;
+        }
+        if let Some(errors) = self.request_errors.filter(|errors| *errors > 0) {
+            write!(f, "; {errors} requests FAILED")?;
         }
         if let Some(errors) = self.verification_errors.filter(|errors| *errors > 0) {
             write!(f, "; {errors} FAILED verification")?;
