@@ -70,6 +70,7 @@ fn format(root: &Path, _: bool) -> Result<()> {
 fn lint(root: &Path, _: bool) -> Result<()> {
     let rules = ["--", "--deny", "warnings"];
     run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
+    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "async"]).args(rules))?;
     run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "stop-points"])
         .args(rules))
 }
@@ -113,7 +114,11 @@ fn with_environment(mut command: Command, root: &Path, full: bool) -> Result<Com
 }
 
 fn unit(root: &Path, full: bool) -> Result<()> {
-    run(&mut with_environment(cargo(root, &["test", "--workspace", "--no-fail-fast"]), root, full)?)
+    run(&mut with_environment(
+        cargo(root, &["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"]),
+        root,
+        full,
+    )?)
 }
 
 fn stops(root: &Path, full: bool) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::sync::{Ordering, fence};
 
 /// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
 /// there.
-const LOOK: Duration = Duration::from_millis(40);
+pub(crate) const LOOK: Duration = Duration::from_millis(40);
 
 /// The same after the server has left the response buffer: a killed process's roles end one after the other.
 const SOON: Duration = Duration::from_millis(4);
@@ -40,6 +40,8 @@ pub(crate) struct Inbox {
     pub(crate) next_follower: u64,
     /// Why there will be no more responses.
     pub(crate) ended: Option<End>,
+    #[cfg(feature = "async")]
+    pub(crate) tasks: super::tasks::Tasks,
 }
 
 /// A request under way.
@@ -50,11 +52,27 @@ pub(crate) struct Entry {
     /// Where it stands in the request buffer, to withdraw it.
     pub(crate) place: Option<Place>,
     outcome: Option<Outcome>,
+    /// The task that waits for it.
+    #[cfg(feature = "async")]
+    pub(crate) waker: Option<std::task::Waker>,
 }
 
 impl Entry {
     pub(crate) fn new(due: Due, called: bool) -> Entry {
-        Entry { due, called, place: None, outcome: None }
+        Entry {
+            due,
+            called,
+            place: None,
+            outcome: None,
+            #[cfg(feature = "async")]
+            waker: None,
+        }
+    }
+
+    /// Whether its time is over and somebody must be told.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.due.is_over()
     }
 
     pub(crate) fn is_pending(&self) -> bool {
@@ -62,7 +80,25 @@ impl Entry {
     }
 }
 
-enum Outcome {
+/// Whom to tell of an outcome.
+pub(crate) enum Waiter {
+    Thread(Thread),
+    #[cfg(feature = "async")]
+    Task(std::task::Waker),
+}
+
+impl Waiter {
+    /// To be called without any lock held: a waker is the user's code.
+    pub(crate) fn wake(self) {
+        match self {
+            Waiter::Thread(thread) => thread.unpark(),
+            #[cfg(feature = "async")]
+            Waiter::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+pub(crate) enum Outcome {
     Response(Frame),
     Cancelled,
 }
@@ -73,19 +109,24 @@ pub(crate) enum Wants {
     One(u64),
     /// Whatever nobody else waits for.
     Any,
+    /// To read for the tasks, which cannot.
+    #[cfg(feature = "async")]
+    Lead,
 }
 
 /// Somebody who waits while another one reads.
 pub(crate) struct Follower {
-    id: u64,
-    wants: Wants,
+    pub(crate) id: u64,
+    pub(crate) wants: Wants,
     pub(crate) thread: Thread,
 }
 
 impl Inbox {
     /// The outcome of what is wanted, if it has come.
-    fn take(&mut self, wants: Wants) -> Option<(u64, Outcome)> {
+    pub(crate) fn take(&mut self, wants: Wants) -> Option<(u64, Outcome)> {
         match wants {
+            #[cfg(feature = "async")]
+            Wants::Lead => None,
             Wants::One(sequence) => {
                 let outcome = self.entries.get_mut(&sequence)?.outcome.take()?;
                 self.entries.remove(&sequence);
@@ -102,7 +143,7 @@ impl Inbox {
     }
 
     /// Enters an outcome, and gives whom to wake. A second outcome, or one of a request that was given up, is dropped.
-    fn enter_outcome(&mut self, sequence: u64, outcome: Outcome) -> Option<Thread> {
+    fn enter_outcome(&mut self, sequence: u64, outcome: Outcome) -> Option<Waiter> {
         let entry = self.entries.get_mut(&sequence).filter(|entry| entry.is_pending())?;
         if let Outcome::Response(frame) = &outcome
             && !is_answer(frame, entry.due)
@@ -110,6 +151,10 @@ impl Inbox {
             return None;
         }
         entry.outcome = Some(outcome);
+        #[cfg(feature = "async")]
+        if let Some(waker) = entry.waker.take() {
+            return Some(Waiter::Task(waker));
+        }
         let called = entry.called;
         let one = Wants::One(sequence);
         if self.leader == Some(one) {
@@ -117,19 +162,19 @@ impl Inbox {
         }
         let waiting = |wants| {
             let follower = self.followers.iter().find(|follower| follower.wants == wants);
-            follower.map(|follower| follower.thread.clone())
+            follower.map(|follower| Waiter::Thread(follower.thread.clone()))
         };
-        if let Some(thread) = waiting(one) {
-            return Some(thread);
+        if let Some(waiter) = waiting(one) {
+            return Some(waiter);
         }
         if called {
             // Its caller is between sending and waiting.
             return None;
         }
-        let thread = if self.leader == Some(Wants::Any) { None } else { waiting(Wants::Any) };
+        let waiter = if self.leader == Some(Wants::Any) { None } else { waiting(Wants::Any) };
         // Somebody may come for it by its number before; take() skips it then.
         self.ready.push_back(sequence);
-        thread
+        waiter
     }
 
     /// Whom to wake when somebody stops waiting: one for whom something is ready, or else a new leader.
@@ -175,7 +220,7 @@ impl<'a> Leading<'a> {
     }
 
     /// Reads one frame, waiting for it up to `timeout`; what is not `mine` is entered for others. Notices the end.
-    fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
+    pub(crate) fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         let link = self.link;
         let look = std::mem::replace(&mut self.look, LOOK);
         let read = self.reader()?.read_frame(timeout.min(look));
@@ -225,7 +270,7 @@ impl Link {
         let due = self.due(timeout);
         if !self.is_over()
             && let Some(leading) = self.try_lead()
-            && let Some(sent) = self.try_send(data, due)?
+            && let Some(sent) = self.try_send(data, due, None)?
         {
             return self.lead_call(leading, sent, timeout, due);
         }
@@ -319,13 +364,8 @@ impl Link {
             }
             let mut id = None;
             if leading.is_none() {
-                inbox.next_follower += 1;
-                let own = inbox.next_follower;
-                id = Some(own);
-                inbox.followers.push(Follower { id: own, wants, thread: std::thread::current() });
-                self.following.fetch_add(1, Ordering::SeqCst);
+                id = Some(inbox.follow(wants, self));
                 // Once more, see Leading::drop.
-                fence(Ordering::SeqCst);
                 leading = self.try_lead();
             }
             if let Some(leading) = &mut leading {
@@ -360,9 +400,9 @@ impl Link {
 
     /// Enters a response, and wakes whoever waits for it.
     fn deliver(&self, frame: Frame) {
-        let thread = lock(&self.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
-        if let Some(thread) = thread {
-            thread.unpark();
+        let waiter = lock(&self.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
+        if let Some(waiter) = waiter {
+            waiter.wake();
         }
     }
 
@@ -387,7 +427,7 @@ impl Link {
     }
 
     /// What the caller gets.
-    fn conclude(&self, sequence: u64, outcome: Outcome) -> Result<Response> {
+    pub(crate) fn conclude(&self, sequence: u64, outcome: Outcome) -> Result<Response> {
         let frame = match outcome {
             Outcome::Cancelled => {
                 let error = self.error(ErrorKind::Cancelled, format!("request {sequence} was cancelled"));
@@ -407,7 +447,7 @@ impl Link {
         Err(self.error(ErrorKind::RequestFailed, message).of_request(sequence))
     }
 
-    fn too_late(&self, sequence: u64) -> Error {
+    pub(crate) fn too_late(&self, sequence: u64) -> Error {
         let message = format!("request {sequence} was not answered by its deadline");
         self.error(ErrorKind::DeadlineExceeded, message).of_request(sequence)
     }
@@ -422,10 +462,10 @@ impl Link {
         };
         let place = entry.place.take();
         let leader = inbox.leader;
-        let thread = inbox.enter_outcome(sequence, Outcome::Cancelled);
+        let waiter = inbox.enter_outcome(sequence, Outcome::Cancelled);
         drop(inbox);
-        match thread {
-            Some(thread) => thread.unpark(),
+        match waiter {
+            Some(waiter) => waiter.wake(),
             // The leader may be the one to tell.
             None if leader == Some(Wants::One(sequence)) || leader == Some(Wants::Any) => self.wake_leader(),
             None => {}
@@ -436,7 +476,17 @@ impl Link {
 }
 
 impl Inbox {
-    fn unfollow(&mut self, id: Option<u64>, link: &Link) {
+    pub(crate) fn follow(&mut self, wants: Wants, link: &Link) -> u64 {
+        self.next_follower += 1;
+        let id = self.next_follower;
+        self.followers.push(Follower { id, wants, thread: std::thread::current() });
+        link.following.fetch_add(1, Ordering::SeqCst);
+        // Between entering ourselves and trying to read once more, see Leading::drop.
+        fence(Ordering::SeqCst);
+        id
+    }
+
+    pub(crate) fn unfollow(&mut self, id: Option<u64>, link: &Link) {
         if let Some(id) = id
             && let Some(index) = self.followers.iter().position(|follower| follower.id == id)
         {

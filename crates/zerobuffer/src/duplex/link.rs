@@ -94,6 +94,8 @@ impl Link {
                 followers: Vec::new(),
                 next_follower: 0,
                 ended: None,
+                #[cfg(feature = "async")]
+                tasks: super::tasks::Tasks::default(),
             }),
             following: AtomicU64::new(0),
             over: AtomicBool::new(false),
@@ -152,8 +154,15 @@ impl Link {
         for follower in &inbox.followers {
             follower.thread.unpark();
         }
+        #[cfg(feature = "async")]
+        let (tasks, reader) = inbox.all_tasks();
         drop(inbox);
         self.writer_free.notify_all();
+        #[cfg(feature = "async")]
+        {
+            tasks.into_iter().for_each(std::task::Waker::wake);
+            reader.inspect(std::thread::Thread::unpark);
+        }
     }
 
     /// Whoever reads must look at the state.

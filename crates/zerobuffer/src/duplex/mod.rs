@@ -32,6 +32,13 @@
 //! ([`Error::sequence`](crate::Error::sequence)); or, when the channel ends, the error that ended it. A 1.x server knows
 //! nothing of failures, cancellation and deadlines; what that means is in docs/API.md.
 
+//!
+//! # Async
+//!
+//! With the feature `async`, `DuplexClient::call_async` gives a future, and `ImmutableDuplexServer::start_async` takes an
+//! async handler. Both work with any executor: futures are woken by a thread of the client, and the server hands its tasks
+//! to a function of yours.
+
 mod client;
 mod due;
 mod factory;
@@ -45,6 +52,10 @@ mod response;
 mod responses;
 mod run;
 mod server;
+#[cfg(feature = "async")]
+mod start_async;
+#[cfg(feature = "async")]
+mod tasks;
 
 use std::borrow::Cow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,6 +70,10 @@ pub use request::{MutableFrame, Request};
 pub use request_buffer::RequestBuffer;
 pub use response::Response;
 pub use server::{ImmutableDuplexServer, MutableDuplexServer};
+#[cfg(feature = "async")]
+pub use start_async::Task;
+#[cfg(feature = "async")]
+pub use tasks::Call;
 
 /// How a server runs its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -27,8 +27,8 @@ impl Link {
         if self.tags { writer.last_place() } else { None }
     }
 
-    /// Sends a request if that takes no waiting. It has no entry: its response reaches only who reads already.
-    pub(crate) fn try_send(&self, data: &[u8], due: Due) -> Result<Option<Sent>> {
+    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only who reads already.
+    pub(crate) fn try_send(&self, data: &[u8], due: Due, entry: Option<Entry>) -> Result<Option<Sent>> {
         let mut sender = lock(&self.sender);
         if sender.waiting > 0 {
             return Ok(None);
@@ -36,7 +36,15 @@ impl Link {
         let sequence = sender.next;
         let Some(writer) = &mut sender.writer else { return Ok(None) };
         writer.set_write_timeout(Duration::ZERO);
-        match writer.write_tagged(data, self.tag(sequence, due)) {
+        let entered = entry.is_some();
+        if let Some(entry) = entry {
+            lock(&self.inbox).entries.insert(sequence, entry);
+        }
+        let written = writer.write_tagged(data, self.tag(sequence, due));
+        if entered && written.is_err() {
+            lock(&self.inbox).entries.remove(&sequence);
+        }
+        match written {
             Ok(_) => {
                 let place = self.place_of_last(writer);
                 sender.next += 1;
@@ -127,6 +135,15 @@ impl Link {
         }
         self.put_writer_back(writer);
         result.map_err(|error| self.send_failed(error)).map(|_| sequence)
+    }
+
+    /// Enters where a request stands that was sent with an entry.
+    #[cfg(feature = "async")]
+    pub(crate) fn set_place(&self, sent: Sent) {
+        let mut inbox = lock(&self.inbox);
+        if let Some(entry) = inbox.entries.get_mut(&sent.sequence).filter(|entry| entry.is_pending()) {
+            entry.place = sent.place;
+        }
     }
 
     /// What became of the channel by an error of the writer.

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 
 /// What both kinds are made of.
-struct Server {
+pub(crate) struct Server {
     names: Arc<Names>,
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
@@ -45,6 +45,16 @@ impl Server {
     }
 
     fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
+        self.start_with(|run, pool_size| match mode {
+            ProcessingMode::SingleThread => {
+                run.spawn(move |run| run.read(|request, to| job(run, request, to)))
+            }
+            ProcessingMode::ThreadPool => pool::start(run, &job, pool_size),
+        })
+    }
+
+    /// Makes a new run, whose threads `start` starts.
+    pub(crate) fn start_with(&self, start: impl FnOnce(&Arc<Run>, usize) -> Result<()>) -> Result<()> {
         let mut current = lock(&self.current);
         if current.run.as_ref().is_some_and(|run| run.is_running()) {
             let message = "the server runs already: stop it first";
@@ -56,12 +66,7 @@ impl Server {
         };
         let (names, callbacks) = (Arc::clone(&self.names), Arc::clone(&self.callbacks));
         let run = Arc::new(Run::new(names, self.config.clone(), callbacks, reader));
-        let started = match mode {
-            ProcessingMode::SingleThread => {
-                run.spawn(move |run| run.read(|request, to| job(run, request, to)))
-            }
-            ProcessingMode::ThreadPool => pool::start(&run, &job, current.pool_size),
-        };
+        let started = start(&run, current.pool_size);
         if let Err(error) = started {
             let _ = run.stop();
             return Err(error);
@@ -168,7 +173,7 @@ macro_rules! common_methods {
 /// server.stop()?;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
-pub struct ImmutableDuplexServer(Server);
+pub struct ImmutableDuplexServer(pub(crate) Server);
 
 impl ImmutableDuplexServer {
     pub(crate) fn create(channel: &str, config: BufferConfig) -> Result<ImmutableDuplexServer> {

@@ -1,0 +1,251 @@
+//! Duplex channels with futures: calls that are awaited, handlers that await.
+
+mod support;
+
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use futures::executor::{ThreadPool, block_on};
+use futures::future::{FutureExt, join_all, select};
+use support::{Name, PATIENCE, Peer, fill, hear, is_filled, say};
+use zerobuffer::duplex::{
+    ClientOptions, DuplexChannelFactory, DuplexClient, HandlerError, ProcessingMode, Reply, Request, Task,
+};
+use zerobuffer::{BufferConfig, ErrorKind};
+
+#[test]
+fn peer_main() {
+    support::run_peer(&[("server", server), ("async-server", async_server)]);
+}
+
+struct Channel {
+    name: Name,
+    buffers: [Name; 2],
+}
+
+impl Channel {
+    fn new() -> Channel {
+        let name = Name::new("async");
+        let buffers = [name.suffixed("_request"), name.suffixed("_response")];
+        Channel { name, buffers }
+    }
+
+    #[track_caller]
+    fn server(&self, role: &str, payload: usize) -> Peer {
+        let mut server = Peer::start(role, &[&self.name, &payload.to_string()]);
+        server.expect("running");
+        server
+    }
+
+    #[track_caller]
+    fn client(&self) -> DuplexClient {
+        let options = ClientOptions::default().connect_timeout(PATIENCE);
+        DuplexChannelFactory::new().create_client_with(&self.name, options).unwrap()
+    }
+}
+
+fn config(arguments: &[String]) -> BufferConfig {
+    BufferConfig::default().payload_size(arguments[1].parse().unwrap())
+}
+
+/// Echoes; `!hold` takes 400 ms for it, `!wait` waits until it is cancelled, and says so.
+fn server(arguments: &[String]) {
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&arguments[0], config(arguments)).unwrap();
+    let handler = |request: &Request| -> Result<Reply<'static>, HandlerError> {
+        if **request == *b"!hold" {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        if **request == *b"!wait" {
+            say("waiting");
+            while !request.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            say("cancelled");
+        }
+        Ok(request.to_vec().into())
+    };
+    server.start(move |request| handler(request), ProcessingMode::ThreadPool).unwrap();
+    say("running");
+    hear();
+    server.stop().unwrap();
+}
+
+/// Echoes, but for `!fail`, `!panic`, `!drop` (its task is dropped) and `!hold`: those are answered when `!release` has
+/// come, in the opposite order.
+fn async_server(arguments: &[String]) {
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&arguments[0], config(arguments)).unwrap();
+    let executor = ThreadPool::builder().pool_size(2).create().unwrap();
+    static HELD: Mutex<Vec<oneshot::Sender<()>>> = Mutex::new(vec![]);
+    let handler = |request: Request| async move {
+        match &*request {
+            b"!hold" => {
+                let (sender, receiver) = oneshot::channel();
+                HELD.lock().unwrap().push(sender);
+                receiver.await?;
+            }
+            b"!release" => {
+                let held = std::mem::take(&mut *HELD.lock().unwrap());
+                for sender in held.into_iter().rev() {
+                    let _ = sender.send(());
+                    // So that one answer is under way before the next one is ready.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            b"!fail" => return Err("as asked".into()),
+            b"!panic" => panic!("as asked"),
+            b"!drop" => std::future::pending().await,
+            _ => {}
+        }
+        Ok(request.to_vec().into())
+    };
+    let spawn = move |mut task: Task| {
+        // An executor that gives up what does not end at once, if it never will.
+        let waker = Waker::noop();
+        if let Poll::Ready(()) = task.poll_unpin(&mut Context::from_waker(waker)) {
+            return;
+        }
+        if HELD.lock().unwrap().is_empty() {
+            drop(task);
+        } else {
+            executor.spawn_ok(task);
+        }
+    };
+    server.start_async(handler, spawn).unwrap();
+    say("running");
+    hear();
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_thousand_calls_awaited_at_once_get_each_its_own_response_although_the_buffer_is_small() {
+    let channel = Channel::new();
+    let _server = channel.server("server", 16 << 10);
+    let client = channel.client();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for part in 0..2_u64 {
+            let client = &client;
+            scope.spawn(move || {
+                let calls = (0..500).map(|index| async move {
+                    let index = part * 500 + index;
+                    let mut request = vec![0; 8 + (index * 7 % 2000) as usize];
+                    fill(index, &mut request);
+                    let response = client.call_async(request, PATIENCE).await.unwrap();
+                    assert!(is_filled(index, &response), "another's response");
+                });
+                block_on(join_all(calls));
+            });
+        }
+        // Threads that block take their turns.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                (0..500).for_each(|_| assert_eq!(*client.call(b"thread", PATIENCE).unwrap(), *b"thread"))
+            });
+        }
+    });
+    eprintln!("1,000 calls of tasks and 1,000 of threads in {:?}", start.elapsed());
+}
+
+#[test]
+fn a_call_that_is_dropped_is_withdrawn_and_one_out_of_time_is_told() {
+    let channel = Channel::new();
+    let mut server = channel.server("server", 1 << 20);
+    let client = channel.client();
+    let call = client.call_async("!wait", PATIENCE);
+    let (sender, receiver) = oneshot::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.expect("waiting");
+            sender.send(()).unwrap();
+        });
+        // Whichever comes first, the other is dropped.
+        block_on(select(call, receiver));
+    });
+    server.expect("cancelled");
+
+    let start = Instant::now();
+    let error = block_on(client.call_async("!hold", Duration::from_millis(40))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(start.elapsed() > Duration::from_millis(35) && start.elapsed() < Duration::from_millis(350));
+    assert_eq!(*block_on(client.call_async("on", PATIENCE)).unwrap(), *b"on");
+}
+
+#[test]
+fn calls_awaited_end_with_the_channel() {
+    let channel = Channel::new();
+    let mut server = channel.server("server", 1 << 20);
+    let client = channel.client();
+    let calls: Vec<_> = (0..3).map(|_| client.call_async("!wait", PATIENCE)).collect();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        for result in block_on(join_all(calls)) {
+            sender.send(result.unwrap_err().kind()).unwrap();
+        }
+    });
+    server.expect("waiting");
+    server.kill();
+    let killed = Instant::now();
+    for _ in 0..3 {
+        let kind = receiver.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(kind, ErrorKind::WriterDead | ErrorKind::ReaderDead), "{kind}");
+    }
+    assert!(killed.elapsed() < Duration::from_millis(500), "known after {:?}", killed.elapsed());
+    waiter.join().unwrap();
+    drop(client);
+    channel.buffers.iter().for_each(Name::assert_nothing_left);
+
+    let channel = Channel::new();
+    let mut server = channel.server("server", 1 << 20);
+    let client = channel.client();
+    let call = client.call_async("!wait", PATIENCE);
+    let waiter = std::thread::spawn(move || block_on(call).unwrap_err().kind());
+    server.expect("waiting");
+    client.close();
+    assert_eq!(waiter.join().unwrap(), ErrorKind::Closed);
+    assert_eq!(block_on(client.call_async("x", PATIENCE)).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn async_handlers_answer_in_their_own_time_fail_and_are_dropped() {
+    let channel = Channel::new();
+    let _server = channel.server("async-server", 1 << 20);
+    let client = channel.client();
+    assert_eq!(*client.call(b"at once", PATIENCE).unwrap(), *b"at once");
+    for (request, words) in [(b"!fail", "as asked"), (b"!drop", "dropped")] {
+        let error = client.call(request, PATIENCE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestFailed);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let error = client.call(b"!panic", PATIENCE).unwrap_err();
+    assert!(error.kind() == ErrorKind::RequestFailed && error.to_string().contains("as asked"), "{error}");
+    let held: Vec<u64> = (0..5).map(|_| client.send_request(b"!hold").unwrap()).collect();
+    client.send_request(b"!release").unwrap();
+    let mut arrived: Vec<u64> =
+        (0..6).map(|_| client.receive_response(PATIENCE).unwrap().expect("in time").sequence()).collect();
+    arrived.retain(|sequence| held.contains(sequence));
+    assert_eq!(arrived, held.into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn clients_with_tasks_leave_no_threads_behind() {
+    let channel = Channel::new();
+    let _server = channel.server("server", 1 << 20);
+    for _ in 0..20 {
+        let client = channel.client();
+        assert_eq!(*block_on(client.call_async("x", PATIENCE)).unwrap(), *b"x");
+    }
+    // Other tests have such threads too, a few at a time; 20 that never end would show.
+    let start = Instant::now();
+    let names = || -> Vec<String> {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+    };
+    while names().iter().filter(|name| name.starts_with("zb-duplex-tasks")).count() >= 10 {
+        assert!(start.elapsed() < PATIENCE, "{:?}", names());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
