@@ -16,7 +16,8 @@ use crate::reader::{Interrupt, InterruptHandle};
 use crate::registry::{self, OwnedFiles};
 use crate::reserve::Reserver;
 use crate::ring::classic::WriteSide;
-use crate::ring::extended::Memory;
+use crate::ring::extended::{self, Memory};
+use crate::ring::laps;
 use crate::ring::space::{self, Plan};
 use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
 use crate::signal::{Deadline, FIRST_SLICE, Nap, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
@@ -25,6 +26,10 @@ use crate::sync::{AtomicBool, Ordering, fence};
 
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
+
+/// Bytes a nanosecond: a writer that would leave the part of the ring that is in the caches waits for its reader at most as
+/// long as copying these bytes at this speed takes, which is about what leaving costs.
+const PATIENCE: u64 = 4;
 
 /// Frames within [`READER_CHECK`] for which a fence each is worth saving: together some 20 us.
 const MANY_FRAMES: u64 = 2000;
@@ -114,6 +119,8 @@ pub struct Writer {
     pending: Option<Reservation>,
     /// Our bell says that space is short.
     short: bool,
+    /// Whether to wait a moment for the reader rather than to leave the part of the ring that is in the caches.
+    patient: bool,
     spin: Spin,
     nap: Nap,
     reader_checked: Duration,
@@ -154,6 +161,7 @@ impl Writer {
             write_timeout: options.write_timeout,
             pending: None,
             short: false,
+            patient: true,
             spin: Spin::new(options.wait),
             nap: Nap::new(),
             reader_checked: os::coarse_now(),
@@ -705,7 +713,7 @@ impl Writer {
         timeout: Duration,
         header: u64,
     ) -> Result<Option<Reservation>> {
-        match self.find_place(len, may_shrink, header) {
+        match self.find_place(len, may_shrink, header, !timeout.is_zero()) {
             Ok(Some(reservation)) => {
                 self.say_short(false);
                 return Ok(Some(reservation));
@@ -758,7 +766,7 @@ impl Writer {
             let first = began.is_none();
             let began = *began.get_or_insert_with(Instant::now);
             let mut slice = longest;
-            let found = self.find_place(len, may_shrink, header);
+            let found = self.find_place(len, may_shrink, header, true);
             let nap = self.nap_after_look(&mut free_before, first);
             match found {
                 Ok(Some(reservation)) => {
@@ -868,21 +876,45 @@ impl Writer {
         len: usize,
         may_shrink: bool,
         header: u64,
+        may_wait: bool,
     ) -> std::result::Result<Option<Reservation>, Doubt> {
         match self.ring {
             WriteRing::Classic(_) => self.find_classic(len, may_shrink),
-            WriteRing::Extended(_) => self.find_extended(len, header),
+            WriteRing::Extended(_) => self.find_extended(len, header, may_wait),
         }
     }
 
-    fn find_extended(&mut self, len: usize, header: u64) -> std::result::Result<Option<Reservation>, Doubt> {
+    fn find_extended(
+        &mut self,
+        len: usize,
+        header: u64,
+        may_wait: bool,
+    ) -> std::result::Result<Option<Reservation>, Doubt> {
         let WriteRing::Extended(side) = &mut self.ring else { return Ok(None) };
         let mut only_start = false;
         loop {
-            let place = side
-                .place(&self.shared.mapping, len, header, only_start)
-                .map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))?;
-            let Some(place) = place else { return Ok(None) };
+            let look = |side: &mut extended::WriteSide| {
+                side.place(&self.shared.mapping, len, header, only_start)
+                    .map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))
+            };
+            let mut found = look(side)?;
+            if let (Some((_, true)), true, true) = (found, may_wait, self.patient) {
+                // The reader may be about to give back what is in the caches.
+                let patience = Duration::from_nanos(laps::WINDOW.max(len as u64) / PATIENCE);
+                let start = Instant::now();
+                while matches!(found, Some((_, true))) && start.elapsed() < patience {
+                    for _ in 0..64 {
+                        if side.changed(&self.shared.mapping) {
+                            break;
+                        }
+                        core::hint::spin_loop();
+                    }
+                    found = look(side)?;
+                }
+            }
+            let Some((place, grows)) = found else { return Ok(None) };
+            // Once in vain is enough, until the reader has caught up.
+            self.patient = !grows;
             let start = place.placement.start;
             match self.reserver.reserve(start, place.header + len as u64) {
                 Ok(()) => return Ok(Some(place)),

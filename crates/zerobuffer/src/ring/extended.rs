@@ -348,14 +348,15 @@ impl WriteSide {
         Reservation { placement: space::Placement { start, skip: 0, rewind }, header, len }
     }
 
-    /// Looks for a place for a frame of `len` bytes; `None` if there is no room now.
+    /// Looks for a place for a frame of `len` bytes; `None` if there is no room now. Says too whether the part of the ring that
+    /// is in use grows by it, beyond what the caches hold.
     pub(crate) fn place(
         &mut self,
         memory: &impl Memory,
         len: usize,
         least: u64,
         only_start: bool,
-    ) -> Result<Option<Reservation>, Trouble> {
+    ) -> Result<Option<(Reservation, bool)>, Trouble> {
         self.look_tail(memory)?;
         let start = self.head.position();
         let (header, ahead) = laps::sizes(start, len as u64, least);
@@ -374,10 +375,13 @@ impl WriteSide {
         };
         // A lap is ended only when all of the lap before, and some of this one, has been given back. So the reader has
         // seen where the one before ended, and where the writer leapt in it, and both may be stored anew.
-        Ok(laps::plan(question).map(|place| match place {
-            Place::Ahead => Self::reservation(start, header, len, false),
-            Place::Start => Self::reservation(0, start_header, len, true),
-            Place::Leap => Self::reservation(self.lap_end, leap_header, len, false),
+        Ok(laps::plan(question).map(|place| {
+            let reservation = match place {
+                Place::Ahead => Self::reservation(start, header, len, false),
+                Place::Start => Self::reservation(0, start_header, len, true),
+                Place::Leap => Self::reservation(self.lap_end, leap_header, len, false),
+            };
+            (reservation, laps::grows(&question, place))
         }))
     }
 

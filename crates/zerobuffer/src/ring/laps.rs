@@ -72,6 +72,16 @@ pub(crate) fn open_until(size: u64, head: Spot, tail: Spot, leapt: bool) -> u64 
     }
 }
 
+/// Whether `place` takes the frame out of what is in the caches, or into memory that was never used.
+pub(crate) fn grows(q: &Question, place: Place) -> bool {
+    match place {
+        Place::Start => false,
+        Place::Leap => true,
+        Place::Ahead if q.tail.lap() != q.head.lap() => q.leapt,
+        Place::Ahead => q.head.position() > 0 && q.head.position() + q.ahead > WINDOW.max(2 * q.ahead),
+    }
+}
+
 /// Decides where the next frame goes; `None` if there is no room now. `tail` stands where something is in use, or at
 /// `head` (see `WriteSide::normal`).
 pub(crate) fn plan(q: Question) -> Option<Place> {

@@ -6,7 +6,7 @@
 pub(crate) mod classic;
 pub(crate) mod extended;
 pub(crate) mod held;
-mod laps;
+pub(crate) mod laps;
 pub(crate) mod space;
 
 use crate::error::ErrorKind;
