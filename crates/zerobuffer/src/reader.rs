@@ -106,7 +106,7 @@ impl Shared {
         }
         if !self.is_extended() {
             self.release_classic(located.ticket);
-        } else if self.held.release_last(&self.mapping, located.end, located.bytes()) {
+        } else if self.held.release_last(&self.mapping, located) {
             self.ring_writer();
         }
     }
@@ -348,7 +348,7 @@ impl Reader {
     fn own(&self) -> Frame {
         let mut located = self.last;
         if let ReadRing::Extended(_) = self.ring {
-            located.ticket = self.shared.held.hold(located.end, located.bytes());
+            located.ticket = self.shared.held.hold(&located);
         }
         Frame::new(Arc::clone(&self.shared), located)
     }

@@ -361,6 +361,7 @@ impl ReadSide {
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
         Look::Frame(Located {
+            drains: false,
             position,
             len: header.size as usize,
             sequence: header.sequence,

@@ -108,22 +108,35 @@ impl ReadSide {
             memory.prefetch(end + AHEAD - CACHE_LINE);
             memory.prefetch(end + AHEAD - 2 * CACHE_LINE);
         }
-        *located = self.advance(word, sequence, data, end);
+        *located = self.advance(memory, word, sequence, data, end);
         true
     }
 
     #[inline]
-    fn advance(&mut self, word: HeaderWord, sequence: u64, data: u64, end: u64) -> Located {
+    fn advance(
+        &mut self,
+        memory: &impl Memory,
+        word: HeaderWord,
+        sequence: u64,
+        data: u64,
+        end: u64,
+    ) -> Located {
         let header = self.spot.position();
         self.spot = self.spot.at(end);
         self.expected = sequence.wrapping_add(1);
         self.count = self.count.wrapping_add(1);
+        let drains = end == self.limit;
+        if drains {
+            // On the line that is stored to in a moment, when the frame is given back.
+            memory.control().read.count.store(self.count, Ordering::Relaxed);
+        }
         Located {
             position: data,
             len: word.len() as usize,
             sequence,
             ticket: 0,
             flags: word.flags(),
+            drains,
             header,
             end: self.spot.0,
         }
@@ -146,7 +159,6 @@ impl ReadSide {
         if self.spot.position() == self.limit {
             // Acquire pairs with the Release store in WriteSide::commit: frames and lap_end are there.
             self.head = Spot(control.written.head.load(Ordering::Acquire));
-            control.read.count.store(self.count, Ordering::Relaxed);
         }
         let head = self.head;
         let bounded = |limit: u64, from: u64| {
@@ -231,7 +243,7 @@ impl ReadSide {
                 ),
             });
         }
-        Look::Frame(self.advance(word, sequence, data, end))
+        Look::Frame(self.advance(memory, word, sequence, data, end))
     }
 }
 

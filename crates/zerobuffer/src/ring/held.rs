@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Located;
 use super::extended::Memory;
 use crate::bell;
 use crate::layout::Spot;
@@ -41,7 +42,14 @@ struct Queue {
 struct Entry {
     end: Spot,
     bytes: u64,
+    drains: bool,
     released: bool,
+}
+
+impl Entry {
+    fn new(frame: &Located, released: bool) -> Entry {
+        Entry { end: Spot(frame.end), bytes: frame.bytes(), drains: frame.drains, released }
+    }
 }
 
 impl Held {
@@ -67,9 +75,9 @@ impl Held {
     }
 
     /// The last frame read becomes an owned one; gives its ticket.
-    pub(crate) fn hold(&self, end: u64, bytes: u64) -> u64 {
+    pub(crate) fn hold(&self, frame: &Located) -> u64 {
         let mut queue = self.queue();
-        queue.entries.push_back(Entry { end: Spot(end), bytes, released: false });
+        queue.entries.push_back(Entry::new(frame, false));
         // Relaxed: made known to other threads with the frame itself. No read-modify-write, as we hold the lock.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         queue.first + (queue.entries.len() as u64 - 1)
@@ -83,13 +91,14 @@ impl Held {
             Some(entry) => entry.released = true,
             None => debug_assert!(false, "ticket {ticket} released twice"),
         }
-        let (mut bytes, mut end) = (0, None);
+        let (mut bytes, mut end, mut drains) = (0, None, false);
         while let Some(entry) = queue.entries.front().filter(|entry| entry.released) {
             (bytes, end) = (bytes + entry.bytes, Some(entry.end));
+            drains |= entry.drains;
             queue.entries.pop_front();
             queue.first += 1;
         }
-        let ring = end.is_some_and(|end| self.advance(memory, end, bytes));
+        let ring = end.is_some_and(|end| self.advance(memory, end, bytes, drains));
         // Release pairs with the Acquire loads below: when the reader's thread finds none outstanding, our stores of the
         // tail come before its.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
@@ -98,32 +107,32 @@ impl Held {
 
     /// Releases the last frame read, a borrowed one, on the reader's thread. Says whether the writer's bell is to be rung.
     #[inline]
-    pub(crate) fn release_last(&self, memory: &impl Memory, end: u64, bytes: u64) -> bool {
+    pub(crate) fn release_last(&self, memory: &impl Memory, frame: &Located) -> bool {
         if self.outstanding.load(Ordering::Acquire) == 0 {
-            return self.advance(memory, Spot(end), bytes);
+            return self.advance(memory, Spot(frame.end), frame.bytes(), frame.drains);
         }
-        self.release_behind(memory, end, bytes)
+        self.release_behind(memory, frame)
     }
 
     #[cold]
-    fn release_behind(&self, memory: &impl Memory, end: u64, bytes: u64) -> bool {
+    fn release_behind(&self, memory: &impl Memory, frame: &Located) -> bool {
         let mut queue = self.queue();
         if queue.entries.is_empty() {
-            return self.advance(memory, Spot(end), bytes);
+            return self.advance(memory, Spot(frame.end), frame.bytes(), frame.drains);
         }
-        queue.entries.push_back(Entry { end: Spot(end), bytes, released: true });
+        queue.entries.push_back(Entry::new(frame, true));
         false
     }
 
     /// `bytes` up to `end` may go back: at once, or with others.
     #[inline]
-    fn advance(&self, memory: &impl Memory, end: Spot, bytes: u64) -> bool {
+    fn advance(&self, memory: &impl Memory, end: Spot, bytes: u64, drains: bool) -> bool {
         self.tail.store(end.0, Ordering::Relaxed);
         let withheld = self.withheld.load(Ordering::Relaxed) + bytes;
         self.withheld.store(withheld, Ordering::Relaxed);
         // Relaxed: a writer that has just begun to want space is told when the reader has drained the ring, or next time.
         let wanted = memory.control().writer_bell.bell.load(Ordering::Relaxed) & !bell::BARRIER != 0;
-        if wanted || withheld > self.most.load(Ordering::Relaxed) {
+        if drains || wanted || withheld > self.most.load(Ordering::Relaxed) {
             return self.give_back(memory, end);
         }
         false

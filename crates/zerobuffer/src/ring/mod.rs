@@ -39,6 +39,9 @@ pub(crate) struct Located {
     pub(crate) ticket: u64,
     /// Flags of its header; none in a classic ring.
     pub(crate) flags: u16,
+    /// Nothing was known to be behind it when it was read from an extended ring: its space goes back at once, as nobody
+    /// knows when the reader comes again.
+    pub(crate) drains: bool,
     /// Ring position of its header.
     pub(crate) header: u64,
     /// `Spot` behind it, in an extended ring.
