@@ -259,6 +259,10 @@ pub(crate) struct WriteSide {
     leaps: [(Spot, u64); 2],
     /// The writer has leapt in this lap.
     leapt: bool,
+    /// The last place found at position 0 was taken for want of memory ahead.
+    wants_memory: bool,
+    /// The lap before ended for want of memory: there is nothing to leap to behind its end.
+    memory_ended: bool,
     /// The reader's tail at the last look, normalised.
     tail: Spot,
     /// Up to where frames may be placed straight ahead without another thought.
@@ -299,6 +303,8 @@ impl WriteSide {
             lap_end,
             leaps,
             leapt,
+            wants_memory: false,
+            memory_ended: false,
             tail: head,
             open: 0,
             sequence: 1,
@@ -374,13 +380,14 @@ impl WriteSide {
         let (header, ahead) = laps::sizes(start, len as u64, least);
         let (start_header, at_start) = laps::sizes(0, len as u64, least);
         let (leap_header, at_lap_end) = laps::sizes(self.lap_end, len as u64, least);
+        self.wants_memory = only_start;
         let question = Question {
             size: self.size,
             head: self.head,
             tail: self.tail,
             ahead,
             at_start,
-            lap_end: self.lap_end,
+            lap_end: if self.memory_ended { self.size } else { self.lap_end },
             at_lap_end,
             leapt: self.leapt,
             only_start,
@@ -471,6 +478,7 @@ impl WriteSide {
         written.lap_end.store(self.head.position(), Ordering::Relaxed);
         self.lap_end = self.head.position();
         self.leapt = false;
+        self.memory_ended = self.wants_memory;
         next
     }
 
