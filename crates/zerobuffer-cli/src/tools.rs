@@ -86,6 +86,8 @@ impl From<Snapshot> for View {
         };
         let ring = match snapshot.ring {
             RingKind::Classic => "classic",
+            RingKind::Extended => "extended",
+            RingKind::Undecided => "undecided",
             _ => "unknown",
         };
         let (major, minor, patch) = snapshot.version;
@@ -139,12 +141,12 @@ pub(crate) fn list(args: &ListArgs) -> u8 {
     }
     let width = views.iter().map(|view| view.name.chars().count()).max().unwrap_or(0).max(4);
     say(&format_args!(
-        "{:width$}  {:>10}  {:>6}  {:>10}  {:22}  {:22}  {:8}  {:>9}",
+        "{:width$}  {:>10}  {:>6}  {:>10}  {:22}  {:22}  {:9}  {:>9}",
         "NAME", "PAYLOAD", "USED", "MEMORY", "READER", "WRITER", "RING", "AGE"
     ));
     for view in views {
         say(&format_args!(
-            "{:width$}  {:>10}  {:>5.1}%  {:>10}  {:22}  {:22}  {:8}  {:>9}",
+            "{:width$}  {:>10}  {:>5.1}%  {:>10}  {:22}  {:22}  {:9}  {:>9}",
             view.name,
             Bytes(view.payload_size),
             view.utilisation * 100.0,
@@ -194,8 +196,8 @@ pub(crate) fn inspect(args: &InspectArgs) -> u8 {
     .to_string();
     line("payload", &used);
     line("positions", &format_args!("write {}, read {}", view.write_position, view.read_position));
-    let counts =
-        format!("{} written, {} read (frames and wrap markers)", view.written_count, view.read_count);
+    let what = if view.ring == "extended" { "frames" } else { "frames and wrap markers" };
+    let counts = format!("{} written, {} read ({what})", view.written_count, view.read_count);
     line("counts", &counts);
     let metadata = format!(
         "{} of {} bytes written, {} free",

@@ -242,7 +242,7 @@ fn live_writer(name: &str) -> io::Result<Option<u64>> {
         Ok(WriterWords::of(&oieb))
     };
     let state = liveness::writer_state(words, &segment)?;
-    Ok(if matches!(state, WriterState::Alive(_)) { Some(words()?.pid) } else { None })
+    Ok(if matches!(state, WriterState::Alive(_)) { Some(words()?.shown_pid()) } else { None })
 }
 
 /// Whether somebody holds the lock file. Takes the lock for a moment, if nobody does.

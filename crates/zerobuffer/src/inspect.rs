@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy};
+use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OIEB_SIZE, OiebCopy};
 use crate::liveness::{self, ReaderState, WriterId, WriterState, WriterWords};
 use crate::os;
 use crate::registry;
+use crate::ring::survey;
 
 /// How full a buffer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub enum Health {
 pub enum RingKind {
     /// Protocol 1 as 1.x peers speak it.
     Classic,
+    /// Between two of this library.
+    Extended,
+    /// The first writer to commit a frame will decide: nothing has been written yet.
+    Undecided,
 }
 
 /// What can be known of a peer.
@@ -72,17 +77,17 @@ pub struct Snapshot {
     pub metadata_written: u64,
     /// Bytes free in the metadata block.
     pub metadata_free: u64,
-    /// Bytes of the ring.
+    /// Bytes of payload that the buffer was made for.
     pub payload_size: u64,
-    /// Bytes of the ring that are free.
+    /// Bytes of these that are free. An extended ring has a little more, for padding: it may take frames at 0 still.
     pub payload_free: u64,
     /// Ring position of the next write.
     pub write_position: u64,
-    /// Ring position of the next read.
+    /// Ring position of the next read; in an extended ring, of the oldest byte not given back.
     pub read_position: u64,
-    /// Frames and wrap markers written.
+    /// Frames written, and in a classic ring wrap markers.
     pub written_count: u64,
-    /// Frames and wrap markers read.
+    /// Frames read, and in a classic ring wrap markers; in an extended ring as of when the reader last ran out of frames.
     pub read_count: u64,
     /// The reading side.
     pub reader: Peer,
@@ -166,19 +171,21 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     let writer = liveness::writer_state(writer_words, &segment).map_err(failed)?;
     let file_size = segment.len().map_err(failed)?;
     let (owner, mode) = segment.owner_and_mode().map_err(failed)?;
+    let mut defects = defects(&oieb, file_size);
+    let ring = look_at_ring(&segment, &oieb, file_size, &mut defects).map_err(failed)?;
     Ok(Snapshot {
         name: name.to_owned(),
         version: (oieb.version[0], oieb.version[1], oieb.version[2]),
-        ring: RingKind::Classic,
+        ring: ring.kind,
         metadata_size: oieb.metadata_size,
         metadata_written: oieb.metadata_written_bytes,
         metadata_free: oieb.metadata_free_bytes,
         payload_size: oieb.payload_size,
-        payload_free: oieb.payload_free_bytes,
-        write_position: oieb.payload_write_pos,
-        read_position: oieb.payload_read_pos,
-        written_count: oieb.payload_written_count,
-        read_count: oieb.payload_read_count,
+        payload_free: ring.free,
+        write_position: ring.write_position,
+        read_position: ring.read_position,
+        written_count: ring.written_count,
+        read_count: ring.read_count,
         reader: Peer {
             presence: match reader {
                 ReaderState::Alive => Presence::Alive,
@@ -195,7 +202,7 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
         owner,
         mode,
         age: os::path_age(&os::segment_path(name)),
-        defects: defects(&oieb, file_size),
+        defects,
     })
 }
 
@@ -206,17 +213,86 @@ fn writer_peer(state: WriterState, oieb: &OiebCopy) -> Peer {
         WriterState::Dead(id) => (Presence::Dead, Some(id)),
         WriterState::Closed(id) => (Presence::Closed, Some(id)),
     };
-    Peer { presence, pid: oieb.writer_pid, ours: matches!(id, Some(WriterId::Ours { .. })) }
+    Peer { presence, pid: WriterWords::of(oieb).shown_pid(), ours: matches!(id, Some(WriterId::Ours { .. })) }
+}
+
+/// What a ring of either kind has to say.
+struct Ring {
+    kind: RingKind,
+    free: u64,
+    write_position: u64,
+    read_position: u64,
+    written_count: u64,
+    read_count: u64,
+}
+
+/// Looks at the words of an extended ring, until they agree: both sides change theirs all the time.
+const LOOKS: usize = 100;
+
+fn look_at_ring(
+    segment: &os::Segment,
+    oieb: &OiebCopy,
+    file_size: u64,
+    defects: &mut Vec<String>,
+) -> std::io::Result<Ring> {
+    let geometry = geometry(oieb);
+    let is_sound = geometry.total().is_some_and(|total| total <= file_size);
+    let classic = Ring {
+        kind: RingKind::Classic,
+        free: oieb.payload_free_bytes,
+        write_position: oieb.payload_write_pos,
+        read_position: oieb.payload_read_pos,
+        written_count: oieb.payload_written_count,
+        read_count: oieb.payload_read_count,
+    };
+    let Some(control) = geometry.control.filter(|_| is_sound) else { return Ok(classic) };
+    if !oieb.extension.is_extended() {
+        // A writer that died on the way into an extended ring leaves all taken.
+        let untouched = oieb.payload_free_bytes == oieb.payload_size || oieb.payload_free_bytes == 0;
+        let unused =
+            classic.write_position | classic.read_position | classic.written_count | classic.read_count;
+        return Ok(match untouched && unused == 0 {
+            true => Ring { kind: RingKind::Undecided, free: oieb.payload_size, ..classic },
+            false => classic,
+        });
+    }
+    let mut looks = 0;
+    let (words, used) = loop {
+        let mut bytes = [0; CONTROL_SIZE as usize];
+        segment.read_at(&mut bytes, control)?;
+        let words = ControlCopy::parse(&bytes);
+        let used = survey::used(&words, geometry.extended_size());
+        looks += 1;
+        if used.is_ok() || looks == LOOKS {
+            break (words, used);
+        }
+    };
+    let used = used.unwrap_or_else(|defect| {
+        defects.push(defect);
+        geometry.payload_size
+    });
+    Ok(Ring {
+        kind: RingKind::Extended,
+        free: geometry.payload_size.saturating_sub(used),
+        write_position: words.head.position(),
+        read_position: words.tail.position(),
+        written_count: words.written_count,
+        read_count: words.read_count,
+    })
+}
+
+fn geometry(oieb: &OiebCopy) -> Geometry {
+    Geometry {
+        metadata_size: oieb.metadata_size,
+        payload_size: oieb.payload_size,
+        // As OiebCopy::check has it.
+        control: oieb.extension.control().filter(|_| oieb.reader_word.is_ours()),
+    }
 }
 
 fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
     let mut defects = Vec::new();
-    let geometry = crate::layout::Geometry {
-        metadata_size: oieb.metadata_size,
-        payload_size: oieb.payload_size,
-        control: oieb.extension.control(),
-    };
-    if geometry.total().is_none_or(|total| total > file_size) {
+    if geometry(oieb).total().is_none_or(|total| total > file_size) {
         defects.push(format!("metadata_size and payload_size do not fit a file of {file_size} bytes"));
     }
     for (what, value, limit) in [

@@ -246,6 +246,42 @@ const _: () = {
     assert!(offset_of!(ReadLine, count) == 8);
 };
 
+/// A plain copy of the control block's words, for tools that only look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ControlCopy {
+    pub(crate) head: Spot,
+    pub(crate) lap_end: u64,
+    /// Where the writer leapt from, and to, by the lap's lowest bit.
+    pub(crate) leaps: [(Spot, u64); 2],
+    pub(crate) written_count: u64,
+    pub(crate) tail: Spot,
+    pub(crate) read_count: u64,
+}
+
+impl ControlCopy {
+    pub(crate) fn parse(bytes: &[u8; CONTROL_SIZE as usize]) -> ControlCopy {
+        let at = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(word)
+        };
+        let written = |field: usize| at(offset_of!(Control, written) + field);
+        let read = |field: usize| at(offset_of!(Control, read) + field);
+        let leap = |index: usize| {
+            let from = Spot(written(offset_of!(WrittenLine, leap_from) + 8 * index));
+            (from, written(offset_of!(WrittenLine, leap_to) + 8 * index))
+        };
+        ControlCopy {
+            head: Spot(written(offset_of!(WrittenLine, head))),
+            lap_end: written(offset_of!(WrittenLine, lap_end)),
+            leaps: [leap(0), leap(1)],
+            written_count: written(offset_of!(WrittenLine, count)),
+            tail: Spot(read(offset_of!(ReadLine, tail))),
+            read_count: read(offset_of!(ReadLine, count)),
+        }
+    }
+}
+
 /// A place in the endless stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
 /// how often the writer has gone back to position 0 (the *lap*; wraps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -82,6 +82,16 @@ impl WriterWords {
         WriterWords { pid: oieb.writer_pid, word: oieb.writer_word, extended }
     }
 
+    /// The pid of the last writer, 0 if it has closed: in an extended ring `writer_pid` shows 1.x writers that of the
+    /// reader.
+    pub(crate) fn shown_pid(self) -> u64 {
+        match self.extended {
+            false => self.pid,
+            true if self.word.is_closed() => 0,
+            true => u64::from(self.word.pid()),
+        }
+    }
+
     /// Whether the last writer was one of ours, alive or not.
     pub(crate) fn is_ours(self) -> bool {
         // A writer of ours clears its pid before it says "closed".

@@ -232,8 +232,14 @@ impl Segment {
 
     /// Reads up to `bytes.len()` bytes from the start of the file; short if the file is.
     pub(crate) fn read_start(&self, bytes: &mut [u8]) -> Result<usize> {
+        self.read_at(bytes, 0)
+    }
+
+    /// As `read_start`, from `offset` of the file.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
+        let offset = libc::off_t::try_from(offset).map_err(Error::other)?;
         // SAFETY: the buffer is valid for writes of its length.
-        let n = unsafe { libc::pread(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        let n = unsafe { libc::pread(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), offset) };
         usize::try_from(n).map_err(|_| Error::last_os_error())
     }
 

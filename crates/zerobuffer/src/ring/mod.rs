@@ -8,6 +8,7 @@ pub(crate) mod extended;
 pub(crate) mod held;
 pub(crate) mod laps;
 pub(crate) mod space;
+pub(crate) mod survey;
 
 use crate::error::ErrorKind;
 use crate::layout::Spot;
