@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{Name, Peer, fill, is_filled, say};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions, inspect};
+use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions, inspect};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ fn stream_writer(arguments: &[String]) {
 #[test]
 fn frames_arrive_in_order_and_whole_between_two_processes() {
     let name = Name::new("stream");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1 << 16)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1 << 16)).unwrap();
     let mut writer = Peer::start("stream-writer", &[&name, "20000", "5000"]);
     let mut count = 0;
     for frame in reader.frames() {
@@ -49,7 +49,7 @@ fn frames_arrive_in_order_and_whole_between_two_processes() {
 #[test]
 fn a_time_out_is_no_error_and_keeps_its_time() {
     let name = Name::new("timeout");
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     let start = Instant::now();
     assert!(reader.read_frame(Duration::from_millis(50)).unwrap().is_none());
     assert!((50..200).contains(&start.elapsed().as_millis()));
@@ -59,7 +59,7 @@ fn a_time_out_is_no_error_and_keeps_its_time() {
 #[test]
 fn frames_can_be_held_and_released_in_any_order_and_outlive_the_reader() {
     let name = Name::new("held");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1024)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1024)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     for round in 0..50_u8 {
         for i in 0..3 {
@@ -84,7 +84,7 @@ fn frames_can_be_held_and_released_in_any_order_and_outlive_the_reader() {
 #[test]
 fn in_place_frames_commit_shorten_and_discard() {
     let name = Name::new("inplace");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(4096)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.acquire_frame(100).unwrap().fill(1);
     let mut frame = writer.acquire_frame(100).unwrap();
@@ -114,7 +114,7 @@ fn in_place_frames_commit_shorten_and_discard() {
 #[test]
 fn metadata_is_written_once_and_bounded() {
     let name = Name::new("metadata");
-    let reader = Reader::create(&name, BufferConfig::default().metadata_size(64)).unwrap();
+    let reader = Reader::create(&name, support::config().metadata_size(64)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     assert_eq!(reader.metadata().unwrap(), None);
     assert_eq!(writer.set_metadata(&[1; 57]).unwrap_err().kind(), ErrorKind::MetadataTooLarge);
@@ -126,7 +126,7 @@ fn metadata_is_written_once_and_bounded() {
 #[test]
 fn the_end_of_a_writer_is_told_once_and_the_next_one_is_followed() {
     let name = Name::new("ends");
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     for _ in 0..3 {
         let mut writer = Writer::connect(&name).unwrap();
         assert_eq!(Writer::connect(&name).unwrap_err().kind(), ErrorKind::WriterAlreadyConnected);
@@ -155,7 +155,7 @@ fn the_end_of_a_writer_is_told_once_and_the_next_one_is_followed() {
 #[test]
 fn a_full_buffer_waits_times_out_and_goes_on() {
     let name = Name::new("full");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1024)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1024)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.set_write_timeout(Duration::from_millis(30));
     while writer.try_write_frame(&[9; 100]).unwrap().is_some() {}
@@ -182,9 +182,9 @@ fn a_writer_waits_to_connect_and_says_what_is_missing() {
     assert!(error.to_string().contains("start the reader first"), "{error}");
     let mut peer = Peer::start("stream-writer", &[&name, "1", "10"]);
     std::thread::sleep(Duration::from_millis(20));
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     assert_eq!(
-        Reader::create(&name, BufferConfig::default()).unwrap_err().kind(),
+        Reader::create(&name, support::config()).unwrap_err().kind(),
         ErrorKind::ReaderAlreadyConnected
     );
     assert!(reader.wait_for_writer(SECOND * 10).unwrap());
@@ -195,7 +195,7 @@ fn a_writer_waits_to_connect_and_says_what_is_missing() {
 #[test]
 fn a_blocked_call_can_be_interrupted() {
     let name = Name::new("interrupt");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(64)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(64)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.write_frame(&[1; 48]).unwrap();
     writer.set_write_timeout(Duration::MAX);
@@ -213,7 +213,7 @@ fn a_blocked_call_can_be_interrupted() {
 #[test]
 fn a_snapshot_tells_sizes_peers_and_health() {
     let name = Name::new("inspect");
-    let _reader = Reader::create(&name, BufferConfig::default().payload_size(1000).mode(0o640)).unwrap();
+    let _reader = Reader::create(&name, support::config().payload_size(1000).mode(0o640)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     let snapshot = inspect::snapshot(&name).unwrap();
     assert_eq!((snapshot.metadata_size, snapshot.payload_size, snapshot.mode), (4096, 1024, 0o640));
@@ -248,7 +248,7 @@ fn handles_move_between_threads_and_frames_are_shared_by_them() {
 #[test]
 fn failure_08_a_reader_notices_that_its_names_were_removed() {
     let name = Name::new("lost");
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     std::fs::remove_file(&name.paths()[0]).unwrap();
     let start = Instant::now();
     let error = reader.read_frame(support::PATIENCE).unwrap_err();
@@ -259,7 +259,7 @@ fn failure_08_a_reader_notices_that_its_names_were_removed() {
 #[test]
 fn a_preallocated_buffer_has_all_its_memory_at_once() {
     let name = Name::new("preallocated");
-    let config = BufferConfig::default().payload_size(4 << 20).preallocate(true);
+    let config = support::config().payload_size(4 << 20).preallocate(true);
     let _reader = Reader::create(&name, config).unwrap();
     assert!(inspect::snapshot(&name).unwrap().memory >= 4 << 20);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use support::Name;
-use zerobuffer::{BufferConfig, Frame, InterruptHandle, MemoryGuard, Reader, Writer};
+use zerobuffer::{Frame, InterruptHandle, MemoryGuard, Reader, Writer};
 
 /// How often the file of this number is mapped in this process.
 fn mappings(inode: u64) -> usize {
@@ -25,7 +25,7 @@ fn handles_that_bindings_share_are_send_and_sync() {
 #[test]
 fn memory_stays_mapped_for_a_view_that_outlives_its_writer() {
     let name = Name::new("guard");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(4096)).unwrap();
     let inode = std::fs::metadata(&name.paths()[0]).unwrap().ino();
     let mut writer = Writer::connect(&name).unwrap();
     writer.acquire_frame_buffer(100).unwrap();

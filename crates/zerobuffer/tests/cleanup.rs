@@ -22,7 +22,7 @@ fn peer_main() {
 }
 
 fn small() -> BufferConfig {
-    BufferConfig::default().payload_size(1 << 16)
+    support::config().payload_size(1 << 16)
 }
 
 fn reader(arguments: &[String]) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use support::{Name, Peer, say};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions};
 
 /// Seconds by which the wall clock is wrong at the moment.
 static JUMP: AtomicI64 = AtomicI64::new(0);
@@ -122,7 +122,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
     assert_eq!(error.kind(), ErrorKind::BufferNotFound);
     in_time(start);
 
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(64)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(64)).unwrap();
     let start = Instant::now();
     assert!(!reader.wait_for_writer(limit).unwrap());
     in_time(start);
@@ -154,7 +154,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
 
     // A writer that never waits looks at its reader from time to time; after a jump back by years, too.
     drop(reader);
-    let reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let reader = Reader::create(&name, support::config()).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     drop(jumping);
     JUMP.store(-300_000_000, Ordering::Relaxed);

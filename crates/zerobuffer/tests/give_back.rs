@@ -6,13 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use support::Name;
-use zerobuffer::{BufferConfig, Reader, Writer, inspect};
+use zerobuffer::{Reader, Writer, inspect};
 
 const SECOND: Duration = Duration::from_secs(1);
 const RING: usize = 1 << 20;
 
 fn pair(name: &Name) -> (Reader, Writer) {
-    let mut reader = Reader::create(name, BufferConfig::default().payload_size(RING)).unwrap();
+    let mut reader = Reader::create(name, support::config().payload_size(RING)).unwrap();
     let mut writer = Writer::connect(name).unwrap();
     // As any traffic does: a token on sem-r that nobody wanted, a writer that goes on.
     for _ in 0..5 {
@@ -135,7 +135,7 @@ fn nothing_uncommitted_is_delivered_after_a_batch() {
 #[test]
 fn a_frame_that_must_wrap_finds_space_released_since_the_last_commit() {
     let name = Name::new("wrap");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1024)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1024)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.write_frame(&[1; 600 - 16]).unwrap();
     read_and_release(&mut reader, 1);

@@ -27,7 +27,7 @@ fn peer_main() {
 }
 
 fn small() -> BufferConfig {
-    BufferConfig::default().payload_size(4096)
+    support::config().payload_size(4096)
 }
 
 /// CPU time of this process.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::forge::{Forge, at};
 use support::{Name, Peer, confine, say};
 use zerobuffer::inspect::{self, Presence};
-use zerobuffer::{BufferConfig, Error, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{Error, ErrorKind, Reader, Writer, WriterOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -66,7 +66,7 @@ fn uptime() -> Duration {
 fn reader(arguments: &[String]) {
     let [name, payload, options @ ..] = arguments else { panic!("name, payload size, options") };
     let mode = prepare(options);
-    let config = BufferConfig::default().payload_size(payload.parse().unwrap()).mode(mode);
+    let config = support::config().payload_size(payload.parse().unwrap()).mode(mode);
     let mut reader = match Reader::create(name, config) {
         Ok(reader) => reader,
         Err(error) => return say(outcome(Err(error), |()| String::new())),
@@ -227,7 +227,7 @@ impl Pair {
         assert_eq!((snapshot.reader.presence, snapshot.writer.presence), (Presence::Alive, Presence::Alive));
         let error = Writer::connect(name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WriterAlreadyConnected, "{error}");
-        let error = Reader::create(name, BufferConfig::default()).unwrap_err();
+        let error = Reader::create(name, support::config()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "{error}");
     }
 
@@ -312,7 +312,7 @@ fn live_and_die(what: &str, sides: &[(Side<'_>, Side<'_>)]) {
             times.push(pair.kill_reader());
             assert_eq!(inspect::snapshot(&name).unwrap().reader.presence, Presence::Dead);
             pair.writer.wait();
-            drop(Reader::create(&name, BufferConfig::default()).unwrap());
+            drop(Reader::create(&name, support::config()).unwrap());
             name.assert_nothing_left();
         }
     }
@@ -436,7 +436,7 @@ fn failure_06_a_stopped_peer_is_not_dead() {
         let snapshot = inspect::snapshot(name).unwrap();
         assert_eq!((snapshot.reader.presence, snapshot.writer.presence), (Presence::Alive, Presence::Alive));
         assert_eq!(Writer::connect(name).unwrap_err().kind(), ErrorKind::WriterAlreadyConnected);
-        let error = Reader::create(name, BufferConfig::default()).unwrap_err();
+        let error = Reader::create(name, support::config()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected);
     }
     idle_pair.writer.signal(libc::SIGCONT);
@@ -495,7 +495,7 @@ fn failure_05_pids_do_not_decide_between_two_of_ours() {
         forge.set(at::READER_PID, pid);
         assert_eq!(Writer::connect(&name).unwrap_err().kind(), ErrorKind::ReaderDead);
     }
-    drop(Reader::create(&name, BufferConfig::default()).unwrap());
+    drop(Reader::create(&name, support::config()).unwrap());
     pair.writer.wait();
     name.assert_nothing_left();
     report("forged pids", times);

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{Name, Peer, say};
-use zerobuffer::{BufferConfig, ErrorKind, KeptBuffer, Reader, Writer, inspect};
+use zerobuffer::{ErrorKind, KeptBuffer, Reader, Writer, inspect};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -17,7 +17,7 @@ fn peer_main() {
 /// Keeps a buffer with `count` frames in it until told to end.
 fn keeper(arguments: &[String]) {
     let [name, count] = arguments else { panic!("name, count") };
-    let config = BufferConfig::default().payload_size(1 << 20).metadata_size(128);
+    let config = support::config().payload_size(1 << 20).metadata_size(128);
     let mut kept = KeptBuffer::create(name, config).unwrap();
     let mut writer = Writer::connect(name).unwrap();
     for index in 0..count.parse::<u64>().unwrap() {
@@ -39,7 +39,7 @@ fn keeper(arguments: &[String]) {
 fn adopter(arguments: &[String]) {
     say("here");
     support::hear();
-    match Reader::create(&arguments[0], BufferConfig::default()) {
+    match Reader::create(&arguments[0], support::config()) {
         Ok(mut reader) => {
             say(reader.read_frame(SECOND).unwrap().unwrap().sequence());
             support::hear();
@@ -54,14 +54,14 @@ fn a_kept_buffer_is_taken_over_with_its_frames() {
     let mut keeper = Peer::start("keeper", &[&name, "100"]);
     keeper.expect("kept");
     assert!(inspect::snapshot(&name).unwrap().kept);
-    let error = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap_err();
+    let error = Reader::create(&name, support::config().payload_size(4096)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-    let error = KeptBuffer::create(&name, BufferConfig::default()).unwrap_err();
+    let error = KeptBuffer::create(&name, support::config()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected);
     keeper.tell("adopted?");
     keeper.expect("false");
 
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1 << 20)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1 << 20)).unwrap();
     for index in 0..100_u64 {
         assert_eq!(*reader.read_frame(SECOND).unwrap().unwrap(), index.to_le_bytes());
     }
@@ -71,7 +71,7 @@ fn a_kept_buffer_is_taken_over_with_its_frames() {
     let snapshot = inspect::snapshot(&name).unwrap();
     assert_eq!((snapshot.kept, snapshot.reader.pid), (false, u64::from(std::process::id())));
     assert_eq!(
-        Reader::create(&name, BufferConfig::default()).unwrap_err().kind(),
+        Reader::create(&name, support::config()).unwrap_err().kind(),
         ErrorKind::ReaderAlreadyConnected
     );
     keeper.tell("adopted?");
@@ -90,7 +90,7 @@ fn a_stopped_keeper_does_not_hinder_its_reader() {
     let mut keeper = Peer::start("keeper", &[&name, "3"]);
     keeper.expect("kept");
     keeper.signal(libc::SIGSTOP);
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     assert_eq!(reader.read_frame(SECOND).unwrap().unwrap().sequence(), 1);
     keeper.kill();
     assert_eq!(reader.read_frame(SECOND).unwrap().unwrap().sequence(), 2);
@@ -112,7 +112,7 @@ fn a_keeper_that_ends_alone_or_dies_leaves_nothing() {
     let mut keeper = Peer::start("keeper", &[&name, "3"]);
     keeper.expect("kept");
     keeper.kill();
-    let mut reader = Reader::create(&name, BufferConfig::default()).unwrap();
+    let mut reader = Reader::create(&name, support::config()).unwrap();
     assert!(reader.try_read_frame().unwrap().is_none(), "frames of a dead keeper are gone");
     drop(reader);
     name.assert_nothing_left();

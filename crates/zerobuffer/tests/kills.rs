@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use support::ledger::{Ledger, StallWatch, assert_times, now};
 use support::stream::{COMMITTED, ENDED_AT, NOTICED_AT, RECEIVED, STOP, Sink, Source};
 use support::{Name, PATIENCE, Peer, Random, hear, say};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions};
 
 #[test]
 fn peer_main() {
@@ -18,7 +18,7 @@ fn peer_main() {
 fn reader(arguments: &[String]) {
     let [name, ledger, salt, capacity, hold] = arguments else { panic!("five arguments") };
     let ledger = Ledger::open(ledger);
-    let config = BufferConfig::default().payload_size(capacity.parse().unwrap());
+    let config = support::config().payload_size(capacity.parse().unwrap());
     let mut reader = Reader::create(name, config).unwrap();
     say("created");
     let mut sink = Sink::new(salt.parse().unwrap(), hold.parse().unwrap());

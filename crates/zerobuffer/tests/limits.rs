@@ -34,7 +34,7 @@ fn kind<T>(result: Result<T>) -> String {
 }
 
 fn config(payload: usize) -> BufferConfig {
-    BufferConfig::default().payload_size(payload).metadata_size(1024)
+    support::config().payload_size(payload).metadata_size(1024)
 }
 
 /// What lies in this peer's own `/dev/shm`.
@@ -418,7 +418,7 @@ fn cost(arguments: &[String]) {
     let mut memory = (0, 0, 0);
     for _ in 0..20 {
         let start = Instant::now();
-        let reader = Reader::create(name, BufferConfig::default()).unwrap();
+        let reader = Reader::create(name, support::config()).unwrap();
         times.push(start.elapsed());
         let now = resident();
         let allocated = inspect::snapshot(name).unwrap().memory as usize;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use support::{Name, fill, is_filled};
-use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, Result, Writer, inspect};
+use zerobuffer::{ErrorKind, Frame, Reader, Result, Writer, inspect};
 
 const HEADER: usize = 16;
 
@@ -138,7 +138,7 @@ enum Answer {
 impl Run {
     fn new(capacity: usize) -> Run {
         let name = Name::new("model");
-        let reader = Reader::create(&name, BufferConfig::default().payload_size(capacity)).unwrap();
+        let reader = Reader::create(&name, support::config().payload_size(capacity)).unwrap();
         Run {
             name,
             capacity,
@@ -520,7 +520,7 @@ proptest! {
 #[test]
 fn failure_02_bytes_go_back_in_ring_order_only() {
     let name = Name::new("order");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1024)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(1024)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     let free = || inspect::snapshot(&name).unwrap().payload_free;
     for id in 0..5 {
@@ -561,7 +561,7 @@ fn failure_02_bytes_go_back_in_ring_order_only() {
 fn failure_16_an_empty_ring_takes_every_legal_frame_at_any_position() {
     const CAPACITY: usize = 512;
     let name = Name::new("legal");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&name, support::config().payload_size(CAPACITY)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     let mut positions = std::collections::BTreeSet::new();
     for len in 1..=CAPACITY - HEADER {
@@ -596,7 +596,7 @@ fn failure_16_an_empty_ring_takes_every_legal_frame_at_any_position() {
 #[test]
 fn failure_18_frames_that_never_fit_are_refused_at_once() {
     let name = Name::new("too-large");
-    let _reader = Reader::create(&name, BufferConfig::default().payload_size(1000)).unwrap();
+    let _reader = Reader::create(&name, support::config().payload_size(1000)).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.set_write_timeout(Duration::MAX);
     let largest = writer.max_frame_size();

@@ -32,7 +32,7 @@ fn peer_main() {
 }
 
 fn config(payload_size: usize) -> BufferConfig {
-    BufferConfig::default().metadata_size(256).payload_size(payload_size)
+    support::config().metadata_size(256).payload_size(payload_size)
 }
 
 #[test]

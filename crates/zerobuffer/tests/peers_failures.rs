@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use driver::{Content, Old, Raw, Word, forge_semaphore, hex, semaphore};
 use support::{Name, Random};
-use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, Writer};
+use zerobuffer::{ErrorKind, Frame, Reader, Writer};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const SEM_VALUE_MAX: u32 = i32::MAX as u32;
 const RING: u64 = 128 + 256;
 
 fn reader(name: &str, payload_size: usize) -> Reader {
-    Reader::create(name, BufferConfig::default().metadata_size(256).payload_size(payload_size)).unwrap()
+    Reader::create(name, support::config().metadata_size(256).payload_size(payload_size)).unwrap()
 }
 
 /// The next frame's bytes, which must be there at once.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::ledger::Ledger;
 use support::{Name, PATIENCE, Peer, hear, say};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer};
+use zerobuffer::{ErrorKind, Reader, Writer};
 
 /// Round that contenders may start; 0 = none yet.
 const GO: usize = 0;
@@ -40,7 +40,7 @@ trait CreateSmall: Sized {
 
 impl CreateSmall for Reader {
     fn create_small(name: &str) -> zerobuffer::Result<Reader> {
-        Reader::create(name, BufferConfig::default().payload_size(4096))
+        Reader::create(name, support::config().payload_size(4096))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use support::{Name, Peer, say};
-use zerobuffer::{BufferConfig, Reader, Writer, WriterOptions};
+use zerobuffer::{Reader, Writer, WriterOptions};
 
 const ENOUGH: u64 = 500_000_000;
 
@@ -162,7 +162,7 @@ fn half_a_gigabyte_of_real_data_arrives_as_it_was_sent() {
     }
     for (frame_size, ring, held) in rounds {
         let name = Name::new("real");
-        let mut reader = Reader::create(&name, BufferConfig::default().payload_size(ring)).unwrap();
+        let mut reader = Reader::create(&name, support::config().payload_size(ring)).unwrap();
         let start = Instant::now();
         let mut sender = Peer::start("sender", &[&name, &frame_size.to_string()]);
         let mut hash = Sha256::new();

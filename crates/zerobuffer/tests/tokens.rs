@@ -39,7 +39,7 @@ fn writer(arguments: &[String]) {
 }
 
 fn small() -> BufferConfig {
-    BufferConfig::default().payload_size(4096)
+    support::config().payload_size(4096)
 }
 
 #[test]

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use zerobuffer::BufferConfig;
+
 /// Longest wait for anything that must happen; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -293,6 +295,21 @@ pub fn fill(index: u64, bytes: &mut [u8]) {
 pub fn is_filled(index: u64, bytes: &[u8]) -> bool {
     let mut random = Random(index);
     bytes.chunks(8).all(|chunk| *chunk == random.next().to_le_bytes()[..chunk.len()])
+}
+
+/// What a test makes its buffers of: the default, or with `ZEROBUFFER_TEST_RING=classic` in the environment, which peers
+/// inherit, the same with a classic ring. What holds for one kind only says so with `classic(true)`.
+pub fn config() -> BufferConfig {
+    BufferConfig::default().classic(is_classic())
+}
+
+/// Whether this run is about classic rings.
+pub fn is_classic() -> bool {
+    match std::env::var("ZEROBUFFER_TEST_RING").as_deref() {
+        Err(_) | Ok("extended") => false,
+        Ok("classic") => true,
+        Ok(other) => panic!("ZEROBUFFER_TEST_RING is `{other}`, neither `classic` nor `extended`"),
+    }
 }
 
 /// Whether the long rounds were asked for (`cargo xtask test --full`).
