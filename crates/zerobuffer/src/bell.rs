@@ -42,26 +42,27 @@ pub(crate) fn set(bell: &AtomicU32, more: u32) {
 }
 
 /// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
+///
+/// Leaves a bell that has not rung as it is, so that the next slice of the same wait needs neither fence nor barrier: it is
+/// still set, so whoever has published since is yet to look at it. The owner calls [`set`] when its wait is over; if it does
+/// not, it is woken once in vain.
 pub(crate) fn sleep(bell: &AtomicU32, limit: Duration, ready: impl FnOnce() -> bool) {
-    let asleep = awake() | SLEEPING;
-    // Relaxed: ordered by the fence.
-    bell.store(asleep, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
-    if asleep & BARRIER != 0 && !barrier() {
-        // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again. It may miss one
-        // wake-up before it sees that; then the slice ends the sleep.
-        bell.store(SLEEPING, Ordering::Relaxed);
+    let mut asleep = awake() | SLEEPING;
+    // Relaxed throughout: ordered by the fences.
+    if bell.load(Ordering::Relaxed) != asleep {
+        bell.store(asleep, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if !ready() {
-            futex_wait(bell, SLEEPING, limit);
+        if asleep & BARRIER != 0 && !barrier() {
+            // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again. It may miss one
+            // wake-up before it sees that; then the slice ends the sleep.
+            asleep = SLEEPING;
+            bell.store(asleep, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
         }
-        bell.store(0, Ordering::Relaxed);
-        return;
     }
     if !ready() {
         futex_wait(bell, asleep, limit);
     }
-    bell.store(awake(), Ordering::Relaxed);
 }
 
 /// For the publisher, after it stored a position: what the owner wants, if anything ([`SLEEPING`], [`SHORT`]).

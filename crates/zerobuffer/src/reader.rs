@@ -634,6 +634,9 @@ impl Reader {
                 }
             };
             if found {
+                if let ReadRing::Extended(_) = self.ring {
+                    bell::set(&self.shared.mapping.control().reader_bell.bell, 0);
+                }
                 self.spin.learn(began.elapsed());
                 return Ok(true);
             }

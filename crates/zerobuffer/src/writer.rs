@@ -855,7 +855,6 @@ impl Writer {
                 let ready = || side.changed(mapping) || interrupted.load(Ordering::Relaxed);
                 let bell = &mapping.control().writer_bell.bell;
                 bell::sleep(bell, left, ready);
-                bell::set(bell, bell::SHORT);
                 !side.changed(mapping)
             }
         }
