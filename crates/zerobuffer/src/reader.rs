@@ -206,9 +206,7 @@ impl Interrupt for Shared {
         // Release pairs with the swap in Reader::take_interrupt; token or bell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
         if self.mapping.can_be_extended() {
-            // Between the store above and the look at the bell; pairs with the fence in bell::sleep.
-            fence(Ordering::SeqCst);
-            bell::ring(&self.mapping.control().reader_bell.bell);
+            bell::call(&self.mapping.control().reader_bell.bell);
         }
         self.sem_w.post();
     }
@@ -551,7 +549,8 @@ impl Reader {
         stop_point!("close:role-unlock");
         drop(locks.role);
         if let ReadRing::Extended(_) = self.ring {
-            self.shared.ring_writer();
+            stop_point!("close:ring-writer");
+            bell::call(&self.shared.mapping.control().writer_bell.bell);
             locks.name.remove();
             return;
         }

@@ -17,6 +17,10 @@ const PAYLOAD: u64 = 4096;
 const METADATA: u64 = 128;
 /// Where the ring begins in the segment.
 const RING: u64 = 128 + METADATA;
+/// What an extended ring of this payload has: the end of all frames.
+const EXTENDED: u64 = PAYLOAD + PAYLOAD / 16 + 128;
+/// Where the control block of an extended ring begins, which lies behind it.
+const CONTROL: u64 = (RING + EXTENDED).next_multiple_of(128);
 /// A call may take this much longer than its time-out.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -69,7 +73,8 @@ impl Tally {
 
 /// Looks at every byte of a frame, which must lie within the ring.
 fn touch(bytes: &[u8]) {
-    assert!(!bytes.is_empty() && bytes.len() as u64 + 16 <= PAYLOAD, "{} bytes", bytes.len());
+    let most = CONTROL - RING - 16;
+    assert!(!bytes.is_empty() && bytes.len() as u64 <= most, "{} bytes", bytes.len());
     std::hint::black_box(bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)));
 }
 
@@ -237,6 +242,10 @@ enum Forgery {
     PastTheEnd(u64),
     /// The metadata's length.
     MetadataLength(u64),
+    /// A word of the control block.
+    Control { index: u64, value: u64 },
+    /// Two words where the next frame of an extended ring stands, or a few units behind.
+    Unit { place: Place, word: u64, sequence: u64 },
 }
 
 #[derive(Debug, Clone)]
@@ -277,7 +286,41 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![3 => prop::sample::select(edges), 2 => 0..PAYLOAD * 2, 1 => any::<u64>()]
 }
 
+/// A place in an extended ring: a lap near those in use, or any; a position in and around the ring, in units.
+fn spot() -> impl Strategy<Value = u64> {
+    let lap = prop_oneof![8 => 0_u64..4, 1 => Just((1 << 22) - 1), 1 => 0_u64..1 << 22];
+    let position = prop_oneof![6 => 0..EXTENDED / 16 + 4, 1 => number(), 1 => Just((1 << 42) - 1)];
+    (lap, position).prop_map(|(lap, position)| lap << 42 | position & ((1 << 42) - 1))
+}
+
+/// The first word of a frame's header in an extended ring.
+fn header_word() -> impl Strategy<Value = u64> {
+    let flags = prop_oneof![3 => Just(0_u64), 1 => Just(1 << 9), 1 => Just(1 << 8), 1 => 0_u64..1 << 10];
+    let units = prop_oneof![4 => 1_u64..6, 1 => 0_u64..64];
+    (number(), units, flags).prop_map(|(len, units, flags)| len & ((1 << 48) - 1) | units << 48 | flags << 54)
+}
+
 fn forgery() -> impl Strategy<Value = Forgery> {
+    // The words that are looked at, more often than the unused ones of each line.
+    let index = prop_oneof![
+        8 => prop::sample::select(&[0_u64, 1, 2, 3, 4, 5, 16, 32, 48][..]),
+        1 => 0_u64..64,
+    ];
+    let value = prop_oneof![4 => spot(), 3 => number(), 1 => any::<u64>()];
+    let control = (index, value).prop_map(|(index, value)| Forgery::Control { index, value });
+    let place = prop_oneof![
+        3 => Just(Place::Read),
+        1 => Just(Place::Write),
+        1 => (0..EXTENDED / 16 - 1).prop_map(|unit| Place::Anywhere(unit * 16)),
+    ];
+    let word = prop_oneof![3 => header_word(), 1 => any::<u64>()];
+    let sequence = prop_oneof![4 => 0_u64..8, 1 => any::<u64>()];
+    let unit =
+        (place, word, sequence).prop_map(|(place, word, sequence)| Forgery::Unit { place, word, sequence });
+    prop_oneof![3 => classic_forgery(), 2 => control, 1 => unit]
+}
+
+fn classic_forgery() -> impl Strategy<Value = Forgery> {
     let place = prop_oneof![
         3 => Just(Place::Read),
         1 => Just(Place::Write),
@@ -300,6 +343,8 @@ fn apply(name: &str, forgeries: &[Forgery]) {
     let forge = Forge::segment(name);
     let stands = |word| forge.get(word).min(PAYLOAD - 16);
     let (read, write) = (stands(at::READ_POS), stands(at::WRITE_POS));
+    let spot = |word: u64| (forge.get(CONTROL + word) & ((1 << 42) - 1)).min(EXTENDED / 16 - 1) * 16;
+    let (tail, head) = (spot(128), spot(0));
     for forgery in forgeries {
         match forgery {
             Forgery::Word { index, value } => forge.set(index * 8, *value),
@@ -316,6 +361,16 @@ fn apply(name: &str, forgeries: &[Forgery]) {
             Forgery::PastTheEnd(more) => {
                 forge.set(at::FREE_BYTES, 0);
                 forge.set(RING + read, (PAYLOAD - read + more).saturating_sub(16 + 32));
+            }
+            Forgery::Control { index, value } => forge.set(CONTROL + index * 8, *value),
+            Forgery::Unit { place, word, sequence } => {
+                let position = match place {
+                    Place::Read => tail,
+                    Place::Write => head,
+                    Place::Anywhere(position) => *position,
+                };
+                forge.set(RING + position, *word);
+                forge.set(RING + position + 8, *sequence);
             }
             Forgery::MetadataLength(length) => {
                 forge.set(128, *length);
@@ -539,8 +594,48 @@ fn anything(mapped: &Mapped, count: u64) {
     mapped.set(offset, value);
 }
 
+/// As `anything`, on an extended ring: its control block and the frames at its start.
+fn anything_extended(mapped: &Mapped, count: u64) {
+    let mut random = support::Random(count);
+    let value = match random.between(0, 5) {
+        0 => random.next(),
+        1 => u64::MAX - random.between(0, 40),
+        2 => random.between(0, 40),
+        _ => random.between(0, 4) << 42 | random.between(0, EXTENDED / 16 + 2),
+    };
+    match random.between(0, 4) {
+        0 => mapped.set(RING + random.between(0, 60) * 8, 1 << 48 | value & 0xfff),
+        1 => mapped.set(RING + random.between(0, 60) * 8, value),
+        _ => {
+            let words = [0, 8, 16, 24, 32, 40, 128, 256, 384];
+            mapped.set(CONTROL + words[random.between(0, 9) as usize], value);
+        }
+    }
+}
+
 const RACES: &[Attack] = &[
     ("anything", anything),
+    ("anything extended", anything_extended),
+    // A ring that is full, and empty, at the same time; a lap further, and back.
+    ("laps", |mapped, count| {
+        mapped.set(CONTROL, count % 3 << 42 | count % 7 * 16);
+        mapped.set(CONTROL + 8, count % 5 * 1024);
+        mapped.set(CONTROL + 128, count % 2 << 42 | count % 11 * 16);
+    }),
+    // A ring that goes on for ever: small frames, and a head that is always elsewhere.
+    ("endless leaps", |mapped, count| {
+        mapped.set(CONTROL, count % 2 << 42 | EXTENDED / 16 - 1);
+        mapped.set(CONTROL + 16 + count % 2 * 8, count % 2 << 42 | count % 64);
+        mapped.set(CONTROL + 32 + count % 2 * 8, count % EXTENDED & !15);
+    }),
+    // Bells that ring all the time, or never.
+    ("bells", |mapped, count| {
+        mapped.set(CONTROL + 256, count % 8);
+        mapped.set(CONTROL + 384, count % 8);
+    }),
+    ("extension", |mapped, count| {
+        mapped.set(0x60, 0x5A45 << 48 | count * 64 & 0xffff_ffff);
+    }),
     // Words that never stay the same for two looks.
     ("writer's word", |mapped, count| mapped.set(at::WRITER_WORD, count << 32 | count)),
     ("reader's word", |mapped, count| mapped.set(at::READER_WORD, count)),
@@ -619,7 +714,7 @@ fn failure_13_a_writer_survives_a_racing_reader() {
 fn failure_13_a_frame_that_reaches_past_the_end_is_refused() {
     let name = Name::new("past-the-end");
     for more in [-20_i64, -1, 0, 1, 15, 16, 17, 300] {
-        let mut reader = Reader::create(&name, config()).unwrap();
+        let mut reader = Reader::create(&name, config().classic(true)).unwrap();
         let mut writer = Writer::connect(&name).unwrap();
         writer.write_frame(&[1; 1000]).unwrap();
         drop(reader.try_read_frame().unwrap().unwrap());
@@ -630,6 +725,31 @@ fn failure_13_a_frame_that_reaches_past_the_end_is_refused() {
         // More is committed than lies before the end.
         forge.set(at::FREE_BYTES, 0);
         forge.set(RING + read, (PAYLOAD - read - 16).checked_add_signed(more).unwrap());
+        let result = reader.read_frame(Duration::from_millis(200));
+        if more > 0 {
+            assert_eq!(
+                result.unwrap_err().kind(),
+                zerobuffer::ErrorKind::CorruptBuffer,
+                "{more} bytes too far"
+            );
+        } else {
+            touch(&result.unwrap().unwrap());
+        }
+    }
+}
+
+#[test]
+fn failure_13_a_frame_that_reaches_past_what_is_committed_is_refused_in_an_extended_ring() {
+    let name = Name::new("past-the-head");
+    for more in [-16_i64, 0, 1, 16, 1 << 20, 1 << 47] {
+        let mut reader = Reader::create(&name, config()).unwrap();
+        let mut writer = Writer::connect(&name).unwrap();
+        writer.write_frame(&[1; 992]).unwrap();
+        drop(reader.try_read_frame().unwrap().unwrap());
+        writer.write_frame(&[2; 512]).unwrap();
+        let forge = Forge::segment(&name);
+        assert_eq!(forge.get(CONTROL), (1008 + 528) / 16, "the ring is where this test looks for it");
+        forge.set(RING + 1008, 1 << 48 | 512_u64.checked_add_signed(more).unwrap());
         let result = reader.read_frame(Duration::from_millis(200));
         if more > 0 {
             assert_eq!(

@@ -7,13 +7,16 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RECEIVED, RELEASED, Sink, Source};
 use crate::support::{Name, PATIENCE, Peer};
-use crate::victim::{Action, CAPACITY, DRAIN, FRAMES, MAX, NOTICE, Victim, WRITER_PID, poke};
+use crate::victim::{Action, DRAIN, FRAMES, MAX, NOTICE, Ring, Victim, WRITER_PID, config, poke};
+
+/// Where a writer's role is free already.
+const CLOSED: [&str; 2] = ["close:post-sem-w", "close:ring-reader"];
 
 /// A writer that suffers `action` at its work with a reader in this process. `false`: it did not come to it.
-pub(crate) fn writer_case(action: &Action, drain: &str) -> bool {
-    let name = Name::new("stop-w");
+pub(crate) fn writer_case(action: &Action, ring: Ring, drain: &str) -> bool {
+    let name = ring.name("stop-w");
     let ledger = Ledger::create();
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&name, config(&name)).unwrap();
     let mut victim = Victim::start(action, "writer", &[&name, ledger.path(), drain]);
     let mut sink = Sink::new(1, 2);
     let mut pid_taken = false;
@@ -36,12 +39,12 @@ pub(crate) fn writer_case(action: &Action, drain: &str) -> bool {
             Ok(None) if ledger.get(DRAIN) != 0 => sink.release_all(&ledger),
             Ok(None) => {}
             Err(error) => {
-                let closed = action.is_at(&["close:post-sem-w"]);
+                let closed = action.is_at(&CLOSED);
                 assert!(closed || !victim.is_halted(), "told of the end of a stopped writer: {error}");
                 break Some(error.kind());
             }
         }
-        if victim.is_halted() && sink.received > 0 && !action.is_at(&["close:post-sem-w"]) {
+        if victim.is_halted() && sink.received > 0 && !action.is_at(&CLOSED) {
             assert!(reader.is_writer_connected(), "a stopped writer counts as connected");
         }
         if !alive && victim.ended_at.is_some_and(|at| at.elapsed() > Duration::from_millis(200)) {
@@ -66,7 +69,7 @@ pub(crate) fn writer_case(action: &Action, drain: &str) -> bool {
     ];
     let expected = match action {
         Action::Kill(..) if action.is_at(&unseen) => None,
-        Action::Kill(..) if !action.is_at(&["close:writer-unlock", "close:post-sem-w"]) => {
+        Action::Kill(..) if !action.is_at(&["close:writer-unlock"]) && !action.is_at(&CLOSED) => {
             Some(ErrorKind::WriterDead)
         }
         _ => Some(ErrorKind::WriterClosed),
@@ -108,8 +111,8 @@ pub(crate) fn go_on_with_a_new_writer(name: &Name, reader: &mut Reader, sink: &m
 
 /// A reader that suffers `action` at its work with a writer in this process. `over_leftovers`: it finds those of a
 /// reader that was killed. `succeed_first`: the next reader comes before the survivor closes.
-pub(crate) fn reader_case(action: &Action, over_leftovers: bool, succeed_first: bool) -> bool {
-    let name = Name::new("stop-r");
+pub(crate) fn reader_case(action: &Action, ring: Ring, over_leftovers: bool, succeed_first: bool) -> bool {
+    let name = ring.name("stop-r");
     let ledger = Ledger::create();
     if over_leftovers {
         leave_leftovers(&name);
@@ -187,7 +190,7 @@ pub(crate) fn write_until_the_end(mut writer: Writer, victim: &mut Victim, ledge
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::ReaderDead, "{error}");
                 // Behind its unlocking it has closed.
-                let closed = victim.action.is_at(&["close:post-sem-r", "lock:remove"]);
+                let closed = victim.action.is_at(&["close:post-sem-r", "close:ring-writer", "lock:remove"]);
                 assert!(closed || !victim.is_halted(), "a stopped reader was taken for dead");
                 break;
             }

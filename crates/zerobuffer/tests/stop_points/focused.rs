@@ -9,13 +9,13 @@ use crate::cases::{go_on_with_a_new_writer, use_and_close};
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, Sink, Source};
 use crate::support::{Name, PATIENCE, Peer};
-use crate::victim::{CAPACITY, FRAMES, HALT, MAX, run_all, wait_for};
+use crate::victim::{FRAMES, HALT, MAX, Ring, config, run_all, wait_for};
 
 /// Two writers are killed one after the other, the second one while it connects; the third one goes on.
-fn recovery_case(first: &str, nth: u64, second: Option<&str>) {
-    let name = Name::new("recover");
+fn recovery_case(ring: Ring, first: &str, nth: u64, second: Option<&str>) {
+    let name = ring.name("recover");
     let ledger = Ledger::create();
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&name, config(&name)).unwrap();
     // A ring is rewound only when it is empty; all else happens while frames are held, and others unread.
     let rewind = first.starts_with("write:rewind");
     let drain = if rewind { "always" } else { "" };
@@ -110,7 +110,23 @@ fn a_successor_goes_on_exactly_wherever_its_predecessors_were_killed() {
         for nth in if first.contains("wrap") || first.contains("rewind") { [1, 2] } else { [2, 17] } {
             for second in connects {
                 let what = format!("{first} {nth}, {second:?}");
-                cases.push((what, Box::new(move || recovery_case(first, nth, second))));
+                cases.push((what, Box::new(move || recovery_case(Ring::Classic, first, nth, second))));
+            }
+        }
+    }
+    let stores = ["write:data", "extended:header", "extended:lap-end", "extended:head"];
+    let connects = [
+        None,
+        Some("connect:writer-word"),
+        Some("connect:show-taken"),
+        Some("connect:ring"),
+        Some("connect:post"),
+    ];
+    for first in stores {
+        for nth in if first == "extended:lap-end" { [1, 2] } else { [2, 17] } {
+            for second in connects {
+                let what = format!("{first} {nth}, {second:?}");
+                cases.push((what, Box::new(move || recovery_case(Ring::Extended, first, nth, second))));
             }
         }
     }
@@ -120,9 +136,9 @@ fn a_successor_goes_on_exactly_wherever_its_predecessors_were_killed() {
 /// A frame that would fill the ring to the last byte is announced in payload_write_pos, which then says "empty", but
 /// not committed; the frame before it is.
 fn exact_fill_case(action: &str) {
-    let name = Name::new("exact");
+    let name = Ring::Classic.name("exact");
     let ledger = Ledger::create();
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&name, config(&name)).unwrap();
     let sizes = [700 - 16, 100 - 16, 300 - 16, 500 - 16].map(|size: usize| size.to_string());
     let mut arguments: Vec<&str> = vec![&name, ledger.path()];
     arguments.extend(sizes.iter().map(String::as_str));
@@ -158,7 +174,12 @@ fn failure_07_a_frame_committed_before_one_that_would_fill_the_ring_is_delivered
 
 #[test]
 fn failure_07_frames_committed_between_a_look_at_the_ring_and_one_at_the_writer_are_delivered() {
-    let name = Name::new("late");
+    late_case(Ring::Extended);
+    late_case(Ring::Classic);
+}
+
+fn late_case(ring: Ring) {
+    let name = ring.name("late");
     let ledger = Ledger::create();
     let mut reader = Peer::start_with("careful-reader", &[&name], |command| {
         command.env("ZEROBUFFER_STOP", "halt:1:read:judge");

@@ -8,14 +8,15 @@ use zerobuffer::{BufferConfig, ErrorKind, KeptBuffer, Reader, Writer, WriterOpti
 use crate::cases::{go_on_with_a_new_writer, leave_leftovers, use_and_close};
 use crate::support::ledger::Ledger;
 use crate::support::stream::{RECEIVED, Sink, Source};
-use crate::support::{Name, PATIENCE, Peer};
+use crate::support::{PATIENCE, Peer};
 use crate::victim::{
-    Action, CAPACITY, FREE_BYTES, KEPT, MAX, Victim, WRITER_PID, peek, poke, trace_path, wait_for,
+    Action, CAPACITY, EXTENSION, FREE_BYTES, KEPT, MAX, Ring, Victim, WRITER_PID, config, peek, poke,
+    trace_path, wait_for,
 };
 
 /// A writer that suffers `action` as it closes and cleans up after its dead reader.
-pub(crate) fn clean_up_case(action: &Action) -> bool {
-    let name = Name::new("stop-c");
+pub(crate) fn clean_up_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-c");
     let mut reader = Peer::start("plain-reader", &[&name]);
     reader.expect("created");
     let mut victim = Victim::start(action, "connector", &[&name]);
@@ -38,8 +39,8 @@ pub(crate) fn clean_up_case(action: &Action) -> bool {
 }
 
 /// A reader that suffers `action` at what only 1.x writers make it do.
-pub(crate) fn foreign_writer_case(action: &Action) -> bool {
-    let name = Name::new("stop-f");
+pub(crate) fn foreign_writer_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-f");
     let ledger = Ledger::create();
     let mut victim = Victim::start(action, "reader", &[&name, ledger.path()]);
     victim.peer.expect("created");
@@ -67,10 +68,10 @@ pub(crate) fn foreign_writer_case(action: &Action) -> bool {
     true
 }
 
-/// A writer into whose connecting a 1.x writer bursts, which takes no notice of locks.
-pub(crate) fn overtaken_writer_case(action: &Action) -> bool {
-    let name = Name::new("stop-o");
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+/// A writer into whose connecting, at `moment`, a 1.x writer bursts, which takes no notice of locks.
+pub(crate) fn overtaken_writer_case(action: &Action, ring: Ring, moment: &str) -> bool {
+    let name = ring.name("stop-o");
+    let mut reader = Reader::create(&name, config(&name)).unwrap();
     let ledger = Ledger::create();
     let stops = match action {
         Action::Trace => String::new(),
@@ -78,7 +79,7 @@ pub(crate) fn overtaken_writer_case(action: &Action) -> bool {
         Action::Halt(point, nth) => format!(",halt:{nth}:{point}"),
     };
     let mut peer = Peer::start_with("writer", &[&name, ledger.path(), ""], |command| {
-        command.env("ZEROBUFFER_STOP", format!("halt:1:connect:writer-pid{stops}"));
+        command.env("ZEROBUFFER_STOP", format!("halt:1:{moment}{stops}"));
         if matches!(action, Action::Trace) {
             command.env("ZEROBUFFER_STOP_TRACE", trace_path(&name));
         }
@@ -110,11 +111,10 @@ pub(crate) fn overtaken_writer_case(action: &Action) -> bool {
 }
 
 /// A reader that suffers `action` while it takes over a buffer that this process keeps, and writes to.
-pub(crate) fn adopter_case(action: &Action) -> bool {
-    let name = Name::new("stop-a");
+pub(crate) fn adopter_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-a");
     let ledger = Ledger::create();
-    let config = BufferConfig::default().payload_size(CAPACITY);
-    let mut kept = KeptBuffer::create(&name, config).unwrap();
+    let mut kept = KeptBuffer::create(&name, config(&name)).unwrap();
     let options = WriterOptions::default().write_timeout(Duration::ZERO);
     let mut writer = Writer::connect_with(&name, options).unwrap();
     let mut source = Source::new(1, MAX);
@@ -164,8 +164,8 @@ pub(crate) fn adopter_case(action: &Action) -> bool {
 }
 
 /// A keeper that suffers `action` as it ends, with a writer in this process.
-pub(crate) fn keeper_case(action: &Action) -> bool {
-    let name = Name::new("stop-k");
+pub(crate) fn keeper_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-k");
     let mut victim = Victim::start(action, "keeper", &[&name]);
     while victim.tend() && victim.peer.hear_within(Duration::from_millis(5)).is_none() {}
     let mut writer = Writer::connect(&name).unwrap();
@@ -186,8 +186,8 @@ pub(crate) fn keeper_case(action: &Action) -> bool {
 }
 
 /// A process that suffers `action` as it removes what a killed reader left.
-pub(crate) fn cleaner_case(action: &Action) -> bool {
-    let name = Name::new("stop-l");
+pub(crate) fn cleaner_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-l");
     leave_leftovers(&name);
     let mut victim = Victim::start(action, "cleaner", &[&name]);
     if !victim.suffered() {
@@ -202,14 +202,19 @@ pub(crate) fn cleaner_case(action: &Action) -> bool {
 }
 
 /// A writer that follows a dead one, is refused for a count that cannot be true, and suffers `action` on its way back.
-pub(crate) fn refused_writer_case(action: &Action) -> bool {
-    let name = Name::new("stop-u");
+pub(crate) fn refused_writer_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-u");
     let ledger = Ledger::create();
-    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&name, config(&name)).unwrap();
     let mut dead = Peer::start("connector", &[&name]);
     dead.expect("connected");
     dead.kill();
-    poke(&name, FREE_BYTES, CAPACITY as u64 + 5);
+    // Its ring is of one kind or the other by now.
+    let (word, wrong, right) = match ring {
+        Ring::Classic => (FREE_BYTES, CAPACITY as u64 + 5, CAPACITY as u64),
+        Ring::Extended => (peek(&name, EXTENSION) & ((1 << 48) - 128), CAPACITY as u64, 0),
+    };
+    poke(&name, word, wrong);
     let mut victim = Victim::start(action, "writer", &[&name, ledger.path(), ""]);
     if !victim.suffered() {
         return false;
@@ -217,7 +222,7 @@ pub(crate) fn refused_writer_case(action: &Action) -> bool {
     if !matches!(action, Action::Kill(..)) {
         victim.peer.expect("CorruptBuffer");
     }
-    poke(&name, FREE_BYTES, CAPACITY as u64);
+    poke(&name, word, right);
     assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterDead);
     assert!(reader.read_frame(Duration::from_millis(30)).unwrap().is_none(), "told twice");
     go_on_with_a_new_writer(&name, &mut reader, &mut Sink::new(100, 2), &ledger);
@@ -227,13 +232,14 @@ pub(crate) fn refused_writer_case(action: &Action) -> bool {
 }
 
 /// A reader that suffers `action` after its writer has been killed.
-pub(crate) fn bereaved_reader_case(action: &Action) -> bool {
-    let name = Name::new("stop-b");
+pub(crate) fn bereaved_reader_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-b");
     let ledger = Ledger::create();
     let mut victim = Victim::start(action, "careful-reader", &[&name]);
     victim.peer.expect("created");
     let mut writer = Peer::start_with("exact-writer", &[&name, ledger.path(), "10", "20"], |command| {
-        command.env("ZEROBUFFER_STOP", "kill:2:write:free-bytes");
+        let commit = if ring == Ring::Classic { "write:free-bytes" } else { "extended:head" };
+        command.env("ZEROBUFFER_STOP", format!("kill:2:{commit}"));
     });
     assert_eq!(writer.wait().signal(), Some(libc::SIGKILL));
     if !victim.suffered() {

@@ -7,13 +7,13 @@ use zerobuffer::{BufferConfig, KeptBuffer, Reader, Writer, WriterOptions, cleanu
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RELEASED, Sink, Source};
 use crate::support::{PATIENCE, hear, say};
-use crate::victim::{CAPACITY, DRAIN, FRAMES, KEPT, MAX, NOTICE};
+use crate::victim::{DRAIN, FRAMES, KEPT, MAX, NOTICE, config};
 
 /// Reads as many frames as the script has, then closes.
 pub(crate) fn reader(arguments: &[String]) {
     let [name, ledger] = arguments else { panic!("name, ledger") };
     let ledger = Ledger::open(ledger);
-    let mut reader = match Reader::create(name, BufferConfig::default().payload_size(CAPACITY)) {
+    let mut reader = match Reader::create(name, config(name)) {
         Ok(reader) => reader,
         Err(error) => return say(format!("{:?}", error.kind())),
     };
@@ -37,7 +37,7 @@ pub(crate) fn reader(arguments: &[String]) {
 
 /// Creates, and waits to be killed or told to close.
 pub(crate) fn plain_reader(arguments: &[String]) {
-    match Reader::create(&arguments[0], BufferConfig::default().payload_size(CAPACITY)) {
+    match Reader::create(&arguments[0], config(&arguments[0])) {
         Ok(_reader) => {
             say("created");
             hear();
@@ -121,7 +121,7 @@ pub(crate) fn adopter(arguments: &[String]) {
 
 /// Keeps a buffer until it is told to end.
 pub(crate) fn keeper(arguments: &[String]) {
-    let config = BufferConfig::default().payload_size(CAPACITY);
+    let config = config(&arguments[0]);
     let kept = KeptBuffer::create(&arguments[0], config).unwrap();
     say("kept");
     hear();
@@ -137,7 +137,7 @@ pub(crate) fn cleaner(arguments: &[String]) {
 
 /// Reads one frame, then the end of its writer.
 pub(crate) fn careful_reader(arguments: &[String]) {
-    let mut reader = Reader::create(&arguments[0], BufferConfig::default().payload_size(CAPACITY)).unwrap();
+    let mut reader = Reader::create(&arguments[0], config(&arguments[0])).unwrap();
     say("created");
     loop {
         match reader.read_frame(PATIENCE) {

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Peer};
+use zerobuffer::BufferConfig;
+
+use crate::support::{Name, PATIENCE, Peer};
 
 pub(crate) const CAPACITY: usize = 1024;
 pub(crate) const MAX: u64 = CAPACITY as u64 / 8 - 16;
@@ -22,6 +24,30 @@ pub(crate) const NOTICE: Duration = Duration::from_secs(2);
 
 /// Frames in a kept buffer.
 pub(crate) const KEPT: u64 = 3;
+
+/// Which kind of ring a case is played over. The name of the buffer tells it to all who take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ring {
+    Extended,
+    Classic,
+}
+
+impl Ring {
+    const MARK: &str = "-classic";
+
+    pub(crate) fn name(self, what: &str) -> Name {
+        Name::new(&format!("{what}{}", if self == Ring::Classic { Self::MARK } else { "" }))
+    }
+}
+
+/// The config of the buffer `name`, of this payload size.
+pub(crate) fn config_of(name: &str, payload: usize) -> BufferConfig {
+    BufferConfig::default().payload_size(payload).classic(name.contains(Ring::MARK))
+}
+
+pub(crate) fn config(name: &str) -> BufferConfig {
+    config_of(name, CAPACITY)
+}
 
 /// What is done to the victim.
 #[derive(Debug, Clone)]
@@ -120,6 +146,8 @@ impl Victim {
 
 pub(crate) const FREE_BYTES: u64 = 0x28;
 pub(crate) const WRITER_PID: u64 = 0x50;
+/// Bits 7..48 lead to the control block, which begins with the head.
+pub(crate) const EXTENSION: u64 = 0x60;
 
 pub(crate) fn poke(name: &str, offset: u64, value: u64) {
     let file = std::fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}"));
@@ -146,6 +174,9 @@ pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 
 /// Runs all cases, a few at a time, and fails with all that failed.
 pub(crate) fn run_all(cases: Vec<(String, Box<dyn Fn() + Send + Sync>)>) {
+    // To look at a few.
+    let chosen = std::env::var("ZEROBUFFER_CASES").unwrap_or_default();
+    let cases: Vec<_> = cases.into_iter().filter(|(what, _)| what.contains(&chosen)).collect();
     let count = cases.len();
     let queue = Mutex::new(cases);
     let failures = Mutex::new(Vec::new());
