@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
+    Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];
@@ -125,6 +126,17 @@ fn stops(root: &Path, full: bool) -> Result<()> {
     let test = ["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"];
     // Its own folder: the feature would otherwise make cargo rebuild everything at each change of step.
     run(with_environment(cargo(root, &test), root, full)?.env("CARGO_TARGET_DIR", root.join("target/stops")))
+}
+
+fn loom(root: &Path, _: bool) -> Result<()> {
+    let test = ["test", "-p", "zerobuffer", "--lib", "--release", "loom"];
+    // Its own folder, as everything is built with another flag; without the release profile's LTO, which takes longer to
+    // build than it saves.
+    run(cargo(root, &test)
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_TARGET_DIR", root.join("target/loom")))
 }
 
 fn bench(root: &Path, _: bool) -> Result<()> {
