@@ -48,8 +48,8 @@ fn pass(payload: usize, lap: u64, position: u64, count: u64, frames: u64) {
         let frame = reader.read_frame(PATIENCE).unwrap().expect("in time");
         assert_eq!(frame.sequence(), index + 1);
         assert!(is_filled(index, &frame), "frame {index} of {} bytes", frame.len());
-        // Now and then a frame is held while the next ones come, but none when a large one may be waiting for space.
-        if index % 100 < 97 && index % 7 == 0 {
+        // Now and then a small frame is held while the next ones come, but none while a large one waits for space.
+        if (1..97).contains(&(index % 100)) && index % 7 == 0 {
             held.push(frame);
         }
         if held.len() > 2 || index % 100 >= 97 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RECEIVED, RELEASED, Sink, Source};
@@ -198,6 +198,60 @@ pub(crate) fn write_until_the_end(mut writer: Writer, victim: &mut Victim, ledge
     }
     assert!(ledger.get(RECEIVED) <= source.sequence);
     writer
+}
+
+/// A reader that suffers `action` while its writer, in this process, sleeps for space now and then.
+pub(crate) fn sleeping_writer_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-s");
+    let ledger = Ledger::create();
+    let mut victim = Victim::start(action, "slow-reader", &[&name, ledger.path()]);
+    let options = || {
+        WriterOptions::default()
+            .write_timeout(Duration::from_millis(50))
+            .connect_timeout(Duration::from_millis(5))
+            .wait_strategy(WaitStrategy::Block)
+    };
+    let start = Instant::now();
+    let writer = loop {
+        match Writer::connect_with(&name, options()) {
+            Ok(writer) => break Some(writer),
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+        if !victim.tend() {
+            break None;
+        }
+    };
+    let Some(mut writer) = writer else {
+        // It was killed before it had a buffer.
+        return victim.suffered();
+    };
+    let mut source = Source::new(1, MAX);
+    loop {
+        assert!(start.elapsed() < PATIENCE, "the survivor hangs at frame {}", source.sequence);
+        victim.tend();
+        let before = source.random.clone();
+        let result = if source.sequence < FRAMES {
+            source.write(&mut writer, &ledger)
+        } else {
+            writer.acquire_frame(MAX as usize).map(drop)
+        };
+        match result {
+            Ok(()) if source.sequence == FRAMES => std::thread::sleep(Duration::from_millis(1)),
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BufferFull => {
+                assert!(victim.is_halted() || victim.ended_at.is_none(), "full, and nobody there");
+                source.random = before;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ReaderDead, "{error}");
+                break;
+            }
+        }
+    }
+    let suffered = victim.suffered();
+    drop(writer);
+    name.assert_nothing_left();
+    suffered
 }
 
 pub(crate) fn leave_leftovers(name: &Name) {

@@ -232,7 +232,10 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
     }
     assert_eq!((dead, sink.received, sink.salt), (1, 3 * ROUND, 2), "{what}");
     drop(writer);
-    assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+    let end = reader.read_frame(PATIENCE).unwrap_err().kind();
+    // The second one's death is told with the third one's end, if the first one's was told before it.
+    let together = end == ErrorKind::WriterDead && second.is_some();
+    assert!(end == ErrorKind::WriterClosed || together, "{what}: {end:?}");
     drop(reader);
     name.assert_nothing_left();
 }

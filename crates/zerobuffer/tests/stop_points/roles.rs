@@ -35,6 +35,23 @@ pub(crate) fn reader(arguments: &[String]) {
     say("closed");
 }
 
+/// Reads the frames of the script, but seldom, so that its writer sleeps for space.
+pub(crate) fn slow_reader(arguments: &[String]) {
+    let ledger = Ledger::open(&arguments[1]);
+    let mut reader = Reader::create(&arguments[0], config(&arguments[0])).unwrap();
+    say("created");
+    let mut sink = Sink::new(1, 0);
+    while sink.received < FRAMES {
+        if sink.received.is_multiple_of(12) {
+            // Longer than its writer spins.
+            std::thread::sleep(Duration::from_millis(8));
+        }
+        if let Some(frame) = reader.read_frame(Duration::from_millis(2)).unwrap() {
+            sink.take(frame, &ledger);
+        }
+    }
+}
+
 /// Creates, and waits to be killed or told to close.
 pub(crate) fn plain_reader(arguments: &[String]) {
     match Reader::create(&arguments[0], config(&arguments[0])) {
