@@ -11,8 +11,8 @@ use crate::support::stream::{COMMITTED, RELEASED, Sink};
 use crate::support::{PATIENCE, Peer, fill, say};
 use crate::victim::{Action, Ring, Victim, config_of};
 
-/// Far more than a lap takes while the reader keeps up (1 MiB).
-const PAYLOAD: usize = 4 << 20;
+/// So large that a lap which ends as early as it may (1 MiB) is within the part that may be leapt over (1/18).
+const PAYLOAD: usize = 32 << 20;
 const LEN: usize = 64 << 10;
 /// Frames that the writer is ahead of a reader that keeps up.
 const AHEAD: u64 = 5;
