@@ -48,12 +48,10 @@ fn pass(payload: usize, lap: u64, position: u64, count: u64, frames: u64) {
         let frame = reader.read_frame(PATIENCE).unwrap().expect("in time");
         assert_eq!(frame.sequence(), index + 1);
         assert!(is_filled(index, &frame), "frame {index} of {} bytes", frame.len());
-        // Now and then a small frame is held while the next ones come, but none while a large one waits for space.
-        if (1..97).contains(&(index % 100)) && index % 7 == 0 {
+        // Every other frame is held until the next but one comes, but none while a large one waits for space.
+        held.clear();
+        if (1..97).contains(&(index % 100)) && index % 2 == 0 {
             held.push(frame);
-        }
-        if held.len() > 2 || index % 100 >= 97 {
-            held.clear();
         }
     }
     writer.join().unwrap();
