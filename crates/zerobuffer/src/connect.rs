@@ -215,7 +215,13 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         }
         last_pid = 0;
     }
-    let word = last.word.next(pid, died);
+    let mut word = last.word.next(pid, died);
+    // A 1.x writer that closed has left nothing to tell it by but its frames, so where there are frames that may be
+    // such a one's, it gets an epoch of its own. The reader would take them for ours, and our first one for an error.
+    let frames_left = oieb.payload_free_bytes.load(Ordering::Acquire) != mapping.geometry().payload_size;
+    if frames_left && (last.word.epoch() == 0 || last.word.is_closed()) {
+        word = word.next(pid, false);
+    }
     stop_point!("connect:writer-word");
     // Release pairs with the Acquire load in WriterWords::load.
     oieb.writer_word.store(word.0, Ordering::Release);
