@@ -1,5 +1,6 @@
 //! Cancellation and deadlines, at every moment of a request's life.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,54 +78,59 @@ fn a_cancellation_after_the_response_changes_nothing() {
 
 #[test]
 fn cancellations_that_race_with_responses_leave_each_request_one_outcome() {
-    let rounds: u64 = 100_000;
+    const ROUNDS: u64 = 100_000;
     let channel = Channel::new("race");
-    let _server = channel.server(&["pool"]);
+    let _server = channel.server(&[]);
     let client = channel.client();
-    let mut outcomes = [0_u64; 2];
+    let under_way = AtomicU64::new(0);
     let start = Instant::now();
-    thread::scope(|scope| {
-        let (sender, receiver) = std::sync::mpsc::channel::<u64>();
+    let outcomes = thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<u64>(4);
+        // From at once to long after the response.
         let canceller = scope.spawn({
             let client = &client;
             move || {
-                receiver.into_iter().filter(|sequence| client.cancel_request(*sequence).unwrap()).count()
-                    as u64
+                let mut random = Random(5);
+                let mut cancel = |sequence: &u64| {
+                    (0..1 << random.between(0, 14)).for_each(|_| std::hint::spin_loop());
+                    client.cancel_request(*sequence).unwrap()
+                };
+                receiver.into_iter().filter(|sequence| cancel(sequence)).count() as u64
             }
         });
-        let mut random = Random(5);
-        let mut under_way = 0;
-        let mut seen = vec![false; rounds as usize + 1];
-        let mut sent = 0;
-        while sent < rounds || under_way > 0 {
-            if sent < rounds && under_way < 8 {
-                let sequence = client.send_request(b"race").unwrap();
-                sent += 1;
-                under_way += 1;
-                for _ in 0..random.between(0, 200) {
-                    std::hint::spin_loop();
-                }
-                sender.send(sequence).unwrap();
-                continue;
+        let taker = scope.spawn(|| {
+            let mut outcomes = [0_u64; 2];
+            let mut seen = vec![false; ROUNDS as usize + 1];
+            for count in 0..ROUNDS {
+                let sequence = match client.receive_response(PATIENCE) {
+                    Ok(Some(response)) => {
+                        assert_eq!(*response, *b"race");
+                        outcomes[0] += 1;
+                        response.sequence()
+                    }
+                    Ok(None) => panic!("after {count} there is no outcome any more"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+                        outcomes[1] += 1;
+                        error.sequence().expect("about one request")
+                    }
+                };
+                assert!(!std::mem::replace(&mut seen[sequence as usize], true), "two outcomes of {sequence}");
+                under_way.fetch_sub(1, Ordering::SeqCst);
             }
-            let sequence = match client.receive_response(PATIENCE) {
-                Ok(Some(response)) => {
-                    assert_eq!(*response, *b"race");
-                    outcomes[0] += 1;
-                    response.sequence()
-                }
-                Ok(None) => panic!("{under_way} requests have no outcome"),
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-                    outcomes[1] += 1;
-                    error.sequence().expect("about one request")
-                }
-            };
-            assert!(!std::mem::replace(&mut seen[sequence as usize], true), "two outcomes of {sequence}");
-            under_way -= 1;
+            outcomes
+        });
+        for _ in 0..ROUNDS {
+            while under_way.load(Ordering::SeqCst) >= 8 && !taker.is_finished() {
+                thread::yield_now();
+            }
+            under_way.fetch_add(1, Ordering::SeqCst);
+            sender.send(client.send_request(b"race").unwrap()).unwrap();
         }
         drop(sender);
-        assert_eq!(canceller.join().unwrap(), outcomes[1], "each cancellation that took hold is one outcome");
+        let (cancelled, outcomes) = (canceller.join().unwrap(), taker.join().unwrap());
+        assert_eq!(cancelled, outcomes[1], "each cancellation that took hold is one outcome");
+        outcomes
     });
     eprintln!("{outcomes:?} answered and cancelled in {:?}", start.elapsed());
     assert!(outcomes.iter().all(|count| *count > 0), "no race at all: {outcomes:?}");
