@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 use crate::reader::Reader;
 use crate::ring::{Place, flags};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
 /// there.
@@ -254,10 +254,9 @@ impl<'a> Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         self.reader = None;
-        // SeqCst between letting go of the reader and the look at the followers; a follower enters itself, then tries to
-        // take the reader once more. So if we do not see it, it gets the reader.
-        fence(Ordering::SeqCst);
-        if self.link.following.load(Ordering::Relaxed) > 0 {
+        // A change of the same word on both sides, so that one comes after the other: a follower enters itself, then tries
+        // to take the reader once more. Either we see it, or it acquires from us that the reader is free.
+        if self.link.following.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
             self.link.wake_successor();
         }
     }
@@ -480,9 +479,8 @@ impl Inbox {
         self.next_follower += 1;
         let id = self.next_follower;
         self.followers.push(Follower { id, wants, thread: std::thread::current() });
-        link.following.fetch_add(1, Ordering::SeqCst);
-        // Between entering ourselves and trying to read once more, see Leading::drop.
-        fence(Ordering::SeqCst);
+        // Before trying to read once more, see Leading::drop.
+        link.following.fetch_add(1, Ordering::AcqRel);
         id
     }
 

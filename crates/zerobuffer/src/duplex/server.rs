@@ -45,7 +45,8 @@ impl Server {
     }
 
     fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
-        self.start_with(|run, pool_size| match mode {
+        let single = mode == ProcessingMode::SingleThread;
+        self.start_with(single, |run, pool_size| match mode {
             ProcessingMode::SingleThread => {
                 run.spawn(move |run| run.read(|request, to| job(run, request, to)))
             }
@@ -54,7 +55,11 @@ impl Server {
     }
 
     /// Makes a new run, whose threads `start` starts.
-    pub(crate) fn start_with(&self, start: impl FnOnce(&Arc<Run>, usize) -> Result<()>) -> Result<()> {
+    pub(crate) fn start_with(
+        &self,
+        single: bool,
+        start: impl FnOnce(&Arc<Run>, usize) -> Result<()>,
+    ) -> Result<()> {
         let mut current = lock(&self.current);
         if current.run.as_ref().is_some_and(|run| run.is_running()) {
             let message = "the server runs already: stop it first";
@@ -65,7 +70,7 @@ impl Server {
             None => Reader::create(&self.names.requests, self.config.clone())?,
         };
         let (names, callbacks) = (Arc::clone(&self.names), Arc::clone(&self.callbacks));
-        let run = Arc::new(Run::new(names, self.config.clone(), callbacks, reader));
+        let run = Arc::new(Run::new(names, self.config.clone(), callbacks, reader, single));
         let started = start(&run, current.pool_size);
         if let Err(error) = started {
             let _ = run.stop();

@@ -55,7 +55,7 @@ impl ImmutableDuplexServer {
         F: Fn(Request) -> T + Send + Sync + 'static,
         T: Future<Output = std::result::Result<Reply<'static>, HandlerError>> + Send + 'static,
     {
-        self.0.start_with(|run, _| {
+        self.0.start_with(false, |run, _| {
             let (sender, receiver) = channel::<Message>();
             run.spawn(move |run| {
                 while let Ok(Some((to, answer))) = receiver.recv() {
