@@ -42,12 +42,13 @@ pub(crate) fn set(bell: &AtomicU32, more: u32) {
 }
 
 /// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
+/// The bell bears `more` all the time: who is woken, but does not run yet, wants what it wanted.
 ///
 /// Leaves a bell that has not rung as it is, so that the next slice of the same wait needs neither fence nor barrier: it is
 /// still set, so whoever has published since is yet to look at it. The owner calls [`set`] when its wait is over; if it does
 /// not, it is woken once in vain.
-pub(crate) fn sleep(bell: &AtomicU32, limit: Duration, ready: impl FnOnce() -> bool) {
-    let mut asleep = awake() | SLEEPING;
+pub(crate) fn sleep(bell: &AtomicU32, more: u32, limit: Duration, ready: impl FnOnce() -> bool) {
+    let mut asleep = awake() | SLEEPING | more;
     // Relaxed throughout: ordered by the fences.
     if bell.load(Ordering::Relaxed) != asleep {
         bell.store(asleep, Ordering::Relaxed);
@@ -55,7 +56,7 @@ pub(crate) fn sleep(bell: &AtomicU32, limit: Duration, ready: impl FnOnce() -> b
         if asleep & BARRIER != 0 && !barrier() {
             // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again. It may miss one
             // wake-up before it sees that; then the slice ends the sleep.
-            asleep = SLEEPING;
+            asleep = SLEEPING | more;
             bell.store(asleep, Ordering::Relaxed);
             fence(Ordering::SeqCst);
         }
@@ -78,14 +79,6 @@ pub(crate) fn wants(bell: &AtomicU32) -> u32 {
 fn wants_fenced(bell: &AtomicU32) -> u32 {
     fence(Ordering::SeqCst);
     bell.load(Ordering::Relaxed) & (SLEEPING | SHORT)
-}
-
-/// Wakes the owner for something else than a position, stored just before: an interrupt, an arrival, an end. What the
-/// owner looks at with its bell set is seen, or else the owner is woken.
-pub(crate) fn call(bell: &AtomicU32) {
-    // Between the store and the look at the bell; pairs with the fence in sleep().
-    fence(Ordering::SeqCst);
-    ring(bell);
 }
 
 /// Wakes the owner if it sleeps.

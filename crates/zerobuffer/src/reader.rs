@@ -159,7 +159,7 @@ impl Shared {
     /// Sleeps until something is committed or somebody interrupts, at most `left`.
     fn sleep(&self, side: &extended::ReadSide, left: Duration) {
         let ready = || side.changed(&self.mapping) || self.interrupted.load(Ordering::Relaxed);
-        bell::sleep(&self.mapping.control().reader_bell.bell, left, ready);
+        bell::sleep(&self.mapping.control().reader_bell.bell, 0, left, ready);
     }
 
     fn wake_writer(&self) {

@@ -57,7 +57,9 @@ impl Interrupt for Shared {
         // Release pairs with the swap in Writer::take_interrupt; token or bell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
         if self.mapping.can_be_extended() {
-            bell::call(&self.mapping.control().writer_bell.bell);
+            // Between the store above and the look at the bell; pairs with the fence in bell::sleep.
+            fence(Ordering::SeqCst);
+            bell::ring(&self.mapping.control().writer_bell.bell);
         }
         self.sem_r.post();
     }
@@ -489,7 +491,9 @@ impl Writer {
         match &self.ring {
             WriteRing::Extended(_) => {
                 stop_point!("close:ring-reader");
-                bell::call(&self.shared.mapping.control().reader_bell.bell);
+                // Between "closed" and the look at the bell.
+                fence(Ordering::SeqCst);
+                bell::ring(&self.shared.mapping.control().reader_bell.bell);
             }
             WriteRing::Classic(side) if side.reader_is_ours => {
                 stop_point!("close:post-sem-w");
@@ -850,7 +854,7 @@ impl Writer {
             WriteRing::Extended(side) => {
                 let ready = || side.changed(mapping) || interrupted.load(Ordering::Relaxed);
                 let bell = &mapping.control().writer_bell.bell;
-                bell::sleep(bell, left, ready);
+                bell::sleep(bell, bell::SHORT, left, ready);
                 !side.changed(mapping)
             }
         }

@@ -229,9 +229,7 @@ impl Run {
         if !self.callbacks.has_init.load(Ordering::Acquire) {
             return None;
         }
-        // Twice: a next client may be replacing it just now. What differs is not this client's.
-        let metadata = reader.metadata().ok().flatten()?;
-        (reader.metadata().ok().flatten().as_ref() == Some(&metadata)).then_some(metadata)
+        reader.metadata().ok().flatten()
     }
 
     fn init(&self, metadata: &[u8]) {
