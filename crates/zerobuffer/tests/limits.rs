@@ -286,7 +286,11 @@ fn sized_writer(arguments: &[String]) {
 
 #[test]
 fn failure_10_a_limit_on_file_sizes_raises_no_signal() {
-    let total = 128 + 1024 + MIB;
+    let total = {
+        let name = Name::new("fsize-total");
+        let _reader = Reader::create(&name, config(MIB)).unwrap();
+        inspect::snapshot(&name).unwrap().file_size as usize
+    };
     for (limit, payload, expected) in [
         (0, MIB, "OutOfMemory"),
         (31, 17, "OutOfMemory"),

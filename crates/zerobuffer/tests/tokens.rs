@@ -42,6 +42,11 @@ fn small() -> BufferConfig {
     support::config().payload_size(4096)
 }
 
+/// Where the semaphores are all that wakes.
+fn classic() -> BufferConfig {
+    small().classic(true)
+}
+
 #[test]
 fn failure_03_full_semaphores_stop_nobody() {
     let _alone = alone();
@@ -110,7 +115,7 @@ fn burn(who: &str, tokens: &Forge, mut wait: impl FnMut()) {
 fn failure_17_five_million_stale_tokens_cost_a_reader_next_to_nothing() {
     let _alone = alone();
     let name = Name::new("stale-w");
-    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut reader = Reader::create(&name, classic()).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     let tokens = Forge::semaphore(&name, 'w');
     burn("reader", &tokens, || {
@@ -132,7 +137,7 @@ fn failure_17_five_million_stale_tokens_cost_a_reader_next_to_nothing() {
 fn failure_17_five_million_stale_tokens_cost_a_writer_next_to_nothing() {
     let _alone = alone();
     let name = Name::new("stale-r");
-    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut reader = Reader::create(&name, classic()).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.set_write_timeout(Duration::from_millis(200));
     while writer.try_write_frame(&[1; 1000]).unwrap().is_some() {}
