@@ -81,6 +81,14 @@ fn wants_fenced(bell: &AtomicU32) -> u32 {
     bell.load(Ordering::Relaxed) & (SLEEPING | SHORT)
 }
 
+/// Wakes the owner for something else than a position, stored just before: an interrupt, an arrival, an end. What the
+/// owner looks at with its bell set is seen, or else the owner is woken.
+pub(crate) fn call(bell: &AtomicU32) {
+    // Between the store and the look at the bell; pairs with the fence in sleep().
+    fence(Ordering::SeqCst);
+    ring(bell);
+}
+
 /// Wakes the owner if it sleeps.
 #[cold]
 pub(crate) fn ring(bell: &AtomicU32) {

@@ -147,8 +147,7 @@ fn attempt(name: &str) -> Result<Attempt> {
         bell::set(&control.writer_bell.bell, 0);
         stop_point!("connect:ring");
         // A reader that waits for its writer looks at the role lock, which we hold.
-        fence(Ordering::SeqCst);
-        bell::ring(&control.reader_bell.bell);
+        bell::call(&control.reader_bell.bell);
     }
     if reader_is_ours {
         // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.

@@ -45,6 +45,8 @@ pub mod inspect;
 mod kept;
 mod layout;
 mod liveness;
+#[cfg(all(test, loom))]
+mod loom;
 mod mapping;
 mod os;
 mod reader;

@@ -11,8 +11,7 @@ pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wai
 mod model {
     use std::time::Duration;
 
-    pub(crate) use core::sync::atomic::AtomicBool;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
     loom::lazy_static! {
         /// The kernel's queue of sleepers.

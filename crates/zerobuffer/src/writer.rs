@@ -57,9 +57,7 @@ impl Interrupt for Shared {
         // Release pairs with the swap in Writer::take_interrupt; token or bell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
         if self.mapping.can_be_extended() {
-            // Between the store above and the look at the bell; pairs with the fence in bell::sleep.
-            fence(Ordering::SeqCst);
-            bell::ring(&self.mapping.control().writer_bell.bell);
+            bell::call(&self.mapping.control().writer_bell.bell);
         }
         self.sem_r.post();
     }
@@ -491,9 +489,7 @@ impl Writer {
         match &self.ring {
             WriteRing::Extended(_) => {
                 stop_point!("close:ring-reader");
-                // Between "closed" and the look at the bell.
-                fence(Ordering::SeqCst);
-                bell::ring(&self.shared.mapping.control().reader_bell.bell);
+                bell::call(&self.shared.mapping.control().reader_bell.bell);
             }
             WriteRing::Classic(side) if side.reader_is_ours => {
                 stop_point!("close:post-sem-w");

@@ -26,7 +26,7 @@ fn pass(payload: usize, lap: u64, position: u64, count: u64, frames: u64) {
     let words = Mapped::segment(&name);
     let get = |offset: u64| words.word(offset).load(std::sync::atomic::Ordering::SeqCst);
     let control = get(EXTENSION) & ((1 << 48) - 128);
-    let begin = lap << 42 | position / 16;
+    let begin = (lap << 42) | (position / 16);
     for (word, value) in [(HEAD, begin), (TAIL, begin), (WRITTEN, count), (READ, count)] {
         words.set(control + word, value);
     }

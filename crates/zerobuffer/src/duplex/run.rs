@@ -229,7 +229,9 @@ impl Run {
         if !self.callbacks.has_init.load(Ordering::Acquire) {
             return None;
         }
-        reader.metadata().ok().flatten()
+        // Twice: a next client may be replacing it just now. What differs is not this client's.
+        let metadata = reader.metadata().ok().flatten()?;
+        (reader.metadata().ok().flatten().as_ref() == Some(&metadata)).then_some(metadata)
     }
 
     fn init(&self, metadata: &[u8]) {

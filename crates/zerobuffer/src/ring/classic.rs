@@ -235,9 +235,7 @@ impl ReadSide {
         self.last_free = free;
         let capacity = mapping.geometry().payload_size;
         queue.ample = free >= capacity / 2;
-        if self.undecided && free == 0 && mapping.read_header(0) == Some(FrameHeader::WRAP) {
-            // A writer is making the ring an extended one, or died of it: a ring that a 1.x writer has filled starts with
-            // a frame (connect::enter).
+        if self.undecided && free == 0 && Self::is_being_entered(mapping) {
             return Ok(0);
         }
         capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
@@ -247,6 +245,20 @@ impl ReadSide {
                 queue.held
             ),
         })
+    }
+
+    /// Whether a writer that is making the ring an extended one, or died of it, took all bytes (connect::enter), rather than
+    /// frames that fill the ring.
+    fn is_being_entered(mapping: &Mapping) -> bool {
+        // A ring that is full starts with a frame.
+        if mapping.read_header(0) == Some(FrameHeader::WRAP) {
+            return true;
+        }
+        // So may one in which a 1.x writer, which had found it free just before, is writing its first frame. Once that is
+        // committed it is counted; and whoever enters has made sure that nothing was counted.
+        let word = writer_word(mapping);
+        let is_open = word.epoch() != 0 && !word.is_closed();
+        is_open && mapping.oieb().payload_written_count.load(Ordering::Acquire) == 0
     }
 
     /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.

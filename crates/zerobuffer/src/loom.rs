@@ -1,0 +1,184 @@
+//! What the model checker tries in every order: the shipped code of ring and bells on memory of the heap.
+//! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
+//!
+//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::bell`], and
+//! `tests/extended_sleeps.rs` sleeps millions of times over it.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::bell;
+use crate::layout::{BellLine, Control, ReadLine, Spot, WrittenLine};
+use crate::ring::extended::{Memory, ReadSide, WriteSide};
+use crate::ring::held::Held;
+use crate::ring::{Located, Look, Tag};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// An extended ring on the heap.
+struct Heap {
+    control: Control,
+    units: Vec<[AtomicU64; 2]>,
+    /// Data, one cell a unit: loom reports whoever reaches one while another may write it.
+    data: Vec<UnsafeCell<u64>>,
+}
+
+impl Heap {
+    /// Of `units` units of 16 bytes, at the beginning of lap `lap`.
+    fn new(units: usize, lap: u64) -> Heap {
+        let number = AtomicU64::new;
+        let begin = Spot::new(lap, 0).0;
+        let bell = || BellLine { bell: AtomicU32::new(0) };
+        Heap {
+            control: Control {
+                written: WrittenLine {
+                    head: number(begin),
+                    lap_end: number(0),
+                    leap_from: [number(0), number(0)],
+                    leap_to: [number(0), number(0)],
+                    count: number(0),
+                },
+                read: ReadLine { tail: number(begin), count: number(0) },
+                reader_bell: bell(),
+                writer_bell: bell(),
+            },
+            units: (0..units).map(|_| [number(0), number(0)]).collect(),
+            data: (0..units).map(|_| UnsafeCell::new(0)).collect(),
+        }
+    }
+    fn size(&self) -> u64 {
+        self.units.len() as u64 * Spot::UNIT
+    }
+}
+
+impl Memory for Heap {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+    fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
+        self.units.get((position / Spot::UNIT) as usize)
+    }
+    fn prefetch(&self, _: u64) {}
+}
+
+const FOREVER: Duration = Duration::MAX;
+
+/// Writes frames of one unit, as `Writer` does: looks for a place, asks for space, sleeps, commits, wakes the reader.
+fn write(heap: &Heap, frames: u64) {
+    let mut side = WriteSide::resume(heap, heap.size()).unwrap();
+    let mut short = false;
+    for number in 1..=frames {
+        let place = loop {
+            let known = side.place_at_once(16, 16);
+            if let Some(place) = known.or_else(|| side.place(heap, 16, 16, false).unwrap()) {
+                break place;
+            }
+            short = true;
+            let bell = &heap.control.writer_bell.bell;
+            bell::set(bell, bell::SHORT);
+            if side.place(heap, 16, 16, false).unwrap().is_none() {
+                bell::sleep(bell, 0, FOREVER, || side.changed(heap));
+                bell::set(bell, bell::SHORT);
+            }
+        };
+        if std::mem::take(&mut short) {
+            bell::set(&heap.control.writer_bell.bell, 0);
+        }
+        let cell = &heap.data[(place.data() / Spot::UNIT) as usize];
+        // SAFETY: the place was found free; loom checks that nobody else reaches it.
+        cell.with_mut(|data| unsafe { *data = number });
+        assert_eq!(side.commit(heap, place, 16, Tag::default()).unwrap(), number);
+        let bell = &heap.control.reader_bell.bell;
+        if bell::wants(bell) & bell::SLEEPING != 0 {
+            bell::ring(bell);
+        }
+    }
+}
+
+/// Reads frames as `Reader` does, and gives them back.
+fn read(heap: &Heap, frames: u64) {
+    let mut side = ReadSide::new(heap, heap.size());
+    let held = Held::new();
+    held.start(side.spot(), heap.size());
+    let ring_writer = || bell::ring(&heap.control.writer_bell.bell);
+    let mut next = 1;
+    while next <= frames {
+        let mut located = Located::default();
+        if !side.take(heap, &mut located) {
+            match side.look(heap, true) {
+                Look::Frame(frame) => located = frame,
+                Look::Empty => {
+                    if held.drained(heap) {
+                        ring_writer();
+                    }
+                    bell::sleep(&heap.control.reader_bell.bell, 0, FOREVER, || side.changed(heap));
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((located.sequence, located.len), (next, 16));
+        // SAFETY: a committed frame; loom checks that nobody writes it meanwhile.
+        heap.data[(located.position / Spot::UNIT) as usize]
+            .with(|data| assert_eq!(unsafe { *data }, next, "the bytes come with the frame"));
+        if held.release_last(heap, located.end, located.bytes()) {
+            ring_writer();
+        }
+        next += 1;
+    }
+}
+
+/// Both sides, with as many switches between them as it takes to show each mistake we could think of.
+fn check(switches: usize, run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(switches);
+    builder.check(run);
+}
+
+fn frames_pass(units: usize, frames: u64, lap: u64, switches: usize) {
+    check(switches, move || {
+        let heap = Arc::new(Heap::new(units, lap));
+        let writers = Arc::clone(&heap);
+        let writer = thread::spawn(move || write(&writers, frames));
+        read(&heap, frames);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_reader_that_sleeps_for_frames_gets_them() {
+    frames_pass(8, 2, 0, 3);
+}
+
+#[test]
+fn loom_a_writer_that_sleeps_for_space_gets_it_through_two_laps() {
+    // Room for two frames.
+    frames_pass(4, 3, (1 << 22) - 1, 2);
+}
+
+#[test]
+fn loom_a_ring_with_room_for_one_frame_passes_three() {
+    frames_pass(2, 3, 0, 2);
+}
+
+#[test]
+fn loom_an_interrupt_ends_a_sleep() {
+    check(3, || {
+        let heap = Arc::new((AtomicBool::new(false), AtomicU32::new(0)));
+        let other = Arc::clone(&heap);
+        let interrupter = thread::spawn(move || {
+            // As Interrupt::interrupt does.
+            other.0.store(true, Ordering::Release);
+            bell::call(&other.1);
+        });
+        let (interrupted, bell) = &*heap;
+        // As take_interrupt does. (The look in front is needed here: loom would let a swap that read false undo the store.)
+        while !(interrupted.load(Ordering::Relaxed) && interrupted.swap(false, Ordering::Acquire)) {
+            bell::sleep(bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
+        }
+        interrupter.join().unwrap();
+    });
+}
