@@ -2,6 +2,7 @@
 //! left behind. Needs the feature `stop-points`.
 
 mod cases;
+mod clients;
 mod entry;
 mod focused;
 mod leaps;
@@ -27,6 +28,7 @@ fn peer_main() {
         ("writer", roles::writer),
         ("connector", roles::connector),
         ("exact-writer", roles::exact_writer),
+        ("client", clients::client),
         ("leaper", leaps::leaper),
         ("enterer", entry::enterer),
         ("plain-reader", roles::plain_reader),
@@ -74,11 +76,12 @@ const SCENARIOS: [Scenario; 16] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:leap", "a_leap_that_was_not_committed_was_not_made"),
+    ("metadata:forget", "a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works"),
     ("extended:mark", "not reached through the public API of a buffer"),
 ];
 
