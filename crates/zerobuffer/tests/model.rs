@@ -186,13 +186,15 @@ impl Run {
         let unit = |len: usize| (len + HEADER).next_multiple_of(16);
         let lent = self.lent.iter().map(|(known, _)| known);
         let live: usize = self.unread.iter().chain(lent).map(|known| unit(known.len)).sum();
-        if live + unit(len) > self.capacity + self.capacity / 16 + 256 {
+        let snapshot = inspect::snapshot(&self.name).unwrap();
+        // All behind the first block and the metadata, but for the control block.
+        if (live + unit(len)) as u64 > snapshot.file_size - 128 - snapshot.metadata_size - 512 {
             return Some(false);
         }
-        let used = self.capacity - inspect::snapshot(&self.name).unwrap().payload_free as usize;
+        let used = self.capacity - snapshot.payload_free as usize;
         // Headers take up to 80 bytes, ends are rounded up.
         let most = self.largest.max(len) + 96;
-        (used + 2 * most <= self.capacity * 3 / 4).then_some(true)
+        (used + 2 * most <= self.capacity).then_some(true)
     }
 
     /// Checks the answer to an attempt to write, and notes the frame if it was taken.
