@@ -618,15 +618,15 @@ const RACES: &[Attack] = &[
     ("anything extended", anything_extended),
     // A ring that is full, and empty, at the same time; a lap further, and back.
     ("laps", |mapped, count| {
-        mapped.set(CONTROL, count % 3 << 42 | count % 7 * 16);
+        mapped.set(CONTROL, ((count % 3) << 42) | (count % 7 * 16));
         mapped.set(CONTROL + 8, count % 5 * 1024);
-        mapped.set(CONTROL + 128, count % 2 << 42 | count % 11 * 16);
+        mapped.set(CONTROL + 128, ((count % 2) << 42) | (count % 11 * 16));
     }),
     // A ring that goes on for ever: small frames, and a head that is always elsewhere.
     ("endless leaps", |mapped, count| {
-        mapped.set(CONTROL, count % 2 << 42 | EXTENDED / 16 - 1);
-        mapped.set(CONTROL + 16 + count % 2 * 8, count % 2 << 42 | count % 64);
-        mapped.set(CONTROL + 32 + count % 2 * 8, count % EXTENDED & !15);
+        mapped.set(CONTROL, ((count % 2) << 42) | (EXTENDED / 16 - 1));
+        mapped.set(CONTROL + 16 + count % 2 * 8, ((count % 2) << 42) | (count % 64));
+        mapped.set(CONTROL + 32 + count % 2 * 8, (count % EXTENDED) & !15);
     }),
     // Bells that ring all the time, or never.
     ("bells", |mapped, count| {

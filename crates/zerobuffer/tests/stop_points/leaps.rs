@@ -63,7 +63,7 @@ fn read_rounds(
             dead_since.get_or_insert_with(Instant::now);
         }
         let at = sink.received % ROUND;
-        let stalls = at >= EARLY - AHEAD && at < LEAPT - AHEAD && dead_since.is_none();
+        let stalls = (EARLY - AHEAD..LEAPT - AHEAD).contains(&at) && dead_since.is_none();
         let round = sink.received - at;
         if stalls && ledger.get(COMMITTED) < round + LEAPT {
             std::thread::sleep(Duration::from_micros(200));
@@ -178,7 +178,7 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
     while victim.tend() {
         assert!(start.elapsed() < PATIENCE, "{what}: not reached");
         let at = sink.received % ROUND;
-        let stalls = at >= EARLY - AHEAD && at < LEAPT - AHEAD;
+        let stalls = (EARLY - AHEAD..LEAPT - AHEAD).contains(&at);
         if stalls && ledger.get(COMMITTED) < sink.received - at + LEAPT {
             std::thread::sleep(Duration::from_micros(200));
         } else {
