@@ -634,7 +634,7 @@ const RACES: &[Attack] = &[
         mapped.set(CONTROL + 384, count % 8);
     }),
     ("extension", |mapped, count| {
-        mapped.set(0x60, 0x5A45 << 48 | count * 64 & 0xffff_ffff);
+        mapped.set(0x60, (0x5A45 << 48) | ((count * 64) & 0xffff_ffff));
     }),
     // Words that never stay the same for two looks.
     ("writer's word", |mapped, count| mapped.set(at::WRITER_WORD, count << 32 | count)),
