@@ -73,15 +73,17 @@ fn write(heap: &Heap, frames: u64) {
     for number in 1..=frames {
         let place = loop {
             let known = side.place_at_once(16, 16);
-            if let Some(place) = known.or_else(|| side.place(heap, 16, 16, false).unwrap()) {
+            let look =
+                |side: &mut WriteSide| side.place(heap, 16, 16, false).unwrap().map(|(place, _)| place);
+            if let Some(place) = known.or_else(|| look(&mut side)) {
                 break place;
             }
-            short = true;
             let bell = &heap.control.writer_bell.bell;
-            bell::set(bell, bell::SHORT);
-            if side.place(heap, 16, 16, false).unwrap().is_none() {
-                bell::sleep(bell, 0, FOREVER, || side.changed(heap));
+            if !std::mem::replace(&mut short, true) {
                 bell::set(bell, bell::SHORT);
+            }
+            if look(&mut side).is_none() {
+                bell::sleep(bell, bell::SHORT, FOREVER, || side.changed(heap));
             }
         };
         if std::mem::take(&mut short) {
@@ -105,6 +107,7 @@ fn read(heap: &Heap, frames: u64) {
     held.start(side.spot(), heap.size());
     let ring_writer = || bell::ring(&heap.control.writer_bell.bell);
     let mut next = 1;
+    let mut waits = false;
     while next <= frames {
         let mut located = Located::default();
         if !side.take(heap, &mut located) {
@@ -114,17 +117,21 @@ fn read(heap: &Heap, frames: u64) {
                     if held.drained(heap) {
                         ring_writer();
                     }
+                    waits = true;
                     bell::sleep(&heap.control.reader_bell.bell, 0, FOREVER, || side.changed(heap));
                     continue;
                 }
                 other => panic!("{other:?}"),
             }
         }
+        if std::mem::take(&mut waits) {
+            bell::set(&heap.control.reader_bell.bell, 0);
+        }
         assert_eq!((located.sequence, located.len), (next, 16));
         // SAFETY: a committed frame; loom checks that nobody writes it meanwhile.
         heap.data[(located.position / Spot::UNIT) as usize]
             .with(|data| assert_eq!(unsafe { *data }, next, "the bytes come with the frame"));
-        if held.release_last(heap, located.end, located.bytes()) {
+        if held.release_last(heap, &located) {
             ring_writer();
         }
         next += 1;
