@@ -127,6 +127,11 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_name = "BYTES", value_parser = size)]
     pub(crate) metadata_size: Option<usize>,
 
+    /// Keep the ring a classic one, as 1.x peers speak it. Otherwise a writer of this version makes it an extended one,
+    /// which is faster, and which 1.x writers that come later cannot use.
+    #[arg(long)]
+    pub(crate) classic: bool,
+
     /// Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
@@ -170,6 +175,11 @@ pub(crate) struct RelayArgs {
     /// Bytes of the rings that the relay creates; K, M and G (1024-based) are understood. [default: 256M]
     #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
     pub(crate) buffer_size: Option<usize>,
+
+    /// Keep the rings that the relay creates classic ones, as 1.x peers speak them. Otherwise the first writer decides,
+    /// and 1.x writers cannot follow one of this version.
+    #[arg(long)]
+    pub(crate) classic: bool,
 
     /// How long to wait for each frame, for the reader of OUT, and for space; 0 does not wait, -1 waits for ever.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]

@@ -49,8 +49,9 @@ fn read(
 ) -> Result<(), Failure> {
     let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
     let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-    let mut reader = Reader::create(&args.name, config(args.buffer_size, args.metadata_size))
-        .map_err(|error| Failure::of(&error, exit::reader::CANNOT_CREATE, exit::BAD_ARGUMENTS))?;
+    let mut reader =
+        Reader::create(&args.name, config(args.buffer_size, args.metadata_size).classic(args.classic))
+            .map_err(|error| Failure::of(&error, exit::reader::CANNOT_CREATE, exit::BAD_ARGUMENTS))?;
     stop.watch(reader.interrupt_handle());
     let mut sink = match &args.output {
         Some(path) => {

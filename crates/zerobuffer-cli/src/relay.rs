@@ -38,7 +38,7 @@ fn relay(args: &RelayArgs, report: &mut Report, tally: &mut Tally) -> Result<(),
         return Err(bad("IN and OUT are the same buffer: a relay needs two".into()));
     }
     let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-    let mut input = Reader::create(&args.input, reader::config(args.buffer_size, None))
+    let mut input = Reader::create(&args.input, reader::config(args.buffer_size, None).classic(args.classic))
         .map_err(|error| input_failure(&error))?;
     stop.watch(input.interrupt_handle());
     let mut kept = if args.create_output { Some(create_output(args)?) } else { None };
@@ -67,7 +67,7 @@ fn relay(args: &RelayArgs, report: &mut Report, tally: &mut Tally) -> Result<(),
 fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
     // As large a metadata block as that of the input, so that its metadata fits.
     let metadata_size = inspect::snapshot(&args.input).map_err(|error| input_failure(&error))?.metadata_size;
-    let mut config = BufferConfig::default().metadata_size(metadata_size as usize);
+    let mut config = BufferConfig::default().metadata_size(metadata_size as usize).classic(args.classic);
     if let Some(bytes) = args.buffer_size {
         config = config.payload_size(bytes);
     }

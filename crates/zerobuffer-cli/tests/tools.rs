@@ -55,8 +55,9 @@ fn list_shows_live_and_dead_buffers_and_what_is_wrong_with_them() {
 
     let done = run(&["list", "--json"]).expect(0);
     let view = entry(&done, live).unwrap();
-    assert_eq!((&view["health"], &view["ring"]), (&"healthy".into(), &"classic".into()));
-    assert_eq!((&view["payload_size"], &view["payload_used"]), (&65536.into(), &30_016.into()));
+    assert_eq!((&view["health"], &view["ring"]), (&"healthy".into(), &"extended".into()));
+    // The data of large frames is aligned to 64 bytes.
+    assert_eq!((&view["payload_size"], &view["payload_used"]), (&65536.into(), &30_064.into()));
     assert_eq!((&view["reader"]["state"], &view["writer"]["state"]), (&"alive".into(), &"alive".into()));
     assert_eq!(view["reader"]["pid"], std::process::id());
     assert!(view["age_seconds"].as_f64().unwrap() < 60.0 && view["memory"].as_u64().unwrap() > 30_000);
@@ -69,7 +70,7 @@ fn list_shows_live_and_dead_buffers_and_what_is_wrong_with_them() {
     let line =
         |name: &Name| text.lines().find(|line| line.starts_with(&**name)).unwrap_or_default().to_owned();
     assert!(text.starts_with("NAME"), "{text}");
-    assert!(line(live).contains("45.8%") && line(live).contains("64.0 KiB"), "{text}");
+    assert!(line(live).contains("45.9%") && line(live).contains("64.0 KiB"), "{text}");
     assert!(line(live).contains(&format!("alive ({})", std::process::id())), "{text}");
     assert!(line(dead).contains("dead (") && line(sick).contains("CORRUPT") && line(kept).contains("kept ("));
     assert!(line(alien).is_empty());
@@ -77,8 +78,16 @@ fn list_shows_live_and_dead_buffers_and_what_is_wrong_with_them() {
 
 #[test]
 fn inspect_shows_every_field_and_says_how_the_buffer_is() {
+    for (ring, used, share) in [("classic", 60_016_u64, "91.6"), ("extended", 60_064, "91.7")] {
+        inspect_shows_every_field_of(ring, used, share);
+    }
+}
+
+fn inspect_shows_every_field_of(ring: &str, used: u64, share: &str) {
     let name = Name::new("inspect-live");
-    let _reader = Reader::create(&name, small().metadata_size(128)).unwrap();
+    let config = small().metadata_size(128).classic(ring == "classic");
+    let _reader = Reader::create(&name, config).unwrap();
+    let file_size = std::fs::metadata(&name.paths()[0]).unwrap().len();
     let mut writer = Writer::connect(&name).unwrap();
     writer.set_metadata(b"hello").unwrap();
     writer.write_frame(&[0; 60_000]).unwrap();
@@ -87,11 +96,11 @@ fn inspect_shows_every_field_and_says_how_the_buffer_is() {
         ("name", Value::from(&*name)),
         ("health", "degraded".into()),
         ("version", "1.0.0".into()),
-        ("ring", "classic".into()),
+        ("ring", ring.into()),
         ("payload_size", 65536.into()),
-        ("payload_used", 60_016.into()),
-        ("payload_free", 5520.into()),
-        ("write_position", 60_016.into()),
+        ("payload_used", used.into()),
+        ("payload_free", (65536 - used).into()),
+        ("write_position", used.into()),
         ("read_position", 0.into()),
         ("written_count", 1.into()),
         ("read_count", 0.into()),
@@ -99,13 +108,13 @@ fn inspect_shows_every_field_and_says_how_the_buffer_is() {
         ("metadata_written", 13.into()),
         ("metadata_free", 115.into()),
         ("kept", false.into()),
-        ("file_size", (128 + 128 + 65536).into()),
+        ("file_size", file_size.into()),
         ("mode", "0600".into()),
         ("defects", Vec::<String>::new().into()),
     ] {
         assert_eq!(view[field], value, "{field}");
     }
-    assert!(view["utilisation"].as_f64().is_some_and(|share| (share - 60_016.0 / 65_536.0).abs() < 1e-9));
+    assert!(view["utilisation"].as_f64().is_some_and(|share| (share - used as f64 / 65_536.0).abs() < 1e-9));
     assert!(view["owner"].is_u64() && view["memory"].is_u64() && view["age_seconds"].is_f64());
     for role in ["reader", "writer"] {
         assert_eq!(view[role]["state"], "alive");
@@ -113,7 +122,8 @@ fn inspect_shows_every_field_and_says_how_the_buffer_is() {
         assert_eq!(view[role]["ours"], true);
     }
     let text = run(&["inspect", &name]).expect(0).text();
-    for part in ["degraded", "60016 of 65536 bytes in use (91.6 %)", "13 of 128 bytes written", "mode 0600"] {
+    let in_use = format!("{used} of 65536 bytes in use ({share} %)");
+    for part in ["degraded", ring, &in_use, "13 of 128 bytes written", "mode 0600"] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
     drop(writer);
@@ -131,6 +141,18 @@ fn inspect_tells_dead_corrupt_foreign_and_missing_apart() {
     assert_eq!(done.json()["health"], "corrupt");
     assert_eq!(done.json()["defects"].as_array().unwrap().len(), 2);
     assert!(run(&["inspect", &sick]).expect(2).text().contains("DEFECT"));
+    let [head, tail] = ["head", "tail"].map(|what| Name::new(&format!("inspect-{what}")));
+    for (name, line) in [(&head, 0), (&tail, 128)] {
+        let _reader = Reader::create(name, small()).unwrap();
+        let mut writer = Writer::connect(name).unwrap();
+        writer.write_frame(b"one").unwrap();
+        let segment = std::fs::OpenOptions::new().write(true).open(&name.paths()[0]).unwrap();
+        // In the control block, the last 512 bytes.
+        let control = segment.metadata().unwrap().len() - 512;
+        segment.write_all_at(&u64::MAX.to_le_bytes(), control + line).unwrap();
+        let view = run(&["inspect", name, "--json"]).expect(2).json();
+        assert_eq!((&view["ring"], &view["health"]), (&"extended".into(), &"corrupt".into()));
+    }
     foreign(&alien);
     run(&["inspect", &alien]).expect_error(1, "no buffer of protocol 1");
     run(&["inspect", &missing]).expect_error(1, "there is no buffer of this name");
