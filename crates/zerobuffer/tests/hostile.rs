@@ -762,3 +762,19 @@ fn failure_13_a_frame_that_reaches_past_what_is_committed_is_refused_in_an_exten
         }
     }
 }
+
+#[test]
+fn failure_13_impossible_words_of_the_writer_before_are_refused() {
+    let name = Name::new("resume");
+    for word in [8, 32, 40] {
+        for value in [u64::MAX, u64::MAX - 15, EXTENDED.next_multiple_of(128) + 128, 24] {
+            let mut reader = Reader::create(&name, config()).unwrap();
+            Writer::connect(&name).unwrap().write_frame(&[1; 100]).unwrap();
+            Forge::segment(&name).set(CONTROL + word, value);
+            let error = Writer::connect(&name).unwrap_err();
+            assert_eq!(error.kind(), zerobuffer::ErrorKind::CorruptBuffer, "{word}: {value}: {error}");
+            // What was committed is there all the same.
+            assert_eq!(*reader.try_read_frame().unwrap().unwrap(), [1; 100]);
+        }
+    }
+}

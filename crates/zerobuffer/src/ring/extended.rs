@@ -296,6 +296,12 @@ impl WriteSide {
             let from = Spot(written.leap_from[parity].load(Ordering::Relaxed));
             (from, written.leap_to[parity].load(Ordering::Relaxed))
         });
+        for (what, at) in [("a lap ends", lap_end), ("a leap ends", leaps[0].1), ("a leap ends", leaps[1].1)]
+        {
+            if at > size || !at.is_multiple_of(Spot::UNIT) {
+                return Err(corrupt(format!("{what} at {at} of {size} bytes")));
+            }
+        }
         let leapt = is_leap(leaps[head.parity()].0, head);
         let mut side = WriteSide {
             size,
