@@ -113,7 +113,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
     let limit = Duration::from_millis(300);
     let in_time = |start: Instant| {
         let took = start.elapsed();
-        assert!(took >= limit && took < limit * 3, "{took:?} instead of {limit:?}");
+        assert!(took >= limit && took < limit * 10, "{took:?} instead of {limit:?}");
     };
     let name = Name::new("jump");
     let options = WriterOptions::default().connect_timeout(limit).write_timeout(limit);
