@@ -193,6 +193,14 @@ fn our_blocked_writer_goes_on_when_their_slow_reader_makes_space() {
 /// Their reader pays for each wake-up of a writer that sleeps on the semaphore: a writer of ours sleeps by the clock.
 #[test]
 fn their_busy_reader_rarely_has_to_wake_our_writer() {
+    // On a busy machine, whose clock wakes late, one try may see more.
+    assert!((0..3).any(|_| sleeps_beside_their_busy_reader() < FOUND_SPACE / 3));
+}
+
+/// Frames that a writer beside their busy reader finds space for, one after the other.
+const FOUND_SPACE: u64 = 8000;
+
+fn sleeps_beside_their_busy_reader() -> u64 {
     let name = Name::new("busy-old-reader");
     let mut old = Old::reader(&name, 65536);
     let mut writer = Writer::connect(&name).unwrap();
@@ -200,15 +208,14 @@ fn their_busy_reader_rarely_has_to_wake_our_writer() {
     let content = Content { seed: 5, low: 100, high: 101 };
     let filled = 500;
     content.send(&mut writer, 0, filled);
-    let count = filled + 8000;
+    let count = filled + FOUND_SPACE;
     old.tell(&format!("receive {}", content.arguments(0, count)));
     let before = confine::thread_sleeps();
     content.send(&mut writer, filled, count - filled);
     let sleeps = confine::thread_sleeps() - before;
     assert_eq!(old.answer_ok(), count.to_string());
     eprintln!("{sleeps} sleeps while {} frames found space", count - filled);
-    // Without naps nearly every frame costs one; on a busy machine, whose clock wakes late, up to two thirds do.
-    assert!(sleeps < (count - filled) * 4 / 5, "{sleeps} sleeps");
+    sleeps
 }
 
 #[test]
