@@ -1,6 +1,7 @@
 //! What the README and CI call: `cargo xtask test`.
 
 mod bench;
+mod cpp;
 mod test;
 mod tools;
 mod venv;

@@ -34,6 +34,11 @@ const STEPS: &[Step] = &[
     },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
+    Step {
+        name: "cpp",
+        what: "the C ABI and the C++ package: header, symbols, tests under sanitizers",
+        check: crate::cpp::test,
+    },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];

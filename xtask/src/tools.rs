@@ -35,23 +35,41 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     if has("cargo-deny", &["--version"]) {
         return Ok("cargo-deny".into());
     }
+    cargo_install(root, "cargo-deny", CARGO_DENY)
+}
+
+/// A program of crates.io in just this version, installed below `target/`.
+pub(crate) fn cargo_install(root: &Path, name: &str, version: &str) -> Result<PathBuf> {
     let tools = root.join("target/tools");
-    let program = tools.join("bin/cargo-deny");
-    if !program.exists() {
-        println!("installing cargo-deny {CARGO_DENY} into target/tools (once, a minute or two)");
-        // Unoptimised: it runs for a second, and is built where two cores are all there is.
-        run(cargo(
-            root,
-            &["install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--debug", "--root"],
-        )
+    let program = tools.join("bin").join(name);
+    let shown = Command::new(&program).arg("--version").output();
+    if shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(version)) {
+        return Ok(program);
+    }
+    println!("installing {name} {version} into target/tools (once, a minute or two)");
+    // Unoptimised: it runs for a second, and is built where two cores are all there is.
+    run(cargo(root, &["install", name, "--locked", "--force", "--version", version, "--debug", "--root"])
         .arg(&tools)
         .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0"))?;
-        // Only the program is needed.
-        let _ = std::fs::remove_dir_all(tools.join("build"));
-    }
+    // Only the program is needed.
+    let _ = std::fs::remove_dir_all(tools.join("build"));
     Ok(program)
+}
+
+/// Makes sure that a program is there, by the system's packages if this process may install them.
+pub(crate) fn need(program: &str, package: &str) -> Result<()> {
+    if has(program, &["--version"]) {
+        return Ok(());
+    }
+    if is_root() && has("apt-get", &["--version"]) {
+        apt_install(package)?;
+    }
+    if !has(program, &["--version"]) {
+        bail!("the tests need {program}; on Debian and Ubuntu: sudo apt-get install -y {package}");
+    }
+    Ok(())
 }
 
 /// Installs a package of Debian or Ubuntu.

@@ -48,6 +48,7 @@ mod outbox;
 mod pool;
 mod request;
 mod request_buffer;
+mod responder;
 mod response;
 mod responses;
 mod run;
@@ -68,6 +69,7 @@ pub use client::DuplexClient;
 pub use factory::{ClientOptions, DuplexChannelFactory};
 pub use request::{MutableFrame, Request};
 pub use request_buffer::RequestBuffer;
+pub use responder::Responder;
 pub use response::Response;
 pub use server::{ImmutableDuplexServer, MutableDuplexServer};
 #[cfg(feature = "async")]

@@ -126,6 +126,11 @@ impl Run {
         }
     }
 
+    /// The channel's name.
+    pub(crate) fn channel(&self) -> &str {
+        &self.names.channel
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::pool;
 use super::request::{MutableFrame, Request};
+use super::responder::Responder;
 use super::responses::{Address, Answer};
 use super::run::{Callbacks, Job, Names, Run};
 use super::{HandlerError, ProcessingMode, Reply, buffer_names, lock};
@@ -202,6 +203,55 @@ impl ImmutableDuplexServer {
             if run.admits(&request, to) {
                 let answer = guarded(run, to, || handler(&request));
                 run.answer(to, &answer);
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    /// As [`ImmutableDuplexServer::start`], for handlers that answer while they run, with bytes that need not outlive the
+    /// call: what language bindings rest on, whose handlers own the bytes. A handler that answers nothing answers with no
+    /// bytes. A failure after the answer is told to `on_error` alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImmutableDuplexServer::start`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+    ///
+    /// # let name = format!("doc-responding-{}", std::process::id());
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// server.start_responding(
+    ///     |request, responder| {
+    ///         let sum: u8 = request.iter().sum();
+    ///         responder.reply(&[sum])?; // borrowed from the handler
+    ///         Ok(())
+    ///     },
+    ///     ProcessingMode::SingleThread,
+    /// )?;
+    /// let client = factory.create_client(&name)?;
+    /// assert_eq!(*client.call(&[1, 2, 3], Duration::from_secs(5))?, [6]);
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn start_responding<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(&Request, &mut Responder<'_>) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                let mut responder = Responder::new(run, to);
+                let answer = guarded(run, to, || {
+                    handler(&request, &mut responder)?;
+                    Ok(Reply::Borrowed(&[]))
+                });
+                if !responder.is_answered() {
+                    run.answer(to, &answer);
+                }
             }
         };
         self.0.start(mode, Arc::new(job))

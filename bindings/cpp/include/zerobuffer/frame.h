@@ -1,0 +1,151 @@
+/**
+ * @file
+ * Frames: bytes that a reader lends until they are released.
+ */
+#ifndef ZEROBUFFER_FRAME_H
+#define ZEROBUFFER_FRAME_H
+
+#include <zerobuffer/zerobuffer_c.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+
+namespace zerobuffer {
+
+namespace detail {
+struct FrameAccess;
+}
+
+/**
+ * A frame in shared memory, or an invalid one where there was nothing to read.
+ *
+ * It owns its bytes until it is destroyed or released; several can be held at once, and destroyed in any order and on any thread.
+ * It stays valid when its reader or client goes. Move-only, and a moved-from frame is invalid. No memory is allocated for it.
+ *
+ * The request that a duplex handler gets belongs to that call: moving it gives an invalid frame.
+ */
+class Frame {
+public:
+    /** An invalid frame. */
+    Frame() noexcept = default;
+
+    /** An invalid frame, for calls that have nothing to give. */
+    static Frame invalid() noexcept { return {}; }
+
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+    /** Takes the other frame's bytes over, and leaves it invalid. */
+    Frame(Frame&& other) noexcept { take(other); }
+
+    /** Releases this frame's bytes, takes the other's over, and leaves it invalid. */
+    Frame& operator=(Frame&& other) noexcept {
+        if (this != &other) {
+            release();
+            take(other);
+        }
+        return *this;
+    }
+
+    /** Gives the bytes back. */
+    ~Frame() {
+        if (raw_.state != 0) zb_frame_release(&raw_);
+    }
+
+    /** Whether there is a frame. */
+    [[nodiscard]] bool valid() const noexcept { return raw_.data != nullptr; }
+
+    /** As valid(). */
+    explicit operator bool() const noexcept { return valid(); }
+
+    /** The first byte; null if the frame is invalid. */
+    [[nodiscard]] const std::uint8_t* data() const noexcept { return raw_.data; }
+
+    /** Bytes of data. */
+    [[nodiscard]] std::size_t size() const noexcept { return raw_.size; }
+
+    /** The bytes. */
+    [[nodiscard]] std::span<const std::uint8_t> span() const noexcept { return {raw_.data, raw_.size}; }
+
+    /** The first byte, for `for (auto byte : frame)`. */
+    [[nodiscard]] const std::uint8_t* begin() const noexcept { return raw_.data; }
+
+    /** Behind the last byte. */
+    [[nodiscard]] const std::uint8_t* end() const noexcept { return raw_.data + raw_.size; }
+
+    /** The number that the writer gave the frame: 1, 2, 3 ...; in a duplex channel, that of the request. */
+    [[nodiscard]] std::uint64_t sequence() const noexcept { return raw_.sequence; }
+
+    /** Of an invalid frame: whether the writer closed in good order and everything that it wrote has been read. */
+    [[nodiscard]] bool end_of_stream() const noexcept { return end_of_stream_; }
+
+    /** Of a request in a mutable server: the first byte, to be changed in place; null for any other frame. */
+    [[nodiscard]] std::uint8_t* mutable_data() noexcept { return zb_frame_mutable_data(&raw_); }
+
+    /** Of a request in a mutable server: its bytes, to be changed in place; empty for any other frame. */
+    [[nodiscard]] std::span<std::uint8_t> mutable_span() noexcept {
+        std::uint8_t* first = mutable_data();
+        return {first, first != nullptr ? raw_.size : 0};
+    }
+
+    /**
+     * Of a request in its handler: whether nobody wants the response any more, as the client has cancelled it or given it up, its
+     * deadline is over, or the server has been stopped. For handlers that work for long.
+     */
+    [[nodiscard]] bool is_cancelled() const noexcept { return zb_frame_is_cancelled(&raw_); }
+
+    /** Of a request in its handler: how long the client still waits; nothing if it set no limit. */
+    [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left() const noexcept {
+        const auto left = zb_frame_time_left_ns(&raw_);
+        if (left < 0) return std::nullopt;
+        return std::chrono::nanoseconds(left);
+    }
+
+    /** Gives the bytes back; the frame is invalid then. The same as destroying it. */
+    void release() noexcept {
+        if (raw_.state != 0) zb_frame_release(&raw_);
+        end_of_stream_ = false;
+    }
+
+private:
+    friend struct detail::FrameAccess;
+
+    void take(Frame& other) noexcept {
+        end_of_stream_ = std::exchange(other.end_of_stream_, false);
+        if (other.borrowed_) {
+            raw_ = zb_frame{};
+            return;
+        }
+        raw_ = std::exchange(other.raw_, zb_frame{});
+    }
+
+    zb_frame raw_{};
+    bool end_of_stream_ = false;
+    /** It belongs to the call of a handler. */
+    bool borrowed_ = false;
+};
+
+namespace detail {
+
+/** What the other classes may do with a frame. */
+struct FrameAccess {
+    /** Where the C ABI puts a frame. */
+    static zb_frame* out(Frame& frame) noexcept { return &frame.raw_; }
+
+    static void set_end_of_stream(Frame& frame) noexcept { frame.end_of_stream_ = true; }
+
+    /** A request, for the time of its handler's call. */
+    static void borrow(Frame& frame, const zb_frame& request) noexcept {
+        frame.raw_ = request;
+        frame.borrowed_ = true;
+    }
+};
+
+}  // namespace detail
+}  // namespace zerobuffer
+
+#endif

@@ -1,0 +1,169 @@
+/**
+ * @file
+ * The reading side of a buffer.
+ */
+#ifndef ZEROBUFFER_READER_H
+#define ZEROBUFFER_READER_H
+
+#include <zerobuffer/config.h>
+#include <zerobuffer/frame.h>
+#include <zerobuffer/interrupt.h>
+#include <zerobuffer/version.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zerobuffer {
+
+/**
+ * The reading side of a buffer: creates it, owns it, removes it when it is destroyed.
+ *
+ * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), close(), name() and the counters may be
+ * called from any thread at any time. Frames may go anywhere, and outlive the reader. Move-only; a moved-from reader may only be
+ * assigned to or destroyed.
+ */
+class Reader {
+public:
+    /**
+     * Creates the buffer and becomes its reader.
+     *
+     * Whatever a dead reader left under this name is removed first; a kept buffer is taken over, with the frames in it.
+     *
+     * @throws invalid_name_exception, invalid_config_exception
+     * @throws reader_already_connected_exception if a live reader has the name
+     * @throws out_of_memory_exception, permission_denied_exception, incompatible_protocol_exception
+     */
+    explicit Reader(const std::string& name, const BufferConfig& config = BufferConfig()) {
+        detail::check_abi();
+        zb_reader* reader = nullptr;
+        detail::call(zb_reader_create, name.c_str(), static_cast<const zb_config*>(config.to_c().get()), &reader);
+        reader_.reset(reader);
+    }
+
+    /** The buffer's name. */
+    [[nodiscard]] const char* name() const noexcept { return zb_reader_name(reader_.get()); }
+
+    /**
+     * Waits up to `timeout_ms` for the next frame: an invalid one when the time is over, and, once per writer, an invalid one with
+     * Frame::end_of_stream() when the writer closed in good order and everything that it wrote has been read.
+     *
+     * @throws writer_dead_exception once, after everything that the dead writer had committed has been read
+     * @throws sequence_error_exception, corrupt_buffer_exception (both stay: create the buffer anew)
+     * @throws interrupted_exception, buffer_not_found_exception, closed_exception, invalid_state_exception
+     */
+    [[nodiscard]] Frame read_frame(timeout_t timeout_ms = default_timeout_ms) {
+        Frame frame;
+        detail::Error error;
+        finish(error.check(zb_reader_read_frame(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
+               frame);
+        return frame;
+    }
+
+    /** As read_frame(timeout_t). */
+    [[nodiscard]] Frame read_frame(std::chrono::milliseconds timeout) { return read_frame(timeout.count()); }
+
+    /** The next frame if there is one now, else an invalid one; leaves interrupts alone. Throws as read_frame(). */
+    [[nodiscard]] Frame try_read_frame() {
+        Frame frame;
+        detail::Error error;
+        finish(error.check(zb_reader_try_read_frame(reader_.get(), detail::FrameAccess::out(frame), error.out())), frame);
+        return frame;
+    }
+
+    /**
+     * Waits up to `timeout_ms` for a first frame, then appends it and those behind it, at most `max`, without waiting again.
+     * Returns how many were appended. Throws as read_frame(), when there was none.
+     */
+    std::size_t read_frames(std::vector<Frame>& frames, std::size_t max, timeout_t timeout_ms = default_timeout_ms) {
+        constexpr std::size_t at_once = 64;
+        std::array<zb_frame, at_once> batch{};
+        std::size_t total = 0;
+        while (total < max) {
+            const std::size_t wanted = std::min(max - total, at_once);
+            frames.reserve(frames.size() + wanted);
+            std::size_t count = 0;
+            detail::Error error;
+            const zb_status status =
+                zb_reader_read_frames(reader_.get(), batch.data(), wanted, total == 0 ? timeout_ms : 0, &count, error.out());
+            // What ended a later batch is found again by the next call.
+            if (total == 0) error.check(status);
+            for (std::size_t index = 0; index < count; ++index) {
+                *detail::FrameAccess::out(frames.emplace_back()) = batch[index];
+            }
+            total += count;
+            if (count < wanted) break;
+        }
+        return total;
+    }
+
+    /** Gives a frame's bytes back; the frame is invalid then. The same as destroying it. */
+    void release_frame(Frame& frame) noexcept { frame.release(); }
+
+    /** As release_frame(Frame&). */
+    void release_frame(Frame&& frame) noexcept { frame.release(); }
+
+    /** Whether a writer lives, or frames that one committed are still unread. */
+    [[nodiscard]] bool is_writer_connected() const {
+        bool connected = false;
+        detail::call(zb_reader_is_writer_connected, static_cast<const zb_reader*>(reader_.get()), &connected);
+        return connected;
+    }
+
+    /**
+     * Waits up to `timeout_ms` for a writer. Returns whether one is there (or was, and left frames).
+     *
+     * @throws interrupted_exception, buffer_not_found_exception, system_exception, closed_exception
+     */
+    [[nodiscard]] bool is_writer_connected(timeout_t timeout_ms) {
+        return detail::call(zb_reader_wait_for_writer, static_cast<const zb_reader*>(reader_.get()), timeout_ms) == ZB_OK;
+    }
+
+    /**
+     * The metadata; empty if the writer has set none yet.
+     *
+     * @throws corrupt_buffer_exception, closed_exception
+     */
+    [[nodiscard]] std::vector<std::uint8_t> get_metadata() const {
+        std::size_t size = 0;
+        const zb_reader* reader = reader_.get();
+        detail::call(zb_reader_get_metadata, reader, static_cast<std::uint8_t*>(nullptr), std::size_t{0}, &size);
+        std::vector<std::uint8_t> metadata(size);
+        detail::call(zb_reader_get_metadata, reader, metadata.data(), metadata.size(), &size);
+        // A next writer of a duplex channel may have replaced it.
+        metadata.resize(std::min(size, metadata.size()));
+        return metadata;
+    }
+
+    /** Frames read so far. */
+    [[nodiscard]] std::uint64_t frames_read() const noexcept { return zb_reader_frames_read(reader_.get()); }
+
+    /** Bytes of data (without headers) read so far. */
+    [[nodiscard]] std::uint64_t bytes_read() const noexcept { return zb_reader_bytes_read(reader_.get()); }
+
+    /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
+    void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }
+
+    /** An interrupt that may outlive the reader. */
+    [[nodiscard]] InterruptHandle interrupt_handle() const {
+        return InterruptHandle(zb_reader_interrupt_handle(reader_.get()));
+    }
+
+    /** Closes the reader and removes the buffer, whatever another thread waits for. Frames still held stay valid. */
+    void close() { detail::call(zb_reader_close, static_cast<const zb_reader*>(reader_.get())); }
+
+private:
+    static void finish(zb_status status, Frame& frame) noexcept {
+        if (status == ZB_END_OF_STREAM) [[unlikely]]
+            detail::FrameAccess::set_end_of_stream(frame);
+    }
+
+    detail::Owned<zb_reader, zb_reader_free> reader_;
+};
+
+}  // namespace zerobuffer
+
+#endif

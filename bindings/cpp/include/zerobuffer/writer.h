@@ -1,0 +1,207 @@
+/**
+ * @file
+ * The writing side of a buffer.
+ */
+#ifndef ZEROBUFFER_WRITER_H
+#define ZEROBUFFER_WRITER_H
+
+#include <zerobuffer/config.h>
+#include <zerobuffer/interrupt.h>
+#include <zerobuffer/version.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace zerobuffer {
+
+/**
+ * The writing side of a buffer. Destroying it closes it in good order.
+ *
+ * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), close(), name(), write_timeout() and the
+ * counters may be called from any thread at any time. Move-only; a moved-from writer may only be assigned to or destroyed.
+ */
+class Writer {
+public:
+    /**
+     * Connects to a buffer that a reader has created.
+     *
+     * @throws buffer_not_found_exception if there is none
+     * @throws writer_already_connected_exception if another live writer is connected
+     * @throws reader_dead_exception, invalid_name_exception, incompatible_protocol_exception, corrupt_buffer_exception
+     * @throws permission_denied_exception
+     */
+    explicit Writer(const std::string& name, const WriterOptions& options = WriterOptions()) {
+        detail::check_abi();
+        zb_writer* writer = nullptr;
+        detail::call(zb_writer_connect, name.c_str(), static_cast<const zb_writer_options*>(options.to_c().get()), &writer);
+        writer_.reset(writer);
+    }
+
+    /** The buffer's name. */
+    [[nodiscard]] const char* name() const noexcept { return zb_writer_name(writer_.get()); }
+
+    /**
+     * Copies the bytes into the buffer as one frame, waiting for space up to the write time-out. Returns its sequence number.
+     *
+     * @throws buffer_full_exception if no space became free in time
+     * @throws frame_too_large_exception, invalid_frame_size_exception (0 bytes)
+     * @throws reader_dead_exception, interrupted_exception, out_of_memory_exception, corrupt_buffer_exception
+     * @throws invalid_state_exception while a frame is acquired; closed_exception
+     */
+    std::uint64_t write_frame(const void* data, std::size_t size) {
+        std::uint64_t sequence = 0;
+        detail::Error error;
+        error.check(zb_writer_write_frame(writer_.get(), static_cast<const std::uint8_t*>(data), size, &sequence, error.out()));
+        return sequence;
+    }
+
+    /** As write_frame(const void*, std::size_t). */
+    std::uint64_t write_frame(std::span<const std::uint8_t> data) { return write_frame(data.data(), data.size()); }
+
+    /** As write_frame(), but does not wait: nothing if there is no space now. */
+    std::optional<std::uint64_t> try_write_frame(const void* data, std::size_t size) {
+        std::uint64_t sequence = 0;
+        detail::Error error;
+        const zb_status status = error.check(zb_writer_try_write_frame(
+            writer_.get(), static_cast<const std::uint8_t*>(data), size, &sequence, error.out()));
+        return status == ZB_OK ? std::optional(sequence) : std::nullopt;
+    }
+
+    /** As try_write_frame(const void*, std::size_t). */
+    std::optional<std::uint64_t> try_write_frame(std::span<const std::uint8_t> data) {
+        return try_write_frame(data.data(), data.size());
+    }
+
+    /**
+     * Writes each item as a frame, waiting for space for each up to the write time-out, and wakes the reader once. Returns how many
+     * were written. Throws as write_frame(), at the first frame that fails; those before it are written, and frames_written()
+     * tells how many.
+     */
+    std::size_t write_frames(std::span<const std::span<const std::uint8_t>> frames) {
+        std::vector<zb_bytes> items;
+        items.reserve(frames.size());
+        for (const auto frame : frames) items.push_back({frame.data(), frame.size()});
+        std::size_t written = 0;
+        detail::call(zb_writer_write_frames, static_cast<const zb_writer*>(writer_.get()),
+                     static_cast<const zb_bytes*>(items.data()), items.size(), &written);
+        return written;
+    }
+
+    /**
+     * Acquires bytes of the buffer, to be filled in place, and committed or discarded. Their first content is undefined. Waits for
+     * space up to the write time-out. The span is good until then, or until the writer is closed or destroyed.
+     *
+     * Throws as write_frame(); invalid_state_exception if a frame is acquired already.
+     */
+    [[nodiscard]] std::span<std::uint8_t> acquire_frame_buffer(std::size_t size) {
+        std::uint8_t* data = nullptr;
+        detail::Error error;
+        error.check(zb_writer_acquire_frame_buffer(writer_.get(), size, &data, error.out()));
+        return {data, size};
+    }
+
+    /** As acquire_frame_buffer(), but does not wait: nothing if there is no space now. */
+    [[nodiscard]] std::optional<std::span<std::uint8_t>> try_acquire_frame_buffer(std::size_t size) {
+        std::uint8_t* data = nullptr;
+        detail::Error error;
+        const zb_status status =
+            error.check(zb_writer_try_acquire_frame_buffer(writer_.get(), size, &data, error.out()));
+        if (status != ZB_OK) return std::nullopt;
+        return std::span<std::uint8_t>(data, size);
+    }
+
+    /**
+     * Commits the frame acquired; returns its sequence number.
+     *
+     * @throws invalid_state_exception if nothing is acquired; corrupt_buffer_exception, closed_exception
+     */
+    std::uint64_t commit_frame() { return commit(ZB_WHOLE_FRAME); }
+
+    /**
+     * Commits the first `size` bytes of the frame acquired; returns its sequence number.
+     *
+     * Throws as commit_frame(); invalid_frame_size_exception if `size` is 0 or more than was acquired (it stays acquired).
+     */
+    std::uint64_t commit_frame(std::size_t size) { return commit(size); }
+
+    /** Discards the frame acquired, if any. The reader never learns of it. */
+    void discard_frame() { detail::call(zb_writer_discard_frame, static_cast<const zb_writer*>(writer_.get())); }
+
+    /**
+     * Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.
+     *
+     * @throws metadata_already_written_exception, metadata_too_large_exception, closed_exception
+     */
+    void set_metadata(const void* data, std::size_t size) {
+        detail::call(zb_writer_set_metadata, static_cast<const zb_writer*>(writer_.get()),
+                     static_cast<const std::uint8_t*>(data), size);
+    }
+
+    /** As set_metadata(const void*, std::size_t). */
+    void set_metadata(std::span<const std::uint8_t> data) { set_metadata(data.data(), data.size()); }
+
+    /** As set_metadata(const void*, std::size_t), for text. */
+    void set_metadata(std::string_view text) { set_metadata(text.data(), text.size()); }
+
+    /** Whether the reader lives. */
+    [[nodiscard]] bool is_reader_connected() const {
+        bool connected = false;
+        detail::call(zb_writer_is_reader_connected, static_cast<const zb_writer*>(writer_.get()), &connected);
+        return connected;
+    }
+
+    /** The largest frame that the buffer can take, in bytes. */
+    [[nodiscard]] std::size_t max_frame_size() const {
+        std::size_t size = 0;
+        detail::call(zb_writer_max_frame_size, static_cast<const zb_writer*>(writer_.get()), &size);
+        return size;
+    }
+
+    /** Sets how long a write waits for space, in milliseconds. */
+    void set_write_timeout(timeout_t timeout_ms) {
+        detail::call(zb_writer_set_write_timeout, static_cast<const zb_writer*>(writer_.get()), timeout_ms);
+    }
+
+    /** As set_write_timeout(timeout_t). */
+    void set_write_timeout(std::chrono::milliseconds timeout) { set_write_timeout(timeout.count()); }
+
+    /** How long a write waits for space, in milliseconds. */
+    [[nodiscard]] timeout_t write_timeout() const noexcept { return zb_writer_write_timeout(writer_.get()); }
+
+    /** Frames committed so far. */
+    [[nodiscard]] std::uint64_t frames_written() const noexcept { return zb_writer_frames_written(writer_.get()); }
+
+    /** Bytes of data (without headers) committed so far. */
+    [[nodiscard]] std::uint64_t bytes_written() const noexcept { return zb_writer_bytes_written(writer_.get()); }
+
+    /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
+    void interrupt() const noexcept { zb_writer_interrupt(writer_.get()); }
+
+    /** An interrupt that may outlive the writer. */
+    [[nodiscard]] InterruptHandle interrupt_handle() const {
+        return InterruptHandle(zb_writer_interrupt_handle(writer_.get()));
+    }
+
+    /** Closes the writer in good order, whatever another thread waits for: the reader gets all frames, then learns of the end. */
+    void close() { detail::call(zb_writer_close, static_cast<const zb_writer*>(writer_.get())); }
+
+private:
+    std::uint64_t commit(std::size_t size) {
+        std::uint64_t sequence = 0;
+        detail::Error error;
+        error.check(zb_writer_commit_frame(writer_.get(), size, &sequence, error.out()));
+        return sequence;
+    }
+
+    detail::Owned<zb_writer, zb_writer_free> writer_;
+};
+
+}  // namespace zerobuffer
+
+#endif

@@ -1,0 +1,1410 @@
+/**
+ * @file
+ * The C ABI of ZeroBuffer: frames between two processes through shared memory. docs/C.md is the page for users.
+ *
+ * A function that can fail gives a zb_status: ZB_OK, a positive number when there is nothing to hand out (ZB_TIMEOUT,
+ * ZB_END_OF_STREAM), a negative one when it failed. Its last parameter `error` may be NULL; otherwise it is set to NULL, or to an
+ * error object that says more and is freed with zb_error_free.
+ *
+ * Rules:
+ * - A handle comes from a function of this library, and is not used after the function that frees it was called.
+ * - A pointer may be NULL where its documentation says so; elsewhere NULL gives ZB_ERROR_INVALID_ARGUMENT.
+ * - Names are UTF-8 strings that end with a zero byte. Nobody changes the bytes passed in during a call.
+ * - Time-outs are milliseconds: 0 polls once, a negative one waits for ever.
+ * - Callbacks do not unwind: no C++ exception and no longjmp may leave them. They run on threads of the library.
+ */
+
+#ifndef ZEROBUFFER_C_H
+#define ZEROBUFFER_C_H
+
+/* Made by cbindgen from crates/zerobuffer-ffi; do not edit. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** As a size to commit: all that was acquired. */
+#define ZB_WHOLE_FRAME SIZE_MAX
+
+/**
+ * Major version of the ABI, which is also the number in the SONAME: raised when something that was there goes or changes.
+ */
+#define ZB_ABI_VERSION_MAJOR 1
+
+/**
+ * Minor version of the ABI: raised when something is added.
+ */
+#define ZB_ABI_VERSION_MINOR 0
+
+/**
+ * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
+ *
+ * Each request has exactly one outcome: `zb_client_call` sends and waits for its own; `zb_client_receive_response` hands out, in
+ * the order of arrival, those of the requests that were sent otherwise.
+ */
+typedef struct zb_client zb_client;
+
+/**
+ * How a duplex client connects and waits, and the response buffer that it creates.
+ */
+typedef struct zb_client_options zb_client_options;
+
+/**
+ * Sizes and rights of a buffer, decided by the reader that creates it.
+ */
+typedef struct zb_config zb_config;
+
+/**
+ * An error: its number, and words that name the buffer, the cause and the way out. Free it with `zb_error_free`.
+ */
+typedef struct zb_error zb_error;
+
+/**
+ * Ends the blocked calls of a reader or writer from any thread. Lives on its own: it may be used when the reader or writer is
+ * gone already.
+ */
+typedef struct zb_interrupt zb_interrupt;
+
+/**
+ * A buffer kept for a reader that comes later, which takes it over with the frames in it.
+ *
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`.
+ */
+typedef struct zb_kept_buffer zb_kept_buffer;
+
+/**
+ * Keeps the memory mapped in which an acquired frame lies, for languages whose views may outlive the writer.
+ */
+typedef struct zb_memory_guard zb_memory_guard;
+
+/**
+ * The reading side of a buffer: creates it, owns it, removes it.
+ *
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_reader_interrupt`, `zb_reader_close`,
+ * `zb_reader_name` and the counters may be used from any thread at any time.
+ */
+typedef struct zb_reader zb_reader;
+
+/**
+ * Takes a handler's answer, for the time of its call.
+ */
+typedef struct zb_responder zb_responder;
+
+/**
+ * The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until it is freed. It
+ * outlives its clients: when one leaves or dies it takes the next.
+ */
+typedef struct zb_server zb_server;
+
+/**
+ * The writing side of a buffer.
+ *
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`, `zb_writer_close`,
+ * `zb_writer_name` and the counters may be used from any thread at any time.
+ */
+typedef struct zb_writer zb_writer;
+
+/**
+ * How a writer connects and waits.
+ */
+typedef struct zb_writer_options zb_writer_options;
+
+/**
+ * What a function gives back: `ZB_OK`, a positive number when there is nothing to hand out, a negative one when it failed.
+ */
+typedef int32_t zb_status;
+
+/**
+ * A frame: bytes in shared memory, lent until `zb_frame_release`. Empty (`data` is NULL) when there was nothing to read.
+ *
+ * Made by the caller, filled by the library: no allocation. It may be moved in memory byte by byte, but there must be only
+ * one copy that is used. Several frames may be held at once, and released in any order and from any thread; they stay valid
+ * when their reader or client is closed or freed.
+ *
+ * A function that fills a frame overwrites what is there without releasing it.
+ */
+typedef struct zb_frame {
+    /**
+     * The first byte; NULL in an empty frame.
+     */
+    const uint8_t *data;
+    /**
+     * Bytes of data.
+     */
+    size_t size;
+    /**
+     * The number that the writer gave the frame: 1, 2, 3 ...; in a duplex channel, that of the request.
+     */
+    uint64_t sequence;
+    /**
+     * Private to the library.
+     */
+    uint64_t state;
+    /**
+     * Private to the library.
+     */
+    uint64_t owner[12];
+} zb_frame;
+
+/**
+ * How a reader waits for frames and a writer for space.
+ */
+typedef int32_t zb_wait_strategy;
+
+/**
+ * Which kind of ring a buffer has.
+ */
+typedef int32_t zb_ring_kind;
+
+/**
+ * How full a buffer is.
+ */
+typedef int32_t zb_health;
+
+/**
+ * What can be known of a peer.
+ */
+typedef int32_t zb_presence;
+
+/**
+ * One side of a buffer.
+ */
+typedef struct zb_peer {
+    /**
+     * Whether somebody is there (`ZB_PEER_...`).
+     */
+    zb_presence presence;
+    /**
+     * Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer.
+     */
+    bool ours;
+    /**
+     * The process, in its own pid namespace; 0 if none.
+     */
+    uint64_t pid;
+} zb_peer;
+
+/**
+ * A buffer at one moment; made and freed by the library, which may append fields. The numbers come from shared memory and are
+ * not checked against each other.
+ */
+typedef struct zb_snapshot {
+    /**
+     * The buffer's name.
+     */
+    const char *name;
+    /**
+     * Protocol version: major, minor, patch.
+     */
+    uint8_t version[3];
+    /**
+     * Which kind of ring it has (`ZB_RING_...`).
+     */
+    zb_ring_kind ring;
+    /**
+     * How full it is (`ZB_HEALTHY`, `ZB_DEGRADED`, `ZB_CRITICAL`).
+     */
+    zb_health health;
+    /**
+     * Share of the payload that is in use, 0 to 1.
+     */
+    double utilisation;
+    /**
+     * Bytes of the metadata block.
+     */
+    uint64_t metadata_size;
+    /**
+     * Bytes of metadata written, with the 8-byte prefix; 0 = none yet.
+     */
+    uint64_t metadata_written;
+    /**
+     * Bytes free in the metadata block.
+     */
+    uint64_t metadata_free;
+    /**
+     * Bytes of payload.
+     */
+    uint64_t payload_size;
+    /**
+     * Bytes of these that are free.
+     */
+    uint64_t payload_free;
+    /**
+     * Ring position of the next write.
+     */
+    uint64_t write_position;
+    /**
+     * Ring position of the next read.
+     */
+    uint64_t read_position;
+    /**
+     * Frames written, and in a classic ring wrap markers.
+     */
+    uint64_t written_count;
+    /**
+     * Frames read, and in a classic ring wrap markers.
+     */
+    uint64_t read_count;
+    /**
+     * The reading side.
+     */
+    struct zb_peer reader;
+    /**
+     * The writing side.
+     */
+    struct zb_peer writer;
+    /**
+     * The reading side only keeps the buffer for a reader that comes later.
+     */
+    bool kept;
+    /**
+     * Bytes of the whole file.
+     */
+    uint64_t file_size;
+    /**
+     * Bytes of memory that it occupies now.
+     */
+    uint64_t memory;
+    /**
+     * Owner's user id.
+     */
+    uint32_t owner;
+    /**
+     * Permission bits.
+     */
+    uint32_t mode;
+    /**
+     * Nanoseconds since the file was last created, renamed or resized; -1 if that is not known.
+     */
+    int64_t age_ns;
+    /**
+     * What is wrong with the numbers, if they cannot be true: `defect_count` texts.
+     */
+    const char *const *defects;
+    /**
+     * How many defects there are.
+     */
+    size_t defect_count;
+} zb_snapshot;
+
+/**
+ * Texts that the library made.
+ */
+typedef struct zb_names {
+    /**
+     * `count` of them.
+     */
+    const char *const *names;
+    /**
+     * How many there are.
+     */
+    size_t count;
+} zb_names;
+
+/**
+ * How much a message matters, and how much is wanted.
+ */
+typedef int32_t zb_log_level;
+
+/**
+ * Gets one message; called on any thread, on more than one at once. Must not unwind.
+ */
+typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
+
+/**
+ * Ends the life of user data. Called exactly once, on any thread.
+ */
+typedef void (*zb_destroy)(void *user_data);
+
+/**
+ * Handles a request, on a thread of the server: answers by `zb_responder_reply`, or fails by `zb_responder_fail`, once. Doing
+ * neither answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
+ */
+typedef void (*zb_handler)(void *user_data, const struct zb_frame *request, struct zb_responder *responder);
+
+/**
+ * How a server runs its handler.
+ */
+typedef int32_t zb_processing_mode;
+
+/**
+ * Changes a request in place (`zb_frame_mutable_data`), on a thread of the server: its bytes then are the response. May fail by
+ * `zb_responder_fail`. `request` and `responder` are valid during the call. Must not unwind.
+ */
+typedef void (*zb_mutable_handler)(void *user_data, struct zb_frame *request, struct zb_responder *responder);
+
+/**
+ * Is told of an error, on a thread of the server. The error is valid during the call, and not to be freed. Must not unwind.
+ */
+typedef void (*zb_error_callback)(void *user_data, const struct zb_error *error);
+
+/**
+ * Gets a client's metadata, on a thread of the server, before its next request is handled. Must not unwind.
+ */
+typedef void (*zb_init_callback)(void *user_data, const uint8_t *metadata, size_t size);
+
+/**
+ * Some bytes.
+ */
+typedef struct zb_bytes {
+    /**
+     * The first one.
+     */
+    const uint8_t *data;
+    /**
+     * How many there are.
+     */
+    size_t size;
+} zb_bytes;
+
+/**
+ * Spin for a moment where the gaps seen lately were short, else sleep. The default.
+ */
+#define ZB_WAIT_ADAPTIVE 0
+
+/**
+ * Sleep at once: the least processor time.
+ */
+#define ZB_WAIT_BLOCK 1
+
+/**
+ * Never sleep: the least latency, for a whole core.
+ */
+#define ZB_WAIT_SPIN 2
+
+/**
+ * Done.
+ */
+#define ZB_OK 0
+
+/**
+ * Nothing came, or became free, in time. No error: there is no error object.
+ */
+#define ZB_TIMEOUT 1
+
+/**
+ * The writer closed in good order and everything that it wrote has been read. Told once per writer; no error.
+ */
+#define ZB_END_OF_STREAM 2
+
+/**
+ * No reader has created a buffer of this name (or its files are gone).
+ */
+#define ZB_ERROR_BUFFER_NOT_FOUND -1
+
+/**
+ * Another live writer is connected to the buffer.
+ */
+#define ZB_ERROR_WRITER_ALREADY_CONNECTED -2
+
+/**
+ * Another live reader owns the buffer.
+ */
+#define ZB_ERROR_READER_ALREADY_CONNECTED -3
+
+/**
+ * No space became free before the write time-out ended.
+ */
+#define ZB_ERROR_BUFFER_FULL -4
+
+/**
+ * The reader died, or closed the buffer: nobody will read what is written.
+ */
+#define ZB_ERROR_READER_DEAD -5
+
+/**
+ * The writer died; everything that it had committed has been delivered.
+ */
+#define ZB_ERROR_WRITER_DEAD -6
+
+/**
+ * The writer closed in good order. Functions that read give `ZB_END_OF_STREAM` instead.
+ */
+#define ZB_ERROR_WRITER_CLOSED -7
+
+/**
+ * The frame, with its 16-byte header, is larger than the buffer's payload.
+ */
+#define ZB_ERROR_FRAME_TOO_LARGE -8
+
+/**
+ * A frame of 0 bytes, or a commit of more bytes than were acquired.
+ */
+#define ZB_ERROR_INVALID_FRAME_SIZE -9
+
+/**
+ * A frame is missing: its sequence number is not the next one.
+ */
+#define ZB_ERROR_SEQUENCE_ERROR -10
+
+/**
+ * Metadata is written at most once per buffer.
+ */
+#define ZB_ERROR_METADATA_ALREADY_WRITTEN -11
+
+/**
+ * The metadata, with its 8-byte prefix, is larger than the buffer's metadata block.
+ */
+#define ZB_ERROR_METADATA_TOO_LARGE -12
+
+/**
+ * The buffer's name cannot be used.
+ */
+#define ZB_ERROR_INVALID_NAME -13
+
+/**
+ * The configuration cannot be used.
+ */
+#define ZB_ERROR_INVALID_CONFIG -14
+
+/**
+ * The call does not fit the state of the handle, or another thread is using it.
+ */
+#define ZB_ERROR_INVALID_STATE -15
+
+/**
+ * The buffer speaks another version of the protocol.
+ */
+#define ZB_ERROR_INCOMPATIBLE_PROTOCOL -16
+
+/**
+ * The shared memory holds values that cannot be true.
+ */
+#define ZB_ERROR_CORRUPT_BUFFER -17
+
+/**
+ * The operating system refused access.
+ */
+#define ZB_ERROR_PERMISSION_DENIED -18
+
+/**
+ * The shared-memory file system, or a limit on it, has no room left.
+ */
+#define ZB_ERROR_OUT_OF_MEMORY -19
+
+/**
+ * An interrupt ended the call.
+ */
+#define ZB_ERROR_INTERRUPTED -20
+
+/**
+ * The handle has been closed.
+ */
+#define ZB_ERROR_CLOSED -21
+
+/**
+ * The handler of a duplex server failed, for this request alone; the message is the handler's.
+ */
+#define ZB_ERROR_REQUEST_FAILED -22
+
+/**
+ * The request was cancelled.
+ */
+#define ZB_ERROR_CANCELLED -23
+
+/**
+ * No response came in time.
+ */
+#define ZB_ERROR_DEADLINE_EXCEEDED -24
+
+/**
+ * A handler of a duplex server is still running; the server ends when it returns.
+ */
+#define ZB_ERROR_HANDLER_BUSY -25
+
+/**
+ * Any other failure of the operating system.
+ */
+#define ZB_ERROR_SYSTEM -26
+
+/**
+ * A pointer is NULL that must not be, or another argument makes no sense.
+ */
+#define ZB_ERROR_INVALID_ARGUMENT -100
+
+/**
+ * The library itself failed: please report it.
+ */
+#define ZB_ERROR_INTERNAL -101
+
+/**
+ * Less than 80 % of the payload is in use.
+ */
+#define ZB_HEALTHY 0
+
+/**
+ * 80 % or more, less than 95 %.
+ */
+#define ZB_DEGRADED 1
+
+/**
+ * 95 % or more.
+ */
+#define ZB_CRITICAL 2
+
+/**
+ * Protocol 1 as 1.x peers speak it.
+ */
+#define ZB_RING_CLASSIC 0
+
+/**
+ * Between two of this library.
+ */
+#define ZB_RING_EXTENDED 1
+
+/**
+ * The first writer to commit a frame will decide.
+ */
+#define ZB_RING_UNDECIDED 2
+
+/**
+ * Nobody has the role.
+ */
+#define ZB_PEER_ABSENT 0
+
+/**
+ * Somebody has it and lives.
+ */
+#define ZB_PEER_ALIVE 1
+
+/**
+ * Somebody had it and died.
+ */
+#define ZB_PEER_DEAD 2
+
+/**
+ * Somebody had it and closed in good order.
+ */
+#define ZB_PEER_CLOSED 3
+
+/**
+ * Nothing at all.
+ */
+#define ZB_LOG_OFF 0
+
+/**
+ * What went wrong for good.
+ */
+#define ZB_LOG_ERROR 1
+
+/**
+ * What somebody should look at.
+ */
+#define ZB_LOG_WARN 2
+
+/**
+ * What happened, such as a clean-up of what a dead process left.
+ */
+#define ZB_LOG_INFO 3
+
+/**
+ * What helps to find a fault.
+ */
+#define ZB_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define ZB_LOG_TRACE 5
+
+/**
+ * One request after the other, on the one thread that reads the request buffer. The default.
+ */
+#define ZB_SINGLE_THREAD 0
+
+/**
+ * Several requests at once; responses may overtake each other.
+ */
+#define ZB_THREAD_POOL 1
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Connects to the server of `channel`, and creates the response buffer. `options` may be NULL for all defaults. Free it with
+ * `zb_client_free`.
+ *
+ * Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if it has a client; as
+ * `zb_reader_create` and `zb_writer_connect`.
+ */
+zb_status zb_client_connect(const char *channel,
+                            const struct zb_client_options *options,
+                            struct zb_client **client,
+                            struct zb_error **error);
+
+/**
+ * Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
+ *
+ * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `CLOSED` or whatever ended the channel.
+ */
+zb_status zb_client_set_metadata(const struct zb_client *client,
+                                 const uint8_t *data,
+                                 size_t size,
+                                 struct zb_error **error);
+
+/**
+ * Copies `data` into the request buffer as one request. `sequence`, which may be NULL, gets its number. Its response is for
+ * `zb_client_receive_response`. Waits for space up to the request time-out of the options.
+ *
+ * Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE` if this thread has
+ * acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED` and whatever else ended the channel.
+ */
+zb_status zb_client_send_request(const struct zb_client *client,
+                                 const uint8_t *data,
+                                 size_t size,
+                                 uint64_t *sequence,
+                                 struct zb_error **error);
+
+/**
+ * As `zb_client_send_request`, with a deadline `timeout_ms` from now: a server that has not started with the request by then
+ * does not, and the outcome is `DEADLINE_EXCEEDED`.
+ */
+zb_status zb_client_send_request_within(const struct zb_client *client,
+                                        const uint8_t *data,
+                                        size_t size,
+                                        int64_t timeout_ms,
+                                        uint64_t *sequence,
+                                        struct zb_error **error);
+
+/**
+ * Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the first one, `*sequence` (may be NULL) the
+ * number that the request will have. Then `zb_client_commit_request`, `zb_client_call_acquired` or `zb_client_discard_request`,
+ * on the same thread. Other threads that want to send wait meanwhile.
+ *
+ * Errors: as `zb_client_send_request`.
+ */
+zb_status zb_client_acquire_request_buffer(const struct zb_client *client,
+                                           size_t size,
+                                           uint64_t *sequence,
+                                           uint8_t **data,
+                                           struct zb_error **error);
+
+/**
+ * Sends the request that this thread has acquired. `sequence`, which may be NULL, gets its number.
+ *
+ * Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED` or whatever ended the channel meanwhile.
+ */
+zb_status zb_client_commit_request(const struct zb_client *client,
+                                   uint64_t *sequence,
+                                   struct zb_error **error);
+
+/**
+ * Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, as `zb_client_call`.
+ */
+zb_status zb_client_call_acquired(const struct zb_client *client,
+                                  int64_t timeout_ms,
+                                  struct zb_frame *response,
+                                  struct zb_error **error);
+
+/**
+ * Discards the request that this thread has acquired.
+ *
+ * Errors: `INVALID_STATE` if this thread has acquired none.
+ */
+zb_status zb_client_discard_request(const struct zb_client *client, struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for the next outcome that nobody else waits for, in the order of arrival: `ZB_OK` and a response, or
+ * `ZB_TIMEOUT`, or an error, and an empty frame. A response of 0 bytes has a `data` that is not NULL.
+ *
+ * Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About the channel, from
+ * now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, and whatever else ended it.
+ */
+zb_status zb_client_receive_response(const struct zb_client *client,
+                                     int64_t timeout_ms,
+                                     struct zb_frame *response,
+                                     struct zb_error **error);
+
+/**
+ * As `zb_client_receive_response`, for the outcome of one request alone.
+ *
+ * Errors: the same; `INVALID_STATE` if the request's outcome has been handed out, or there was no such request.
+ */
+zb_status zb_client_receive_response_to(const struct zb_client *client,
+                                        uint64_t sequence,
+                                        int64_t timeout_ms,
+                                        struct zb_frame *response,
+                                        struct zb_error **error);
+
+/**
+ * Sends a request and waits up to `timeout_ms` for its own response, whoever else is sending and receiving.
+ *
+ * Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; all those of
+ * `zb_client_send_request`, `BUFFER_FULL` after `timeout_ms`.
+ */
+zb_status zb_client_call(const struct zb_client *client,
+                         const uint8_t *data,
+                         size_t size,
+                         int64_t timeout_ms,
+                         struct zb_frame *response,
+                         struct zb_error **error);
+
+/**
+ * Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, tells whether it was still to come.
+ *
+ * Errors: whatever ended the channel.
+ */
+zb_status zb_client_cancel_request(const struct zb_client *client,
+                                   uint64_t sequence,
+                                   bool *under_way,
+                                   struct zb_error **error);
+
+/**
+ * Whether the server lives and reads requests; false for NULL.
+ */
+bool zb_client_is_server_connected(const struct zb_client *client);
+
+/**
+ * The channel's name; valid until the client is freed.
+ */
+const char *zb_client_channel(const struct zb_client *client);
+
+/**
+ * Closes the client, whatever other threads wait for: they get `CLOSED`. The channel is free for the next client. Responses
+ * still held stay valid; the handle is still to be freed. A second close does nothing.
+ */
+zb_status zb_client_close(const struct zb_client *client,
+                          struct zb_error **error);
+
+/**
+ * Closes the client, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+ */
+void zb_client_free(struct zb_client *client);
+
+/**
+ * A config with all defaults: 4096 bytes of metadata, 256 MiB of payload, mode 0600. Free it with `zb_config_free`.
+ */
+struct zb_config *zb_config_new(void);
+
+/**
+ * Bytes of the metadata block, rounded up to a multiple of 64. 8 of them hold the length.
+ */
+zb_status zb_config_set_metadata_size(struct zb_config *config, size_t bytes);
+
+/**
+ * Bytes of the ring, rounded up to a multiple of 64. A frame needs its size plus 16.
+ */
+zb_status zb_config_set_payload_size(struct zb_config *config, size_t bytes);
+
+/**
+ * Permission bits of the buffer's files, set exactly, whatever the umask is.
+ */
+zb_status zb_config_set_mode(struct zb_config *config, uint32_t mode);
+
+/**
+ * Whether to reserve and touch all memory at creation.
+ */
+zb_status zb_config_set_preallocate(struct zb_config *config, bool preallocate);
+
+/**
+ * Whether to keep the ring a classic one, as 1.x peers speak it, whoever connects.
+ */
+zb_status zb_config_set_classic(struct zb_config *config, bool classic);
+
+/**
+ * How the reader waits for frames.
+ */
+zb_status zb_config_set_wait_strategy(struct zb_config *config, zb_wait_strategy wait);
+
+/**
+ * Frees a config. NULL is fine.
+ */
+void zb_config_free(struct zb_config *config);
+
+/**
+ * Options with all defaults: writes wait for 5 s, connecting does not wait. Free them with `zb_writer_options_free`.
+ */
+struct zb_writer_options *zb_writer_options_new(void);
+
+/**
+ * How long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+ */
+zb_status zb_writer_options_set_write_timeout(struct zb_writer_options *options, int64_t timeout_ms);
+
+/**
+ * How long connecting waits for a reader to create the buffer, in milliseconds.
+ */
+zb_status zb_writer_options_set_connect_timeout(struct zb_writer_options *options, int64_t timeout_ms);
+
+/**
+ * How the writer waits for space.
+ */
+zb_status zb_writer_options_set_wait_strategy(struct zb_writer_options *options, zb_wait_strategy wait);
+
+/**
+ * Frees options. NULL is fine.
+ */
+void zb_writer_options_free(struct zb_writer_options *options);
+
+/**
+ * Options with all defaults: sending waits for 5 s, connecting does not wait, the response buffer is a default one. Free
+ * them with `zb_client_options_free`.
+ */
+struct zb_client_options *zb_client_options_new(void);
+
+/**
+ * How long connecting waits for a server, in milliseconds.
+ */
+zb_status zb_client_options_set_connect_timeout(struct zb_client_options *options, int64_t timeout_ms);
+
+/**
+ * How long sending a request waits for space, and for other threads that send, in milliseconds.
+ */
+zb_status zb_client_options_set_request_timeout(struct zb_client_options *options, int64_t timeout_ms);
+
+/**
+ * Sizes and mode of the response buffer; NULL for the defaults.
+ */
+zb_status zb_client_options_set_response_config(struct zb_client_options *options,
+                                                const struct zb_config *config);
+
+/**
+ * Frees options. NULL is fine.
+ */
+void zb_client_options_free(struct zb_client_options *options);
+
+/**
+ * The error's number; `ZB_OK` for NULL.
+ */
+zb_status zb_error_code(const struct zb_error *error);
+
+/**
+ * The error in words (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for NULL.
+ */
+const char *zb_error_message(const struct zb_error *error);
+
+/**
+ * The name of the buffer that the error is about; empty if it is about none. Valid until the error is freed.
+ */
+const char *zb_error_buffer(const struct zb_error *error);
+
+/**
+ * The operating system's number (`errno`), 0 if it was not the operating system.
+ */
+int32_t zb_error_os_error(const struct zb_error *error);
+
+/**
+ * The sequence number of the request of a duplex channel that the error is about, 0 if it is not about one alone.
+ */
+uint64_t zb_error_sequence(const struct zb_error *error);
+
+/**
+ * Frees an error. NULL is fine.
+ */
+void zb_error_free(struct zb_error *error);
+
+/**
+ * The name of a status without its prefix, such as "BUFFER_FULL"; "UNKNOWN" for other numbers. Never freed.
+ */
+const char *zb_status_name(zb_status status);
+
+/**
+ * Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are fine, and left alone.
+ */
+void zb_frame_release(struct zb_frame *frame);
+
+/**
+ * The bytes of a request that the handler of a mutable server may change; NULL for any other frame.
+ */
+uint8_t *zb_frame_mutable_data(struct zb_frame *frame);
+
+/**
+ * Whether nobody wants the response to this request any more: the client has cancelled it or given it up, its deadline is
+ * over, or the server has been stopped. False for any other frame. For handlers that work for long.
+ */
+bool zb_frame_is_cancelled(const struct zb_frame *frame);
+
+/**
+ * How long the client of this request still waits for its response, in nanoseconds; -1 if it set no limit, and for any
+ * other frame.
+ */
+int64_t zb_frame_time_left_ns(const struct zb_frame *frame);
+
+/**
+ * Takes a snapshot of the buffer `name`, without changing it. Free it with `zb_snapshot_free`.
+ *
+ * Errors: `BUFFER_NOT_FOUND`, `PERMISSION_DENIED`, `INVALID_NAME`, `INCOMPATIBLE_PROTOCOL`.
+ */
+zb_status zb_inspect_snapshot(const char *name, struct zb_snapshot **snapshot, struct zb_error **error);
+
+/**
+ * Frees a snapshot. NULL is fine.
+ */
+void zb_snapshot_free(struct zb_snapshot *snapshot);
+
+/**
+ * Names of all buffers on this machine, live or not, in alphabetical order. Free them with `zb_names_free`.
+ *
+ * Errors: `SYSTEM`, `PERMISSION_DENIED`.
+ */
+zb_status zb_inspect_list(struct zb_names **names, struct zb_error **error);
+
+/**
+ * Frees names. NULL is fine.
+ */
+void zb_names_free(struct zb_names *names);
+
+/**
+ * Makes the call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
+ */
+zb_status zb_interrupt_fire(const struct zb_interrupt *interrupt,
+                            struct zb_error **error);
+
+/**
+ * Frees an interrupt. NULL is fine.
+ */
+void zb_interrupt_free(struct zb_interrupt *interrupt);
+
+/**
+ * Creates the buffer `name`, to be taken over by a reader that comes later. `config` may be NULL for all defaults. Free it with
+ * `zb_kept_buffer_free`.
+ *
+ * Errors: as `zb_reader_create`.
+ */
+zb_status zb_kept_buffer_create(const char *name,
+                                const struct zb_config *config,
+                                struct zb_kept_buffer **kept,
+                                struct zb_error **error);
+
+/**
+ * Whether a reader has taken the buffer over.
+ */
+zb_status zb_kept_buffer_is_adopted(const struct zb_kept_buffer *kept,
+                                    bool *adopted,
+                                    struct zb_error **error);
+
+/**
+ * Ends the keeping. `adopted`, which may be NULL, tells whether a reader had taken the buffer over; if none had, its names are
+ * removed and the frames in it are lost. The handle is still to be freed. A second close does nothing.
+ */
+zb_status zb_kept_buffer_close(const struct zb_kept_buffer *kept,
+                               bool *adopted,
+                               struct zb_error **error);
+
+/**
+ * Ends the keeping, if that was not done, and frees the handle. NULL is fine.
+ */
+void zb_kept_buffer_free(struct zb_kept_buffer *kept);
+
+/**
+ * Sets what gets the library's messages up to `level`, in place of an earlier one; NULL for nothing. `destroy`, which may be
+ * NULL, is called with `user_data` when the callback is not used any more, also if this fails.
+ *
+ * The library logs clean-up and repair only, never on the way of a frame.
+ *
+ * Errors: `INVALID_ARGUMENT` (no such level); `INVALID_STATE` if the program already has a logger of Rust's `log` crate, which
+ * gets the messages then.
+ */
+zb_status zb_set_logger(zb_log_callback callback,
+                        zb_log_level level,
+                        void *user_data,
+                        zb_destroy destroy,
+                        struct zb_error **error);
+
+/**
+ * Creates the buffer `name` and becomes its reader. `config` may be NULL for all defaults. Free it with `zb_reader_free`.
+ *
+ * Whatever a dead reader left under this name is removed first; a kept buffer is taken over, with the frames in it.
+ *
+ * Errors: `INVALID_NAME`, `INVALID_CONFIG`, `READER_ALREADY_CONNECTED`, `OUT_OF_MEMORY`, `PERMISSION_DENIED`,
+ * `INCOMPATIBLE_PROTOCOL`.
+ */
+zb_status zb_reader_create(const char *name,
+                           const struct zb_config *config,
+                           struct zb_reader **reader,
+                           struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and
+ * an empty frame. 0 polls once, a negative time-out waits for ever.
+ *
+ * Errors: `WRITER_DEAD` (once, after everything that the writer had committed), `SEQUENCE_ERROR`, `CORRUPT_BUFFER`,
+ * `INTERRUPTED`, `BUFFER_NOT_FOUND`, `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_read_frame(const struct zb_reader *reader,
+                               int64_t timeout_ms,
+                               struct zb_frame *frame,
+                               struct zb_error **error);
+
+/**
+ * The next frame if there is one now; as `zb_reader_read_frame` with a time-out of 0, but leaves interrupts alone.
+ */
+zb_status zb_reader_try_read_frame(const struct zb_reader *reader,
+                                   struct zb_frame *frame,
+                                   struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for a first frame, then takes it and those behind it, at most `max`, without waiting again.
+ * `frames` has room for `max` frames; `*count` of them are filled, and each is to be released.
+ *
+ * As `zb_reader_read_frame`; a failure only when there is no frame.
+ */
+zb_status zb_reader_read_frames(const struct zb_reader *reader,
+                                struct zb_frame *frames,
+                                size_t max,
+                                int64_t timeout_ms,
+                                size_t *count,
+                                struct zb_error **error);
+
+/**
+ * Whether a writer lives, or frames that one committed are still unread.
+ */
+zb_status zb_reader_is_writer_connected(const struct zb_reader *reader,
+                                        bool *connected,
+                                        struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for a writer: `ZB_OK` when one is there (or was, and left frames), else `ZB_TIMEOUT`.
+ *
+ * Errors: `INTERRUPTED`, `BUFFER_NOT_FOUND`, `SYSTEM`, `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_wait_for_writer(const struct zb_reader *reader,
+                                    int64_t timeout_ms,
+                                    struct zb_error **error);
+
+/**
+ * Copies the metadata into `target`, as far as its `capacity` reaches, and sets `*size` to its whole size; 0 and
+ * `ZB_TIMEOUT` if the writer has set none yet. To learn the size first, pass NULL and 0.
+ *
+ * Errors: `CORRUPT_BUFFER`, `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_get_metadata(const struct zb_reader *reader,
+                                 uint8_t *target,
+                                 size_t capacity,
+                                 size_t *size,
+                                 struct zb_error **error);
+
+/**
+ * Frames read so far. From any thread.
+ */
+uint64_t zb_reader_frames_read(const struct zb_reader *reader);
+
+/**
+ * Bytes of data (without headers) read so far. From any thread.
+ */
+uint64_t zb_reader_bytes_read(const struct zb_reader *reader);
+
+/**
+ * The buffer's name; valid until the reader is freed.
+ */
+const char *zb_reader_name(const struct zb_reader *reader);
+
+/**
+ * Makes the reader's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
+ * From any thread.
+ */
+void zb_reader_interrupt(const struct zb_reader *reader);
+
+/**
+ * An interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
+ */
+struct zb_interrupt *zb_reader_interrupt_handle(const struct zb_reader *reader);
+
+/**
+ * Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `INTERRUPTED`, later
+ * ones with `CLOSED`. Frames still held stay valid; the handle is still to be freed. A second close does nothing.
+ */
+zb_status zb_reader_close(const struct zb_reader *reader,
+                          struct zb_error **error);
+
+/**
+ * Closes the reader, if that was not done, and frees it. NULL is fine.
+ */
+void zb_reader_free(struct zb_reader *reader);
+
+/**
+ * Creates the request buffer of `channel` and its server, whose handler reads each request and answers with bytes of its own.
+ * `config` may be NULL for all defaults. Free it with `zb_server_free`.
+ *
+ * Errors: as `zb_reader_create`.
+ */
+zb_status zb_server_create_immutable(const char *channel,
+                                     const struct zb_config *config,
+                                     struct zb_server **server,
+                                     struct zb_error **error);
+
+/**
+ * As `zb_server_create_immutable`, for a server whose handler changes each request in place.
+ */
+zb_status zb_server_create_mutable(const char *channel,
+                                   const struct zb_config *config,
+                                   struct zb_server **server,
+                                   struct zb_error **error);
+
+/**
+ * Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
+ * `user_data` when the handler is not used any more, also if this fails.
+ *
+ * Errors: `INVALID_STATE` if it runs, or is a mutable server; after a stop as `zb_reader_create`; `SYSTEM`.
+ */
+zb_status zb_server_start(const struct zb_server *server,
+                          zb_handler handler,
+                          zb_processing_mode mode,
+                          void *user_data,
+                          zb_destroy destroy,
+                          struct zb_error **error);
+
+/**
+ * As `zb_server_start`, for a mutable server.
+ */
+zb_status zb_server_start_mutable(const struct zb_server *server,
+                                  zb_mutable_handler handler,
+                                  zb_processing_mode mode,
+                                  void *user_data,
+                                  zb_destroy destroy,
+                                  struct zb_error **error);
+
+/**
+ * Answers the request with a copy of `data`, made at once in the response buffer; the bytes may go when this returns. An
+ * answer that cannot be sent is told to the server's error callback.
+ *
+ * Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
+ */
+zb_status zb_responder_reply(struct zb_responder *responder,
+                             const uint8_t *data,
+                             size_t size,
+                             struct zb_error **error);
+
+/**
+ * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Without effect after a reply,
+ * but for the server's error callback, which is told.
+ */
+void zb_responder_fail(struct zb_responder *responder,
+                       const char *message);
+
+/**
+ * Sets what is called when a handler fails, an answer cannot be sent, or the request buffer had to be made anew. Before or
+ * during a run. `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
+ */
+zb_status zb_server_on_error(const struct zb_server *server,
+                             zb_error_callback callback,
+                             void *user_data,
+                             zb_destroy destroy,
+                             struct zb_error **error);
+
+/**
+ * Sets what is called with the metadata of each client that sets some. Before or during a run. `destroy`, which may be NULL, is
+ * called with `user_data` when the callback is not used any more.
+ */
+zb_status zb_server_on_init(const struct zb_server *server,
+                            zb_init_callback callback,
+                            void *user_data,
+                            zb_destroy destroy,
+                            struct zb_error **error);
+
+/**
+ * Sets the number of threads of `ZB_THREAD_POOL`, for the next start. At least 1; one for each processor, two at least, if never
+ * set.
+ */
+zb_status zb_server_set_pool_size(const struct zb_server *server,
+                                  size_t threads,
+                                  struct zb_error **error);
+
+/**
+ * Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
+ *
+ * Errors: `HANDLER_BUSY` if a handler is still running after 80 ms: it has been told (`zb_frame_is_cancelled`), its answer goes
+ * nowhere, and its thread ends, and its user data is destroyed, when it returns.
+ */
+zb_status zb_server_stop(const struct zb_server *server,
+                         struct zb_error **error);
+
+/**
+ * Whether requests are being processed; false for NULL.
+ */
+bool zb_server_is_running(const struct zb_server *server);
+
+/**
+ * The channel's name; valid until the server is freed.
+ */
+const char *zb_server_channel(const struct zb_server *server);
+
+/**
+ * Stops the server, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+ */
+void zb_server_free(struct zb_server *server);
+
+/**
+ * The ABI version of the library at hand: major * 65536 + minor.
+ *
+ * A program can use a library whose major version is that of its header, and whose minor version is not less.
+ */
+uint32_t zb_abi_version(void);
+
+/**
+ * The version of the library as text, such as "2.0.0". Never freed.
+ */
+const char *zb_version(void);
+
+/**
+ * Connects to the buffer `name`. `options` may be NULL for all defaults. Free it with `zb_writer_free`.
+ *
+ * Errors: `BUFFER_NOT_FOUND`, `WRITER_ALREADY_CONNECTED`, `READER_DEAD`, `INVALID_NAME`, `INCOMPATIBLE_PROTOCOL`,
+ * `CORRUPT_BUFFER`, `PERMISSION_DENIED`.
+ */
+zb_status zb_writer_connect(const char *name,
+                            const struct zb_writer_options *options,
+                            struct zb_writer **writer,
+                            struct zb_error **error);
+
+/**
+ * Copies `data` into the buffer as one frame, waiting for space up to the write time-out. `sequence`, which may be NULL,
+ * gets its number.
+ *
+ * Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `READER_DEAD`, `INVALID_STATE`, `INTERRUPTED`,
+ * `OUT_OF_MEMORY`, `CORRUPT_BUFFER`, `CLOSED`.
+ */
+zb_status zb_writer_write_frame(const struct zb_writer *writer,
+                                const uint8_t *data,
+                                size_t size,
+                                uint64_t *sequence,
+                                struct zb_error **error);
+
+/**
+ * As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+ */
+zb_status zb_writer_try_write_frame(const struct zb_writer *writer,
+                                    const uint8_t *data,
+                                    size_t size,
+                                    uint64_t *sequence,
+                                    struct zb_error **error);
+
+/**
+ * Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL, gets how many were
+ * written, also when one fails.
+ *
+ * Errors: as `zb_writer_write_frame`.
+ */
+zb_status zb_writer_write_frames(const struct zb_writer *writer,
+                                 const struct zb_bytes *frames,
+                                 size_t count,
+                                 size_t *written,
+                                 struct zb_error **error);
+
+/**
+ * Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the first one. Waits for space up to the write
+ * time-out. Then `zb_writer_commit_frame` or `zb_writer_discard_frame`, which end the right to write there, as closing does.
+ *
+ * Errors: as `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
+ */
+zb_status zb_writer_acquire_frame_buffer(const struct zb_writer *writer,
+                                         size_t size,
+                                         uint8_t **data,
+                                         struct zb_error **error);
+
+/**
+ * As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+ */
+zb_status zb_writer_try_acquire_frame_buffer(const struct zb_writer *writer,
+                                             size_t size,
+                                             uint8_t **data,
+                                             struct zb_error **error);
+
+/**
+ * Commits the first `size` bytes of the frame acquired, or all of them (`ZB_WHOLE_FRAME`). `sequence`, which may be NULL, gets
+ * its number.
+ *
+ * Errors: `INVALID_STATE` if nothing is acquired; `INVALID_FRAME_SIZE` if `size` is 0 or more than was acquired (the frame
+ * stays acquired); `CORRUPT_BUFFER`, `CLOSED`.
+ */
+zb_status zb_writer_commit_frame(const struct zb_writer *writer,
+                                 size_t size,
+                                 uint64_t *sequence,
+                                 struct zb_error **error);
+
+/**
+ * Discards the frame acquired, if any. The reader never learns of it.
+ */
+zb_status zb_writer_discard_frame(const struct zb_writer *writer, struct zb_error **error);
+
+/**
+ * A guard that keeps the buffer's memory mapped when the writer is closed or freed. What is written there after a commit is
+ * lost, or spoils a later frame. Free it with `zb_memory_guard_free`.
+ */
+zb_status zb_writer_memory_guard(const struct zb_writer *writer,
+                                 struct zb_memory_guard **guard,
+                                 struct zb_error **error);
+
+/**
+ * Frees a guard. NULL is fine.
+ */
+void zb_memory_guard_free(struct zb_memory_guard *guard);
+
+/**
+ * Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.
+ *
+ * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `INVALID_STATE`, `CLOSED`.
+ */
+zb_status zb_writer_set_metadata(const struct zb_writer *writer,
+                                 const uint8_t *data,
+                                 size_t size,
+                                 struct zb_error **error);
+
+/**
+ * Whether the reader lives.
+ */
+zb_status zb_writer_is_reader_connected(const struct zb_writer *writer,
+                                        bool *connected,
+                                        struct zb_error **error);
+
+/**
+ * The largest frame that the buffer can take, in bytes.
+ */
+zb_status zb_writer_max_frame_size(const struct zb_writer *writer, size_t *size, struct zb_error **error);
+
+/**
+ * Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+ */
+zb_status zb_writer_set_write_timeout(const struct zb_writer *writer,
+                                      int64_t timeout_ms,
+                                      struct zb_error **error);
+
+/**
+ * How long a write waits for space, in milliseconds. From any thread.
+ */
+int64_t zb_writer_write_timeout(const struct zb_writer *writer);
+
+/**
+ * Frames committed so far. From any thread.
+ */
+uint64_t zb_writer_frames_written(const struct zb_writer *writer);
+
+/**
+ * Bytes of data (without headers) committed so far. From any thread.
+ */
+uint64_t zb_writer_bytes_written(const struct zb_writer *writer);
+
+/**
+ * The buffer's name; valid until the writer is freed.
+ */
+const char *zb_writer_name(const struct zb_writer *writer);
+
+/**
+ * Makes the writer's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
+ * From any thread.
+ */
+void zb_writer_interrupt(const struct zb_writer *writer);
+
+/**
+ * An interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
+ */
+struct zb_interrupt *zb_writer_interrupt_handle(const struct zb_writer *writer);
+
+/**
+ * Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
+ * blocked fails with `INTERRUPTED`, later ones with `CLOSED`. The handle is still to be freed. A second close does nothing.
+ */
+zb_status zb_writer_close(const struct zb_writer *writer,
+                          struct zb_error **error);
+
+/**
+ * Closes the writer, if that was not done, and frees it. NULL is fine.
+ */
+void zb_writer_free(struct zb_writer *writer);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* ZEROBUFFER_C_H */

@@ -1,0 +1,118 @@
+//! What C passes in, checked.
+
+use std::ffi::{CStr, c_char};
+use std::time::Duration;
+
+use crate::error::Failure;
+
+/// The object behind a handle.
+///
+/// # Safety
+///
+/// The pointer is NULL, or a live handle of this type that outlives `'a`.
+#[inline(always)]
+pub(crate) unsafe fn handle<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Failure> {
+    // SAFETY: by the caller's promise.
+    match unsafe { pointer.as_ref() } {
+        Some(object) => Ok(object),
+        None => Err(Failure::argument(format!("the {what} is NULL"))),
+    }
+}
+
+/// As [`handle`], to change the object.
+///
+/// # Safety
+///
+/// As for [`handle`]; nobody else uses the object during `'a`.
+#[inline(always)]
+pub(crate) unsafe fn handle_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T, Failure> {
+    // SAFETY: by the caller's promise.
+    match unsafe { pointer.as_mut() } {
+        Some(object) => Ok(object),
+        None => Err(Failure::argument(format!("the {what} is NULL"))),
+    }
+}
+
+/// A place for a result; must not be NULL.
+pub(crate) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// # Safety
+    ///
+    /// The pointer is NULL, or valid for a write of a `T` until the `Out` is gone.
+    #[inline(always)]
+    pub(crate) unsafe fn new(pointer: *mut T, what: &str) -> Result<Out<T>, Failure> {
+        match pointer.is_null() {
+            true => Err(Failure::argument(format!("the place for the {what} is NULL"))),
+            false => Ok(Out(pointer)),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, value: T) {
+        // SAFETY: by the promise of new().
+        unsafe { self.0.write(value) };
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Writes a result that the caller may not want.
+///
+/// # Safety
+///
+/// The pointer is NULL, or valid for a write.
+#[inline(always)]
+pub(crate) unsafe fn set_if_wanted<T>(pointer: *mut T, value: T) {
+    if !pointer.is_null() {
+        // SAFETY: by the caller's promise.
+        unsafe { pointer.write(value) };
+    }
+}
+
+/// A name or another text.
+///
+/// # Safety
+///
+/// The pointer is NULL, or a string that ends with a zero byte and outlives `'a`.
+pub(crate) unsafe fn string<'a>(pointer: *const c_char, what: &str) -> Result<&'a str, Failure> {
+    if pointer.is_null() {
+        return Err(Failure::argument(format!("the {what} is NULL")));
+    }
+    // SAFETY: by the caller's promise.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map_err(|_| {
+        let shown = text.to_string_lossy();
+        Failure::new(crate::error::ZB_ERROR_INVALID_NAME, "", format!("the {what} `{shown}` is not UTF-8"))
+    })
+}
+
+/// Bytes to be read; NULL is fine for none.
+///
+/// # Safety
+///
+/// The pointer is NULL, or valid for reads of `size` bytes that nobody changes during `'a`.
+#[inline(always)]
+pub(crate) unsafe fn bytes<'a>(data: *const u8, size: usize) -> Result<&'a [u8], Failure> {
+    if size == 0 {
+        return Ok(&[]);
+    }
+    if data.is_null() || size > isize::MAX as usize {
+        return Err(bad_bytes(size));
+    }
+    // SAFETY: by the caller's promise, and checked to be no more than a slice may have.
+    Ok(unsafe { std::slice::from_raw_parts(data, size) })
+}
+
+#[cold]
+fn bad_bytes(size: usize) -> Failure {
+    Failure::argument(format!("the data is NULL, or its size of {size} bytes cannot be"))
+}
+
+/// A time-out: 0 polls once, a negative one waits for ever.
+#[inline(always)]
+pub(crate) fn timeout(milliseconds: i64) -> Duration {
+    u64::try_from(milliseconds).map_or(Duration::MAX, Duration::from_millis)
+}

@@ -1,0 +1,368 @@
+//! The client of a duplex channel.
+
+use std::ffi::{CString, c_char};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer};
+
+use crate::arguments::{Out, bytes, handle, set_if_wanted, string, timeout};
+use crate::config::{give, take, zb_client_options};
+use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
+use crate::frame::{Place, zb_frame};
+use crate::panic::{guarded, guarded_or};
+
+/// The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
+///
+/// Each request has exactly one outcome: `zb_client_call` sends and waits for its own; `zb_client_receive_response` hands out, in
+/// the order of arrival, those of the requests that were sent otherwise.
+pub struct zb_client {
+    /// Dropped before the client: the request being filled, and who fills it. The core lends one at a time.
+    acquired: Mutex<Option<(ThreadId, RequestBuffer)>>,
+    client: DuplexClient,
+    channel: CString,
+}
+
+impl zb_client {
+    fn acquired(&self) -> MutexGuard<'_, Option<(ThreadId, RequestBuffer)>> {
+        // Nothing in the critical sections leaves it half-changed.
+        self.acquired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request that this thread is filling.
+    fn take_acquired(&self) -> Result<RequestBuffer, Failure> {
+        let mut slot = self.acquired();
+        match slot.take() {
+            Some((owner, request)) if owner == std::thread::current().id() => Ok(request),
+            other => {
+                *slot = other;
+                let message =
+                    "this thread has not acquired a request buffer: acquire and commit on one thread";
+                Err(Failure::new(ZB_ERROR_INVALID_STATE, self.client.channel(), message))
+            }
+        }
+    }
+}
+
+/// Connects to the server of `channel`, and creates the response buffer. `options` may be NULL for all defaults. Free it with
+/// `zb_client_free`.
+///
+/// Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if it has a client; as
+/// `zb_reader_create` and `zb_writer_connect`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_connect(
+    channel: *const c_char,
+    options: *const zb_client_options,
+    client: *mut *mut zb_client,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (out, channel, options) =
+            unsafe { (Out::new(client, "client")?, string(channel, "channel")?, options.as_ref()) };
+        out.set(std::ptr::null_mut());
+        let options = options.map(|given| given.options.clone()).unwrap_or_default();
+        let client = DuplexChannelFactory::new().create_client_with(channel, options)?;
+        out.set(give(zb_client { acquired: Mutex::new(None), client, channel: text(channel) }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
+///
+/// Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `CLOSED` or whatever ended the channel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_set_metadata(
+    client: *const zb_client,
+    data: *const u8,
+    size: usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+        handle.client.set_metadata(data)?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Copies `data` into the request buffer as one request. `sequence`, which may be NULL, gets its number. Its response is for
+/// `zb_client_receive_response`. Waits for space up to the request time-out of the options.
+///
+/// Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE` if this thread has
+/// acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED` and whatever else ended the channel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_send_request(
+    client: *const zb_client,
+    data: *const u8,
+    size: usize,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+        let number = handle.client.send_request(data)?;
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_client_send_request`, with a deadline `timeout_ms` from now: a server that has not started with the request by then
+/// does not, and the outcome is `DEADLINE_EXCEEDED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_send_request_within(
+    client: *const zb_client,
+    data: *const u8,
+    size: usize,
+    timeout_ms: i64,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+        let number = handle.client.send_request_within(data, timeout(timeout_ms))?;
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the first one, `*sequence` (may be NULL) the
+/// number that the request will have. Then `zb_client_commit_request`, `zb_client_call_acquired` or `zb_client_discard_request`,
+/// on the same thread. Other threads that want to send wait meanwhile.
+///
+/// Errors: as `zb_client_send_request`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_acquire_request_buffer(
+    client: *const zb_client,
+    size: usize,
+    sequence: *mut u64,
+    data: *mut *mut u8,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(client, "client")?, Out::new(data, "data")?) };
+        out.set(std::ptr::null_mut());
+        let mut request = handle.client.acquire_request_buffer(size)?;
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, request.sequence()) };
+        out.set(request.as_mut_ptr());
+        *handle.acquired() = Some((std::thread::current().id(), request));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sends the request that this thread has acquired. `sequence`, which may be NULL, gets its number.
+///
+/// Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED` or whatever ended the channel meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_commit_request(
+    client: *const zb_client,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let number = unsafe { handle(client, "client") }?.take_acquired()?.commit()?;
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, as `zb_client_call`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_call_acquired(
+    client: *const zb_client,
+    timeout_ms: i64,
+    response: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, place) = unsafe { at(client, response) }?;
+        place.put_response(handle.take_acquired()?.call(timeout(timeout_ms))?);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Discards the request that this thread has acquired.
+///
+/// Errors: `INVALID_STATE` if this thread has acquired none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_discard_request(
+    client: *const zb_client,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        drop(unsafe { handle(client, "client") }?.take_acquired()?);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// The client, and the place for a response, made empty.
+///
+/// # Safety
+///
+/// Each pointer is NULL or as the rules for callers say.
+unsafe fn at<'a>(
+    client: *const zb_client,
+    response: *mut zb_frame,
+) -> Result<(&'a zb_client, Place), Failure> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let place = Place::empty(Out::new(response, "response")?.as_ptr());
+        Ok((handle(client, "client")?, place))
+    }
+}
+
+/// Waits up to `timeout_ms` for the next outcome that nobody else waits for, in the order of arrival: `ZB_OK` and a response, or
+/// `ZB_TIMEOUT`, or an error, and an empty frame. A response of 0 bytes has a `data` that is not NULL.
+///
+/// Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About the channel, from
+/// now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, and whatever else ended it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_receive_response(
+    client: *const zb_client,
+    timeout_ms: i64,
+    response: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, place) = unsafe { at(client, response) }?;
+        let Some(response) = handle.client.receive_response(timeout(timeout_ms))? else {
+            return Ok(ZB_TIMEOUT);
+        };
+        place.put_response(response);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_client_receive_response`, for the outcome of one request alone.
+///
+/// Errors: the same; `INVALID_STATE` if the request's outcome has been handed out, or there was no such request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_receive_response_to(
+    client: *const zb_client,
+    sequence: u64,
+    timeout_ms: i64,
+    response: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, place) = unsafe { at(client, response) }?;
+        let outcome = handle.client.receive_response_to(sequence, timeout(timeout_ms))?;
+        let Some(response) = outcome else { return Ok(ZB_TIMEOUT) };
+        place.put_response(response);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sends a request and waits up to `timeout_ms` for its own response, whoever else is sending and receiving.
+///
+/// Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; all those of
+/// `zb_client_send_request`, `BUFFER_FULL` after `timeout_ms`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_call(
+    client: *const zb_client,
+    data: *const u8,
+    size: usize,
+    timeout_ms: i64,
+    response: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, place) = unsafe { at(client, response) }?;
+        // SAFETY: the same.
+        let data = unsafe { bytes(data, size) }?;
+        place.put_response(handle.client.call(data, timeout(timeout_ms))?);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, tells whether it was still to come.
+///
+/// Errors: whatever ended the channel.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_cancel_request(
+    client: *const zb_client,
+    sequence: u64,
+    under_way: *mut bool,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let was = unsafe { handle(client, "client") }?.client.cancel_request(sequence)?;
+        // SAFETY: the same.
+        unsafe { set_if_wanted(under_way, was) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Whether the server lives and reads requests; false for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_is_server_connected(client: *const zb_client) -> bool {
+    guarded_or(false, || {
+        // SAFETY: by the rules for callers.
+        unsafe { client.as_ref() }.is_some_and(|handle| handle.client.is_server_connected())
+    })
+}
+
+/// The channel's name; valid until the client is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_channel(client: *const zb_client) -> *const c_char {
+    // SAFETY: by the rules for callers.
+    unsafe { client.as_ref() }.map_or(c"".as_ptr(), |handle| handle.channel.as_ptr())
+}
+
+/// Closes the client, whatever other threads wait for: they get `CLOSED`. The channel is free for the next client. Responses
+/// still held stay valid; the handle is still to be freed. A second close does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_close(client: *const zb_client, error: *mut *mut zb_error) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        unsafe { handle(client, "client") }?.client.close();
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Closes the client, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_free(client: *mut zb_client) {
+    // SAFETY: by the rules for callers.
+    unsafe { take(client) };
+}

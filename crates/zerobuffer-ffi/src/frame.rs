@@ -1,0 +1,203 @@
+//! Frames, without an allocation for each: a struct of the caller's holds the core's frame itself.
+
+use std::mem::{align_of, size_of};
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use zerobuffer::Frame;
+use zerobuffer::duplex::{MutableFrame, Request, Response};
+
+use crate::panic::guarded_or;
+
+/// Words that the core's frame may take; more than today's need. A plain number in the struct, as the header shows it.
+const OWNER_WORDS: usize = 12;
+
+const EMPTY: u64 = 0;
+const FRAME: u64 = 1;
+const RESPONSE: u64 = 2;
+const REQUEST: u64 = 3;
+const MUTABLE_REQUEST: u64 = 4;
+
+/// A frame: bytes in shared memory, lent until `zb_frame_release`. Empty (`data` is NULL) when there was nothing to read.
+///
+/// Made by the caller, filled by the library: no allocation. It may be moved in memory byte by byte, but there must be only
+/// one copy that is used. Several frames may be held at once, and released in any order and from any thread; they stay valid
+/// when their reader or client is closed or freed.
+///
+/// A function that fills a frame overwrites what is there without releasing it.
+#[repr(C)]
+pub struct zb_frame {
+    /// The first byte; NULL in an empty frame.
+    pub data: *const u8,
+    /// Bytes of data.
+    pub size: usize,
+    /// The number that the writer gave the frame: 1, 2, 3 ...; in a duplex channel, that of the request.
+    pub sequence: u64,
+    /// Private to the library.
+    pub state: u64,
+    /// Private to the library.
+    pub owner: [u64; 12],
+}
+
+const _: () = {
+    assert!(
+        size_of::<Frame>() <= size_of::<[u64; OWNER_WORDS]>() && align_of::<Frame>() <= align_of::<u64>()
+    );
+    assert!(size_of::<Response>() <= size_of::<[u64; OWNER_WORDS]>());
+    assert!(align_of::<Response>() <= align_of::<u64>());
+    assert!(size_of::<zb_frame>() == 128, "the size is part of the ABI");
+};
+
+/// The place for a frame, which may hold anything.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(*mut zb_frame);
+
+impl Place {
+    /// Makes the frame empty.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is valid for writes until the `Place` is gone.
+    #[inline(always)]
+    pub(crate) unsafe fn empty(frame: *mut zb_frame) -> Place {
+        let place = Place(frame);
+        place.describe(std::ptr::null(), 0, 0, EMPTY);
+        place
+    }
+
+    #[inline(always)]
+    fn describe(self, data: *const u8, size: usize, sequence: u64, state: u64) {
+        // SAFETY: by the promise of empty(). No reference is made: the rest of the struct may be uninitialised.
+        unsafe {
+            (&raw mut (*self.0).data).write(data);
+            (&raw mut (*self.0).size).write(size);
+            (&raw mut (*self.0).sequence).write(sequence);
+            (&raw mut (*self.0).state).write(state);
+        }
+    }
+
+    #[inline(always)]
+    fn own<T>(self, owner: T) {
+        // SAFETY: by the promise of empty(); `T` fits (asserted above, and a pointer does).
+        unsafe { (&raw mut (*self.0).owner).cast::<T>().write(owner) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn put(self, frame: Frame) {
+        self.describe(frame.as_ptr(), frame.len(), frame.sequence(), FRAME);
+        self.own(frame);
+    }
+
+    pub(crate) fn put_response(self, response: Response) {
+        self.describe(response.as_ptr(), response.len(), response.sequence(), RESPONSE);
+        self.own(response);
+    }
+}
+
+/// A request as its handler sees it, for the time of the call.
+pub(crate) fn of_request(request: &Request) -> zb_frame {
+    let mut frame = zb_frame {
+        data: request.as_ptr(),
+        size: request.len(),
+        sequence: request.sequence(),
+        state: REQUEST,
+        owner: [0; OWNER_WORDS],
+    };
+    Place(&raw mut frame).own(NonNull::from(request));
+    frame
+}
+
+/// As [`of_request`], to be changed in place.
+pub(crate) fn of_mutable_request(request: &mut MutableFrame) -> zb_frame {
+    let mut frame = zb_frame {
+        data: request.as_mut_ptr(),
+        size: request.len(),
+        sequence: request.sequence(),
+        state: MUTABLE_REQUEST,
+        owner: [0; OWNER_WORDS],
+    };
+    Place(&raw mut frame).own(NonNull::from(request));
+    frame
+}
+
+impl zb_frame {
+    /// What is behind it, as the type that its state tells of.
+    fn owner<T>(&self) -> *const T {
+        (&raw const self.owner).cast()
+    }
+
+    fn cancelled(&self) -> bool {
+        match self.state {
+            // SAFETY: made by of_request from a request that lives as long as the handler's call, in which we are by the
+            // rules for callers.
+            REQUEST => unsafe { (*self.owner::<NonNull<Request>>()).as_ref() }.is_cancelled(),
+            // SAFETY: the same of of_mutable_request; its bytes are not touched.
+            MUTABLE_REQUEST => unsafe { (*self.owner::<NonNull<MutableFrame>>()).as_ref() }.is_cancelled(),
+            _ => false,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            // SAFETY: as in cancelled().
+            REQUEST => unsafe { (*self.owner::<NonNull<Request>>()).as_ref() }.deadline(),
+            // SAFETY: the same.
+            MUTABLE_REQUEST => unsafe { (*self.owner::<NonNull<MutableFrame>>()).as_ref() }.deadline(),
+            _ => None,
+        }
+    }
+}
+
+/// Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are fine, and left alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
+    // SAFETY: by the rules for callers.
+    let Some(frame) = (unsafe { frame.as_mut() }) else { return };
+    let state = frame.state;
+    if state != FRAME && state != RESPONSE {
+        return;
+    }
+    // Before the drop, so that a second release finds nothing.
+    frame.state = EMPTY;
+    frame.data = std::ptr::null();
+    frame.size = 0;
+    let owner = &raw mut frame.owner;
+    guarded_or((), || match state {
+        // SAFETY: put() wrote a Frame there, which is dropped only here, as the state says EMPTY from now on.
+        FRAME => unsafe { owner.cast::<Frame>().drop_in_place() },
+        // SAFETY: the same of put_response().
+        _ => unsafe { owner.cast::<Response>().drop_in_place() },
+    });
+}
+
+/// The bytes of a request that the handler of a mutable server may change; NULL for any other frame.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_mutable_data(frame: *mut zb_frame) -> *mut u8 {
+    // SAFETY: by the rules for callers.
+    match unsafe { frame.as_ref() } {
+        Some(frame) if frame.state == MUTABLE_REQUEST => frame.data.cast_mut(),
+        _ => std::ptr::null_mut(),
+    }
+}
+
+/// Whether nobody wants the response to this request any more: the client has cancelled it or given it up, its deadline is
+/// over, or the server has been stopped. False for any other frame. For handlers that work for long.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_is_cancelled(frame: *const zb_frame) -> bool {
+    // SAFETY: by the rules for callers.
+    guarded_or(false, || unsafe { frame.as_ref() }.is_some_and(zb_frame::cancelled))
+}
+
+/// How long the client of this request still waits for its response, in nanoseconds; -1 if it set no limit, and for any
+/// other frame.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_time_left_ns(frame: *const zb_frame) -> i64 {
+    guarded_or(-1, || {
+        // SAFETY: by the rules for callers.
+        let deadline = unsafe { frame.as_ref() }.and_then(zb_frame::deadline);
+        deadline.map_or(-1, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)
+        })
+    })
+}

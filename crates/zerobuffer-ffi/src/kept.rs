@@ -1,0 +1,90 @@
+//! Buffers that exist before their reader does.
+
+use std::ffi::c_char;
+
+use zerobuffer::KeptBuffer;
+
+use crate::arguments::{Out, handle, set_if_wanted, string};
+use crate::config::{config_or_default, give, take, zb_config};
+use crate::error::{ZB_OK, zb_error, zb_status};
+use crate::exclusive::Exclusive;
+use crate::panic::guarded;
+
+/// A buffer kept for a reader that comes later, which takes it over with the frames in it.
+///
+/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`.
+pub struct zb_kept_buffer {
+    kept: Exclusive<KeptBuffer>,
+}
+
+/// Creates the buffer `name`, to be taken over by a reader that comes later. `config` may be NULL for all defaults. Free it with
+/// `zb_kept_buffer_free`.
+///
+/// Errors: as `zb_reader_create`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_kept_buffer_create(
+    name: *const c_char,
+    config: *const zb_config,
+    kept: *mut *mut zb_kept_buffer,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (out, name, config) =
+            unsafe { (Out::new(kept, "kept buffer")?, string(name, "name")?, config_or_default(config)) };
+        out.set(std::ptr::null_mut());
+        let kept = KeptBuffer::create(name, config)?;
+        out.set(give(zb_kept_buffer { kept: Exclusive::new(name, kept) }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Whether a reader has taken the buffer over.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_kept_buffer_is_adopted(
+    kept: *const zb_kept_buffer,
+    adopted: *mut bool,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(kept, "kept buffer")?, Out::new(adopted, "answer")?) };
+        out.set(false);
+        out.set(handle.kept.enter()?.is_adopted());
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Ends the keeping. `adopted`, which may be NULL, tells whether a reader had taken the buffer over; if none had, its names are
+/// removed and the frames in it are lost. The handle is still to be freed. A second close does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_kept_buffer_close(
+    kept: *const zb_kept_buffer,
+    adopted: *mut bool,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let handle = unsafe { handle(kept, "kept buffer") }?;
+        let was = match handle.kept.close(|| ()) {
+            Some(kept) => kept.close()?,
+            None => false,
+        };
+        // SAFETY: the same.
+        unsafe { set_if_wanted(adopted, was) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Ends the keeping, if that was not done, and frees the handle. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_kept_buffer_free(kept: *mut zb_kept_buffer) {
+    // SAFETY: by the rules for callers.
+    unsafe { take(kept) };
+}

@@ -1,0 +1,351 @@
+//! The servers of duplex channels, and what their handlers get.
+
+use std::ffi::{CString, c_char, c_void};
+
+use zerobuffer::duplex::{
+    DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode, Responder,
+};
+
+use crate::arguments::{Out, bytes, handle, handle_mut, string};
+use crate::callback::{UserData, zb_destroy};
+use crate::config::{config_or_default, give, take, zb_config};
+use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
+use crate::frame::{of_mutable_request, of_request, zb_frame};
+use crate::panic::{guarded, guarded_or};
+
+/// How a server runs its handler.
+pub type zb_processing_mode = i32;
+/// One request after the other, on the one thread that reads the request buffer. The default.
+pub const ZB_SINGLE_THREAD: zb_processing_mode = 0;
+/// Several requests at once; responses may overtake each other.
+pub const ZB_THREAD_POOL: zb_processing_mode = 1;
+
+/// The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until it is freed. It
+/// outlives its clients: when one leaves or dies it takes the next.
+pub struct zb_server {
+    kind: Kind,
+    channel: CString,
+}
+
+enum Kind {
+    Immutable(ImmutableDuplexServer),
+    Mutable(MutableDuplexServer),
+}
+
+/// Calls a method that both kinds have.
+macro_rules! either {
+    ($server:expr, $inner:ident => $call:expr) => {
+        match &$server.kind {
+            Kind::Immutable($inner) => $call,
+            Kind::Mutable($inner) => $call,
+        }
+    };
+}
+
+/// Takes a handler's answer, for the time of its call.
+pub struct zb_responder {
+    /// `None` in a mutable server: the changed request is the answer.
+    responder: Option<*mut Responder<'static>>,
+    failure: Option<String>,
+}
+
+/// Handles a request, on a thread of the server: answers by `zb_responder_reply`, or fails by `zb_responder_fail`, once. Doing
+/// neither answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
+pub type zb_handler = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, request: *const zb_frame, responder: *mut zb_responder),
+>;
+
+/// Changes a request in place (`zb_frame_mutable_data`), on a thread of the server: its bytes then are the response. May fail by
+/// `zb_responder_fail`. `request` and `responder` are valid during the call. Must not unwind.
+pub type zb_mutable_handler = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, request: *mut zb_frame, responder: *mut zb_responder),
+>;
+
+/// Is told of an error, on a thread of the server. The error is valid during the call, and not to be freed. Must not unwind.
+pub type zb_error_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, error: *const zb_error)>;
+
+/// Gets a client's metadata, on a thread of the server, before its next request is handled. Must not unwind.
+pub type zb_init_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, metadata: *const u8, size: usize)>;
+
+fn mode_of(number: zb_processing_mode) -> Result<ProcessingMode, Failure> {
+    match number {
+        ZB_SINGLE_THREAD => Ok(ProcessingMode::SingleThread),
+        ZB_THREAD_POOL => Ok(ProcessingMode::ThreadPool),
+        other => Err(Failure::argument(format!("there is no processing mode {other}"))),
+    }
+}
+
+/// Creates the request buffer of `channel` and its server, whose handler reads each request and answers with bytes of its own.
+/// `config` may be NULL for all defaults. Free it with `zb_server_free`.
+///
+/// Errors: as `zb_reader_create`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_create_immutable(
+    channel: *const c_char,
+    config: *const zb_config,
+    server: *mut *mut zb_server,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (out, channel, config) =
+            unsafe { (Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config)) };
+        out.set(std::ptr::null_mut());
+        let kind = Kind::Immutable(DuplexChannelFactory::new().create_immutable_server(channel, config)?);
+        out.set(give(zb_server { kind, channel: text(channel) }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_server_create_immutable`, for a server whose handler changes each request in place.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_create_mutable(
+    channel: *const c_char,
+    config: *const zb_config,
+    server: *mut *mut zb_server,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (out, channel, config) =
+            unsafe { (Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config)) };
+        out.set(std::ptr::null_mut());
+        let kind = Kind::Mutable(DuplexChannelFactory::new().create_mutable_server(channel, config)?);
+        out.set(give(zb_server { kind, channel: text(channel) }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
+/// `user_data` when the handler is not used any more, also if this fails.
+///
+/// Errors: `INVALID_STATE` if it runs, or is a mutable server; after a stop as `zb_reader_create`; `SYSTEM`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_start(
+    server: *const zb_server,
+    handler: zb_handler,
+    mode: zb_processing_mode,
+    user_data: *mut c_void,
+    destroy: zb_destroy,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let data = UserData::new(user_data, destroy);
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
+        let Kind::Immutable(immutable) = &server.kind else { return Err(other_kind(server, "mutable")) };
+        let run = move |request: &_, responder: &mut Responder<'_>| {
+            let frame = of_request(request);
+            let responder = (&raw mut *responder).cast::<Responder<'static>>();
+            let mut answer = zb_responder { responder: Some(responder), failure: None };
+            // SAFETY: by the rules for callers the handler fits its data, which `data` keeps alive; the pointers are valid
+            // during the call, after which the rules forbid their use.
+            unsafe { handler(data.get(), &raw const frame, &raw mut answer) };
+            answer.outcome()
+        };
+        immutable.start_responding(run, mode_of(mode)?)?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_server_start`, for a mutable server.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_start_mutable(
+    server: *const zb_server,
+    handler: zb_mutable_handler,
+    mode: zb_processing_mode,
+    user_data: *mut c_void,
+    destroy: zb_destroy,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let data = UserData::new(user_data, destroy);
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
+        let Kind::Mutable(mutable) = &server.kind else { return Err(other_kind(server, "immutable")) };
+        let run = move |request: &mut _| {
+            let mut frame = of_mutable_request(request);
+            let mut answer = zb_responder { responder: None, failure: None };
+            // SAFETY: as in zb_server_start; `request` is not touched during the call but through `frame`.
+            unsafe { handler(data.get(), &raw mut frame, &raw mut answer) };
+            answer.outcome()
+        };
+        mutable.start(run, mode_of(mode)?)?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+#[cold]
+fn other_kind(server: &zb_server, kind: &str) -> Failure {
+    let message = format!(
+        "this is the server of a channel of the other kind ({kind}): start it with the other function"
+    );
+    Failure::new(ZB_ERROR_INVALID_STATE, &server.channel.to_string_lossy(), message)
+}
+
+impl zb_responder {
+    fn outcome(self) -> Result<(), HandlerError> {
+        self.failure.map_or(Ok(()), |message| Err(message.into()))
+    }
+}
+
+/// Answers the request with a copy of `data`, made at once in the response buffer; the bytes may go when this returns. An
+/// answer that cannot be sent is told to the server's error callback.
+///
+/// Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_responder_reply(
+    responder: *mut zb_responder,
+    data: *const u8,
+    size: usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (answer, data) = unsafe { (handle_mut(responder, "responder")?, bytes(data, size)?) };
+        let Some(responder) = answer.responder.filter(|_| answer.failure.is_none()) else {
+            let message = "the request has failed, or its changed bytes are the answer (mutable server)";
+            return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
+        };
+        // SAFETY: valid during the handler's call, in which we are by the rules for callers.
+        unsafe { (*responder).reply(data) }?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Without effect after a reply,
+/// but for the server's error callback, which is told.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message: *const c_char) {
+    guarded_or((), || {
+        // SAFETY: by the rules for callers.
+        if let Some(answer) = unsafe { responder.as_mut() } {
+            // SAFETY: the same.
+            let words = unsafe { string(message, "message") };
+            answer.failure = Some(words.unwrap_or("the handler failed").to_owned());
+        }
+    });
+}
+
+/// Sets what is called when a handler fails, an answer cannot be sent, or the request buffer had to be made anew. Before or
+/// during a run. `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_on_error(
+    server: *const zb_server,
+    callback: zb_error_callback,
+    user_data: *mut c_void,
+    destroy: zb_destroy,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let data = UserData::new(user_data, destroy);
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
+        let tell = move |error: &zerobuffer::Error| {
+            let error = zb_error::from(error);
+            // SAFETY: by the rules for callers the callback fits its data, which `data` keeps alive.
+            unsafe { callback(data.get(), &raw const error) };
+        };
+        either!(server, inner => inner.on_error(tell));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sets what is called with the metadata of each client that sets some. Before or during a run. `destroy`, which may be NULL, is
+/// called with `user_data` when the callback is not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_on_init(
+    server: *const zb_server,
+    callback: zb_init_callback,
+    user_data: *mut c_void,
+    destroy: zb_destroy,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let data = UserData::new(user_data, destroy);
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
+        let tell = move |metadata: &[u8]| {
+            // SAFETY: by the rules for callers the callback fits its data, which `data` keeps alive.
+            unsafe { callback(data.get(), metadata.as_ptr(), metadata.len()) };
+        };
+        either!(server, inner => inner.on_init(tell));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sets the number of threads of `ZB_THREAD_POOL`, for the next start. At least 1; one for each processor, two at least, if never
+/// set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_set_pool_size(
+    server: *const zb_server,
+    threads: usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        either!(server, inner => inner.set_pool_size(threads));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
+///
+/// Errors: `HANDLER_BUSY` if a handler is still running after 80 ms: it has been told (`zb_frame_is_cancelled`), its answer goes
+/// nowhere, and its thread ends, and its user data is destroyed, when it returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_stop(server: *const zb_server, error: *mut *mut zb_error) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let server = unsafe { handle(server, "server") }?;
+        either!(server, inner => inner.stop())?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Whether requests are being processed; false for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_is_running(server: *const zb_server) -> bool {
+    guarded_or(false, || {
+        // SAFETY: by the rules for callers.
+        unsafe { server.as_ref() }.is_some_and(|server| either!(server, inner => inner.is_running()))
+    })
+}
+
+/// The channel's name; valid until the server is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_channel(server: *const zb_server) -> *const c_char {
+    // SAFETY: by the rules for callers.
+    unsafe { server.as_ref() }.map_or(c"".as_ptr(), |server| server.channel.as_ptr())
+}
+
+/// Stops the server, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_free(server: *mut zb_server) {
+    // SAFETY: by the rules for callers.
+    unsafe { take(server) };
+}

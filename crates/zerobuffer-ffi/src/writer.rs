@@ -1,0 +1,456 @@
+//! The writing side of a buffer.
+
+use std::ffi::{CString, c_char};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use zerobuffer::{InterruptHandle, MemoryGuard, Writer, WriterOptions};
+
+use crate::arguments::{Out, bytes, handle, set_if_wanted, string, timeout};
+use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
+use crate::error::{Failure, ZB_ERROR_INTERNAL, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
+use crate::exclusive::{Entered, Exclusive};
+use crate::interrupt::zb_interrupt;
+use crate::panic::{guarded, guarded_or};
+
+/// The writing side of a buffer.
+///
+/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`, `zb_writer_close`,
+/// `zb_writer_name` and the counters may be used from any thread at any time.
+pub struct zb_writer {
+    writer: Exclusive<Writer>,
+    interrupt: InterruptHandle,
+    name: CString,
+    write_timeout_ms: AtomicI64,
+    // As of the last call that wrote, so that other threads may ask.
+    frames_written: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+/// Keeps the memory mapped in which an acquired frame lies, for languages whose views may outlive the writer.
+pub struct zb_memory_guard {
+    _guard: MemoryGuard,
+}
+
+/// Some bytes.
+#[repr(C)]
+pub struct zb_bytes {
+    /// The first one.
+    pub data: *const u8,
+    /// How many there are.
+    pub size: usize,
+}
+
+/// As a size to commit: all that was acquired. cbindgen.toml has it for C.
+///
+/// cbindgen:ignore
+pub const ZB_WHOLE_FRAME: usize = usize::MAX;
+
+impl zb_writer {
+    #[inline(always)]
+    fn count(&self, writer: &Entered<'_, Writer>) {
+        // Relaxed: numbers for people.
+        self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
+        self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
+    }
+}
+
+/// Connects to the buffer `name`. `options` may be NULL for all defaults. Free it with `zb_writer_free`.
+///
+/// Errors: `BUFFER_NOT_FOUND`, `WRITER_ALREADY_CONNECTED`, `READER_DEAD`, `INVALID_NAME`, `INCOMPATIBLE_PROTOCOL`,
+/// `CORRUPT_BUFFER`, `PERMISSION_DENIED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_connect(
+    name: *const c_char,
+    options: *const zb_writer_options,
+    writer: *mut *mut zb_writer,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (out, name, options) =
+            unsafe { (Out::new(writer, "writer")?, string(name, "name")?, options.as_ref()) };
+        out.set(std::ptr::null_mut());
+        let (options, write_timeout_ms) = options.map_or_else(
+            || (WriterOptions::default(), DEFAULT_TIMEOUT_MS),
+            |given| (given.options.clone(), given.write_timeout_ms),
+        );
+        let writer = Writer::connect_with(name, options)?;
+        out.set(give(zb_writer {
+            interrupt: writer.interrupt_handle(),
+            writer: Exclusive::new(name, writer),
+            name: text(name),
+            write_timeout_ms: AtomicI64::new(write_timeout_ms),
+            frames_written: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+        }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Copies `data` into the buffer as one frame, waiting for space up to the write time-out. `sequence`, which may be NULL,
+/// gets its number.
+///
+/// Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `READER_DEAD`, `INVALID_STATE`, `INTERRUPTED`,
+/// `OUT_OF_MEMORY`, `CORRUPT_BUFFER`, `CLOSED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_write_frame(
+    writer: *const zb_writer,
+    data: *const u8,
+    size: usize,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+        let mut writer = handle.writer.enter()?;
+        let number = writer.write_frame(data)?;
+        handle.count(&writer);
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_try_write_frame(
+    writer: *const zb_writer,
+    data: *const u8,
+    size: usize,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+        let mut writer = handle.writer.enter()?;
+        let Some(number) = writer.try_write_frame(data)? else { return Ok(ZB_TIMEOUT) };
+        handle.count(&writer);
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL, gets how many were
+/// written, also when one fails.
+///
+/// Errors: as `zb_writer_write_frame`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_write_frames(
+    writer: *const zb_writer,
+    frames: *const zb_bytes,
+    count: usize,
+    written: *mut usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        unsafe { set_if_wanted(written, 0) };
+        // SAFETY: the same.
+        let handle = unsafe { handle(writer, "writer") }?;
+        let frames = match count {
+            0 => &[],
+            _ if frames.is_null() => return Err(Failure::argument("the frames are NULL")),
+            // SAFETY: the same.
+            _ => unsafe { std::slice::from_raw_parts(frames, count) },
+        };
+        // All are checked before the first is written.
+        for frame in frames {
+            // SAFETY: the same.
+            unsafe { bytes(frame.data, frame.size) }?;
+        }
+        let mut writer = handle.writer.enter()?;
+        // SAFETY: the same; nothing is left out, as all were fine a moment ago.
+        let checked = frames.iter().map(|frame| unsafe { bytes(frame.data, frame.size) }.unwrap_or_default());
+        let before = writer.frames_written();
+        let outcome = writer.write_frames(checked);
+        handle.count(&writer);
+        // SAFETY: the same.
+        unsafe { set_if_wanted(written, (writer.frames_written() - before) as usize) };
+        outcome?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the first one. Waits for space up to the write
+/// time-out. Then `zb_writer_commit_frame` or `zb_writer_discard_frame`, which end the right to write there, as closing does.
+///
+/// Errors: as `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
+    writer: *const zb_writer,
+    size: usize,
+    data: *mut *mut u8,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(data, "data")?) };
+        out.set(std::ptr::null_mut());
+        let mut writer = handle.writer.enter()?;
+        writer.acquire_frame_buffer(size)?;
+        out.set(acquired(&mut writer)?);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_try_acquire_frame_buffer(
+    writer: *const zb_writer,
+    size: usize,
+    data: *mut *mut u8,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(data, "data")?) };
+        out.set(std::ptr::null_mut());
+        let mut writer = handle.writer.enter()?;
+        match writer.try_acquire_frame(size)? {
+            None => return Ok(ZB_TIMEOUT),
+            // The guard is a borrow of the writer, whose drop would discard the frame.
+            Some(guard) => std::mem::forget(guard),
+        }
+        out.set(acquired(&mut writer)?);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+#[inline(always)]
+fn acquired(writer: &mut Writer) -> Result<*mut u8, Failure> {
+    match writer.acquired() {
+        Some(bytes) => Ok(bytes.as_mut_ptr()),
+        None => Err(Failure::new(ZB_ERROR_INTERNAL, writer.name(), "the frame acquired is gone")),
+    }
+}
+
+/// Commits the first `size` bytes of the frame acquired, or all of them (`ZB_WHOLE_FRAME`). `sequence`, which may be NULL, gets
+/// its number.
+///
+/// Errors: `INVALID_STATE` if nothing is acquired; `INVALID_FRAME_SIZE` if `size` is 0 or more than was acquired (the frame
+/// stays acquired); `CORRUPT_BUFFER`, `CLOSED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_commit_frame(
+    writer: *const zb_writer,
+    size: usize,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let handle = unsafe { handle(writer, "writer") }?;
+        let mut writer = handle.writer.enter()?;
+        let number = writer.commit_frame((size != ZB_WHOLE_FRAME).then_some(size))?;
+        handle.count(&writer);
+        // SAFETY: the same.
+        unsafe { set_if_wanted(sequence, number) };
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Discards the frame acquired, if any. The reader never learns of it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_discard_frame(
+    writer: *const zb_writer,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        unsafe { handle(writer, "writer") }?.writer.enter()?.discard_frame();
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// A guard that keeps the buffer's memory mapped when the writer is closed or freed. What is written there after a commit is
+/// lost, or spoils a later frame. Free it with `zb_memory_guard_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_memory_guard(
+    writer: *const zb_writer,
+    guard: *mut *mut zb_memory_guard,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(guard, "guard")?) };
+        out.set(std::ptr::null_mut());
+        let guard = handle.writer.enter()?.memory_guard();
+        out.set(give(zb_memory_guard { _guard: guard }));
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Frees a guard. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_memory_guard_free(guard: *mut zb_memory_guard) {
+    // SAFETY: by the rules for callers.
+    unsafe { take(guard) };
+}
+
+/// Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.
+///
+/// Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `INVALID_STATE`, `CLOSED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_set_metadata(
+    writer: *const zb_writer,
+    data: *const u8,
+    size: usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+        handle.writer.enter()?.set_metadata(data)?;
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Whether the reader lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_is_reader_connected(
+    writer: *const zb_writer,
+    connected: *mut bool,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(connected, "answer")?) };
+        out.set(false);
+        out.set(handle.writer.enter()?.is_reader_connected());
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// The largest frame that the buffer can take, in bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_max_frame_size(
+    writer: *const zb_writer,
+    size: *mut usize,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(size, "size")?) };
+        out.set(0);
+        out.set(handle.writer.enter()?.max_frame_size());
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_set_write_timeout(
+    writer: *const zb_writer,
+    timeout_ms: i64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let handle = unsafe { handle(writer, "writer") }?;
+        let mut writer = handle.writer.enter()?;
+        writer.set_write_timeout(timeout(timeout_ms));
+        handle.write_timeout_ms.store(timeout_ms, Ordering::Relaxed);
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// How long a write waits for space, in milliseconds. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_write_timeout(writer: *const zb_writer) -> i64 {
+    // SAFETY: by the rules for callers.
+    unsafe { writer.as_ref() }.map_or(0, |handle| handle.write_timeout_ms.load(Ordering::Relaxed))
+}
+
+/// Frames committed so far. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_frames_written(writer: *const zb_writer) -> u64 {
+    // SAFETY: by the rules for callers.
+    unsafe { writer.as_ref() }.map_or(0, |handle| handle.frames_written.load(Ordering::Relaxed))
+}
+
+/// Bytes of data (without headers) committed so far. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_bytes_written(writer: *const zb_writer) -> u64 {
+    // SAFETY: by the rules for callers.
+    unsafe { writer.as_ref() }.map_or(0, |handle| handle.bytes_written.load(Ordering::Relaxed))
+}
+
+/// The buffer's name; valid until the writer is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_name(writer: *const zb_writer) -> *const c_char {
+    // SAFETY: by the rules for callers.
+    unsafe { writer.as_ref() }.map_or(c"".as_ptr(), |handle| handle.name.as_ptr())
+}
+
+/// Makes the writer's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
+/// From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
+    guarded_or((), || {
+        // SAFETY: by the rules for callers.
+        if let Some(handle) = unsafe { writer.as_ref() } {
+            handle.interrupt.interrupt();
+        }
+    });
+}
+
+/// An interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) -> *mut zb_interrupt {
+    guarded_or(std::ptr::null_mut(), || {
+        // SAFETY: by the rules for callers.
+        unsafe { writer.as_ref() }
+            .map_or(std::ptr::null_mut(), |writer| give(zb_interrupt { handle: writer.interrupt.clone() }))
+    })
+}
+
+/// Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
+/// blocked fails with `INTERRUPTED`, later ones with `CLOSED`. The handle is still to be freed. A second close does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *mut zb_error) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let handle = unsafe { handle(writer, "writer") }?;
+        if let Some(writer) = handle.writer.close(|| handle.interrupt.interrupt()) {
+            writer.close()?;
+        }
+        Ok(ZB_OK)
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Closes the writer, if that was not done, and frees it. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_free(writer: *mut zb_writer) {
+    // SAFETY: by the rules for callers.
+    unsafe { take(writer) };
+}

@@ -1,0 +1,89 @@
+//! The C ABI and the C++ package: header, symbols, tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{self, cargo, run};
+
+/// Version of cbindgen that the header was made with.
+const CBINDGEN: &str = "0.29.4";
+
+const CRATE: &str = "crates/zerobuffer-ffi";
+const HEADER: &str = "crates/zerobuffer-ffi/include/zerobuffer/zerobuffer_c.h";
+const BUILD: &str = "target/cpp";
+
+/// Programs that the step runs, and the packages of Debian and Ubuntu that have them.
+const PROGRAMS: &[(&str, &str)] = &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils")];
+
+pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
+    for (program, package) in PROGRAMS {
+        tools::need(program, package)?;
+    }
+    header(root)?;
+    build(root)?;
+    symbols(root)?;
+    run(Command::new("ctest").current_dir(root.join(BUILD)).args(["--output-on-failure", "--no-tests=error"]))
+}
+
+/// The header that is committed is the one that the code makes.
+fn header(root: &Path) -> Result<()> {
+    let program = cbindgen(root)?;
+    let made = root.join("target/zerobuffer_c.h");
+    run(Command::new(program)
+        .current_dir(root.join(CRATE))
+        .args(["--quiet", "--config", "cbindgen.toml", "--crate", "zerobuffer-ffi", "--output"])
+        .arg(&made)
+        .arg("."))?;
+    let [made_text, committed] = [&made, &root.join(HEADER)]
+        .map(|path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())));
+    if made_text? != committed? {
+        let _ = Command::new("diff").args(["-u", HEADER]).arg(&made).current_dir(root).status();
+        bail!("{HEADER} is not what the code makes: cp target/zerobuffer_c.h {HEADER}");
+    }
+    Ok(())
+}
+
+fn cbindgen(root: &Path) -> Result<PathBuf> {
+    // Another version formats otherwise, so whatever the machine has does not do.
+    tools::cargo_install(root, "cbindgen", CBINDGEN)
+}
+
+fn build(root: &Path) -> Result<()> {
+    run(Command::new("cmake")
+        .current_dir(root)
+        .args(["-S", "bindings/cpp", "-B", BUILD, "-DZEROBUFFER_BUILD_TESTS=ON"])
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
+    run(Command::new("cmake").current_dir(root).args(["--build", BUILD, "--parallel", "2"]))
+}
+
+/// The shared library shows its functions and nothing else, and bears the name that programs ask for.
+fn symbols(root: &Path) -> Result<()> {
+    let library = root.join(BUILD).join("lib/libzerobuffer_c.so");
+    let shown = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(&library))?;
+    let exported: Vec<&str> = shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    if let Some(stranger) = exported.iter().find(|name| !name.starts_with("zb_")) {
+        bail!("{} exports `{stranger}`, which is no function of the C ABI", library.display());
+    }
+    let declared = std::fs::read_to_string(root.join(HEADER))?;
+    for name in &exported {
+        if !declared.contains(&format!("{name}(")) {
+            bail!("{} exports `{name}`, which its header does not declare", library.display());
+        }
+    }
+    let dynamic = output(Command::new("readelf").arg("-d").arg(&library))?;
+    if !dynamic.contains("soname: [libzerobuffer_c.so.") {
+        bail!("{} has no SONAME with the ABI's number", library.display());
+    }
+    println!("{} functions are exported, all of them zb_", exported.len());
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
