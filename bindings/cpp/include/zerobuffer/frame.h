@@ -116,6 +116,7 @@ private:
 
     void take(Frame& other) noexcept {
         end_of_stream_ = std::exchange(other.end_of_stream_, false);
+        borrowed_ = false;
         if (other.borrowed_) {
             raw_ = zb_frame{};
             return;

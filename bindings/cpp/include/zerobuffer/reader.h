@@ -84,7 +84,7 @@ public:
         std::size_t total = 0;
         while (total < max) {
             const std::size_t wanted = std::min(max - total, at_once);
-            frames.reserve(frames.size() + wanted);
+            if (frames.capacity() - frames.size() < wanted) frames.reserve(std::max(2 * frames.capacity(), frames.size() + wanted));
             std::size_t count = 0;
             detail::Error error;
             const zb_status status =

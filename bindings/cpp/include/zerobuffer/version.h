@@ -7,6 +7,7 @@
 
 #include <zerobuffer/zerobuffer_c.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -20,8 +21,10 @@ namespace detail {
 /** Throws unless the library that was loaded has the ABI that these headers were written for. */
 inline void check_abi() {
     static const bool fits = [] {
-        const auto abi = zb_abi_version();
-        return abi >> 16U == ZB_ABI_VERSION_MAJOR && (abi & 0xffffU) >= ZB_ABI_VERSION_MINOR;
+        constexpr std::uint32_t major = ZB_ABI_VERSION_MAJOR;
+        constexpr std::uint32_t wanted = (major << 16U) | ZB_ABI_VERSION_MINOR;
+        const std::uint32_t abi = zb_abi_version();
+        return abi >> 16U == major && abi >= wanted;
     }();
     if (!fits) {
         throw std::runtime_error("the zerobuffer library that was loaded (" + std::string(zb_version()) +

@@ -1,0 +1,208 @@
+/**
+ * @file
+ * The client of a duplex channel.
+ */
+#ifndef ZEROBUFFER_DUPLEX_CLIENT_H
+#define ZEROBUFFER_DUPLEX_CLIENT_H
+
+#include <zerobuffer/config.h>
+#include <zerobuffer/frame.h>
+#include <zerobuffer/version.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+namespace zerobuffer {
+
+/**
+ * The side of a duplex channel that sends requests. Any thread may call any function at any time.
+ *
+ * Each request has exactly one outcome: call() sends and waits for its own; receiveResponse() hands out, in the order of arrival,
+ * those of the requests that were sent otherwise. When the channel ends, every call from then on says so.
+ */
+class IDuplexClient {
+public:
+    IDuplexClient() = default;
+    IDuplexClient(const IDuplexClient&) = delete;
+    IDuplexClient& operator=(const IDuplexClient&) = delete;
+    virtual ~IDuplexClient() = default;
+
+    /**
+     * Copies the bytes into the request buffer as one request; returns its sequence number. Its response is for
+     * receiveResponse(). Waits for space up to ClientOptions::request_timeout().
+     *
+     * @throws invalid_frame_size_exception (0 bytes), frame_too_large_exception, buffer_full_exception, out_of_memory_exception
+     * @throws invalid_state_exception if this thread has acquired a request buffer
+     * @throws reader_dead_exception, writer_dead_exception, closed_exception, and whatever else ended the channel
+     */
+    virtual std::uint64_t sendRequest(const void* data, std::size_t size) = 0;
+
+    /**
+     * As sendRequest(), with a deadline: a server that has not started with the request within `timeout_ms` does not, and the
+     * outcome is deadline_exceeded_exception.
+     */
+    virtual std::uint64_t sendRequestWithin(const void* data, std::size_t size, timeout_t timeout_ms) = 0;
+
+    /**
+     * Acquires bytes of the request buffer, to be filled in place, and the sequence number that the request will have. Then
+     * commitRequest(), callAcquired() or discardRequest(), on the same thread; other threads that want to send wait meanwhile.
+     *
+     * Throws as sendRequest().
+     */
+    virtual std::pair<std::uint64_t, std::span<std::uint8_t>> acquireRequestBuffer(std::size_t size) = 0;
+
+    /**
+     * Sends the request that this thread has acquired.
+     *
+     * @throws invalid_state_exception if this thread has acquired none; closed_exception or whatever ended the channel meanwhile
+     */
+    virtual void commitRequest() = 0;
+
+    /** Discards the request that this thread has acquired. Throws as commitRequest(). */
+    virtual void discardRequest() = 0;
+
+    /**
+     * Waits up to `timeout_ms` for the next response that nobody else waits for; an invalid frame when the time is over.
+     *
+     * @throws request_failed_exception, cancelled_exception, deadline_exceeded_exception, about one request
+     * (zerobuffer_exception::sequence())
+     * @throws writer_dead_exception or reader_dead_exception (the server died or stopped), closed_exception, and whatever else
+     * ended the channel
+     */
+    [[nodiscard]] virtual Frame receiveResponse(timeout_t timeout_ms) = 0;
+
+    /**
+     * As receiveResponse(), for one request alone.
+     *
+     * @throws invalid_state_exception if its outcome has been handed out, or there was no such request
+     */
+    [[nodiscard]] virtual Frame receiveResponseTo(std::uint64_t sequence, timeout_t timeout_ms) = 0;
+
+    /**
+     * Sends a request and waits for its own response, whoever else is sending and receiving.
+     *
+     * @throws request_failed_exception with the handler's words, deadline_exceeded_exception, cancelled_exception
+     * @throws buffer_full_exception after `timeout_ms`, and all others of sendRequest()
+     */
+    [[nodiscard]] virtual Frame call(const void* data, std::size_t size, timeout_t timeout_ms) = 0;
+
+    /** Sends the request that this thread has acquired, and waits for its response. Throws as call(). */
+    [[nodiscard]] virtual Frame callAcquired(timeout_t timeout_ms) = 0;
+
+    /**
+     * Cancels a request: its outcome is cancelled_exception, at once. Returns whether it was still to come.
+     *
+     * Throws whatever ended the channel.
+     */
+    virtual bool cancelRequest(std::uint64_t sequence) = 0;
+
+    /**
+     * Describes this client to the server (IDuplexServer::onInit()). At most once per client.
+     *
+     * @throws metadata_already_written_exception, metadata_too_large_exception, closed_exception
+     */
+    virtual void setMetadata(const void* data, std::size_t size) = 0;
+
+    /** Whether the server lives and reads requests. */
+    [[nodiscard]] virtual bool isServerConnected() const = 0;
+
+    /** The channel's name. */
+    [[nodiscard]] virtual std::string channel() const = 0;
+
+    /** Closes the client, whatever other threads wait for: they get closed_exception. Responses still held stay valid. */
+    virtual void close() = 0;
+};
+
+/** The client that the library makes; see IDuplexClient. */
+class DuplexClient final : public IDuplexClient {
+public:
+    /**
+     * Connects to the server of the channel, and creates the response buffer.
+     *
+     * @throws buffer_not_found_exception if there is no server, reader_dead_exception if it died
+     * @throws writer_already_connected_exception if it has a client; as Reader and Writer
+     */
+    explicit DuplexClient(const std::string& channel, const ClientOptions& options = ClientOptions()) {
+        detail::check_abi();
+        zb_client* client = nullptr;
+        detail::call(zb_client_connect, channel.c_str(), static_cast<const zb_client_options*>(options.to_c().get()), &client);
+        client_.reset(client);
+    }
+
+    std::uint64_t sendRequest(const void* data, std::size_t size) override {
+        std::uint64_t sequence = 0;
+        detail::call(zb_client_send_request, handle(), bytes(data), size, &sequence);
+        return sequence;
+    }
+
+    std::uint64_t sendRequestWithin(const void* data, std::size_t size, timeout_t timeout_ms) override {
+        std::uint64_t sequence = 0;
+        detail::call(zb_client_send_request_within, handle(), bytes(data), size, timeout_ms, &sequence);
+        return sequence;
+    }
+
+    std::pair<std::uint64_t, std::span<std::uint8_t>> acquireRequestBuffer(std::size_t size) override {
+        std::uint64_t sequence = 0;
+        std::uint8_t* data = nullptr;
+        detail::call(zb_client_acquire_request_buffer, handle(), size, &sequence, &data);
+        return {sequence, {data, size}};
+    }
+
+    void commitRequest() override { detail::call(zb_client_commit_request, handle(), static_cast<std::uint64_t*>(nullptr)); }
+
+    void discardRequest() override { detail::call(zb_client_discard_request, handle()); }
+
+    [[nodiscard]] Frame receiveResponse(timeout_t timeout_ms) override {
+        Frame response;
+        detail::call(zb_client_receive_response, handle(), timeout_ms, detail::FrameAccess::out(response));
+        return response;
+    }
+
+    [[nodiscard]] Frame receiveResponseTo(std::uint64_t sequence, timeout_t timeout_ms) override {
+        Frame response;
+        detail::call(zb_client_receive_response_to, handle(), sequence, timeout_ms, detail::FrameAccess::out(response));
+        return response;
+    }
+
+    [[nodiscard]] Frame call(const void* data, std::size_t size, timeout_t timeout_ms) override {
+        Frame response;
+        detail::call(zb_client_call, handle(), bytes(data), size, timeout_ms, detail::FrameAccess::out(response));
+        return response;
+    }
+
+    [[nodiscard]] Frame callAcquired(timeout_t timeout_ms) override {
+        Frame response;
+        detail::call(zb_client_call_acquired, handle(), timeout_ms, detail::FrameAccess::out(response));
+        return response;
+    }
+
+    bool cancelRequest(std::uint64_t sequence) override {
+        bool under_way = false;
+        detail::call(zb_client_cancel_request, handle(), sequence, &under_way);
+        return under_way;
+    }
+
+    void setMetadata(const void* data, std::size_t size) override {
+        detail::call(zb_client_set_metadata, handle(), bytes(data), size);
+    }
+
+    [[nodiscard]] bool isServerConnected() const override { return zb_client_is_server_connected(client_.get()); }
+
+    [[nodiscard]] std::string channel() const override { return zb_client_channel(client_.get()); }
+
+    void close() override { detail::call(zb_client_close, handle()); }
+
+private:
+    [[nodiscard]] const zb_client* handle() const noexcept { return client_.get(); }
+
+    static const std::uint8_t* bytes(const void* data) noexcept { return static_cast<const std::uint8_t*>(data); }
+
+    detail::Owned<zb_client, zb_client_free> client_;
+};
+
+}  // namespace zerobuffer
+
+#endif

@@ -1,0 +1,225 @@
+/**
+ * @file
+ * The servers of duplex channels.
+ */
+#ifndef ZEROBUFFER_DUPLEX_SERVER_H
+#define ZEROBUFFER_DUPLEX_SERVER_H
+
+#include <zerobuffer/config.h>
+#include <zerobuffer/duplex/request_handler.h>
+#include <zerobuffer/version.h>
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+namespace zerobuffer {
+
+/** How a server runs its handler. */
+enum class ProcessingMode : zb_processing_mode {
+    /** One request after the other, on the one thread that reads the request buffer. */
+    single_thread = ZB_SINGLE_THREAD,
+    /** Several requests at once: the handler is called from several threads, and responses may overtake each other. */
+    thread_pool = ZB_THREAD_POOL,
+};
+
+/** Is told of an error, on a thread of the server. What it throws is dropped. */
+using ErrorHandler = std::function<void(const zerobuffer_exception& error)>;
+
+/** Gets a client's metadata, on a thread of the server, before its next request is handled. What it throws is dropped. */
+using InitHandler = std::function<void(std::span<const std::uint8_t> metadata)>;
+
+/**
+ * The side of a duplex channel that answers requests. Any thread may call any function at any time.
+ *
+ * A server outlives its clients: when one leaves or dies it takes the next. Destroying it stops it.
+ */
+class IDuplexServer {
+public:
+    IDuplexServer() = default;
+    IDuplexServer(const IDuplexServer&) = delete;
+    IDuplexServer& operator=(const IDuplexServer&) = delete;
+    virtual ~IDuplexServer() = default;
+
+    /**
+     * Stops processing: clients learn of it at once, and both buffers' names are free. It can be started again.
+     *
+     * @throws handler_busy_exception if a handler is still running after 80 ms: it can ask Frame::is_cancelled(), its answer goes
+     * nowhere, and its thread ends when it returns
+     */
+    virtual void stop() = 0;
+
+    /** Whether requests are being processed. */
+    [[nodiscard]] virtual bool isRunning() const = 0;
+
+    /** Sets what is told when a handler throws, an answer cannot be sent, or the request buffer had to be made anew. */
+    virtual void onError(ErrorHandler handler) = 0;
+
+    /** Sets what gets the metadata of each client that sets some. */
+    virtual void onInit(InitHandler handler) = 0;
+
+    /** Sets the number of threads of ProcessingMode::thread_pool, for the next start. At least 1. */
+    virtual void setPoolSize(std::size_t threads) = 0;
+
+    /** The channel's name. */
+    [[nodiscard]] virtual std::string channel() const = 0;
+};
+
+/** A server whose handler reads each request and answers with bytes of its own. */
+class IImmutableDuplexServer : public IDuplexServer {
+public:
+    /**
+     * Starts processing, on threads of the server, and returns at once. The response carries the request's sequence number.
+     *
+     * What the handler throws reaches the client as request_failed_exception with its `what()`, for that request alone, and
+     * onError().
+     *
+     * @throws invalid_state_exception if it runs; after a stop as Reader
+     */
+    virtual void start(RequestHandler handler, ProcessingMode mode) = 0;
+
+    /** As start(RequestHandler, ProcessingMode), on a single thread. */
+    void start(RequestHandler handler) { start(std::move(handler), ProcessingMode::single_thread); }
+};
+
+/** A server whose handler changes each request in place; its bytes then are the response. */
+class IMutableDuplexServer : public IDuplexServer {
+public:
+    /**
+     * Starts processing, on threads of the server, and returns at once: see IImmutableDuplexServer::start(). The handler changes
+     * Frame::mutable_span().
+     */
+    virtual void start(std::function<void(Frame&)> handler, ProcessingMode mode) = 0;
+
+    /** As start(std::function<void(Frame&)>, ProcessingMode), on a single thread. */
+    void start(std::function<void(Frame&)> handler) { start(std::move(handler), ProcessingMode::single_thread); }
+};
+
+namespace detail {
+
+using Server = Owned<zb_server, zb_server_free>;
+
+/** Runs a function of the user's for the C ABI, which nothing that it throws may reach: `failed` gets its words. */
+template <typename Function, typename Failed>
+void shielded(Function function, Failed failed) noexcept {
+    try {
+        function();
+    } catch (const std::exception& error) {
+        failed(error.what());
+    } catch (...) {
+        failed("the handler threw something that is no std::exception");
+    }
+}
+
+/** Destroys what a callback is called with. */
+template <typename T>
+void destroy(void* user_data) {
+    std::unique_ptr<T>(static_cast<T*>(user_data));
+}
+
+/** What both kinds of servers are made of. */
+template <typename Interface>
+class ServerBase : public Interface {
+public:
+    void stop() override { detail::call(zb_server_stop, handle()); }
+
+    [[nodiscard]] bool isRunning() const override { return zb_server_is_running(server_.get()); }
+
+    void onError(ErrorHandler handler) override {
+        const zb_error_callback tell = [](void* user_data, const zb_error* error) {
+            shielded([&] { (*static_cast<ErrorHandler*>(user_data))(zerobuffer_exception(error)); }, [](const char*) {});
+        };
+        // The library takes it over, and destroys it even if it refuses it.
+        void* owned = std::make_unique<ErrorHandler>(std::move(handler)).release();
+        detail::call(zb_server_on_error, handle(), tell, owned, zb_destroy{destroy<ErrorHandler>});
+    }
+
+    void onInit(InitHandler handler) override {
+        const zb_init_callback tell = [](void* user_data, const std::uint8_t* metadata, std::size_t size) {
+            shielded([&] { (*static_cast<InitHandler*>(user_data))({metadata, size}); }, [](const char*) {});
+        };
+        void* owned = std::make_unique<InitHandler>(std::move(handler)).release();
+        detail::call(zb_server_on_init, handle(), tell, owned, zb_destroy{destroy<InitHandler>});
+    }
+
+    void setPoolSize(std::size_t threads) override { detail::call(zb_server_set_pool_size, handle(), threads); }
+
+    [[nodiscard]] std::string channel() const override { return zb_server_channel(server_.get()); }
+
+protected:
+    template <typename Create>
+    ServerBase(Create create, const std::string& channel, const BufferConfig& config) {
+        check_abi();
+        zb_server* server = nullptr;
+        detail::call(create, channel.c_str(), static_cast<const zb_config*>(config.to_c().get()), &server);
+        server_.reset(server);
+    }
+
+    [[nodiscard]] const zb_server* handle() const noexcept { return server_.get(); }
+
+private:
+    Server server_;
+};
+
+}  // namespace detail
+
+/** The server that the library makes; see IImmutableDuplexServer. */
+class ImmutableDuplexServer final : public detail::ServerBase<IImmutableDuplexServer> {
+public:
+    /** Creates the request buffer of the channel. Throws as Reader. */
+    explicit ImmutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
+        : ServerBase(zb_server_create_immutable, channel, config) {}
+
+    using IImmutableDuplexServer::start;
+
+    void start(RequestHandler handler, ProcessingMode mode) override {
+        const zb_handler run = [](void* user_data, const zb_frame* raw, zb_responder* responder) {
+            const auto answer = [&] {
+                Frame request;
+                detail::FrameAccess::borrow(request, *raw);
+                static_cast<RequestHandler*>(user_data)->answer(
+                    request, [responder](std::span<const std::uint8_t> bytes) {
+                        detail::call(zb_responder_reply, responder, bytes.data(), bytes.size());
+                    });
+            };
+            detail::shielded(answer, [responder](const char* words) { zb_responder_fail(responder, words); });
+        };
+        // The library takes it over, and destroys it even if it refuses it.
+        void* owned = std::make_unique<RequestHandler>(std::move(handler)).release();
+        detail::call(zb_server_start, handle(), run, static_cast<zb_processing_mode>(mode), owned,
+                     zb_destroy{detail::destroy<RequestHandler>});
+    }
+};
+
+/** The server that the library makes; see IMutableDuplexServer. */
+class MutableDuplexServer final : public detail::ServerBase<IMutableDuplexServer> {
+public:
+    /** Creates the request buffer of the channel. Throws as Reader. */
+    explicit MutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
+        : ServerBase(zb_server_create_mutable, channel, config) {}
+
+    using IMutableDuplexServer::start;
+
+    void start(std::function<void(Frame&)> handler, ProcessingMode mode) override {
+        using Handler = std::function<void(Frame&)>;
+        const zb_mutable_handler run = [](void* user_data, zb_frame* raw, zb_responder* responder) {
+            const auto change = [&] {
+                Frame request;
+                detail::FrameAccess::borrow(request, *raw);
+                (*static_cast<Handler*>(user_data))(request);
+            };
+            detail::shielded(change, [responder](const char* words) { zb_responder_fail(responder, words); });
+        };
+        void* owned = std::make_unique<Handler>(std::move(handler)).release();
+        detail::call(zb_server_start_mutable, handle(), run, static_cast<zb_processing_mode>(mode), owned,
+                     zb_destroy{detail::destroy<Handler>});
+    }
+};
+
+}  // namespace zerobuffer
+
+#endif
