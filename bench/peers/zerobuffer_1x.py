@@ -157,7 +157,7 @@ def echo(job):
 
 
 def main():
-    job = json.loads(sys.argv[1])
+    job = json.loads(sys.argv[2])
     if job["cpu"] is not None:
         os.sched_setaffinity(0, {job["cpu"]})
     wall, cpu = time.monotonic(), cpu_seconds()
@@ -167,4 +167,5 @@ def main():
     print(json.dumps(outcome), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+use crate::duplex;
 use crate::machine::Machine;
 use crate::musts::{self, PICTURE};
 use crate::record::Record;
@@ -40,7 +41,14 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
             false
         }
     };
-    let mut pairs: Vec<Pair> = plan.transports.iter().copied().map(Pair::same).filter(&mut good).collect();
+    let mut pairs: Vec<Pair> = plan
+        .transports
+        .iter()
+        .copied()
+        .filter(|transport| transport.streams())
+        .map(Pair::same)
+        .filter(&mut good)
+        .collect();
     let mixed = mixed(&pairs);
     pairs.extend(mixed.into_iter().filter(&mut good));
     println!("every byte arrived, over {} pairs", pairs.len());
@@ -72,10 +80,13 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
+    failures.extend(duplex::compare(plan, runner, &mut record)?);
     if plan.quick {
         println!("\nThis was a quick run: its figures mean little.");
     }
-    musts::judge(&all, plan.only.is_none());
+    if !all.is_empty() {
+        musts::judge(&all, plan.only.is_none());
+    }
     if plan.wants("creation") {
         let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
         let (outcome, resident) = role::creations(&channels.forth.name, if plan.quick { 20 } else { 200 })?;

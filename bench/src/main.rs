@@ -2,6 +2,7 @@
 
 mod compare;
 mod curves;
+mod duplex;
 mod machine;
 mod musts;
 mod record;
@@ -19,7 +20,6 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::compare::Plan;
-use crate::role::Job;
 use crate::run::Runner;
 use crate::transport::Transport;
 
@@ -67,6 +67,9 @@ enum Action {
     /// One process of a run (what this program starts itself as)
     #[command(hide = true)]
     Play { job: String },
+    /// The same, for requests and responses
+    #[command(hide = true)]
+    PlayDuplex { job: String },
 }
 
 fn main() -> ExitCode {
@@ -80,9 +83,11 @@ fn main() -> ExitCode {
 }
 
 fn act(arguments: &Arguments) -> Result<()> {
-    if let Some(Action::Play { job }) = &arguments.command {
-        let job: Job = serde_json::from_str(job)?;
-        let outcome = role::play(&job)?;
+    if let Some(action) = &arguments.command {
+        let outcome = match action {
+            Action::Play { job } => role::play(&serde_json::from_str(job)?),
+            Action::PlayDuplex { job } => duplex::play(&serde_json::from_str(job)?),
+        }?;
         println!("{}", serde_json::to_string(&outcome)?);
         return Ok(());
     }

@@ -30,7 +30,7 @@ use crate::transport::{Channel, Next, PATIENCE, Sink, Source, Transport};
 pub const MIN_SIZE: usize = 16;
 
 /// The index of the frame that ends a stream; some transports have no other sign of a good end.
-const END: u64 = u64::MAX;
+pub const END: u64 = u64::MAX;
 
 /// Length of the frame that ends a stream of untouched frames; it holds their number.
 const END_LEN: usize = 8;
@@ -173,7 +173,7 @@ fn play_with<K: Sink, S: Source>(job: &Job) -> Result<Outcome> {
 }
 
 /// Adds processor time and memory; the connection stands already.
-fn measured(work: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+pub fn measured(work: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
     let before = Usage::now();
     let outcome = work()?;
     let after = Usage::now();
@@ -186,7 +186,7 @@ fn measured(work: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
 
 /// Writes `index` at both ends.
 #[inline]
-fn mark(data: &mut [u8], index: u64) {
+pub fn mark(data: &mut [u8], index: u64) {
     let len = data.len();
     data[..8].copy_from_slice(&index.to_le_bytes());
     data[len - 8..].copy_from_slice(&index.to_le_bytes());
@@ -198,7 +198,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 #[inline]
-fn marks(data: &[u8]) -> (u64, u64) {
+pub fn marks(data: &[u8]) -> (u64, u64) {
     (word(&data[..8]), word(&data[data.len() - 8..]))
 }
 
@@ -214,13 +214,13 @@ fn words(index: u64) -> impl Iterator<Item = [u8; 8]> {
     })
 }
 
-fn fill(index: u64, data: &mut [u8]) {
+pub fn fill(index: u64, data: &mut [u8]) {
     data.chunks_mut(8)
         .zip(words(index))
         .for_each(|(chunk, word)| chunk.copy_from_slice(&word[..chunk.len()]));
 }
 
-fn is_filled(index: u64, data: &[u8]) -> bool {
+pub fn is_filled(index: u64, data: &[u8]) -> bool {
     data.chunks(8).zip(words(index)).all(|(chunk, word)| *chunk == word[..chunk.len()])
 }
 
@@ -231,7 +231,7 @@ fn sum(data: &[u8]) -> u64 {
     rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))
 }
 
-const FILLING: u8 = 0x5a;
+pub const FILLING: u8 = 0x5a;
 
 /// What `sum` gives for frame `index` of `size` bytes.
 fn sums(size: usize) -> impl Fn(u64) -> u64 {

@@ -125,6 +125,9 @@ pub struct Runner {
     directory: PathBuf,
 }
 
+/// Where frames come slowly, it takes longer to see some: so many times as long.
+const RELAY_TIMES: f64 = 4.0;
+
 /// Begins the names of all that a driver and its processes make.
 const PREFIX: &str = "zbbench-";
 
@@ -165,9 +168,8 @@ impl Runner {
             mode,
             cpu: self.cpus.map(|cpus| cpus[place]),
             size,
-            // Where frames come slowly, it takes longer to see some.
             seconds: if matches!(scenario, Scenario::Relay { .. }) {
-                self.seconds * 4.0
+                self.seconds * RELAY_TIMES
             } else {
                 self.seconds
             },
@@ -181,7 +183,10 @@ impl Runner {
         let _driver = [pair.sender, pair.receiver]
             .contains(&Transport::Aeron)
             .then(|| {
-                self.start(&Job { cpu: None, ..job(Role::MediaDriver, Transport::Aeron, Mode::Copy, 0, 0) })
+                self.start_role(&Job {
+                    cpu: None,
+                    ..job(Role::MediaDriver, Transport::Aeron, Mode::Copy, 0, 0)
+                })
             })
             .transpose()?;
         let jobs = match scenario {
@@ -204,7 +209,14 @@ impl Runner {
             ],
         };
         let line_ns = self.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
-        let mut players = jobs.iter().map(|job| self.start(job)).collect::<Result<Vec<_>>>()?;
+        let players = jobs.iter().map(|job| self.start_role(job)).collect::<Result<Vec<_>>>()?;
+        let mut outcomes = self.wait(players)?.into_iter();
+        let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else { bail!("nobody played") };
+        Ok(Measured { outcome, other, line_ns })
+    }
+
+    /// Waits for all of them to end, and gives what they measured.
+    pub fn wait(&self, mut players: Vec<Player>) -> Result<Vec<Outcome>> {
         // A failure ends all, as the others would only wait for each other.
         while !players
             .iter_mut()
@@ -215,28 +227,28 @@ impl Runner {
         {
             std::thread::sleep(Duration::from_millis(2));
         }
-        let mut outcomes = players.into_iter().map(Player::outcome).collect::<Result<Vec<_>>>()?.into_iter();
-        let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else { bail!("nobody played") };
-        Ok(Measured { outcome, other, line_ns })
+        players.into_iter().map(Player::outcome).collect()
     }
 
-    fn start(&self, job: &Job) -> Result<Player> {
-        let mut command = match (job.transport, &self.python) {
-            (Transport::Python1x, Some(python)) => {
+    fn start_role(&self, job: &Job) -> Result<Player> {
+        let script = (job.transport == Transport::Python1x).then_some("zerobuffer_1x.py");
+        self.start(&format!("{:?}", job.role), script, &["play", &serde_json::to_string(job)?])
+    }
+
+    /// Starts the process called `who`: this program, or one of the scripts in `peers/`, with these arguments.
+    pub fn start(&self, who: &str, script: Option<&str>, arguments: &[&str]) -> Result<Player> {
+        let mut command = match (script, &self.python) {
+            (Some(script), Some(python)) => {
                 let mut command = Command::new(python);
-                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/zerobuffer_1x.py"));
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
                 command
             }
-            (Transport::Python1x, None) => bail!("ZEROBUFFER_PEER_PYTHON does not name a Python to run"),
-            _ => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("play");
-                command
-            }
+            (Some(_), None) => bail!("ZEROBUFFER_PEER_PYTHON does not name a Python to run"),
+            (None, _) => Command::new(std::env::current_exe()?),
         };
-        let complaints = self.directory.join(format!("{:?}.stderr", job.role));
+        let complaints = self.directory.join(format!("{who}.stderr"));
         command
-            .arg(serde_json::to_string(job)?)
+            .args(arguments)
             // What a rival keeps in the folder for temporary files goes with ours.
             .env("TMPDIR", &self.directory)
             .env("RUST_BACKTRACE", "0")
@@ -251,8 +263,10 @@ impl Runner {
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let limit = Duration::from_secs_f64(job.seconds + job.warm_up) + PATIENCE + PATIENCE / 4;
-        Ok(Player { child, role: job.role, complaints, deadline: Instant::now() + limit })
+        // A relay takes longest.
+        let limit =
+            Duration::from_secs_f64(self.seconds * RELAY_TIMES + self.warm_up) + PATIENCE + PATIENCE / 4;
+        Ok(Player { child, who: who.to_owned(), complaints, deadline: Instant::now() + limit })
     }
 }
 
@@ -292,9 +306,9 @@ impl Drop for Channels {
 }
 
 /// A process that plays a role; killed when dropped.
-struct Player {
+pub struct Player {
     child: Child,
-    role: Role,
+    who: String,
     complaints: PathBuf,
     deadline: Instant,
 }
@@ -303,11 +317,11 @@ impl Player {
     /// Whether it has ended, and well.
     fn is_done(&mut self) -> Result<bool> {
         let Some(status) = self.child.try_wait()? else {
-            ensure!(Instant::now() < self.deadline, "the {:?} process does not end", self.role);
+            ensure!(Instant::now() < self.deadline, "the {} process does not end", self.who);
             return Ok(false);
         };
         let complaints = std::fs::read_to_string(&self.complaints).unwrap_or_default();
-        ensure!(status.success(), "the {:?} process failed ({status}): {}", self.role, complaints.trim());
+        ensure!(status.success(), "the {} process failed ({status}): {}", self.who, complaints.trim());
         Ok(true)
     }
 
@@ -315,7 +329,7 @@ impl Player {
         // One short line: the pipe held it while the process ran.
         let mut output = String::new();
         self.child.stdout.take().context("no output")?.read_to_string(&mut output)?;
-        serde_json::from_str(&output).with_context(|| format!("the {:?} process said {output:?}", self.role))
+        serde_json::from_str(&output).with_context(|| format!("the {} process said {output:?}", self.who))
     }
 }
 

@@ -26,6 +26,7 @@ const RIVALS: &[Rival] = &[
     Rival { feature: "shmem-ipc", prepare: |_, _| Ok(()) },
     Rival { feature: "zeromq", prepare: zeromq },
     Rival { feature: "ipc-channel", prepare: |_, _| Ok(()) },
+    Rival { feature: "grpc", prepare: |_, _| Ok(()) },
 ];
 
 /// Programs that go to the front of the path.

@@ -16,7 +16,7 @@ use iceoryx2::service::port_factory::{event, publish_subscribe};
 
 use super::{Channel, PATIENCE, Sink, Source, Spin, until};
 
-type Service = ipc::Service;
+pub type Service = ipc::Service;
 
 /// Frames that fit between publisher and subscriber. Many small ones spare both sides the wait for each other; few large
 /// ones stay in the caches.
@@ -26,12 +26,12 @@ fn queue(size: usize) -> usize {
 
 const QUEUE_BYTES: usize = 1 << 20;
 
-fn error(error: impl std::fmt::Debug) -> anyhow::Error {
+pub fn error(error: impl std::fmt::Debug) -> anyhow::Error {
     anyhow!("iceoryx2: {error:?}")
 }
 
 /// All files of the run lie where the driver finds them again.
-fn node(channel: &Channel) -> Result<Node<Service>> {
+pub fn node(channel: &Channel) -> Result<Node<Service>> {
     set_log_level(LogLevel::Error);
     let mut config = Config::default();
     config.global.prefix = FileName::new(format!("{}_", channel.run).as_bytes()).map_err(error)?;

@@ -53,6 +53,8 @@ pub enum Transport {
     UnixSocket,
     /// A named pipe, enlarged to 1 MiB.
     Pipe,
+    /// gRPC over a Unix socket: requests and responses only.
+    Grpc,
     /// The `zerobuffer-ipc` package that `$ZEROBUFFER_PEER_PYTHON` imports.
     #[value(name = "python-1x")]
     #[serde(rename = "python-1x")]
@@ -68,6 +70,11 @@ impl Transport {
         matches!(self, Transport::Ours | Transport::OursClassic)
     }
 
+    /// Whether it moves frames one way, too.
+    pub fn streams(self) -> bool {
+        self != Transport::Grpc
+    }
+
     /// Why this program cannot run it, if it cannot.
     pub fn missing(self) -> Option<&'static str> {
         let (there, why) = match self {
@@ -80,6 +87,7 @@ impl Transport {
             }
             Transport::Zeromq => (cfg!(feature = "zeromq"), "feature zeromq"),
             Transport::IpcChannel => (cfg!(feature = "ipc-channel"), "feature ipc-channel"),
+            Transport::Grpc => (cfg!(feature = "grpc"), "feature grpc"),
             Transport::Python1x => {
                 (std::env::var_os("ZEROBUFFER_PEER_PYTHON").is_some(), "$ZEROBUFFER_PEER_PYTHON")
             }

@@ -1,0 +1,300 @@
+//! Requests and responses: a client process and a server process that echoes, over our duplex channel and its rivals.
+//!
+//! Each request is copied in by its caller, copied once by the server to its response, and copied out by the caller,
+//! which checks the marks at both ends; before anything is timed, every byte.
+
+mod drive;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "iceoryx2")]
+mod iceoryx2;
+mod ours;
+mod verdict;
+#[cfg(feature = "zeromq")]
+mod zeromq;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use zerobuffer::duplex::ProcessingMode;
+
+use crate::compare::Plan;
+use crate::machine;
+use crate::musts::PICTURE;
+use crate::record::Record;
+use crate::run::{Measured, Runner, human};
+use crate::stats::{Outcome, median};
+use crate::transport::{Channel, Transport};
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// Our channel, its server on one thread.
+    Ours,
+    /// Our channel, its server with a pool of threads.
+    OursPool,
+    /// Two plain streams of ours.
+    OurStreams,
+    Iceoryx2,
+    Zeromq,
+    Grpc,
+    #[serde(rename = "python-1x")]
+    Python1x,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Peer::Ours => "ours",
+            Peer::OursPool => "ours, pool",
+            Peer::OurStreams => "two streams",
+            Peer::Iceoryx2 => "iceoryx2",
+            Peer::Zeromq => "zeromq",
+            Peer::Grpc => "grpc",
+            Peer::Python1x => "python-1x",
+        }
+    }
+
+    fn is_ours(self) -> bool {
+        matches!(self, Peer::Ours | Peer::OursPool | Peer::OurStreams)
+    }
+
+    /// What a transport has of requests and responses.
+    fn of(transport: Transport) -> &'static [Peer] {
+        match transport {
+            Transport::Ours => &[Peer::Ours, Peer::OursPool, Peer::OurStreams],
+            Transport::Iceoryx2 => &[Peer::Iceoryx2],
+            Transport::Zeromq => &[Peer::Zeromq],
+            Transport::Grpc => &[Peer::Grpc],
+            Transport::Python1x => &[Peer::Python1x],
+            _ => &[],
+        }
+    }
+
+    fn does(self, case: Case) -> bool {
+        match self {
+            // A stream has one writer.
+            Peer::OurStreams => case.callers == 1 || case.way == Way::Pipeline,
+            // Its client is not made for several threads.
+            Peer::Python1x => case.callers == 1 || case.way == Way::Pipeline,
+            _ => true,
+        }
+    }
+}
+
+/// How several requests come to be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// So many threads call, each waiting for its own response.
+    Threads,
+    /// One thread sends so many requests before it waits, and another one for each response.
+    Pipeline,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename = "request-response")]
+pub struct Case {
+    pub size: usize,
+    pub callers: usize,
+    pub way: Way,
+}
+
+impl Case {
+    pub fn name(self) -> String {
+        let size = human(self.size);
+        match (self.callers, self.way) {
+            (1, _) => format!("request-response {size}"),
+            (callers, Way::Threads) => format!("request-response {size}, {callers} threads call"),
+            (callers, Way::Pipeline) => format!("request-response {size}, {callers} under way"),
+        }
+    }
+}
+
+fn cases(plan: &Plan<'_>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for size in [64, 65_536, PICTURE] {
+        for (callers, way) in [(1, Way::Threads), (8, Way::Threads), (8, Way::Pipeline)] {
+            cases.push(Case { size, callers, way });
+        }
+    }
+    // In a hurry, one size shows that all ways work, and one caller that large ones do.
+    cases.retain(|case| plan.wants(&case.name()) && (!plan.quick || case.size == 64 || case.callers == 1));
+    cases
+}
+
+/// What one process is to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub peer: Peer,
+    pub serves: bool,
+    pub cpu: Option<usize>,
+    pub size: usize,
+    pub callers: usize,
+    pub way: Way,
+    pub seconds: f64,
+    pub warm_up: f64,
+    /// A few requests whose every byte is checked, instead of as many as there is time for.
+    pub verify: bool,
+    pub forth: Channel,
+    pub back: Channel,
+}
+
+/// Plays one side.
+pub fn play(job: &Job) -> Result<Outcome> {
+    if let Some(cpu) = job.cpu {
+        machine::pin(cpu)?;
+    }
+    match (job.peer, job.serves) {
+        (Peer::Ours, true) => ours::serve(job, ProcessingMode::SingleThread),
+        (Peer::OursPool, true) => ours::serve(job, ProcessingMode::ThreadPool),
+        (Peer::Ours | Peer::OursPool, false) => ours::call(job),
+        (Peer::OurStreams, true) => ours::serve_streams(job),
+        (Peer::OurStreams, false) => ours::call_streams(job),
+        #[cfg(feature = "iceoryx2")]
+        (Peer::Iceoryx2, true) => iceoryx2::serve(job),
+        #[cfg(feature = "iceoryx2")]
+        (Peer::Iceoryx2, false) => iceoryx2::call(job),
+        #[cfg(feature = "zeromq")]
+        (Peer::Zeromq, true) => zeromq::serve(job),
+        #[cfg(feature = "zeromq")]
+        (Peer::Zeromq, false) => zeromq::call(job),
+        #[cfg(feature = "grpc")]
+        (Peer::Grpc, true) => grpc::serve(job),
+        #[cfg(feature = "grpc")]
+        (Peer::Grpc, false) => grpc::call(job),
+        #[allow(unreachable_patterns)]
+        (peer, _) => bail!("{} is not part of this program", peer.name()),
+    }
+}
+
+/// A line of a table.
+pub struct Row {
+    pub case: Case,
+    pub peer: Peer,
+    pub runs: Vec<Measured>,
+    failure: Option<String>,
+}
+
+impl Row {
+    /// The median of what the client measured.
+    pub fn of(&self, field: fn(&Outcome) -> f64) -> Option<f64> {
+        median(&mut self.runs.iter().map(|run| field(&run.outcome)).collect::<Vec<_>>())
+    }
+}
+
+/// Measures and shows all cases over all peers, in turns; gives the failures of ours.
+pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<Vec<String>> {
+    let cases = cases(plan);
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let peers: Vec<Peer> =
+        plan.transports.iter().flat_map(|&transport| Peer::of(transport)).copied().collect();
+    let mut failures = Vec::new();
+    let mut all = Vec::new();
+    for case in cases {
+        let mut rows: Vec<Row> = peers
+            .iter()
+            .filter(|peer| peer.does(case))
+            .map(|&peer| Row { case, peer, runs: Vec::new(), failure: None })
+            .collect();
+        // The first turn is not counted: every byte is checked.
+        for turn in 0..=plan.runs {
+            for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+                match run(runner, row, turn == 0) {
+                    Ok(_) if turn == 0 => {}
+                    Ok(measured) => {
+                        record.line(&json!({
+                            "scenario": case, "peer": row.peer, "run": turn - 1, "line_ns": measured.line_ns,
+                            "outcome": measured.outcome, "other": measured.other,
+                        }))?;
+                        row.runs.push(measured);
+                    }
+                    Err(error) => {
+                        if row.peer.is_ours() {
+                            failures.push(format!("{}, {}: {error:#}", row.peer.name(), case.name()));
+                        }
+                        row.failure = Some(format!("{error:#}"));
+                    }
+                }
+            }
+        }
+        table(&rows);
+        all.extend(rows);
+    }
+    verdict::judge(&all);
+    Ok(failures)
+}
+
+fn run(runner: &Runner, row: &Row, verify: bool) -> Result<Measured> {
+    let Case { size, callers, way } = row.case;
+    let channels = runner.channels(size, zerobuffer::DEFAULT_PAYLOAD_SIZE);
+    let job = |serves: bool| Job {
+        peer: row.peer,
+        serves,
+        cpu: runner.cpus.map(|cpus| cpus[usize::from(serves)]),
+        size,
+        callers,
+        way,
+        seconds: runner.seconds,
+        warm_up: runner.warm_up,
+        verify,
+        forth: channels.forth.clone(),
+        back: channels.back.clone(),
+    };
+    let line_ns = runner.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
+    let mut players = Vec::new();
+    for serves in [false, true] {
+        let job = serde_json::to_string(&job(serves))?;
+        let script = (row.peer == Peer::Python1x).then_some("zerobuffer_1x_duplex.py");
+        players.push(runner.start(
+            if serves { "server" } else { "client" },
+            script,
+            &["play-duplex", &job],
+        )?);
+    }
+    let [outcome, other] = runner.wait(players)?.try_into().map_err(|_| anyhow::anyhow!("nobody played"))?;
+    Ok(Measured { outcome, other, line_ns })
+}
+
+fn table(rows: &[Row]) {
+    let Some(first) = rows.first() else { return };
+    println!(
+        "\n{}   (responses/s; p50, p90, p99, p99.9, max in us; CPU of server/client; ours is so many times better: \
+         rate, p50)",
+        first.case.name()
+    );
+    let ours = rows.iter().find(|row| row.peer == Peer::Ours && !row.runs.is_empty());
+    for row in rows {
+        let peer = row.peer.name();
+        if let Some(failure) = &row.failure {
+            println!("  {peer:12} failed: {failure}");
+        }
+        let shown = |field| row.of(field).unwrap_or(f64::NAN);
+        if row.runs.is_empty() {
+            continue;
+        }
+        let ratio = |field, rate: bool| {
+            let (Some(own), other) = (ours.and_then(|ours| ours.of(field)), shown(field)) else {
+                return f64::NAN;
+            };
+            if rate { own / other } else { other / own }
+        };
+        let server = median(&mut row.runs.iter().map(|run| run.other.cpu_percent).collect::<Vec<_>>());
+        println!(
+            "  {peer:12} {:10.0} {:9.2} {:9.2} {:9.2} {:9.1} {:9.1}  {:3.0}/{:3.0} %  {:6.2} {:6.2}",
+            shown(|o| o.wall_rate),
+            shown(|o| o.p50_us),
+            shown(|o| o.p90_us),
+            shown(|o| o.p99_us),
+            shown(|o| o.p999_us),
+            shown(|o| o.max_us),
+            server.unwrap_or(f64::NAN),
+            shown(|o| o.cpu_percent),
+            ratio(|o| o.wall_rate, true),
+            ratio(|o| o.p50_us, false),
+        );
+    }
+}
