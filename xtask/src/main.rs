@@ -2,6 +2,7 @@
 
 mod bench;
 mod cpp;
+mod python;
 mod test;
 mod tools;
 mod venv;
@@ -17,6 +18,7 @@ Usage: cargo xtask <command>
   bench [--rivals] [ARGUMENT...]
                             runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists
                             them); --rivals builds it with all rivals that this machine can build
+  wheels                    builds a Python wheel for each CPython 3.8 to 3.13 that is installed, and tries each
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let result = match command {
         "test" => test::command(&root(), rest),
         "bench" => bench::command(&root(), rest),
+        "wheels" => python::wheels(&root()),
         "-h" | "--help" | "help" => {
             print!("{HELP}");
             Ok(())

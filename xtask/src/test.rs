@@ -39,6 +39,11 @@ const STEPS: &[Step] = &[
         what: "the C ABI and the C++ package: header, symbols, tests under sanitizers",
         check: crate::cpp::test,
     },
+    Step {
+        name: "python",
+        what: "the Python package: lint, types, tests, wheels",
+        check: crate::python::test,
+    },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];

@@ -67,8 +67,13 @@ fn works(python: &Path) -> bool {
 
 /// An empty environment, in place of whatever is there.
 pub(crate) fn make(venv: &Path) -> Result<()> {
+    make_with("python3".as_ref(), venv)
+}
+
+/// The same with an interpreter of one's choice.
+pub(crate) fn make_with(python: &Path, venv: &Path) -> Result<()> {
     let create = || {
-        let done = Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv).output();
+        let done = Command::new(python).args(["-m", "venv", "--clear"]).arg(venv).output();
         match done {
             Ok(output) if output.status.success() => Ok(()),
             // The module says on stdout what is missing.

@@ -1,0 +1,100 @@
+"""Frames between two processes on one machine, through shared memory: one writer, one reader, no copies, no broker.
+
+The reader creates a buffer, the writer connects to it::
+
+    import zerobuffer
+
+    with zerobuffer.Reader("camera") as reader:      # one process
+        for frame in reader:
+            with frame:
+                picture = frame.as_numpy(shape=(1080, 1920, 3))
+
+    with zerobuffer.Writer("camera") as writer:      # another one
+        writer.write_frame(picture)
+
+`zerobuffer.duplex` has requests and responses, `zerobuffer.inspect` looks at buffers from outside. Errors are subclasses of
+`ZeroBufferError`. Log records go to the logger "zerobuffer".
+"""
+
+import enum as _enum
+
+from . import inspect as inspect
+from ._errors import (
+    BufferFullError,
+    BufferNotFoundError,
+    CancelledError,
+    ClosedError,
+    CorruptBufferError,
+    DeadlineExceededError,
+    FrameTooLargeError,
+    HandlerBusyError,
+    IncompatibleProtocolError,
+    InvalidConfigError,
+    InvalidFrameSizeError,
+    InvalidNameError,
+    InvalidStateError,
+    MetadataAlreadyWrittenError,
+    MetadataTooLargeError,
+    OutOfMemoryError,
+    PermissionDeniedError,
+    ReaderAlreadyConnectedError,
+    ReaderDeadError,
+    RequestFailedError,
+    SequenceError,
+    WriterAlreadyConnectedError,
+    WriterDeadError,
+    ZeroBufferError,
+)
+from ._errors import InterruptedError as InterruptedError  # noqa: A004
+from ._errors import SystemError as SystemError  # noqa: A004
+from ._native import VERSION as _VERSION
+from ._native import BufferConfig, Frame, Reader, Writer, WritableFrame
+
+__version__: str = _VERSION
+
+
+class WaitStrategy(_enum.Enum):
+    """How a reader waits for frames and a writer for space."""
+
+    #: Spin for a moment where the gaps seen lately were short, else sleep.
+    ADAPTIVE = "adaptive"
+    #: Sleep at once: the least processor time.
+    BLOCK = "block"
+    #: Never sleep: the least latency, for a whole core.
+    SPIN = "spin"
+
+
+# Two errors bear the names of builtins, which a star import shall not replace.
+__all__ = [
+    "BufferConfig",
+    "BufferFullError",
+    "BufferNotFoundError",
+    "CancelledError",
+    "ClosedError",
+    "CorruptBufferError",
+    "DeadlineExceededError",
+    "Frame",
+    "FrameTooLargeError",
+    "HandlerBusyError",
+    "IncompatibleProtocolError",
+    "InvalidConfigError",
+    "InvalidFrameSizeError",
+    "InvalidNameError",
+    "InvalidStateError",
+    "MetadataAlreadyWrittenError",
+    "MetadataTooLargeError",
+    "OutOfMemoryError",
+    "PermissionDeniedError",
+    "Reader",
+    "ReaderAlreadyConnectedError",
+    "ReaderDeadError",
+    "RequestFailedError",
+    "SequenceError",
+    "WaitStrategy",
+    "WritableFrame",
+    "Writer",
+    "WriterAlreadyConnectedError",
+    "WriterDeadError",
+    "ZeroBufferError",
+    "inspect",
+]

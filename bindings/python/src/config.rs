@@ -1,0 +1,148 @@
+//! `BufferConfig`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use zerobuffer::WaitStrategy;
+
+/// The sizes and rights of a buffer, decided by the reader that creates it. Cannot be changed once made.
+///
+/// Args:
+///     metadata_size: Bytes of the metadata block, 8 of which hold its length (default 4096).
+///     payload_size: Bytes of the ring (default 268,435,456 = 256 MiB). A frame needs its size plus 16.
+///         Memory is used only as far as frames reach.
+///     mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
+///     preallocate: Reserve and touch all memory at creation.
+///     classic: Keep the ring a classic one, as 1.x peers speak it, whoever connects.
+///     wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
+///
+/// Sizes are rounded up to a multiple of 64.
+///
+/// Raises:
+///     ValueError: for a `wait_strategy` that does not exist. Sizes and mode are checked when a buffer is made of them.
+#[pyclass(frozen, eq, skip_from_py_object, module = "zerobuffer")]
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct BufferConfig {
+    metadata_size: Option<usize>,
+    payload_size: Option<usize>,
+    mode: u32,
+    preallocate: bool,
+    classic: bool,
+    wait: WaitStrategy,
+}
+
+/// The positional arguments.
+type Sizes = (Option<usize>, Option<usize>);
+
+const STRATEGIES: [(&str, WaitStrategy); 3] =
+    [("adaptive", WaitStrategy::Adaptive), ("block", WaitStrategy::Block), ("spin", WaitStrategy::Spin)];
+
+/// A strategy from its name, or from an enum's member that has it as its value.
+pub(crate) fn strategy(value: Option<&Bound<'_, PyAny>>) -> PyResult<WaitStrategy> {
+    let Some(value) = value else { return Ok(WaitStrategy::default()) };
+    let text = value.getattr("value").unwrap_or_else(|_| value.clone());
+    let known = text.extract::<String>().ok();
+    let known = known.and_then(|text| STRATEGIES.iter().find(|(name, _)| *name == text));
+    known.map(|(_, strategy)| *strategy).ok_or_else(|| {
+        PyValueError::new_err(format!("wait_strategy is {value} but must be one of adaptive, block and spin"))
+    })
+}
+
+impl BufferConfig {
+    pub(crate) fn to_core(&self) -> zerobuffer::BufferConfig {
+        let mut config = zerobuffer::BufferConfig::default()
+            .mode(self.mode)
+            .preallocate(self.preallocate)
+            .classic(self.classic)
+            .wait_strategy(self.wait);
+        if let Some(bytes) = self.metadata_size {
+            config = config.metadata_size(bytes);
+        }
+        if let Some(bytes) = self.payload_size {
+            config = config.payload_size(bytes);
+        }
+        config
+    }
+}
+
+#[pymethods]
+impl BufferConfig {
+    #[new]
+    #[pyo3(signature = (metadata_size=None, payload_size=None, *, mode=0o600, preallocate=false, classic=false, wait_strategy=None))]
+    fn new(
+        metadata_size: Option<usize>,
+        payload_size: Option<usize>,
+        mode: u32,
+        preallocate: bool,
+        classic: bool,
+        wait_strategy: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<BufferConfig> {
+        let wait = strategy(wait_strategy)?;
+        Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait })
+    }
+
+    /// Bytes of the metadata block.
+    #[getter]
+    fn metadata_size(&self) -> usize {
+        self.to_core().get_metadata_size()
+    }
+
+    /// Bytes of the ring.
+    #[getter]
+    fn payload_size(&self) -> usize {
+        self.to_core().get_payload_size()
+    }
+
+    /// Permission bits of the buffer's files.
+    #[getter]
+    fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Whether all memory is reserved at creation.
+    #[getter]
+    fn preallocate(&self) -> bool {
+        self.preallocate
+    }
+
+    /// Whether the ring stays a classic one.
+    #[getter]
+    fn classic(&self) -> bool {
+        self.classic
+    }
+
+    /// How the reader waits for frames.
+    #[getter]
+    fn wait_strategy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let name = STRATEGIES.iter().find(|(_, strategy)| *strategy == self.wait).map(|(name, _)| *name);
+        py.import("zerobuffer")?.getattr("WaitStrategy")?.call1((name,))
+    }
+
+    fn __hash__(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (self.metadata_size, self.payload_size, self.mode, self.preallocate, self.classic).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "BufferConfig(metadata_size={}, payload_size={}, mode={:#o}, preallocate={}, classic={}, wait_strategy='{}')",
+            self.metadata_size(),
+            self.payload_size(),
+            self.mode,
+            if self.preallocate { "True" } else { "False" },
+            if self.classic { "True" } else { "False" },
+            STRATEGIES.iter().find(|(_, strategy)| *strategy == self.wait).map_or("", |(name, _)| name)
+        )
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Sizes, Bound<'py, PyDict>)> {
+        let options = PyDict::new(py);
+        options.set_item("mode", self.mode)?;
+        options.set_item("preallocate", self.preallocate)?;
+        options.set_item("classic", self.classic)?;
+        options.set_item("wait_strategy", self.wait_strategy(py)?)?;
+        Ok(((self.metadata_size, self.payload_size), options))
+    }
+}

@@ -1,0 +1,77 @@
+//! Errors of the core as exceptions of `zerobuffer._errors`: each kind's class is its name and "Error".
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use zerobuffer::ErrorKind;
+
+static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+/// Why a call failed.
+pub(crate) enum Failure {
+    Core(zerobuffer::Error),
+    /// Found by this binding: kind, buffer, message.
+    Own(ErrorKind, String, String),
+}
+
+impl From<zerobuffer::Error> for Failure {
+    fn from(error: zerobuffer::Error) -> Failure {
+        Failure::Core(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn own(kind: ErrorKind, buffer: &str, message: impl Into<String>) -> Failure {
+        Failure::Own(kind, buffer.to_owned(), message.into())
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Failure::Core(error) => error.kind(),
+            Failure::Own(kind, ..) => *kind,
+        }
+    }
+}
+
+/// The class of a kind; `ZeroBufferError` for one that this package does not know.
+fn class<'py>(py: Python<'py>, kind: ErrorKind) -> PyResult<Bound<'py, PyAny>> {
+    let module = CLASSES.get_or_try_init(py, || py.import("zerobuffer._errors").map(Bound::unbind))?.bind(py);
+    let name = kind.name();
+    let name = if name.ends_with("Error") { name.to_owned() } else { format!("{name}Error") };
+    module.getattr(name).or_else(|_| module.getattr("ZeroBufferError"))
+}
+
+fn instance<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAny>> {
+    match failure {
+        Failure::Core(error) => {
+            let instance = class(py, error.kind())?.call1((error.to_string(),))?;
+            instance.setattr("buffer", error.buffer())?;
+            if let Some(sequence) = error.sequence() {
+                instance.setattr("sequence", sequence)?;
+            }
+            if let Some(errno) = error.os_error().and_then(std::io::Error::raw_os_error) {
+                instance.setattr("errno", errno)?;
+            }
+            Ok(instance)
+        }
+        Failure::Own(kind, buffer, message) => {
+            let text = match buffer.as_str() {
+                "" => message.clone(),
+                buffer => format!("buffer `{buffer}`: {message}"),
+            };
+            let instance = class(py, *kind)?.call1((text,))?;
+            instance.setattr("buffer", buffer)?;
+            Ok(instance)
+        }
+    }
+}
+
+/// The exception to raise.
+pub(crate) fn raise(py: Python<'_>, failure: impl Into<Failure>) -> PyErr {
+    instance(py, &failure.into()).map_or_else(|error| error, PyErr::from_value)
+}
+
+/// As [`raise`], for what this binding finds.
+pub(crate) fn own(py: Python<'_>, kind: ErrorKind, buffer: &str, message: impl Into<String>) -> PyErr {
+    raise(py, Failure::own(kind, buffer, message))
+}

@@ -1,0 +1,238 @@
+//! UNSAFE (one function of the buffer protocol): `Frame`.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+
+use parking_lot::Mutex;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
+use zerobuffer::ErrorKind;
+
+use crate::memory::{self, Lease};
+use crate::{dlpack, errors, numpy};
+
+/// Bytes that a reader lends, in shared memory, until they are released. Read-only.
+///
+/// A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its bytes in place;
+/// `bytes(frame)` copies them. Leaving a `with` block, `release()`, `reader.release_frame(frame)` and garbage collection
+/// release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone, so no
+/// view ever dangles; frames outlive their reader.
+///
+/// A read that timed out gives an invalid frame (`is_valid` is False, it has no bytes); so does the end of a stream
+/// (`end_of_stream` is True).
+#[pyclass(frozen, module = "zerobuffer")]
+pub(crate) struct Frame {
+    sequence: u64,
+    size: usize,
+    end_of_stream: bool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    bytes: Held,
+    released: bool,
+    /// Somebody may have kept a pointer to the bytes, and this object, but not the lease.
+    pinned: bool,
+}
+
+enum Held {
+    Nothing,
+    Frame(zerobuffer::Frame),
+    Lease(Py<Lease>),
+}
+
+impl Frame {
+    #[inline]
+    pub(crate) fn new(frame: zerobuffer::Frame) -> Frame {
+        Frame {
+            sequence: frame.sequence(),
+            size: frame.len(),
+            end_of_stream: false,
+            inner: Mutex::new(Inner { bytes: Held::Frame(frame), released: false, pinned: false }),
+        }
+    }
+
+    /// A frame without bytes.
+    pub(crate) fn invalid(end_of_stream: bool) -> Frame {
+        let inner = Inner { bytes: Held::Nothing, released: false, pinned: false };
+        Frame { sequence: 0, size: 0, end_of_stream, inner: Mutex::new(inner) }
+    }
+
+    /// What views rest on.
+    pub(crate) fn lease<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Lease>> {
+        let mut inner = self.inner.lock();
+        let message = match std::mem::replace(&mut inner.bytes, Held::Nothing) {
+            held if inner.released => {
+                inner.bytes = held;
+                "the frame has been released"
+            }
+            Held::Nothing => "there is no frame: the read timed out, or the stream ended",
+            Held::Frame(frame) => {
+                let lease = Bound::new(py, Lease::of_frame(frame))?;
+                inner.bytes = Held::Lease(lease.clone().unbind());
+                return Ok(lease);
+            }
+            Held::Lease(lease) => {
+                let bound = lease.bind(py).clone();
+                inner.bytes = Held::Lease(lease);
+                return Ok(bound);
+            }
+        };
+        // Without the lock: making an exception runs Python code.
+        drop(inner);
+        Err(errors::own(py, ErrorKind::InvalidState, "", message))
+    }
+
+    pub(crate) fn is_end(&self) -> bool {
+        self.end_of_stream
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&self) {
+        let mut inner = self.inner.lock();
+        inner.released = true;
+        let bytes =
+            if inner.pinned { Held::Nothing } else { std::mem::replace(&mut inner.bytes, Held::Nothing) };
+        drop(inner);
+        // Without the lock: the lease's end may run code.
+        drop(bytes);
+    }
+}
+
+#[pymethods]
+impl Frame {
+    /// The bytes as a `memoryview` (format "B", one dimension).
+    ///
+    /// Raises:
+    ///     InvalidStateError: if the frame is invalid or released.
+    #[getter]
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        memory::view(&self.lease(py)?)
+    }
+
+    /// Bytes of data; 0 if the frame is invalid.
+    #[getter]
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The number that the writer gave the frame: 1, 2, 3 ...; 0 if the frame is invalid.
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether there are bytes to look at: False after a time-out, at the end of a stream, and after the release.
+    #[getter]
+    fn is_valid(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.released && !matches!(inner.bytes, Held::Nothing)
+    }
+
+    /// Whether the writer closed in good order and everything that it wrote has been read.
+    #[getter]
+    fn end_of_stream(&self) -> bool {
+        self.end_of_stream
+    }
+
+    /// Gives the frame's bytes back to the writer, as soon as its last view is gone. More than once does no harm.
+    fn release(&self) {
+        self.give_back();
+    }
+
+    /// The bytes as a NumPy array in place, without a copy; read-only.
+    ///
+    /// Args:
+    ///     dtype: What the bytes are (default: uint8).
+    ///     shape: The array's shape, such as (height, width, 3); one dimension may be -1. Default: one dimension.
+    ///
+    /// The array stays valid, whatever becomes of the frame and its reader; its bytes go back to the writer when the frame
+    /// is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
+    ///
+    /// Raises:
+    ///     InvalidStateError: if the frame is invalid or released.
+    ///     ValueError: if shape and dtype do not take exactly the frame's bytes.
+    ///     ImportError: if NumPy is not installed.
+    #[pyo3(signature = (dtype=None, shape=None))]
+    fn as_numpy<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        shape: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        numpy::array(&self.lease(py)?, dtype, shape)
+    }
+
+    /// Hands the bytes over in place as a DLPack tensor of uint8, one dimension.
+    ///
+    /// Raises:
+    ///     BufferError: if a read-only tensor, another device or a copy cannot be had as asked: consumers that know
+    ///         nothing of read-only tensors (DLPack before 1.0) may not have one.
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<&Bound<'py, PyAny>>,
+        max_version: Option<(u32, u32)>,
+        dl_device: Option<(i32, i32)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // Streams are a matter of other devices.
+        let _ = stream;
+        dlpack::capsule(&self.lease(py)?, max_version, dl_device, copy)
+    }
+
+    /// The device of `__dlpack__`: the processor's memory.
+    fn __dlpack_device__(&self) -> (i32, i32) {
+        dlpack::DEVICE
+    }
+
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.lease(py)?.get().bytes()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.size
+    }
+
+    fn __bool__(&self) -> bool {
+        self.is_valid()
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let frame = slf.get();
+        let lease = frame.lease(slf.py())?;
+        if flags & ffi::PyBUF_WRITABLE != 0 {
+            // numpy.ndarray(buffer=frame) asks so first. It releases the view, yet keeps the pointer and this object, so the
+            // bytes must last as long as this object does, whatever is released. Other consumers keep the view.
+            frame.inner.lock().pinned = true;
+        }
+        // SAFETY: the interpreter wants `view` filled.
+        unsafe { memory::export(&lease, view, flags) }
+    }
+
+    /// Nothing to do, as the view refers to the lease; but without it numpy.frombuffer(frame) would do without a view.
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        let _ = view;
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
+        self.give_back();
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match (self.is_valid(), self.end_of_stream, self.size) {
+            (true, ..) => "",
+            (false, true, _) => " (end of stream)",
+            (false, false, 0) => " (invalid)",
+            (false, false, _) => " (released)",
+        };
+        format!("<zerobuffer.Frame sequence={} size={}{state}>", self.sequence, self.size)
+    }
+}

@@ -1,0 +1,44 @@
+//! The native half of the Python package `zerobuffer`: a thin face over the core crate.
+//!
+//! `memory.rs`, `dlpack.rs` and `frame.rs` hand out memory, `gate.rs` waits, the others translate words. What users see is
+//! documented in docs/PYTHON.md and in the docstrings.
+
+#![deny(unsafe_code)]
+
+mod buffers;
+mod config;
+mod dlpack;
+mod errors;
+mod frame;
+mod gate;
+mod inspect;
+mod logging;
+mod memory;
+mod numpy;
+mod reader;
+mod writer;
+
+/// Private: import `zerobuffer`.
+#[pyo3::pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use crate::config::BufferConfig;
+    #[pymodule_export]
+    use crate::frame::Frame;
+    #[pymodule_export]
+    use crate::inspect::{list_buffers, snapshot};
+    #[pymodule_export]
+    use crate::reader::{Reader, Ticket};
+    #[pymodule_export]
+    use crate::writer::{WritableFrame, Writer};
+
+    /// The version of the core library.
+    #[pymodule_export]
+    const VERSION: &str = zerobuffer::VERSION;
+
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::logging::install();
+        Ok(())
+    }
+}

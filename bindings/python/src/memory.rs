@@ -1,0 +1,119 @@
+//! UNSAFE: memory of a buffer, lent to Python.
+//!
+//! A [`Lease`] is what every view rests on: `memoryview`, NumPy and others keep the object alive whose memory they show,
+//! and with the lease goes the frame. So no count of views is needed, and none can dangle.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+/// Memory with what keeps it.
+#[pyclass(frozen, module = "zerobuffer._native")]
+pub(crate) struct Lease {
+    start: *mut u8,
+    len: usize,
+    writable: bool,
+    /// Dropped with the last view.
+    _keeper: Keeper,
+}
+
+/// What keeps memory mapped, and the frame's bytes ours.
+pub(crate) enum Keeper {
+    Frame(#[expect(dead_code, reason = "only kept")] zerobuffer::Frame),
+    Shared(#[expect(dead_code, reason = "only kept")] Arc<dyn Send + Sync>),
+}
+
+// SAFETY: the pointer leads to shared memory that the keeper, which is Send and Sync itself, keeps mapped for every thread.
+// Reads and writes through it are those of Python code, which the GIL orders.
+unsafe impl Send for Lease {}
+// SAFETY: as above.
+unsafe impl Sync for Lease {}
+
+impl Lease {
+    pub(crate) fn of_frame(frame: zerobuffer::Frame) -> Lease {
+        // Shared memory does not move with its handle.
+        let (start, len) = (frame.as_ptr().cast_mut(), frame.len());
+        Lease { start, len, writable: false, _keeper: Keeper::Frame(frame) }
+    }
+
+    /// Memory to be written.
+    ///
+    /// # Safety
+    ///
+    /// `keeper` keeps the `len` bytes at `start` mapped, and nothing but Python code uses them while it writes.
+    pub(crate) unsafe fn writable(start: *mut u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
+        Lease { start, len, writable: true, _keeper: Keeper::Shared(keeper) }
+    }
+
+    /// Memory to be read only.
+    ///
+    /// # Safety
+    ///
+    /// `keeper` keeps the `len` bytes at `start` mapped.
+    #[expect(dead_code, reason = "for duplex channels")]
+    pub(crate) unsafe fn readable(start: *const u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
+        Lease { start: start.cast_mut(), len, writable: false, _keeper: Keeper::Shared(keeper) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// The bytes, to be copied at once.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the keeper keeps them mapped. Those of a frame do not change (trust model); writable ones are changed by
+        // Python code alone, and the caller, who holds the GIL, copies before any runs.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+#[pymethods]
+impl Lease {
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let lease = slf.get();
+        // SAFETY: `view` comes from the interpreter; the memory stays as long as `slf`, which the view refers to.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                lease.start.cast(),
+                lease.len as ffi::Py_ssize_t,
+                c_int::from(!lease.writable),
+                flags,
+            )
+        };
+        if filled < 0 { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
+    }
+}
+
+/// Exports the lease's memory as the buffer of another object.
+///
+/// # Safety
+///
+/// `view` is one that the interpreter wants filled.
+pub(crate) unsafe fn export(
+    lease: &Bound<'_, Lease>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    // SAFETY: by the caller's promise. The view refers to the lease, not to the object that was asked.
+    let filled = unsafe { ffi::PyObject_GetBuffer(lease.as_ptr(), view, flags) };
+    if filled < 0 { Err(PyErr::fetch(lease.py())) } else { Ok(()) }
+}
+
+/// A `memoryview` of the lease's bytes.
+pub(crate) fn view<'py>(lease: &Bound<'py, Lease>) -> PyResult<Bound<'py, PyMemoryView>> {
+    PyMemoryView::from(lease.as_any())
+}

@@ -1,0 +1,88 @@
+"""What all tests share: unique names, peers in processes of their own, and nothing left behind."""
+
+import gc
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import zerobuffer
+
+_numbers = itertools.count(1)
+
+#: Small enough to be filled at once, large enough for every frame of the tests.
+CONFIG = zerobuffer.BufferConfig(metadata_size=1024, payload_size=1 << 20)
+
+
+def leftovers(part):
+    """Files of buffers whose name contains `part`."""
+    folders = [Path("/dev/shm"), Path("/tmp/zerobuffer")]
+    return [path for folder in folders if folder.exists() for path in folder.iterdir() if part in path.name]
+
+
+@pytest.fixture
+def name():
+    """A buffer's name that no other test has; what is left under it is a failure."""
+    name = f"zbtest-py-{os.getpid()}-{next(_numbers)}"
+    yield name
+    gc.collect()
+    left = leftovers(name)
+    for path in left:
+        path.unlink()
+    assert not left
+
+
+@pytest.fixture
+def reader(name):
+    with zerobuffer.Reader(name, CONFIG) as reader:
+        yield reader
+
+
+@pytest.fixture
+def writer(reader):
+    with zerobuffer.Writer(reader.name) as writer:
+        yield writer
+
+
+class Script:
+    """A Python process that runs a few lines, told and asked by lines."""
+
+    def __init__(self, lines, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(lines), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line=""):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return self.process.stdout.readline().strip()
+
+    def end(self):
+        """Waits for its end; gives what it still said."""
+        output, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, output
+        return output.strip()
+
+
+@pytest.fixture
+def script():
+    """Starts scripts; whatever becomes of the test, they end."""
+    scripts = []
+
+    def start(lines, *arguments):
+        scripts.append(Script(lines, *arguments))
+        return scripts[-1]
+
+    yield start
+    for one in scripts:
+        one.process.kill()
+        one.process.communicate()

@@ -1,0 +1,184 @@
+//! The Python package: its step of `cargo xtask test`, and `cargo xtask wheels`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{cargo, has, run};
+use crate::venv;
+
+const PACKAGE: &str = "bindings/python";
+
+/// Versions of CPython that wheels are built for.
+const VERSIONS: &[u32] = &[8, 9, 10, 11, 12, 13];
+
+/// All of the tests run on one version; on the oldest and the newest a wheel is built and tried.
+const TESTED: u32 = 11;
+const TRIED: &[u32] = &[8, 13];
+
+/// What the tests need, pinned.
+const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
+
+/// An interpreter on this machine.
+struct Interpreter {
+    minor: u32,
+    program: PathBuf,
+}
+
+/// Finds CPython 3.`minor`: `python3.X` on the path, or one of pyenv's.
+fn find(minor: u32) -> Option<Interpreter> {
+    let name = format!("python3.{minor}");
+    let check = format!("import sys, venv, ctypes; sys.exit(sys.version_info[:2] != (3, {minor}))");
+    let works = |program: &Path| has(&program.to_string_lossy(), &["-c", &check]);
+    let home = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+    let folders = home.and_then(|home| std::fs::read_dir(home.join("versions")).ok());
+    let pyenv = folders.into_iter().flatten().flatten().map(|entry| entry.path());
+    let pyenv = pyenv.filter(|folder| {
+        folder
+            .file_name()
+            .is_some_and(|version| version.to_string_lossy().starts_with(&format!("3.{minor}.")))
+    });
+    // The path may lead to pyenv's shims, which fail for versions that have not been chosen.
+    let candidates =
+        std::iter::once(PathBuf::from(&name)).chain(pyenv.map(|folder| folder.join("bin").join(&name)));
+    candidates.into_iter().find(|program| works(program)).map(|program| Interpreter { minor, program })
+}
+
+/// The version with all tests: the usual one, or else the newest that there is.
+fn tested() -> Result<Interpreter> {
+    let found = find(TESTED).or_else(|| VERSIONS.iter().rev().find_map(|&minor| find(minor)));
+    let Some(found) = found else {
+        bail!(
+            "the Python package needs CPython 3.8 to 3.13 with venv, as python3.X on the path or below ~/.pyenv; on Debian \
+             and Ubuntu: sudo apt-get install -y python3 python3-venv"
+        );
+    };
+    if found.minor != TESTED {
+        println!("CPython 3.{TESTED} is not installed here: testing on 3.{} instead", found.minor);
+    }
+    Ok(found)
+}
+
+/// The environment of the tests and tools; gives its interpreter.
+fn environment(root: &Path, interpreter: &Interpreter) -> Result<PathBuf> {
+    let requirements = root.join(REQUIREMENTS);
+    let wanted = std::fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let venv = root.join(format!("target/python/venv-3.{}", interpreter.minor));
+    let python = venv.join("bin/python");
+    // Written last: what it says has been installed.
+    let stamp = venv.join("installed.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted)
+        && has(&python.to_string_lossy(), &["-V"])
+    {
+        return Ok(python);
+    }
+    println!("installing what the Python tests need into {} (once)", venv.display());
+    make(&venv, interpreter)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(&python).args(pip).arg(&requirements))
+        .context("cannot install what the Python tests need; is the package index reachable?")?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn make(venv: &Path, interpreter: &Interpreter) -> Result<()> {
+    venv::make_with(&interpreter.program, venv)
+}
+
+/// Builds the wheel for an interpreter; gives its path.
+fn wheel(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) -> Result<PathBuf> {
+    let out = root.join(format!("target/python/wheels/{profile}/3.{}", interpreter.minor));
+    let _ = std::fs::remove_dir_all(&out);
+    run(Command::new(tools)
+        .args(["-m", "maturin", "build", "--quiet", "--locked", "--profile", profile, "--interpreter"])
+        .arg(&interpreter.program)
+        .arg("--out")
+        .arg(&out)
+        .current_dir(root.join(PACKAGE))
+        .env("CARGO_TARGET_DIR", root.join("target/python/build"))
+        .env_remove("VIRTUAL_ENV"))?;
+    let wheels = std::fs::read_dir(&out).with_context(|| format!("cannot read {}", out.display()))?;
+    let wheel = wheels
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|end| end == "whl"));
+    wheel.ok_or_else(|| anyhow::anyhow!("maturin left no wheel in {}", out.display()))
+}
+
+fn install(python: &Path, wheel: &Path) -> Result<()> {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(python).args(pip).args(["--no-index", "--no-deps", "--force-reinstall"]).arg(wheel))
+}
+
+/// Builds a wheel, installs it into an empty environment, and tries it, without NumPy or anything else.
+fn try_out(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) -> Result<PathBuf> {
+    let built = wheel(root, tools, interpreter, profile)?;
+    let venv = root.join(format!("target/python/try-3.{}", interpreter.minor));
+    let python = venv.join("bin/python");
+    if !has(&python.to_string_lossy(), &["-m", "pip", "--version"]) {
+        make(&venv, interpreter)?;
+    }
+    install(&python, &built)?;
+    run(Command::new(&python).arg(root.join(PACKAGE).join("tests/smoke.py")))?;
+    Ok(built)
+}
+
+/// The step: format, lint, build, types, tests; a wheel on the oldest and the newest version.
+pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
+    let interpreter = tested()?;
+    let python = environment(root, &interpreter)?;
+    let package = root.join(PACKAGE);
+    run(&mut cargo(&package, &["fmt", "--check"]))?;
+    run(cargo(&package, &["clippy", "--locked", "--quiet", "--", "--deny", "warnings"])
+        .env("PYO3_PYTHON", &python)
+        .env("CARGO_TARGET_DIR", root.join("target/python/lint")))?;
+    install(&python, &wheel(root, &python, &interpreter, "tests")?)?;
+    run(Command::new(&python)
+        .args(["-m", "mypy", "--package", "zerobuffer"])
+        .args(["--config-file", "pyproject.toml", "--cache-dir"])
+        .arg(root.join("target/python/mypy"))
+        .current_dir(&package))?;
+    run(Command::new(&python)
+        .args(["-m", "mypy.stubtest", "zerobuffer", "--ignore-unused-allowlist", "--allowlist"])
+        .arg(package.join("tests/stubtest-allowlist.txt"))
+        .current_dir(root.join("target/python")))?;
+    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
+    let mut tests = Command::new(&python);
+    tests
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .current_dir(&package)
+        .env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?)
+        .env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
+    if full {
+        tests.env("ZEROBUFFER_FULL", "1");
+    }
+    run(&mut tests)?;
+    for &minor in TRIED {
+        match find(minor) {
+            Some(other) if other.minor == interpreter.minor => {}
+            Some(other) => drop(try_out(root, &python, &other, "tests")?),
+            None => {
+                println!("CPython 3.{minor} is not installed here: no wheel has been built and tried for it")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Builds wheels for every version that is installed, and tries each.
+pub(crate) fn wheels(root: &Path) -> Result<()> {
+    let python = environment(root, &tested()?)?;
+    let mut built = Vec::new();
+    for &minor in VERSIONS {
+        match find(minor) {
+            Some(interpreter) => built.push(try_out(root, &python, &interpreter, "release")?),
+            None => println!("CPython 3.{minor} is not installed here: no wheel for it"),
+        }
+    }
+    println!("\nwheels, each installed and tried:");
+    built.iter().for_each(|wheel| println!("  {}", wheel.display()));
+    Ok(())
+}
