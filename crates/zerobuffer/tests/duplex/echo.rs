@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, MAX_CHANNEL_NAME_LEN};
+use zerobuffer::duplex::{
+    DuplexChannelFactory, DuplexClient, MAX_CHANNEL_NAME_LEN, ProcessingMode, Request, Responder,
+};
 use zerobuffer::{BufferConfig, ErrorKind};
 
 use crate::Channel;
@@ -249,4 +251,49 @@ fn each_client_describes_itself_anew() {
     }
     server.tell("started");
     assert_eq!(server.hear(), "15", "and init was called for nobody else");
+}
+
+#[test]
+fn a_handler_may_answer_while_it_runs_once_and_its_later_failure_is_told_to_on_error() {
+    let channel = Channel::new("responding");
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&channel.name, BufferConfig::default()).unwrap();
+    let (told, errors) = std::sync::mpsc::channel();
+    server.on_error(move |error| told.send(error.to_string()).unwrap());
+    let handler = |request: &Request, responder: &mut Responder<'_>| match &**request {
+        b"nothing" => Ok(()),
+        b"fail" => Err("before the answer".into()),
+        b"fail late" => {
+            responder.reply(b"in time")?;
+            Err("after the answer".into())
+        }
+        b"panic late" => {
+            responder.reply(b"in time too")?;
+            panic!("panic after the answer")
+        }
+        other => {
+            // Bytes that are gone when the handler returns.
+            let answer = other.repeat(2);
+            responder.reply(&answer)?;
+            let kind = responder.reply(b"again").unwrap_err().kind();
+            assert!(kind == ErrorKind::InvalidState && responder.is_answered(), "{kind}");
+            Ok(())
+        }
+    };
+    server.start_responding(handler, ProcessingMode::SingleThread).unwrap();
+    let client = channel.client();
+    let call = |request: &[u8]| client.call(request, PATIENCE).map(|response| response.to_vec());
+    assert_eq!(call(b"ab").unwrap(), b"abab");
+    assert_eq!(call(b"nothing").unwrap(), b"");
+    let failed = call(b"fail").unwrap_err();
+    assert!(failed.kind() == ErrorKind::RequestFailed && failed.to_string().contains("before"), "{failed}");
+    assert!(errors.recv_timeout(PATIENCE).unwrap().contains("before the answer"));
+    assert_eq!(call(b"fail late").unwrap(), b"in time");
+    assert!(errors.recv_timeout(PATIENCE).unwrap().contains("after the answer"));
+    assert_eq!(call(b"panic late").unwrap(), b"in time too");
+    assert!(errors.recv_timeout(PATIENCE).unwrap().contains("panic after the answer"));
+    assert_eq!(call(b"cd").unwrap(), b"cdcd", "each request has had one answer");
+    drop(client);
+    server.stop().unwrap();
+    channel.assert_nothing_left();
 }
