@@ -17,14 +17,25 @@ const BUILD: &str = "target/cpp";
 /// Programs that the step runs, and the packages of Debian and Ubuntu that have them.
 const PROGRAMS: &[(&str, &str)] = &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils")];
 
+/// The framework of the C++ tests.
+const DOCTEST: &str = "/usr/include/doctest/doctest.h";
+
 pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     for (program, package) in PROGRAMS {
         tools::need(program, package)?;
     }
+    if !Path::new(DOCTEST).exists() {
+        tools::apt("doctest-dev")?;
+    }
     header(root)?;
     build(root)?;
     symbols(root)?;
-    run(Command::new("ctest").current_dir(root.join(BUILD)).args(["--output-on-failure", "--no-tests=error"]))
+    // The peer of the streams between C++ and Rust.
+    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
+    run(Command::new("ctest")
+        .current_dir(root.join(BUILD))
+        .args(["--output-on-failure", "--no-tests=error"])
+        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))
 }
 
 /// The header that is committed is the one that the code makes.
@@ -54,6 +65,7 @@ fn build(root: &Path) -> Result<()> {
     run(Command::new("cmake")
         .current_dir(root)
         .args(["-S", "bindings/cpp", "-B", BUILD, "-DZEROBUFFER_BUILD_TESTS=ON"])
+        .arg("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
         .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
     run(Command::new("cmake").current_dir(root).args(["--build", BUILD, "--parallel", "2"]))
 }

@@ -63,13 +63,15 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     if has(program, &["--version"]) {
         return Ok(());
     }
+    apt(package)
+}
+
+/// Installs a package that the tests need, or says how.
+pub(crate) fn apt(package: &str) -> Result<()> {
     if is_root() && has("apt-get", &["--version"]) {
-        apt_install(package)?;
+        return apt_install(package);
     }
-    if !has(program, &["--version"]) {
-        bail!("the tests need {program}; on Debian and Ubuntu: sudo apt-get install -y {package}");
-    }
-    Ok(())
+    bail!("the tests need {package}; on Debian and Ubuntu: sudo apt-get install -y {package}");
 }
 
 /// Installs a package of Debian or Ubuntu.
