@@ -62,6 +62,7 @@ impl Memory for Heap {
         self.units.get((position / Spot::UNIT) as usize)
     }
     fn prefetch(&self, _: u64) {}
+    fn prefetch_to_write(&self, _: u64) {}
 }
 
 const FOREVER: Duration = Duration::MAX;

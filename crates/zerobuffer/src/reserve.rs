@@ -46,6 +46,11 @@ impl Reserver {
         end + FRAME_HEADER as u64 <= self.prefix
     }
 
+    /// Up to where frames may end, with a header's room behind them, all of it reserved.
+    pub(crate) fn up_to(&self) -> u64 {
+        self.prefix.saturating_sub(FRAME_HEADER as u64)
+    }
+
     /// Reserves `len` bytes at ring position `start`, and a header's room behind them for a wrap marker.
     pub(crate) fn reserve(&mut self, start: u64, len: u64) -> io::Result<()> {
         let end = (start + len + FRAME_HEADER as u64).min(self.geometry.ring_size());

@@ -19,6 +19,8 @@ pub(crate) trait Memory {
     fn words(&self, position: u64) -> Option<&[AtomicU64; 2]>;
     /// Asks for the cache line at `position`, which need not lie within the ring.
     fn prefetch(&self, position: u64);
+    /// The same, to be written.
+    fn prefetch_to_write(&self, position: u64);
 }
 
 fn corrupt(message: String) -> Trouble {
@@ -28,6 +30,9 @@ fn corrupt(message: String) -> Trouble {
 /// How far ahead the reader asks for cache lines: where a header stands depends on the one before it, so that the processor
 /// itself would wait for each of them in turn, some 100 ns from the other core.
 const AHEAD: u64 = 1024;
+
+/// Frames of at most so many bytes get a writer's help with the lines ahead.
+const SMALL: u64 = 256;
 
 /// The writer has not leapt: no lap is left from position 0.
 const NO_LEAP: Spot = Spot(0);
@@ -78,6 +83,12 @@ impl ReadSide {
     pub(crate) fn changed(&self, memory: &impl Memory) -> bool {
         // Relaxed: only a hint to look again.
         memory.control().written.head.load(Ordering::Relaxed) != self.spot.0
+    }
+
+    /// Bytes of the ring that are known to be committed in this lap and have not been read.
+    #[inline]
+    pub(crate) fn known_bytes(&self) -> u64 {
+        self.limit - self.spot.position()
     }
 
     /// Whether there are frames that have not been read.
@@ -367,6 +378,34 @@ impl WriteSide {
         (start + bytes <= self.open).then(|| Self::reservation(start, header, len, false))
     }
 
+    /// A place straight ahead for a frame that is too small for its data to be aligned, if all of it lies below `until`.
+    #[inline]
+    pub(crate) fn small_place(&self, len: usize, until: u64) -> Option<Reservation> {
+        if len.wrapping_sub(1) >= laps::ALIGN_FROM as usize - 1 {
+            return None;
+        }
+        let start = self.head.position();
+        (start + PLAIN_HEADER + (len as u64).next_multiple_of(Spot::UNIT) <= until)
+            .then(|| Self::reservation(start, PLAIN_HEADER, len, false))
+    }
+
+    /// Up to where frames may be placed straight ahead.
+    pub(crate) fn open_until(&self) -> u64 {
+        self.open
+    }
+
+    /// Asks for the lines that will be written soon, if nobody can be reading there: the other core has them since it read
+    /// what was there in the lap before, and takes some 100 ns to hand one over. (Frames larger than [`SMALL`] are left to
+    /// the processor, which sees that they are walked through.)
+    #[inline]
+    fn prefetch_ahead(&self, memory: &impl Memory, len: usize) {
+        let at = self.head.position() + AHEAD;
+        if len as u64 <= SMALL && at <= self.open {
+            memory.prefetch_to_write(at - CACHE_LINE);
+            memory.prefetch_to_write(at - 2 * CACHE_LINE);
+        }
+    }
+
     #[inline]
     fn reservation(start: u64, header: u64, len: usize, rewind: bool) -> Reservation {
         Reservation { placement: space::Placement { start, skip: 0, rewind }, header, len }
@@ -451,6 +490,7 @@ impl WriteSide {
         written.head.store(self.head.0, Ordering::Release);
         self.sequence = sequence.wrapping_add(1);
         self.first = false;
+        self.prefetch_ahead(memory, len);
         if jumps {
             self.tail = self.normal(self.tail);
             self.open = laps::open_until(self.size, self.head, self.tail, self.leapt);

@@ -17,7 +17,7 @@ const EARLY: u64 = 18;
 
 /// Frames are large enough to be copied with wide loads and stores if they have at least so many bytes; the data of those
 /// starts on a cache line.
-const ALIGN_FROM: u64 = 1024;
+pub(crate) const ALIGN_FROM: u64 = 1024;
 pub(crate) const CACHE_LINE: u64 = 64;
 
 /// Bytes of the header of a frame of `len` bytes at `position`, and of the whole frame. `least` is the size of the header
