@@ -720,8 +720,10 @@ impl Reader {
     /// One look at the ring.
     #[inline]
     fn look(&mut self) -> Result<bool> {
+        let mapping = &self.shared.mapping;
         if let ReadRing::Extended(side) = &mut self.ring
-            && side.take(&self.shared.mapping, &mut self.last)
+            && (side.take(mapping, &mut self.last)
+                || side.refresh(mapping).is_ok() && side.take(mapping, &mut self.last))
         {
             self.note();
             return Ok(true);

@@ -165,7 +165,7 @@ impl ReadSide {
     }
 
     /// Reads `head`, and finds out up to where the reader may go.
-    fn refresh(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
+    pub(crate) fn refresh(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
         let control = memory.control();
         if self.spot.position() == self.limit {
             // Acquire pairs with the Release store in WriteSide::commit: frames and lap_end are there.
