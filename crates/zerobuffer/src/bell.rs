@@ -54,8 +54,8 @@ pub(crate) fn sleep(bell: &AtomicU32, more: u32, limit: Duration, ready: impl Fn
         bell.store(asleep, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if asleep & BARRIER != 0 && !barrier() {
-            // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again. It may miss one
-            // wake-up before it sees that; then the slice ends the sleep.
+            // Refused from now on (a new seccomp filter, perhaps): the publisher shall fence again, and awake() claims
+            // no barrier any more. It may miss this one wake-up before it sees that; then the slice ends the sleep.
             asleep = SLEEPING | more;
             bell.store(asleep, Ordering::Relaxed);
             fence(Ordering::SeqCst);

@@ -3,13 +3,14 @@
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
-    CONTROL_SIZE, ExtensionWord, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy, READER_ROLE_BYTE,
-    ReaderWord, TailWord, VERSION_1_0_0,
+    CONTROL_SIZE, ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy,
+    READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
 };
 use crate::mapping::Mapping;
 use crate::os;
 use crate::reader::Shared;
 use crate::registry::{self, Claim, NameLock, OwnedFiles};
+use crate::reserve::Reserver;
 use crate::stop::stop_point;
 use crate::sync::Ordering;
 
@@ -18,6 +19,7 @@ pub(crate) struct Parts {
     pub(crate) shared: Shared,
     pub(crate) files: OwnedFiles,
     pub(crate) locks: Locks,
+    pub(crate) reserver: Reserver,
 }
 
 /// What the kernel drops when the process ends.
@@ -70,7 +72,9 @@ fn build(
     lock: NameLock,
 ) -> Result<Parts> {
     match build_files(name, config, geometry, purpose) {
-        Ok((shared, files, role)) => Ok(Parts { shared, files, locks: Locks { name: lock, role } }),
+        Ok((shared, files, role, reserver)) => {
+            Ok(Parts { shared, files, locks: Locks { name: lock, role }, reserver })
+        }
         Err(error) => {
             lock.remove();
             Err(error)
@@ -84,14 +88,15 @@ fn build_files(
     config: &BufferConfig,
     geometry: Geometry,
     purpose: Purpose,
-) -> Result<(Shared, OwnedFiles, os::LockFile)> {
+) -> Result<(Shared, OwnedFiles, os::LockFile, Reserver)> {
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
     let total = geometry.total().unwrap_or(u64::MAX);
     stop_point!("create:segment");
     let segment = os::Segment::create_unnamed(config.mode).map_err(os_error("make a file in /dev/shm"))?;
     stop_point!("create:truncate");
     segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
-    let reserve = if config.preallocate { total } else { geometry.payload_offset() };
+    // With the first header: whoever connects looks at it.
+    let reserve = if config.preallocate { total } else { geometry.payload_offset() + FRAME_HEADER as u64 };
     stop_point!("create:reserve");
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
@@ -157,8 +162,8 @@ fn build_files(
         files.remove(name);
         return Err(Error::os(name, "name the buffer", error));
     }
-    let shared = Shared::new(name, mapping, segment, sem_w, sem_r);
-    Ok((shared, files, role))
+    let shared = Shared::new(name, mapping, sem_w, sem_r);
+    Ok((shared, files, role, Reserver::new(segment, geometry)))
 }
 
 /// Takes over a kept buffer. `None` if it is not there to be taken any more.
@@ -201,7 +206,7 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     if !role.try_lock_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
         return Ok(None);
     }
-    let shared = Shared::new(name, mapping, segment, sem_w, sem_r);
+    let shared = Shared::new(name, mapping, sem_w, sem_r);
     let oieb = shared.mapping.oieb();
     let keeper = ReaderWord(oieb.reader_word.load(Ordering::Acquire));
     let pid = std::process::id();
@@ -221,7 +226,8 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
         Ok(lock) => lock,
         Err(error) => return Err(Error::os(name, "replace the lock file of the buffer's keeper", error)),
     };
-    Ok(Some(Parts { shared, files, locks: Locks { name: name_lock, role } }))
+    let reserver = Reserver::new(segment, geometry);
+    Ok(Some(Parts { shared, files, locks: Locks { name: name_lock, role }, reserver }))
 }
 
 /// The sizes of a kept buffer win; a config that asks for others is refused.

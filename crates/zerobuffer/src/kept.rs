@@ -41,7 +41,7 @@ impl KeptBuffer {
     ///
     /// As [`crate::Reader::create`]; `ReaderAlreadyConnected` also if another process keeps a buffer of this name.
     pub fn create(name: &str, config: BufferConfig) -> Result<KeptBuffer> {
-        let Parts { shared, files, locks } = create::keeper(name, &config)?;
+        let Parts { shared, files, locks, .. } = create::keeper(name, &config)?;
         Ok(KeptBuffer { shared, files, locks: Some(locks) })
     }
 

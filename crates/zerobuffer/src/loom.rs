@@ -112,7 +112,7 @@ fn read(heap: &Heap, frames: u64) {
     while next <= frames {
         let mut located = Located::default();
         if !side.take(heap, &mut located) {
-            match side.look(heap, true) {
+            match side.look(heap, true, |_, to| Some(to)) {
                 Look::Frame(frame) => located = frame,
                 Look::Empty => {
                     if held.drained(heap) {

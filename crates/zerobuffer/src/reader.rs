@@ -13,6 +13,7 @@ use crate::liveness::{self, WriterId, WriterState};
 use crate::mapping::Mapping;
 use crate::os;
 use crate::registry::OwnedFiles;
+use crate::reserve::Reserver;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
 use crate::ring::extended::{self, Memory};
 use crate::ring::held::Held;
@@ -39,7 +40,6 @@ const FOREIGN_AHEAD: u64 = 4 << 20;
 pub(crate) struct Shared {
     name: Box<str>,
     pub(crate) mapping: Mapping,
-    segment: os::Segment,
     queue: Mutex<ReleaseQueue>,
     /// The same for an extended ring.
     held: Held,
@@ -54,17 +54,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        name: &str,
-        mapping: Mapping,
-        segment: os::Segment,
-        sem_w: os::Semaphore,
-        sem_r: os::Semaphore,
-    ) -> Shared {
+    pub(crate) fn new(name: &str, mapping: Mapping, sem_w: os::Semaphore, sem_r: os::Semaphore) -> Shared {
         Shared {
             name: name.into(),
             mapping,
-            segment,
             queue: Mutex::new(ReleaseQueue::new()),
             held: Held::new(),
             extended: AtomicBool::new(false),
@@ -263,6 +256,8 @@ pub struct Reader {
     unsure_since: Option<Instant>,
     names_checked: Instant,
     names_lost: bool,
+    /// What is known to have memory, so that no forged position leads to where there is none.
+    reserver: Reserver,
     foreign_reserved: u64,
     /// Frames read whose tokens have not been taken.
     tokens_owed: u32,
@@ -299,7 +294,7 @@ impl Reader {
     /// `/dev/shm` or a resource limit has no room; `PermissionDenied`; `IncompatibleProtocol` if something that is no
     /// buffer stands in the way.
     pub fn create(name: &str, config: BufferConfig) -> Result<Reader> {
-        let Parts { shared, files, locks } = create::reader(name, &config)?;
+        let Parts { shared, files, locks, reserver } = create::reader(name, &config)?;
         let capacity = shared.mapping.geometry().payload_size;
         let undecided = shared.mapping.can_be_extended();
         if undecided {
@@ -316,6 +311,7 @@ impl Reader {
             unsure_since: None,
             names_checked: Instant::now(),
             names_lost: false,
+            reserver,
             foreign_reserved: 0,
             tokens_owed: 0,
             frames_read: 0,
@@ -721,12 +717,14 @@ impl Reader {
     #[inline]
     fn look(&mut self) -> Result<bool> {
         let mapping = &self.shared.mapping;
-        if let ReadRing::Extended(side) = &mut self.ring
-            && (side.take(mapping, &mut self.last)
-                || side.refresh(mapping).is_ok() && side.take(mapping, &mut self.last))
-        {
-            self.note();
-            return Ok(true);
+        if let ReadRing::Extended(side) = &mut self.ring {
+            let mut back = |from, to| self.reserver.back(from, to);
+            if side.take(mapping, &mut self.last)
+                || side.refresh(mapping, &mut back).is_ok() && side.take(mapping, &mut self.last)
+            {
+                self.note();
+                return Ok(true);
+            }
         }
         self.look_closer()
     }
@@ -747,7 +745,8 @@ impl Reader {
         let restart = !self.tracker.frames;
         let look = match &mut self.ring {
             ReadRing::Extended(side) => {
-                let look = side.look(&self.shared.mapping, restart);
+                let back = |from, to| self.reserver.back(from, to);
+                let look = side.look(&self.shared.mapping, restart, back);
                 // Whatever was found instead of a frame, nobody shall wait for what we withhold.
                 if !matches!(look, Look::Frame(_)) && self.shared.held.drained(&self.shared.mapping) {
                     self.shared.ring_writer();
@@ -756,7 +755,7 @@ impl Reader {
             }
             ReadRing::Classic(side) => {
                 let mut queue = self.shared.queue();
-                let look = side.look(&self.shared.mapping, &mut queue, restart);
+                let look = side.look(&self.shared.mapping, &mut queue, &mut self.reserver, restart);
                 let wake = queue.take_wake();
                 drop(queue);
                 if wake {
@@ -811,7 +810,7 @@ impl Reader {
         if trouble.kind == ErrorKind::InvalidState {
             let ReadRing::Classic(side) = &mut self.ring else { return Ok(()) };
             // In a statement of its own, so that the lock is free when the writer is woken.
-            let repaired = side.repair(&self.shared.mapping, &mut self.shared.queue());
+            let repaired = side.repair(&self.shared.mapping, &mut self.shared.queue(), &mut self.reserver);
             if let Some(bytes) = repaired {
                 log::warn!(
                     "buffer `{}`: the count of free bytes was {bytes} short and has been repaired; a 1.x writer \
@@ -940,9 +939,8 @@ impl Reader {
             return;
         }
         let upto = (wanted + FOREIGN_AHEAD).min(geometry.payload_size);
-        let from = geometry.payload_offset() + self.foreign_reserved;
         stop_point!("read:reserve-ahead");
-        if let Err(error) = self.shared.segment.reserve(from, upto - self.foreign_reserved) {
+        if let Err(error) = self.reserver.ensure(self.foreign_reserved, upto) {
             log::warn!("buffer `{}`: cannot reserve memory ahead of a 1.x writer: {error}", self.shared.name);
         }
         // Tried once: where there is no memory, trying again at each frame would only cost time.

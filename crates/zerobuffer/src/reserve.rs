@@ -1,7 +1,8 @@
 //! Memory behind the ring, reserved before it is touched.
 //!
 //! A file in `/dev/shm` has a length but no memory until its pages are used, and using one that the file system has no
-//! room for is SIGBUS (spec failure 10). So a writer reserves what it is about to write.
+//! room for is SIGBUS (spec failure 10). So a writer reserves what it is about to write, and a reader what it is told to
+//! read: an honest writer's frames have their memory, but where a forged position leads nobody may ever have written.
 
 use std::io;
 use std::time::Duration;
@@ -28,12 +29,22 @@ pub(crate) struct Reserver {
     prefix: u64,
     /// When a reservation failed, and of how many bytes: the smallest one since the last that succeeded.
     failed: Option<(Duration, u64)>,
+    /// When a whole chunk found no room. For a while only what is needed is asked for: an attempt that fails takes what
+    /// there is for a moment, and a 1.x writer would die of that.
+    tight: Option<Duration>,
 }
 
 impl Reserver {
     pub(crate) fn new(segment: os::Segment, geometry: Geometry) -> Reserver {
         let words = geometry.ring_size().div_ceil(CHUNK).div_ceil(64);
-        Reserver { segment, geometry, chunks: vec![0; words as usize].into(), prefix: 0, failed: None }
+        Reserver {
+            segment,
+            geometry,
+            chunks: vec![0; words as usize].into(),
+            prefix: 0,
+            failed: None,
+            tight: None,
+        }
     }
 
     fn has(&self, chunk: u64) -> bool {
@@ -53,11 +64,22 @@ impl Reserver {
 
     /// Reserves `len` bytes at ring position `start`, and a header's room behind them for a wrap marker.
     pub(crate) fn reserve(&mut self, start: u64, len: u64) -> io::Result<()> {
-        let end = (start + len + FRAME_HEADER as u64).min(self.geometry.ring_size());
+        self.ensure(start, start + len + FRAME_HEADER as u64)
+    }
+
+    /// Makes sure that the ring has memory from position `start` to `end`, as far as it reaches.
+    #[inline]
+    pub(crate) fn ensure(&mut self, start: u64, end: u64) -> io::Result<()> {
+        let end = end.min(self.geometry.ring_size());
         if end <= self.prefix {
             return Ok(());
         }
         self.reserve_cold(start, end)
+    }
+
+    /// As `ensure`; says up to where there is memory. `None` if there is not enough.
+    pub(crate) fn back(&mut self, start: u64, end: u64) -> Option<u64> {
+        self.ensure(start, end).ok().map(|()| end.max(self.prefix))
     }
 
     #[cold]
@@ -72,19 +94,21 @@ impl Reserver {
         if self.failed.is_some_and(|(at, bytes)| asked >= bytes && now.saturating_sub(at) < RETRY) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        stop_point!("write:reserve");
-        match self.segment.reserve(self.geometry.payload_offset() + from, to - from) {
-            Ok(()) => {
+        stop_point!("ring:reserve");
+        let roomy = self.tight.is_none_or(|at| now.saturating_sub(at) >= RETRY);
+        match roomy.then(|| self.segment.reserve(self.geometry.payload_offset() + from, to - from)) {
+            Some(Ok(())) => {
                 missing.iter().for_each(|&chunk| self.chunks[(chunk / 64) as usize] |= 1 << (chunk % 64));
                 let size = self.geometry.ring_size();
                 while self.prefix < size && self.has(self.prefix / CHUNK) {
                     self.prefix = ((self.prefix / CHUNK + 1) * CHUNK).min(size);
                 }
-                self.failed = None;
+                (self.failed, self.tight) = (None, None);
                 Ok(())
             }
             // Not whole chunks, but perhaps just what is needed.
-            Err(_) => {
+            failed => {
+                self.tight = failed.map_or(self.tight, |_| Some(now));
                 let exact = self.segment.reserve(self.geometry.payload_offset() + start, end - start);
                 match exact {
                     Ok(()) if start <= self.prefix => self.prefix = self.prefix.max(end),

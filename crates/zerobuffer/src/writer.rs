@@ -1021,7 +1021,12 @@ impl Writer {
                 question.can_rewind = false;
                 continue;
             }
-            let reserved = self.reserver.reserve(placement.start, question.need);
+            // A marker goes where the writer before ended; if that was a 1.x writer, nobody has reserved those bytes.
+            let marked = match placement.skip {
+                0 => Ok(()),
+                _ => self.reserver.ensure(question.position, question.position + FRAME_HEADER as u64),
+            };
+            let reserved = marked.and_then(|()| self.reserver.reserve(placement.start, question.need));
             match reserved {
                 Ok(()) => return Ok(Some(Reservation { placement, header: FRAME_HEADER as u64, len })),
                 Err(error) if placement.start == 0 || question.only_start => {

@@ -6,13 +6,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::forge::{Forge, at};
 use support::ledger::now;
-use support::{Name, PATIENCE, Peer, say};
+use support::{Name, PATIENCE, Peer, confine, hear, say};
 use zerobuffer::{BufferConfig, Reader, WaitStrategy, Writer, WriterOptions};
 
 #[test]
 fn peer_main() {
-    support::run_peer(&[("echo", echo), ("drain", drain)]);
+    support::run_peer(&[("echo", echo), ("drain", drain), ("confined", confined)]);
 }
 
 /// How long a wait took that should have been short, in bands.
@@ -137,4 +138,49 @@ fn a_writer_that_sleeps_is_woken_by_every_release() {
     drop(writer);
     assert!(peer.wait().success());
     waits.check("space to a process that sleeps");
+}
+
+/// Reads a frame at each word, from the second on without the right to issue barriers.
+fn confined(arguments: &[String]) {
+    let mut reader = reader(&arguments[0]);
+    say("created");
+    while let Ok(Some(frame)) = reader.read_frame(PATIENCE) {
+        drop(frame);
+        say("read");
+        hear();
+        confine::refuse(libc::SYS_membarrier);
+    }
+}
+
+/// Bits of a bell (docs/PROTOCOL.md, "Bells").
+const SLEEPING: u64 = 1;
+const BARRIER: u64 = 4;
+
+#[test]
+fn a_sleeper_whose_barrier_was_refused_claims_it_no_more() {
+    let name = Name::new("sleep-c");
+    let mut peer = Peer::start("confined", &[&name]);
+    peer.expect("created");
+    let mut writer = writer(&name);
+    let forge = Forge::segment(&name);
+    let reader_bell = (forge.get(at::EXTENSION) & ((1 << 48) - 128)) + 256;
+    let bell = || forge.get(reader_bell) & u64::from(u32::MAX);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        while bell() & SLEEPING == 0 {
+            assert!(start.elapsed() < PATIENCE, "the reader does not sleep");
+            std::thread::yield_now();
+        }
+        writer.write_frame(b"wake up").unwrap();
+        peer.expect("read");
+        seen.push(bell());
+        peer.tell("");
+    }
+    peer.kill();
+    if seen[0] != BARRIER {
+        eprintln!("this kernel offers no barriers: bells {seen:?}");
+    }
+    // While it claims a barrier that it cannot issue, a publisher that relies on it may not see it asleep.
+    assert_eq!(seen[1..], [0, 0], "awake, the reader's bell said {seen:?}");
 }

@@ -764,6 +764,30 @@ fn failure_13_a_frame_that_reaches_past_what_is_committed_is_refused_in_an_exten
 }
 
 #[test]
+fn failure_13_impossible_words_of_a_new_lap_make_no_frame_of_what_lies_there() {
+    let name = Name::new("new-lap");
+    let mut reader = Reader::create(&name, config()).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    for _ in 0..3 {
+        writer.write_frame(&[1; 112]).unwrap();
+        drop(reader.try_read_frame().unwrap().unwrap());
+    }
+    let forge = Forge::segment(&name);
+    let end = forge.get(CONTROL);
+    assert_eq!(end, 3 * 128 / 16, "the ring is where this test looks for it");
+    // The lap has ended where the reader stands, but the next one cannot reach beyond the ring. At its start is what would
+    // be a frame, if anything were committed there.
+    forge.set(RING + 8, 4);
+    forge.set(CONTROL + 8, end * 16);
+    forge.set(CONTROL, 1 << 42 | (EXTENDED / 16 + 1));
+    for _ in 0..3 {
+        assert!(reader.try_read_frame().unwrap().is_none(), "bytes that nobody committed were delivered");
+    }
+    let error = reader.read_frame(Duration::from_secs(5)).unwrap_err();
+    assert_eq!(error.kind(), zerobuffer::ErrorKind::CorruptBuffer);
+}
+
+#[test]
 fn failure_13_impossible_words_of_the_writer_before_are_refused() {
     let name = Name::new("resume");
     for word in [8, 32, 40] {

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use support::forge::{Forge, at};
 use support::{Name, Peer, confine, fill, is_filled, say};
 use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, Result, Writer, inspect};
 
@@ -22,6 +23,7 @@ fn peer_main() {
         ("ballast", ballast),
         ("streamer", streamer),
         ("giant", giant),
+        ("forged", forged),
         ("file-size", file_size),
         ("sized-writer", sized_writer),
         ("descriptors", descriptors),
@@ -263,6 +265,55 @@ fn failure_10_a_frame_too_large_for_the_memory_does_not_stop_smaller_ones() {
 }
 
 // ---- RLIMIT_FSIZE ----
+
+/// Reads what a forged position says is committed, where nobody has written and nobody can any more.
+fn forged(arguments: &[String]) {
+    let name = small_shm(arguments);
+    // The first byte of the ring in a page that neither creation nor the writer's first frame reserves.
+    const START: u64 = 128 + 1024;
+    let unwritten = (START + 256 * KIB as u64).next_multiple_of(4096) - START;
+    for classic in [false, true] {
+        for with_header in [true, false] {
+            let what = format!("classic {classic}, header there {with_header}");
+            let mut reader = Reader::create(name, config(4 * MIB).classic(classic)).unwrap();
+            let mut writer = Writer::connect(name).unwrap();
+            writer.write_frame(&[1; 112]).unwrap();
+            drop(reader.try_read_frame().unwrap().unwrap());
+            fill_up();
+            let forge = Forge::segment(name);
+            // A second frame that ends where memory does, or reaches beyond, and more behind it.
+            let (at, end) = (128, unwritten + if with_header { 4096 } else { 0 });
+            let committed = unwritten + 64 * KIB as u64;
+            let kind = if classic { 0 } else { 1 << 48 };
+            forge.set(START + at, kind | (end - at - 16));
+            forge.set(START + at + 8, 2);
+            if classic {
+                forge.set(at::FREE_BYTES, 4 * MIB as u64 - (committed - at));
+            } else {
+                let control = forge.get(at::EXTENSION) & ((1 << 48) - 128);
+                assert_eq!(forge.get(control), at / 16, "the ring is where this test looks for it");
+                forge.set(control, committed / 16);
+            }
+            if !with_header {
+                let frame = reader.try_read_frame().unwrap().expect("what has memory is a frame");
+                assert_eq!(frame.iter().filter(|byte| **byte != 0).count(), 0);
+            }
+            let error = reader.read_frame(Duration::from_secs(5)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CorruptBuffer, "{what}: {error}");
+            assert!(error.to_string().contains("no memory"), "{what}: {error}");
+            drop((reader, writer));
+            fs::remove_file(BALLAST).unwrap();
+            assert_eq!(shm_files(), [""; 0]);
+        }
+    }
+    say("refused");
+}
+
+#[test]
+fn failure_13_forged_frames_where_there_is_no_memory_raise_no_sigbus() {
+    confine::need_root("a /dev/shm of one's own");
+    in_small_shm("forged", "size=2m");
+}
 
 fn file_size(arguments: &[String]) {
     let [name, limit, payload] = arguments else { panic!("name, limit, payload") };

@@ -12,6 +12,7 @@ use crate::error::ErrorKind;
 use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
 use crate::liveness::WriterWords;
 use crate::mapping::Mapping;
+use crate::reserve::Reserver;
 use crate::stop::stop_point;
 use crate::sync::Ordering;
 
@@ -262,11 +263,18 @@ impl ReadSide {
     }
 
     /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.
-    pub(crate) fn look(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
+    /// `memory` knows, or finds out, where the ring has memory: nothing else is touched.
+    pub(crate) fn look(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        memory: &mut Reserver,
+        restart: bool,
+    ) -> Look {
         // What is known to be committed is read without another look at the count. Not so what a 1.x writer committed,
         // whose count may be wrong for a while (spec failure 17).
         if queue.lazy && queue.backlog > 0 {
-            if let frame @ Look::Frame(_) = self.parse(mapping, queue, restart) {
+            if let frame @ Look::Frame(_) = self.parse(mapping, queue, memory, restart) {
                 return frame;
             }
             // Anything but a frame is said of the newest count only, and with all space given back.
@@ -285,11 +293,17 @@ impl ReadSide {
         if let Err(trouble) = self.follow_rewind(mapping, queue) {
             return Look::Unsure(trouble);
         }
-        self.parse(mapping, queue, restart)
+        self.parse(mapping, queue, memory, restart)
     }
 
     /// Takes the next frame of the backlog.
-    fn parse(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, restart: bool) -> Look {
+    fn parse(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        memory: &mut Reserver,
+        restart: bool,
+    ) -> Look {
         let capacity = mapping.geometry().payload_size;
         for _ in 0..=MAX_SKIPS {
             let unread = queue.backlog;
@@ -303,23 +317,26 @@ impl ReadSide {
                 if unread <= gap {
                     return Look::Empty;
                 }
-                if self.contradicted(mapping, unread) {
+                if self.contradicted(mapping, memory, unread) {
                     return Look::Unsure(self.contradiction(unread));
                 }
                 self.skip(mapping, queue, gap, false);
                 continue;
             }
+            if memory.ensure(self.position, self.position + HEADER).is_err() {
+                return Look::Unsure(self.without_memory(HEADER));
+            }
             let Some(header) = mapping.read_header(self.position) else {
                 return Look::Unsure(corrupt(format!("read position {} is out of bounds", self.position)));
             };
             if header == FrameHeader::WRAP && unread >= capacity - self.position {
-                if self.contradicted(mapping, unread) {
+                if self.contradicted(mapping, memory, unread) {
                     return Look::Unsure(self.contradiction(unread));
                 }
                 self.skip(mapping, queue, capacity - self.position, true);
                 continue;
             }
-            return self.take(mapping, queue, header, restart);
+            return self.take(mapping, queue, memory, header, restart);
         }
         Look::Unsure(corrupt("the ring holds nothing but wraps".to_owned()))
     }
@@ -328,6 +345,7 @@ impl ReadSide {
         &mut self,
         mapping: &Mapping,
         queue: &mut ReleaseQueue,
+        memory: &mut Reserver,
         header: FrameHeader,
         restart: bool,
     ) -> Look {
@@ -336,7 +354,7 @@ impl ReadSide {
         let rest = capacity - self.position;
         let end = header.size.checked_add(HEADER).filter(|need| *need <= unread && *need <= rest);
         let (Some(need), true) = (end, header.size > 0) else {
-            if self.contradicted(mapping, unread) {
+            if self.contradicted(mapping, memory, unread) {
                 return Look::Unsure(self.contradiction(unread));
             }
             return Look::Unsure(corrupt(format!(
@@ -345,7 +363,7 @@ impl ReadSide {
             )));
         };
         if header.sequence != self.expected && !self.any_sequence {
-            if self.contradicted(mapping, unread) {
+            if self.contradicted(mapping, memory, unread) {
                 return Look::Unsure(self.contradiction(unread));
             }
             if header.sequence != 1 || !self.writer_changed(mapping) {
@@ -361,6 +379,9 @@ impl ReadSide {
             if !restart {
                 return Look::Restart;
             }
+        }
+        if memory.ensure(self.position, self.position + need).is_err() {
+            return Look::Unsure(self.without_memory(need));
         }
         if header.sequence == 1 {
             // The writer in the word may be a later one already, so count on by one at the most.
@@ -446,7 +467,7 @@ impl ReadSide {
     /// While a writer commits, or if it was stopped or died there, its position is one frame ahead of the count, and a
     /// frame that would fill the ring makes it look empty. A writer of ours loses no updates; for a 1.x writer the frames
     /// themselves must account for the count.
-    fn contradicted(&self, mapping: &Mapping, unread: u64) -> bool {
+    fn contradicted(&self, mapping: &Mapping, memory: &mut Reserver, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
         let words = WriterWords::load(mapping.oieb());
         if words.is_ours() && !words.word.is_closed() {
@@ -456,16 +477,19 @@ impl ReadSide {
         let write_pos = mapping.oieb().payload_write_pos.load(Ordering::Relaxed);
         unread < capacity
             && write_pos % capacity == self.position % capacity
-            && !self.accounted_for(mapping, unread)
+            && !self.accounted_for(mapping, memory, unread)
     }
 
     /// Whether the frames from our position on, in sequence, are `unread` bytes long, skips included.
-    fn accounted_for(&self, mapping: &Mapping, unread: u64) -> bool {
+    fn accounted_for(&self, mapping: &Mapping, memory: &mut Reserver, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
         let (mut position, mut sequence, mut left) = (self.position, self.expected, unread);
         let mut wrapped = false;
         while left > 0 {
             let rest = capacity - position;
+            if memory.ensure(position, position + HEADER).is_err() {
+                return false;
+            }
             let header = mapping.read_header(position);
             if rest < HEADER || header == Some(FrameHeader::WRAP) {
                 if wrapped || left < rest {
@@ -491,6 +515,14 @@ impl ReadSide {
         true
     }
 
+    /// An honest writer has written what it commits.
+    fn without_memory(&self, bytes: u64) -> Trouble {
+        corrupt(format!(
+            "{bytes} bytes at {} count as committed, but were never written, and there is no memory for them",
+            self.position
+        ))
+    }
+
     fn contradiction(&self, unread: u64) -> Trouble {
         Trouble {
             kind: ErrorKind::InvalidState,
@@ -499,9 +531,14 @@ impl ReadSide {
     }
 
     /// Gives back what a lost update of the count took, after a contradiction that lasted.
-    pub(crate) fn repair(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Option<u64> {
+    pub(crate) fn repair(
+        &mut self,
+        mapping: &Mapping,
+        queue: &mut ReleaseQueue,
+        memory: &mut Reserver,
+    ) -> Option<u64> {
         let unread = self.unread(mapping, queue).ok()?;
-        if unread == 0 || !self.contradicted(mapping, unread) {
+        if unread == 0 || !self.contradicted(mapping, memory, unread) {
             return None;
         }
         stop_point!("read:repair");

@@ -27,12 +27,22 @@ fn corrupt(message: String) -> Trouble {
     Trouble { kind: ErrorKind::CorruptBuffer, message }
 }
 
+/// An honest writer has reserved what it commits.
+fn without_memory(from: u64, to: u64) -> Trouble {
+    corrupt(format!(
+        "bytes {from} to {to} count as committed, but were never written, and there is no memory for them"
+    ))
+}
+
 /// How far ahead the reader asks for cache lines: where a header stands depends on the one before it, so that the processor
 /// itself would wait for each of them in turn, some 100 ns from the other core.
 const AHEAD: u64 = 1024;
 
 /// Frames of at most so many bytes get a writer's help with the lines ahead.
 const SMALL: u64 = 256;
+
+/// How much memory the reader makes sure of at a time, beyond the frame at hand.
+const STEP: u64 = 256 << 10;
 
 /// The writer has not leapt: no lap is left from position 0.
 const NO_LEAP: Spot = Spot(0);
@@ -55,6 +65,8 @@ pub(crate) struct ReadSide {
     head: Spot,
     /// Up to where the lap of `spot` is known to be committed.
     limit: u64,
+    /// Up to where it is known to have memory too; at most `limit`.
+    backed: u64,
     /// Sequence number of the next frame.
     expected: u64,
     /// Frames come in any order of sequence numbers (responses of a duplex server).
@@ -70,7 +82,8 @@ impl ReadSide {
         // Relaxed: only readers store these, and who took the buffer over did so by acquiring `reader_word`.
         let spot = Spot(control.read.tail.load(Ordering::Relaxed));
         let count = control.read.count.load(Ordering::Relaxed);
-        ReadSide { size, spot, head: spot, limit: spot.position(), expected: 1, any_sequence: false, count }
+        let limit = spot.position();
+        ReadSide { size, spot, head: spot, limit, backed: limit, expected: 1, any_sequence: false, count }
     }
 
     /// Where the reader stands.
@@ -100,7 +113,7 @@ impl ReadSide {
     #[inline]
     pub(crate) fn take(&mut self, memory: &impl Memory, located: &mut Located) -> bool {
         let position = self.spot.position();
-        if position == self.limit {
+        if position >= self.backed {
             return false;
         }
         let Some([word, sequence]) = memory.words(position) else { return false };
@@ -109,7 +122,7 @@ impl ReadSide {
         let sequence = sequence.load(Ordering::Relaxed);
         let data = position + word.header();
         let end = data + word.len().next_multiple_of(Spot::UNIT);
-        let sound = word.len() > 0 && word.header() >= PLAIN_HEADER && end <= self.limit;
+        let sound = word.len() > 0 && word.header() >= PLAIN_HEADER && end <= self.backed;
         let in_order = sequence == self.expected || self.any_sequence;
         if !sound || !in_order || word.flags() & HeaderWord::FIRST != 0 {
             return false;
@@ -153,19 +166,30 @@ impl ReadSide {
         }
     }
 
-    /// Looks for the next frame and takes it. `restart` allows the first frame of another writer.
-    pub(crate) fn look(&mut self, memory: &impl Memory, restart: bool) -> Look {
-        if let Err(trouble) = self.refresh(memory) {
+    /// Looks for the next frame and takes it. `restart` allows the first frame of another writer; `back` makes sure
+    /// that the ring has memory from one position to another, before anything there is touched, and says up to where it has.
+    pub(crate) fn look(
+        &mut self,
+        memory: &impl Memory,
+        restart: bool,
+        mut back: impl FnMut(u64, u64) -> Option<u64>,
+    ) -> Look {
+        if let Err(trouble) = self.refresh(memory, &mut back) {
             return Look::Unsure(trouble);
         }
         if self.spot == self.head {
             return Look::Empty;
         }
-        self.judge(memory, restart)
+        self.judge(memory, restart, &mut back)
     }
 
-    /// Reads `head`, and finds out up to where the reader may go.
-    pub(crate) fn refresh(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
+    /// Reads `head`, and finds out up to where the reader may go. Goes nowhere if anything is wrong: `limit` belongs to the
+    /// lap of `spot`, and in another lap it would make frames of what nobody has committed.
+    pub(crate) fn refresh(
+        &mut self,
+        memory: &impl Memory,
+        back: &mut impl FnMut(u64, u64) -> Option<u64>,
+    ) -> Result<(), Trouble> {
         let control = memory.control();
         if self.spot.position() == self.limit {
             // Acquire pairs with the Release store in WriteSide::commit: frames and lap_end are there.
@@ -179,9 +203,10 @@ impl ReadSide {
                     corrupt(format!("frames end at {limit} of {} bytes, behind {from}", self.size))
                 })
         };
+        let mut next = (self.spot, self.limit);
         // Once for the rest of this lap, once for the next one.
         for _ in 0..2 {
-            let spot = self.spot;
+            let spot = next.0;
             // Relaxed here and below: stored before the head that we acquired; and not again before we have given back a
             // byte of the next lap (WriteSide::place).
             let end = match head.lap() == spot.lap() {
@@ -200,19 +225,25 @@ impl ReadSide {
             let to = control.written.leap_to[spot.parity()].load(Ordering::Relaxed);
             let leapt = is_leap(from, spot) && spot.position() <= from.position();
             // A leap counts once something behind it is committed.
-            self.limit = if !leapt || (head.lap() == spot.lap() && end <= to) {
-                end
+            next = if !leapt || (head.lap() == spot.lap() && end <= to) {
+                (spot, end)
             } else if spot.position() < from.position() {
-                bounded(from.position(), spot.position())?.min(end)
+                (spot, bounded(from.position(), spot.position())?.min(end))
             } else {
-                self.spot = spot.at(bounded(to, spot.position())?);
-                bounded(end, to)?
+                (spot.at(bounded(to, spot.position())?), bounded(end, to)?)
             };
-            if self.spot.position() < self.limit || head.lap() == spot.lap() {
+            if next.0.position() < next.1 || head.lap() == spot.lap() {
                 break;
             }
-            self.spot = spot.next_lap();
+            next.0 = spot.next_lap();
         }
+        let (spot, limit) = next;
+        let from = spot.position();
+        let backed = match from < limit {
+            true => back(from, limit.min(from + STEP)).ok_or_else(|| without_memory(from, limit))?,
+            false => limit,
+        };
+        (self.spot, self.limit, self.backed) = (spot, limit, backed.min(limit));
         // Only what is committed: the line of a header that is being written would be taken from the writer.
         let mut line = self.spot.position();
         while line < self.limit.min(self.spot.position() + AHEAD) {
@@ -223,7 +254,12 @@ impl ReadSide {
     }
 
     /// What is wrong with the next frame, or special about it.
-    fn judge(&mut self, memory: &impl Memory, restart: bool) -> Look {
+    fn judge(
+        &mut self,
+        memory: &impl Memory,
+        restart: bool,
+        back: &mut impl FnMut(u64, u64) -> Option<u64>,
+    ) -> Look {
         let position = self.spot.position();
         let Some([word, sequence]) = memory.words(position) else {
             return Look::Unsure(corrupt(format!("read position {position} is out of bounds")));
@@ -253,6 +289,12 @@ impl ReadSide {
                     self.expected
                 ),
             });
+        }
+        if end > self.backed {
+            let Some(backed) = back(position, end) else {
+                return Look::Unsure(without_memory(position, end));
+            };
+            self.backed = backed.min(self.limit);
         }
         Look::Frame(self.advance(memory, word, sequence, data, end))
     }

@@ -64,6 +64,30 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     assert_eq!(result, 0, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
+/// Has the kernel refuse a system call to this thread (EPERM), for good.
+pub fn refuse(system_call: libc::c_long) {
+    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let [load, compare, give] = [
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    ];
+    // The number is the first word that a filter sees.
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(compare, u32::try_from(system_call).expect("a number"), 0, 1),
+        step(give, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        step(give, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its steps outlive the calls, which copy them.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    };
+    assert_eq!(result, 0, "cannot set a filter: {}", std::io::Error::last_os_error());
+}
+
 /// Makes this process another user's, for good.
 pub fn become_nobody() {
     // SAFETY: plain system calls; the pointer may be null when the count is 0. A change of user clears the signal that

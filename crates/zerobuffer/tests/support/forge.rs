@@ -16,6 +16,7 @@ pub mod at {
     pub const READ_POS: u64 = 0x38;
     pub const WRITER_PID: u64 = 0x50;
     pub const READER_PID: u64 = 0x58;
+    pub const EXTENSION: u64 = 0x60;
     pub const READER_WORD: u64 = 0x68;
     pub const WRITER_WORD: u64 = 0x70;
     pub const TAIL_WORD: u64 = 0x78;

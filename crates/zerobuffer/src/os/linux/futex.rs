@@ -38,8 +38,15 @@ fn membarrier(command: libc::c_int) -> Result<libc::c_long> {
     if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Whether this process can issue [`barrier`]s to others: asked once.
+/// A [`barrier`] was refused, although the kernel offers it.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process can issue [`barrier`]s to others: asked once, and believed until one is refused.
 pub(crate) fn barrier_works() -> bool {
+    // Relaxed: a refusal concerns the thread that met it; others may learn of it later, or meet their own.
+    if REFUSED.load(Ordering::Relaxed) {
+        return false;
+    }
     static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *KNOWN.get_or_init(|| {
         let needed =
@@ -49,9 +56,14 @@ pub(crate) fn barrier_works() -> bool {
     })
 }
 
-/// A full fence on every processor that runs a thread of a process that is registered. Says whether it worked.
+/// A full fence on every processor that runs a thread of a process that is registered. Says whether it worked; once it
+/// has not, [`barrier_works`] says no for good.
 pub(crate) fn barrier() -> bool {
-    membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok()
+    let issued = membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok();
+    if !issued {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+    issued
 }
 
 /// This process is registered: [`barrier`]s of others reach its threads.
