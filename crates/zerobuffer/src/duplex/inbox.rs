@@ -4,6 +4,10 @@
 //! thread and for itself; what comes for others it enters, and wakes them. When it has what it wants it lets go of the
 //! reader and wakes one of those who still wait, to lead. So a single caller reads its own response, without a hop and
 //! without an entry in any book.
+//!
+//! Where many call, what costs is to switch between threads. So who has got its own response hands out all that have come
+//! for others before it lets go: those who are told need no leader any more. And a leader that has woken somebody lets
+//! him run first, as the next response may well depend on it.
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, TryLockError};
@@ -24,6 +28,9 @@ use crate::sync::Ordering;
 /// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
 /// there.
 pub(crate) const LOOK: Duration = Duration::from_millis(40);
+
+/// Responses that a leader hands out after its own: some 50 us of waking.
+const HAND_OUT: usize = 32;
 
 /// The same after the server has left the response buffer: a killed process's roles end one after the other.
 const SOON: Duration = Duration::from_millis(4);
@@ -177,11 +184,16 @@ impl Inbox {
         waiter
     }
 
-    /// Whom to wake when somebody stops waiting: one for whom something is ready, or else a new leader.
+    /// Whom to wake when somebody stops waiting: one for whom something is ready, or else a new leader. Those who have been
+    /// told of their outcome are awake, and want nothing more.
     fn successor(&self) -> Option<Thread> {
         let any = self.followers.iter().find(|follower| follower.wants == Wants::Any);
         let ready = any.filter(|_| !self.ready.is_empty());
-        ready.or(self.followers.first()).map(|follower| follower.thread.clone())
+        let waits = |follower: &&Follower| match follower.wants {
+            Wants::One(sequence) => self.entries.get(&sequence).is_none_or(Entry::is_pending),
+            _ => true,
+        };
+        ready.or_else(|| self.followers.iter().find(waits)).map(|follower| follower.thread.clone())
     }
 }
 
@@ -202,6 +214,8 @@ pub(crate) struct Leading<'a> {
     /// `Some` until dropped.
     reader: Option<MutexGuard<'a, Option<Box<Reader>>>>,
     look: Duration,
+    /// Somebody has been woken since the last wait.
+    woke: bool,
 }
 
 impl<'a> Leading<'a> {
@@ -212,7 +226,7 @@ impl<'a> Leading<'a> {
             Err(TryLockError::WouldBlock) => return None,
         };
         // Nobody is there to be woken for a reader that has been closed: end() did.
-        reader.is_some().then(|| Leading { link, reader: Some(reader), look: LOOK })
+        reader.is_some().then(|| Leading { link, reader: Some(reader), look: LOOK, woke: false })
     }
 
     fn reader(&mut self) -> Option<&mut Reader> {
@@ -221,18 +235,51 @@ impl<'a> Leading<'a> {
 
     /// Reads one frame, waiting for it up to `timeout`; what is not `mine` is entered for others. Notices the end.
     pub(crate) fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
-        let link = self.link;
         let look = std::mem::replace(&mut self.look, LOOK);
-        let read = self.reader()?.read_frame(timeout.min(look));
+        let woke = std::mem::take(&mut self.woke);
+        let reader = self.reader()?;
+        let mut read = Ok(None);
+        if woke {
+            read = reader.try_read_frame();
+            if let Ok(None) = read {
+                std::thread::yield_now();
+            }
+        }
+        if let Ok(None) = read {
+            read = reader.read_frame(timeout.min(look));
+        }
         match read {
             Ok(Some(frame)) if mine(&frame) => return Some(frame),
-            Ok(Some(frame)) => link.deliver(frame),
-            Ok(None) if link.server_is_gone() => self.drain(),
+            Ok(Some(frame)) => self.woke |= self.link.deliver(frame),
+            Ok(None) if self.link.server_is_gone() => self.drain(),
             Ok(None) => {}
-            Err(error) if is_writers_end(&error) && !link.server_is_gone() => self.look = SOON,
-            Err(error) => link.read_failed(&error),
+            Err(error) => self.read_failed(&error),
         }
         None
+    }
+
+    fn read_failed(&mut self, error: &Error) {
+        if is_writers_end(error) && !self.link.server_is_gone() {
+            self.look = SOON;
+        } else {
+            self.link.read_failed(error);
+        }
+    }
+
+    /// Hands out what has come for others.
+    fn hand_out(&mut self) {
+        // Relaxed: who comes in between reads for himself.
+        if self.link.following.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for _ in 0..HAND_OUT {
+            let Some(reader) = self.reader() else { return };
+            match reader.try_read_frame() {
+                Ok(Some(frame)) => _ = self.link.deliver(frame),
+                Ok(None) => return,
+                Err(error) => return self.read_failed(&error),
+            }
+        }
     }
 
     /// The server has gone, and may never have connected to the response buffer: what is there counts, then it is over.
@@ -240,7 +287,7 @@ impl<'a> Leading<'a> {
         let link = self.link;
         while let Some(reader) = self.reader() {
             match reader.try_read_frame() {
-                Ok(Some(frame)) => link.deliver(frame),
+                Ok(Some(frame)) => _ = link.deliver(frame),
                 Ok(None) => {
                     let message = "the server has stopped, or died; create a new client when there is one";
                     return link.end(ErrorKind::ReaderDead, message);
@@ -289,6 +336,7 @@ impl Link {
         loop {
             let mine = |frame: &Frame| frame.sequence() == sent.sequence && is_answer(frame, due);
             if let Some(frame) = leading.read(left, mine) {
+                leading.hand_out();
                 drop(leading);
                 return self.conclude(sent.sequence, Outcome::Response(frame));
             }
@@ -329,12 +377,16 @@ impl Link {
 
     fn wait_for_outcome(&self, wants: Wants, until: Due) -> Result<Option<(u64, Outcome)>> {
         // Outlives the lock on the inbox, which its drop takes.
-        let mut leading = None;
+        let mut leading: Option<Leading<'_>> = None;
         let mut polled = false;
         loop {
             let mut inbox = lock(&self.inbox);
             inbox.leader = if leading.is_some() { None } else { inbox.leader };
             if let Some(outcome) = inbox.take(wants) {
+                drop(inbox);
+                if let Some(leading) = &mut leading {
+                    leading.hand_out();
+                }
                 return Ok(Some(outcome));
             }
             if let Some(end) = &inbox.ended {
@@ -397,12 +449,10 @@ impl Link {
         }
     }
 
-    /// Enters a response, and wakes whoever waits for it.
-    fn deliver(&self, frame: Frame) {
+    /// Enters a response, and wakes whoever waits for it; says whether there was somebody.
+    fn deliver(&self, frame: Frame) -> bool {
         let waiter = lock(&self.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
-        if let Some(waiter) = waiter {
-            waiter.wake();
-        }
+        waiter.map(Waiter::wake).is_some()
     }
 
     /// What became of the channel by an error of the reader.
