@@ -11,7 +11,6 @@ use super::responses::{Address, Answer, Responses};
 use super::{lock, wait};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::Frame;
 use crate::reader::{InterruptHandle, Reader};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -52,6 +51,15 @@ pub(crate) struct Names {
     pub(crate) channel: Box<str>,
     pub(crate) requests: Box<str>,
     pub(crate) responses: Box<str>,
+}
+
+/// What whoever reads knows of the client.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Its number; 0 = none yet.
+    client: u64,
+    /// `on_init` has been told of it.
+    described: bool,
 }
 
 /// What is done with a request.
@@ -142,60 +150,66 @@ impl Run {
 
     /// Reads requests until the end, and hands each on.
     pub(crate) fn read(&self, mut hand_on: impl FnMut(Request, Address)) {
-        let mut client = 0;
-        let mut described = false;
+        let mut reading = Reading::default();
+        while let Some((request, to)) = self.read_one(&mut reading) {
+            hand_on(request, to);
+        }
+    }
+
+    /// Waits for the next request; `None` at the end.
+    pub(crate) fn read_one(&self, reading: &mut Reading) -> Option<(Request, Address)> {
         loop {
             let mut requests = lock(&self.requests);
-            let Some(reader) = requests.as_mut() else { return };
+            let reader = requests.as_mut()?;
             let error = match reader.read_frame(Duration::MAX) {
                 Ok(Some(frame)) => {
                     let mut trouble = Ok(());
                     // Every client begins at 1.
-                    if frame.sequence() == 1 || client == 0 {
-                        (client, trouble) = self.begin_client(reader);
-                        described = false;
+                    if frame.sequence() == 1 || reading.client == 0 {
+                        (reading.client, trouble) = self.begin_client(reader);
+                        reading.described = false;
                     }
-                    let metadata = if described { None } else { self.metadata_of(reader) };
+                    let metadata = if reading.described { None } else { self.metadata_of(reader) };
                     drop(requests);
                     if let Err(error) = trouble {
                         self.report(&error);
                     }
                     if let Some(metadata) = metadata {
-                        described = true;
+                        reading.described = true;
                         self.init(&metadata);
                     }
-                    Run::hand_on(frame, client, &mut hand_on);
-                    continue;
+                    let to = Address {
+                        client: reading.client,
+                        sequence: frame.sequence(),
+                        mark: frame.deadline(),
+                    };
+                    return Some((Request::new(frame), to));
                 }
                 Ok(None) => continue,
                 Err(error) => error,
             };
             match error.kind() {
-                ErrorKind::Interrupted if self.is_stopping() => return,
+                ErrorKind::Interrupted if self.is_stopping() => return None,
                 ErrorKind::Interrupted => {}
                 ErrorKind::WriterClosed | ErrorKind::WriterDead => {
                     drop(requests);
-                    client = 0;
+                    reading.client = 0;
                     self.end_client();
                 }
                 _ => {
                     // It cannot be read any more: its client must notice, and the next one find a whole one.
                     let renewed = self.renew(&mut requests);
                     drop(requests);
-                    client = 0;
+                    reading.client = 0;
                     self.end_client();
                     self.report(&error);
                     if let Err(error) = renewed {
-                        return self.report(&error);
+                        self.report(&error);
+                        return None;
                     }
                 }
             }
         }
-    }
-
-    fn hand_on(frame: Frame, client: u64, hand_on: &mut impl FnMut(Request, Address)) {
-        let to = Address { client, sequence: frame.sequence(), mark: frame.deadline() };
-        hand_on(Request::new(frame), to);
     }
 
     /// Whether a request is to be started. Answers it if not, and somebody waits.

@@ -74,6 +74,27 @@ fn a_single_thread_runs_one_handler_at_a_time_and_a_pool_several() {
 }
 
 #[test]
+fn a_long_handler_behind_many_short_ones_does_not_hold_up_a_pool() {
+    let channel = Channel::new("surprise");
+    let mut server = channel.server(&["pool", "threads=2"]);
+    let client = channel.client();
+    for _ in 0..3 {
+        // The pool gets used to short ones, and has one worker handle them all.
+        for _ in 0..300 {
+            client.call(b"short", PATIENCE).unwrap();
+        }
+        let long = client.send_request(b"!hold 1000").unwrap();
+        assert!(server.hear().starts_with("sleeping"));
+        let start = Instant::now();
+        client.call(b"next", PATIENCE).unwrap();
+        eprintln!("the next one was answered after {:?}", start.elapsed());
+        let waiting = client.receive_response_to(long, Duration::ZERO).unwrap();
+        assert!(waiting.is_none(), "the next request had to wait for a long one before it");
+        client.receive_response_to(long, PATIENCE).unwrap().expect("in time");
+    }
+}
+
+#[test]
 fn responses_that_overtake_each_other_reach_their_callers() {
     let channel = Channel::new("overtake");
     let _server = channel.server(&["pool", "threads=5"]);
