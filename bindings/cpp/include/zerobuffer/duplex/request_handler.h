@@ -72,7 +72,8 @@ private:
     template <typename F>
     struct Model final : Callable {
         template <typename G>
-        explicit Model(G&& callable) : function(std::forward<G>(callable)) {}
+        explicit Model(G&& callable)  // NOLINT(bugprone-forwarding-reference-overload): only make_shared calls it
+            : function(std::forward<G>(callable)) {}
 
         void answer(const Frame& request, const Sink& sink) override {
             // Whatever it returns is kept here while its bytes are used.
