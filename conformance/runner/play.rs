@@ -264,6 +264,8 @@ impl Play<'_> {
             (Answer::Error { kind, message }, _) if kind == "Unsupported" => {
                 return Err(Unsupported(message.clone()).into());
             }
+            // 1.x has one exception for all that has none of its own: refused is refused.
+            (Answer::Error { kind, .. }, Some(_)) if kind == "Unspecific" => &Map::new(),
             (Answer::Error { kind, message }, Some(wanted)) => {
                 ensure!(wanted.contains(&kind.as_str()), "{kind} instead of {}: {message}", wanted.join(" or "));
                 &Map::new()

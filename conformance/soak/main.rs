@@ -4,6 +4,7 @@
 //! Lanes are processes of one thread, each with a buffer or channel of its own; the peers are forked from them, so that a
 //! kill and a restart cost some milliseconds, most of which is the time that a survivor takes to notice.
 
+mod clean;
 mod content;
 mod duplex;
 mod lane;
@@ -39,6 +40,9 @@ struct Options {
     /// Buffers and channels at work at once; a quarter each of streams and channels, extended and classic.
     #[arg(long, default_value_t = 8)]
     lanes: u64,
+    /// Without a lane of cleaners beside them.
+    #[arg(long)]
+    no_cleaner: bool,
     /// Repeats the choices of another run, though not its timing.
     #[arg(long)]
     seed: Option<u64>,
@@ -57,7 +61,12 @@ fn main() -> Result<()> {
     #[allow(unsafe_code)]
     let totals: &Totals = unsafe { process::shared() };
     println!("seed {seed}, {} lanes", options.lanes);
-    let lanes: Vec<Child> = (0..options.lanes).map(|index| start_lane(index, seed, totals)).collect();
+    let cleaner = !options.no_cleaner;
+    let mut lanes: Vec<Child> =
+        (0..options.lanes).map(|index| start_lane(index, seed, totals, cleaner)).collect();
+    if cleaner {
+        lanes.push(start_cleaner(seed, totals));
+    }
     // Not earlier: the lanes ignore it.
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
@@ -105,7 +114,26 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn start_lane(index: u64, seed: u64, totals: &'static Totals) -> Child {
+/// What all names of this run begin with.
+fn prefix(run: u32) -> String {
+    format!("soak-zbtest-{run}-")
+}
+
+fn start_cleaner(seed: u64, totals: &'static Totals) -> Child {
+    // SAFETY: atomics alone.
+    #[allow(unsafe_code)]
+    let ledger: &Ledger = unsafe { process::shared() };
+    let prefix = prefix(std::process::id());
+    fork(move || {
+        process::ignore_interrupts();
+        let mut lane = Lane::new("cleaners".to_owned(), false, seed, ledger, totals);
+        if let Err(Failure(what)) = clean::run(&mut lane, &prefix) {
+            totals.fail(&format!("cleaners: {what}"));
+        }
+    })
+}
+
+fn start_lane(index: u64, seed: u64, totals: &'static Totals, has_cleaner: bool) -> Child {
     // SAFETY: atomics alone.
     #[allow(unsafe_code)]
     let ledger: &Ledger = unsafe { process::shared() };
@@ -116,9 +144,10 @@ fn start_lane(index: u64, seed: u64, totals: &'static Totals) -> Child {
         let mut random = Random(seed ^ index << 32);
         let mut tries = 0;
         while !totals.is_stopped() {
-            let name = format!("zbtest-soak-{own}-{index}-{tries}");
+            let name = format!("{}{index}-{tries}", prefix(own));
             let buffers = [name.clone(), format!("{name}_request"), format!("{name}_response")];
             let mut lane = Lane::new(name, classic, random.next(), ledger, totals);
+            lane.has_cleaner = has_cleaner;
             let outcome = if is_duplex { duplex::run(&mut lane) } else { stream::run(&mut lane) };
             if let Err(Failure(what)) = outcome {
                 totals.fail(&format!("{} after salt {}: {what}", lane.name, lane.salt));

@@ -237,8 +237,8 @@ fn kill_both(lane: &mut Lane, pair: &mut Pair) -> Outcome {
         let left = cleanup::leftovers().expect("a list of leftovers");
         for one in left.iter().filter(|left| left.name() == name) {
             // What a dying creation left looks like a 1.x reader at work, for some seconds.
-            if one.obstacle().is_none() {
-                assert!(one.remove().expect("removed"), "{one:?} stays");
+            // And another cleaner may be faster.
+            if one.obstacle().is_none() && one.remove().expect("removed") {
                 add(&totals.cleaned, 1);
             }
         }

@@ -20,8 +20,10 @@ KINDS = {
     "ReaderDeadException": "ReaderDead",
     "WriterDeadException": "WriterDead",
     "SequenceError": "SequenceError",
-    "FileNotFoundError": "BufferNotFound",
-    "PermissionError": "PermissionDenied",
+    # Whatever has no class of its own.
+    "ZeroBufferException": "Unspecific",
+    "ValueError": "Unspecific",
+    "RuntimeError": "Unspecific",
 }
 
 
