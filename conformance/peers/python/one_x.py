@@ -36,6 +36,15 @@ def seconds(step, key="timeout_ms"):
     return 3600.0 if milliseconds < 0 else milliseconds / 1000
 
 
+def owns_buffer(path):
+    """Whether this process is the reader of the buffer (docs/PROTOCOL.md, reader_pid)."""
+    try:
+        with open(path, "rb") as segment:
+            return int.from_bytes(segment.read(0x60)[0x58:], "little") == os.getpid()
+    except OSError:
+        return False
+
+
 class Peer:
     def __init__(self):
         self.reader = self.writer = self.client = self.server = None
@@ -187,9 +196,9 @@ class Peer:
 
         self.server = DuplexChannelFactory().create_immutable_server(step["channel"], config)
         self.server.start(handle)
-        # It returns before its thread has created the buffer.
-        until = time.monotonic() + 10
-        while not os.path.exists(f"/dev/shm/{step['channel']}_request") and time.monotonic() < until:
+        # It returns before its thread has created the buffer, or says that it cannot.
+        until = time.monotonic() + 2
+        while not owns_buffer(f"/dev/shm/{step['channel']}_request") and time.monotonic() < until:
             time.sleep(0.001)
 
     def do_stop(self, step):
