@@ -48,10 +48,7 @@ struct Options {
 
 fn language(text: &str) -> Result<Language, String> {
     let (name, command) = text.split_once('=').ok_or("expected NAME=COMMAND")?;
-    Ok(Language {
-        name: name.to_owned(),
-        command: command.split_whitespace().map(str::to_owned).collect(),
-    })
+    Ok(Language { name: name.to_owned(), command: command.split_whitespace().map(str::to_owned).collect() })
 }
 
 /// All cases that a scenario is played with.
@@ -148,7 +145,10 @@ fn main() -> Result<()> {
     // A scenario that no pair of ours can play would show nothing.
     for (index, scenario) in scenarios.iter().enumerate() {
         let mut mine = findings.iter().filter(|finding| finding.scenario == index).peekable();
-        if options.only.is_none() && mine.peek().is_some() && mine.all(|one| one.verdict == Verdict::Inapplicable) {
+        if options.only.is_none()
+            && mine.peek().is_some()
+            && mine.all(|one| one.verdict == Verdict::Inapplicable)
+        {
             bail!("nobody can play `{}`", scenario.name);
         }
     }

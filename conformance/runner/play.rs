@@ -267,7 +267,11 @@ impl Play<'_> {
             // 1.x has one exception for all that has none of its own: refused is refused.
             (Answer::Error { kind, .. }, Some(_)) if kind == "Unspecific" => &Map::new(),
             (Answer::Error { kind, message }, Some(wanted)) => {
-                ensure!(wanted.contains(&kind.as_str()), "{kind} instead of {}: {message}", wanted.join(" or "));
+                ensure!(
+                    wanted.contains(&kind.as_str()),
+                    "{kind} instead of {}: {message}",
+                    wanted.join(" or ")
+                );
                 &Map::new()
             }
             (Answer::Error { kind, message }, None) => bail!("{kind}: {message}"),
@@ -286,7 +290,9 @@ impl Play<'_> {
             if let Some(of) = step.get(key).and_then(Value::as_object) {
                 let mut bytes = match text(of, "text") {
                     Some(text) => text.as_bytes().to_vec(),
-                    None => content(number(of, "seed").unwrap_or(1), number(of, "size").unwrap_or(0) as usize),
+                    None => {
+                        content(number(of, "seed").unwrap_or(1), number(of, "size").unwrap_or(0) as usize)
+                    }
                 };
                 change(&mut bytes);
                 ensure!(

@@ -43,9 +43,7 @@ fn settle(lane: &mut Lane, pair: &mut Pair) -> Outcome {
         let client = pair.client.as_ref().expect("complete");
         let (ledger, seat, salt) = (lane.ledger, client.seat, client.salt);
         let count = ledger.received(salt).load(SeqCst);
-        lane.wait("a request is answered", || {
-            seat.is(TOLD) || ledger.received(salt).load(SeqCst) > count
-        })?;
+        lane.wait("a request is answered", || seat.is(TOLD) || ledger.received(salt).load(SeqCst) > count)?;
         pair.unsettled = false;
         if !seat.is(TOLD) {
             return Ok(());
@@ -155,7 +153,8 @@ fn orderly_end(lane: &mut Lane, pair: &mut Pair) -> Outcome {
 /// Answers each request with its bytes in reverse order, until it is told to close.
 fn server(name: &str, classic: bool, seed: u64, seat: &Seat, ledger: &'static Ledger) {
     let mut random = Random(seed);
-    let config = BufferConfig::default().classic(classic).payload_size(64 * random.between(64, 1024) as usize);
+    let config =
+        BufferConfig::default().classic(classic).payload_size(64 * random.between(64, 1024) as usize);
     let mode = [ProcessingMode::SingleThread, ProcessingMode::ThreadPool][random.between(0, 2) as usize];
     let server = DuplexChannelFactory::new().create_immutable_server(name, config).expect("a server");
     server.set_pool_size(2);
@@ -218,7 +217,8 @@ fn client(
     totals: &'static Totals,
 ) {
     let mut random = Random(seed);
-    let config = BufferConfig::default().classic(classic).payload_size(64 * random.between(64, 1024) as usize);
+    let config =
+        BufferConfig::default().classic(classic).payload_size(64 * random.between(64, 1024) as usize);
     let options = ClientOptions::default()
         .connect_timeout(Duration::MAX)
         .request_timeout(Duration::MAX)

@@ -109,10 +109,8 @@ pub(crate) fn ignore_interrupts() {
 
 /// Sleeps until somebody wakes the sleepers of `word`, it is not `value` any more, or `limit` is over.
 pub(crate) fn sleep_on(word: &AtomicU32, value: u32, limit: Duration) {
-    let time = libc::timespec {
-        tv_sec: limit.as_secs().cast_signed(),
-        tv_nsec: i64::from(limit.subsec_nanos()),
-    };
+    let time =
+        libc::timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: i64::from(limit.subsec_nanos()) };
     // SAFETY: word and time-out live for the call.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time) };
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use zerobuffer::cleanup;
 
-use crate::ledger::{END_CLOSED, END_DEAD, READY, TOLD, Victim, add};
 use crate::lane::{Failure, Lane, Outcome, Peer, files};
+use crate::ledger::{END_CLOSED, END_DEAD, READY, TOLD, Victim, add};
 use crate::peers;
 
 /// The peers that live now.
@@ -154,8 +154,7 @@ fn kill_writer(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     let has_all = || received.load(SeqCst) >= committed.load(SeqCst);
     // A reader that finds the next writer's frames may learn of one before it that wrote nothing when that ends, too.
     let must_be_told = pair.writer.is_none() || committed.load(SeqCst) > 0;
-    let waited =
-        lane.wait(&what, || has_all() && (!must_be_told || reader.ends.load(SeqCst) > before));
+    let waited = lane.wait(&what, || has_all() && (!must_be_told || reader.ends.load(SeqCst) > before));
     check_received(lane, salt, false)?;
     waited?;
     if !writer.settled || !must_be_told {

@@ -19,11 +19,13 @@ fn build(root: &Path) -> Result<()> {
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
     let cpp = cpp_peer(root)?;
+    let python = crate::python::with_package(root)?;
     let old = venv::ensure(root)?;
     let mut runner = Command::new(root.join("target/debug/conformance"));
     runner.current_dir(root);
     runner.args(["--peer", "rust=target/debug/conformance-peer"]);
     runner.arg("--peer").arg(format!("c++={}", cpp.display()));
+    runner.arg("--peer").arg(format!("python={} conformance/peers/python/ours.py", python.display()));
     runner.arg("--peer").arg(format!("1.x={} conformance/peers/python/one_x.py", old.display()));
     for argument in arguments {
         runner.arg(argument);
@@ -44,7 +46,9 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
         apt_install("nlohmann-json3-dev")?;
     }
     if !header.exists() {
-        bail!("the C++ peer needs nlohmann-json; on Debian and Ubuntu: sudo apt-get install -y nlohmann-json3-dev");
+        bail!(
+            "the C++ peer needs nlohmann-json; on Debian and Ubuntu: sudo apt-get install -y nlohmann-json3-dev"
+        );
     }
     run(Command::new("cmake")
         .current_dir(root)

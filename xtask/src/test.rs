@@ -49,7 +49,11 @@ const STEPS: &[Step] = &[
         what: "the scenarios with every pair of languages; without --full a third of the pairs for each",
         check: conformance,
     },
-    Step { name: "soak", what: "kills at random for twenty seconds, with --full for ten minutes", check: soak },
+    Step {
+        name: "soak",
+        what: "kills at random for twenty seconds, with --full for ten minutes",
+        check: soak,
+    },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::Map;
 use zerobuffer::BufferConfig;
 use zerobuffer::duplex::{
-    ClientOptions, DuplexChannelFactory, DuplexClient, HandlerError, ImmutableDuplexServer, MutableDuplexServer,
-    ProcessingMode, Reply, Request,
+    ClientOptions, DuplexChannelFactory, DuplexClient, HandlerError, ImmutableDuplexServer,
+    MutableDuplexServer, ProcessingMode, Reply, Request,
 };
 
 use crate::steps::{Answer, Step, described, fields, told};

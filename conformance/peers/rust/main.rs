@@ -25,9 +25,10 @@ fn main() {
                     channels.reset();
                     Ok(Map::new())
                 }
-                Ok(verb) => streams.play(verb, &step).or_else(|| channels.play(verb, &step)).unwrap_or_else(|| {
-                    Err(("Unsupported".to_owned(), format!("no step `{verb}`")))
-                }),
+                Ok(verb) => streams
+                    .play(verb, &step)
+                    .or_else(|| channels.play(verb, &step))
+                    .unwrap_or_else(|| Err(("Unsupported".to_owned(), format!("no step `{verb}`")))),
                 Err(error) => Err(error),
             };
             say(step.id(), answer);

@@ -150,8 +150,7 @@ impl Streams {
 
     fn receive(&mut self, step: &Step) -> Answer {
         let timeout = step.timeout("timeout_ms");
-        let mut number = step.number("sequence", 1);
-        for (seed, size) in step.stream() {
+        for (number, (seed, size)) in (step.number("sequence", 1)..).zip(step.stream()) {
             let frame = frame(self.reader()?.read_frame(timeout))?;
             let frame =
                 frame.ok_or_else(|| ("WrongFrame".to_owned(), format!("frame {number} did not come")))?;
@@ -163,7 +162,6 @@ impl Streams {
                 );
                 return Err(("WrongFrame".to_owned(), text));
             }
-            number += 1;
         }
         done()
     }

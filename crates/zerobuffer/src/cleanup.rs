@@ -186,13 +186,14 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
         files.push(lock_path.clone());
         ids.push(None);
     }
-    let leftover = |files: Vec<PathBuf>, ids: Vec<Option<os::FileId>>, cause: String, obstacle: Option<String>| {
-        if files.is_empty() {
-            return None;
-        }
-        let bytes = files.iter().map(|path| memory(path)).sum();
-        Some(Leftover { name: name.to_owned(), files, ids, bytes, cause, obstacle })
-    };
+    let leftover =
+        |files: Vec<PathBuf>, ids: Vec<Option<os::FileId>>, cause: String, obstacle: Option<String>| {
+            if files.is_empty() {
+                return None;
+            }
+            let bytes = files.iter().map(|path| memory(path)).sum();
+            Some(Leftover { name: name.to_owned(), files, ids, bytes, cause, obstacle })
+        };
 
     let standing = match registry::standing(name) {
         Ok(standing) => standing,
