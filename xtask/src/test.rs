@@ -44,16 +44,6 @@ const STEPS: &[Step] = &[
         what: "the Python package: lint, types, tests, wheels",
         check: crate::python::test,
     },
-    Step {
-        name: "conformance",
-        what: "the scenarios with every pair of languages; without --full a third of the pairs for each",
-        check: conformance,
-    },
-    Step {
-        name: "soak",
-        what: "kills at random for twenty seconds, with --full for ten minutes",
-        check: soak,
-    },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];
@@ -189,16 +179,6 @@ fn loom(root: &Path, _: bool) -> Result<()> {
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("CARGO_TARGET_DIR", root.join("target/loom")))
-}
-
-fn conformance(root: &Path, full: bool) -> Result<()> {
-    let share: &[String] = if full { &[] } else { &["--every".into(), "3".into()] };
-    crate::conformance::command(root, share)
-}
-
-fn soak(root: &Path, full: bool) -> Result<()> {
-    let minutes = if full { "10" } else { "0.33" };
-    crate::conformance::soak(root, &["--minutes".into(), minutes.into()])
 }
 
 fn bench(root: &Path, _: bool) -> Result<()> {
