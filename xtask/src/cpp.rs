@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{self, run};
+use crate::tools::{self, cargo, run};
 
 /// Version of cbindgen that the header was made with.
 const CBINDGEN: &str = "0.29.4";
