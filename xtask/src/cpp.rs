@@ -35,7 +35,8 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     run(Command::new("ctest")
         .current_dir(root.join(BUILD))
         .args(["--output-on-failure", "--no-tests=error"])
-        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))
+        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))?;
+    crate::cpp_package::test(root)
 }
 
 /// The header that is committed is the one that the code makes.
