@@ -12,6 +12,7 @@ mod errors;
 mod frame;
 mod gate;
 mod inspect;
+mod kept;
 mod logging;
 mod memory;
 mod numpy;
@@ -27,6 +28,8 @@ mod _native {
     use crate::frame::Frame;
     #[pymodule_export]
     use crate::inspect::{list_buffers, snapshot};
+    #[pymodule_export]
+    use crate::kept::KeptBuffer;
     #[pymodule_export]
     use crate::reader::{Reader, Ticket};
     #[pymodule_export]
