@@ -1,6 +1,7 @@
 //! What the README and CI call: `cargo xtask test`.
 
 mod bench;
+mod conformance;
 mod cpp;
 mod cpp_package;
 mod python;
@@ -20,6 +21,10 @@ Usage: cargo xtask <command>
                             runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists
                             them); --rivals builds it with all rivals that this machine can build
   wheels                    builds a Python wheel for each CPython 3.8 to 3.13 that is installed, and tries each
+  conformance [--report] [--only TEXT] [ARGUMENT...]
+                            plays every scenario with every pair of languages; --report writes docs/conformance/
+  soak [--minutes N] [--kills N] [ARGUMENT...]
+                            kills peers at random and counts what becomes of the others
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
         "test" => test::command(&root(), rest),
         "bench" => bench::command(&root(), rest),
         "wheels" => python::wheels(&root()),
+        "conformance" => conformance::command(&root(), rest),
+        "soak" => conformance::soak(&root(), rest),
         "-h" | "--help" | "help" => {
             print!("{HELP}");
             Ok(())

@@ -126,6 +126,14 @@ fn try_out(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) 
     Ok(built)
 }
 
+/// An interpreter that has the package, for programs that use it.
+pub(crate) fn with_package(root: &Path) -> Result<PathBuf> {
+    let interpreter = tested()?;
+    let python = environment(root, &interpreter)?;
+    install(&python, &wheel(root, &python, &interpreter, "tests")?)?;
+    Ok(python)
+}
+
 /// The step: format, lint, build, types, tests; a wheel on the oldest and the newest version.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let interpreter = tested()?;

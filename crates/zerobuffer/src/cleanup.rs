@@ -34,6 +34,8 @@ const UNBORN_AGE: Duration = Duration::from_secs(10);
 pub struct Leftover {
     name: String,
     files: Vec<PathBuf>,
+    /// Which files these were, but for the lock file: what stands in their place by now is somebody else's.
+    ids: Vec<Option<os::FileId>>,
     bytes: u64,
     cause: String,
     obstacle: Option<String>,
@@ -79,7 +81,9 @@ impl Leftover {
         let lock = NameLock::take(name, 0o600, || Ok(true)).map_err(failed)?;
         let Some(lock) = lock else { return Ok(false) };
         let removed = match examine(name, Lock::Ours { had_file: had_lock_file }) {
-            Ok(Some(Leftover { obstacle: None, files, .. })) => remove_files(name, &files).map(|()| true),
+            Ok(Some(Leftover { obstacle: None, files, ids, .. })) => {
+                remove_files(name, &files, &ids).map(|()| true)
+            }
             Ok(_) => Ok(false),
             Err(error) => Err(error),
         };
@@ -104,12 +108,15 @@ fn removal_error(name: &str, error: io::Error) -> Error {
     }
 }
 
-/// Removes the files but for the lock file, which goes last, by whoever holds the lock.
-fn remove_files(name: &str, files: &[PathBuf]) -> io::Result<()> {
+/// Removes the files but for the lock file, which goes last, by whoever holds the lock. Only what was judged: the lock keeps
+/// out neither 1.x C# readers nor those whose /tmp is another one.
+fn remove_files(name: &str, files: &[PathBuf], ids: &[Option<os::FileId>]) -> io::Result<()> {
     let lock = registry::lock_path(name);
-    for path in files.iter().filter(|path| **path != lock) {
+    for (path, id) in files.iter().zip(ids).filter(|(path, _)| **path != lock) {
         stop_point!("clean:unlink");
-        os::remove(path)?;
+        if let Some(id) = *id {
+            os::remove_if(path, id)?;
+        }
     }
     Ok(())
 }
@@ -169,35 +176,40 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
         .filter(|path| is_semaphore(path))
         .collect();
     let mut files = semaphores.clone();
+    let mut ids: Vec<Option<os::FileId>> =
+        semaphores.iter().map(|path| os::path_id(path)).collect::<io::Result<_>>()?;
     let has_lock_file = match lock {
         Lock::Ours { had_file } => had_file,
         Lock::Unknown => is_file(&lock_path),
     };
     if has_lock_file {
         files.push(lock_path.clone());
+        ids.push(None);
     }
-    let leftover = |files: Vec<PathBuf>, cause: String, obstacle: Option<String>| {
-        if files.is_empty() {
-            return None;
-        }
-        let bytes = files.iter().map(|path| memory(path)).sum();
-        Some(Leftover { name: name.to_owned(), files, bytes, cause, obstacle })
-    };
+    let leftover =
+        |files: Vec<PathBuf>, ids: Vec<Option<os::FileId>>, cause: String, obstacle: Option<String>| {
+            if files.is_empty() {
+                return None;
+            }
+            let bytes = files.iter().map(|path| memory(path)).sum();
+            Some(Leftover { name: name.to_owned(), files, ids, bytes, cause, obstacle })
+        };
 
     let standing = match registry::standing(name) {
         Ok(standing) => standing,
         Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
             // A file of that name need not be a buffer; beside semaphores or a lock file it is.
             let why = "it is another user's, and may not be looked at: ask as that user, or as root";
-            return Ok(leftover(files, "cannot be told".into(), Some(why.into())));
+            return Ok(leftover(files, ids, "cannot be told".into(), Some(why.into())));
         }
         Err(error) => return Err(error),
     };
     let (cause, mut obstacle) = match standing {
         Standing::Live(_) | Standing::Kept => return Ok(None),
-        Standing::Stale(_) => {
+        Standing::Stale(id) => {
             // First: a 1.x writer must not find the segment without semaphores.
             files.insert(0, os::segment_path(name));
+            ids.insert(0, Some(id));
             match live_writer(name)? {
                 Some(pid) => {
                     let why = format!("its writer lives (pid {pid}) and cleans up when it closes");
@@ -229,7 +241,7 @@ fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
             Err(error) => return Err(error),
         }
     }
-    Ok(leftover(files, cause, obstacle))
+    Ok(leftover(files, ids, cause, obstacle))
 }
 
 /// The pid of a live writer of the segment `name`, if it has one.

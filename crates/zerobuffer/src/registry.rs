@@ -14,8 +14,9 @@ use crate::stop::stop_point;
 pub const MAX_NAME_LEN: usize = 255 - 10;
 
 /// How long a creation waits for a lock that somebody holds without having a live buffer: they are cleaning up, or just
-/// creating one.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// creating one. In tries, 2 s of them, rather than by a clock: where all processes stood still for longer (a suspended machine,
+/// a frozen container), the holder has had no time either.
+const LOCK_TRIES: u32 = 2000;
 const LOCK_POLL: Duration = Duration::from_millis(1);
 
 /// How long a clean-up waits for a lock: tools hold it for microseconds, only to see whether it is free.
@@ -225,7 +226,7 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
     stop_point!("create:lock-dir");
     os::ensure_lock_dir()
         .map_err(|error| Error::os(name, &format!("make the directory {}", os::LOCK_DIR), error))?;
-    let start = Instant::now();
+    let mut tries = 0;
     loop {
         let lock = NameLock::try_take(name, mode).map_err(|error| {
             Error::os(name, &format!("take the lock file {}", lock_path(name).display()), error)
@@ -246,7 +247,8 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
             }
         }
         // Somebody is creating or cleaning: a matter of milliseconds.
-        if start.elapsed() > LOCK_PATIENCE {
+        tries += 1;
+        if tries > LOCK_TRIES {
             return Err(taken("its lock file is held"));
         }
         std::thread::sleep(LOCK_POLL);

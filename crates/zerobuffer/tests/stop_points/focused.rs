@@ -243,3 +243,26 @@ fn failure_08_a_stopped_owner_of_a_name_is_not_robbed() {
     }
     run_all(cases);
 }
+
+/// The lock of a name does not keep everybody out: 1.x C# readers have theirs elsewhere, and a container its own /tmp.
+#[test]
+fn a_cleaner_removes_nothing_that_came_in_the_place_of_what_it_judged() {
+    let name = Name::new("replaced");
+    let mut dead = Peer::start("plain-reader", &[&name]);
+    dead.expect("created");
+    dead.kill();
+    let mut cleaner = Peer::start_with("cleaner", &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:clean:unlink");
+    });
+    wait_for("the cleaner halts", || cleaner.is_stopped());
+    let [segment, semaphores @ .., _] = &name.paths();
+    for path in [segment].into_iter().chain(semaphores) {
+        let other = path.with_extension("other");
+        std::fs::copy(path, &other).unwrap();
+        std::fs::rename(&other, path).unwrap();
+    }
+    cleaner.signal(libc::SIGCONT);
+    assert!(cleaner.wait().success());
+    let left = name.leftovers();
+    assert!([segment].into_iter().chain(semaphores).all(|path| left.contains(path)), "only {left:?} is left");
+}

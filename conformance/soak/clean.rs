@@ -1,0 +1,34 @@
+//! A lane of cleaners: they remove what is left of all lanes' buffers while these are at work, and are killed at it.
+
+use std::time::Duration;
+
+use zerobuffer::cleanup;
+
+use crate::lane::{Lane, Outcome};
+use crate::ledger::{Victim, add};
+
+/// Runs until it is told to stop; touches names that begin with `prefix`, and nothing else.
+pub(crate) fn run(lane: &mut Lane, prefix: &str) -> Outcome {
+    let totals = lane.totals;
+    while !totals.is_stopped() {
+        let prefix = prefix.to_owned();
+        let mut cleaner = lane.start(Victim::Cleaner, move |_| {
+            loop {
+                for one in cleanup::leftovers().expect("a list of leftovers") {
+                    if one.name().starts_with(&prefix)
+                        && one.obstacle().is_none()
+                        && one.remove().expect("removed")
+                    {
+                        add(&totals.cleaned, 1);
+                    }
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        // Now and then long enough to come to an end on a busy machine.
+        let limit = if lane.random.one_in(4) { 500_000 } else { 20_000 };
+        lane.moment(limit);
+        lane.kill(&mut cleaner);
+    }
+    Ok(())
+}

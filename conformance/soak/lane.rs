@@ -1,0 +1,171 @@
+//! What lanes of streams and of duplex channels have in common: peers in processes, waiting for them, and files.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use crate::content::Random;
+use crate::ledger::{CLOSED, Ledger, Seat, Totals, Victim, add, count_time};
+use crate::process::{self, Child, Patience, fork};
+
+/// Longest wait for anything that must happen, in time that the soak was not stopped.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Something that must not be; the lane starts afresh after it.
+pub(crate) struct Failure(pub(crate) String);
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+pub(crate) struct Lane {
+    pub(crate) name: String,
+    pub(crate) classic: bool,
+    pub(crate) random: Random,
+    pub(crate) ledger: &'static Ledger,
+    pub(crate) totals: &'static Totals,
+    /// Number of the last writer, or client.
+    pub(crate) salt: u64,
+    /// A lane of cleaners is at work beside this one.
+    pub(crate) has_cleaner: bool,
+}
+
+/// A process with a role.
+pub(crate) struct Peer {
+    pub(crate) victim: Victim,
+    pub(crate) child: Child,
+    pub(crate) seat: &'static Seat,
+    pub(crate) salt: u64,
+    /// Ends that the reader had been told when this writer was started.
+    pub(crate) ends_before: u32,
+    /// Frames of this writer have been received, so that ends before its own have been told.
+    pub(crate) settled: bool,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.child.kill();
+        self.seat.free();
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(
+        name: String,
+        classic: bool,
+        seed: u64,
+        ledger: &'static Ledger,
+        totals: &'static Totals,
+    ) -> Lane {
+        Lane { name, classic, random: Random(seed), ledger, totals, salt: 0, has_cleaner: false }
+    }
+
+    /// Starts a peer that runs `work` with its seat.
+    pub(crate) fn start(&mut self, victim: Victim, work: impl FnOnce(&'static Seat)) -> Peer {
+        let seat = self.ledger.take_seat();
+        let (name, totals) = (self.name.clone(), self.totals);
+        let child = fork(|| {
+            std::panic::set_hook(Box::new(move |panic| {
+                totals.fail(&format!("{name}: {victim:?} {}: {panic}", std::process::id()));
+            }));
+            work(seat);
+        });
+        Peer { victim, child, seat, salt: 0, ends_before: 0, settled: false }
+    }
+
+    /// A number of its own for a writer or client.
+    pub(crate) fn next_salt(&mut self) -> u64 {
+        self.salt += 1;
+        self.ledger.committed(self.salt).store(0, SeqCst);
+        self.ledger.received(self.salt).store(0, SeqCst);
+        self.salt
+    }
+
+    /// Waits until `ready`, which must come.
+    pub(crate) fn wait(&self, what: &str, ready: impl FnMut() -> bool) -> Outcome {
+        if self.ledger.wait(PATIENCE, ready) {
+            return Ok(());
+        }
+        Err(Failure(format!("waited {PATIENCE:?} in vain until {what}")))
+    }
+
+    /// Lets the peers work for a moment that chance decides, of at most `micros`.
+    pub(crate) fn moment(&mut self, micros: u64) {
+        let micros = self.random.between(0, micros);
+        let before = process::now();
+        std::thread::sleep(Duration::from_micros(micros));
+        count_time(&self.totals.late, (process::now() - before).saturating_sub(micros * 1000));
+    }
+
+    /// SIGKILL. Gives the moment before it, or nothing if the peer had come to its own end.
+    pub(crate) fn kill(&self, peer: &mut Peer) -> Option<u64> {
+        let now = process::now();
+        let killed = peer.child.kill();
+        if killed {
+            add(&self.totals.kills[peer.victim as usize][usize::from(self.classic)], 1);
+        }
+        killed.then_some(now)
+    }
+
+    /// Counts how soon `side` knew of what happened at `then`.
+    pub(crate) fn noticed(&self, side: Victim, seat: &Seat, then: Option<u64>) {
+        let at = seat.noticed_at.load(SeqCst);
+        if let Some(then) = then
+            && at > then
+        {
+            count_time(&self.totals.noticed[side as usize], at - then);
+        }
+    }
+
+    /// Asks a peer to close, and waits until it has ended.
+    pub(crate) fn close(&self, mut peer: Peer) -> Outcome {
+        peer.seat.order_close();
+        let seat = peer.seat;
+        self.wait(&format!("{:?} {} closed", peer.victim, peer.child.pid()), || seat.is(CLOSED))?;
+        self.reap(&mut peer)
+    }
+
+    /// Waits until a peer that is about to end has ended.
+    pub(crate) fn reap(&self, peer: &mut Peer) -> Outcome {
+        let mut patience = Patience::new(PATIENCE);
+        loop {
+            match peer.child.ended() {
+                Some(process::End::Exit(0)) => return Ok(()),
+                Some(end) => return Err(Failure(format!("{:?} ended with {end:?}", peer.victim))),
+                None if patience.is_over() => {
+                    return Err(Failure(format!("{:?} does not end", peer.victim)));
+                }
+                None => std::thread::sleep(Duration::from_micros(100)),
+            }
+        }
+    }
+
+    /// Nothing of these buffers may be left. A cleaner that comes by may be at work still, or have been killed at it: the
+    /// next one finishes.
+    pub(crate) fn assert_nothing_left(&self, buffers: &[String]) -> Outcome {
+        let left = || -> Vec<PathBuf> { buffers.iter().flat_map(|name| files(name)).collect() };
+        add(&self.totals.tidy, 1);
+        if left().is_empty() || self.has_cleaner && self.ledger.wait(PATIENCE, || left().is_empty()) {
+            return Ok(());
+        }
+        let left = left();
+        add(&self.totals.left_behind, left.len() as u64);
+        Err(Failure(format!("left behind: {left:?}")))
+    }
+}
+
+/// Files of a buffer that exist.
+pub(crate) fn files(name: &str) -> Vec<PathBuf> {
+    let paths = [
+        format!("/dev/shm/{name}"),
+        format!("/dev/shm/sem.sem-w-{name}"),
+        format!("/dev/shm/sem.sem-r-{name}"),
+        format!("/tmp/zerobuffer/{name}.lock"),
+    ];
+    paths.into_iter().map(PathBuf::from).filter(|path| path.symlink_metadata().is_ok()).collect()
+}
+
+/// After a failure: what its buffers leave must not disturb what comes next.
+pub(crate) fn remove_files(buffers: &[String]) {
+    for path in buffers.iter().flat_map(|name| files(name)) {
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,217 @@
+//! What processes of a soak tell each other, in memory that they share: progress of one lane, and the sums of all.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use serde::Serialize;
+use zerobuffer::ErrorKind;
+
+use crate::process::{self, Patience};
+
+/// Writers, or clients, whose progress is remembered.
+const SALTS: usize = 256;
+/// Processes of a lane at a time, at most.
+const SEATS: usize = 8;
+
+/// How far a peer has come.
+pub(crate) const STARTED: u32 = 0;
+pub(crate) const READY: u32 = 1;
+/// It knows that the other side has ended, and waits for an order.
+pub(crate) const TOLD: u32 = 2;
+pub(crate) const CLOSED: u32 = 3;
+
+/// One process's words.
+pub(crate) struct Seat {
+    /// Not 0: it is in use.
+    taken: AtomicU32,
+    pub(crate) state: AtomicU32,
+    /// Not 0: it is to close in good order.
+    order: AtomicU32,
+    /// Ends of writers that a reader was told.
+    pub(crate) ends: AtomicU32,
+    /// The last of them: 1 = WriterClosed, 2 = WriterDead.
+    pub(crate) last_end: AtomicU32,
+    /// When the other side's end was known.
+    pub(crate) noticed_at: AtomicU64,
+}
+
+pub(crate) const END_CLOSED: u32 = 1;
+pub(crate) const END_DEAD: u32 = 2;
+
+/// The words of one lane. All accesses are sequentially consistent: speed is not the point here.
+pub(crate) struct Ledger {
+    /// Rung whenever a peer has got on; the lane sleeps on it.
+    bell: AtomicU32,
+    seats: [Seat; SEATS],
+    /// Frames whose commit returned (requests whose answer came), by salt.
+    committed: [AtomicU64; SALTS],
+    /// Frames received and found right, by salt.
+    received: [AtomicU64; SALTS],
+}
+
+impl Ledger {
+    /// A seat that is free; for the lane alone.
+    pub(crate) fn take_seat(&self) -> &Seat {
+        let seat = self.seats.iter().find(|seat| seat.taken.load(SeqCst) == 0).expect("a free seat");
+        for word in [&seat.state, &seat.order, &seat.ends, &seat.last_end] {
+            word.store(0, SeqCst);
+        }
+        seat.noticed_at.store(0, SeqCst);
+        seat.taken.store(1, SeqCst);
+        seat
+    }
+
+    pub(crate) fn committed(&self, salt: u64) -> &AtomicU64 {
+        &self.committed[salt as usize % SALTS]
+    }
+
+    pub(crate) fn received(&self, salt: u64) -> &AtomicU64 {
+        &self.received[salt as usize % SALTS]
+    }
+
+    pub(crate) fn ring(&self) {
+        self.bell.fetch_add(1, SeqCst);
+        process::wake(&self.bell);
+    }
+
+    /// Waits until `ready`, or says that it never came.
+    pub(crate) fn wait(&self, limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
+        let mut patience = Patience::new(limit);
+        loop {
+            let heard = self.bell.load(SeqCst);
+            if ready() {
+                return true;
+            }
+            if patience.is_over() {
+                return false;
+            }
+            process::sleep_on(&self.bell, heard, Duration::from_millis(20));
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn free(&self) {
+        self.taken.store(0, SeqCst);
+    }
+
+    pub(crate) fn is(&self, state: u32) -> bool {
+        self.state.load(SeqCst) == state
+    }
+
+    /// Asks for a close in good order.
+    pub(crate) fn order_close(&self) {
+        self.order.store(1, SeqCst);
+        process::wake(&self.order);
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.order.load(SeqCst) != 0
+    }
+
+    /// Sleeps until the order comes.
+    pub(crate) fn await_order(&self) {
+        while !self.is_ordered() {
+            process::sleep_on(&self.order, 0, Duration::from_secs(1));
+        }
+    }
+
+    /// A writer's, client's or reader's entry: it was told of the end.
+    pub(crate) fn told(&self) {
+        self.noticed_at.store(process::now(), SeqCst);
+    }
+}
+
+/// Who was killed, and over which kind of ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Victim {
+    Reader,
+    Writer,
+    Server,
+    Client,
+    Cleaner,
+}
+
+pub(crate) const VICTIMS: [Victim; 5] =
+    [Victim::Reader, Victim::Writer, Victim::Server, Victim::Client, Victim::Cleaner];
+
+/// Sums over all lanes.
+pub(crate) struct Totals {
+    /// Not 0: lanes end in good order.
+    pub(crate) stop: AtomicU32,
+    /// By victim and kind of ring (extended, classic).
+    pub(crate) kills: [[AtomicU64; 2]; VICTIMS.len()],
+    pub(crate) frames: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) answers: AtomicU64,
+    /// Responses that a client got to a predecessor's request; only in classic rings (docs/PROTOCOL.md).
+    pub(crate) strays: AtomicU64,
+    pub(crate) orderly: AtomicU64,
+    pub(crate) cleaned: AtomicU64,
+    /// Checks that nothing was left behind.
+    pub(crate) tidy: AtomicU64,
+    pub(crate) missing: AtomicU64,
+    pub(crate) torn: AtomicU64,
+    pub(crate) left_behind: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// How soon a survivor knew: by its side, counts of times below 2^index microseconds.
+    pub(crate) noticed: [[AtomicU64; BUCKETS]; VICTIMS.len()],
+    /// Likewise, how late the machine itself was for a sleeper.
+    pub(crate) late: [AtomicU64; BUCKETS],
+}
+
+pub(crate) const BUCKETS: usize = 32;
+
+pub(crate) fn add(word: &AtomicU64, number: u64) {
+    word.fetch_add(number, SeqCst);
+}
+
+pub(crate) fn count_time(buckets: &[AtomicU64; BUCKETS], nanos: u64) {
+    let micros = nanos / 1000;
+    let index = (u64::BITS - micros.leading_zeros()) as usize;
+    add(&buckets[index.min(BUCKETS - 1)], 1);
+}
+
+/// Times of one kind, in microseconds: each share of them lies below the figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Times {
+    pub(crate) count: u64,
+    pub(crate) median_below_us: u64,
+    pub(crate) p99_below_us: u64,
+    pub(crate) all_below_us: u64,
+}
+
+pub(crate) fn times(buckets: &[AtomicU64; BUCKETS]) -> Times {
+    let counts: Vec<u64> = buckets.iter().map(|count| count.load(SeqCst)).collect();
+    let count: u64 = counts.iter().sum();
+    let below = |share: f64| {
+        let wanted = (count as f64 * share).ceil() as u64;
+        let mut sum = 0;
+        let index = counts.iter().position(|&bucket| {
+            sum += bucket;
+            sum >= wanted
+        });
+        1 << index.unwrap_or(0)
+    };
+    Times { count, median_below_us: below(0.5), p99_below_us: below(0.99), all_below_us: below(1.0) }
+}
+
+impl Totals {
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(SeqCst) != 0
+    }
+
+    pub(crate) fn all_kills(&self) -> u64 {
+        self.kills.iter().flatten().map(|count| count.load(SeqCst)).sum()
+    }
+
+    /// Counts and prints something that must not be.
+    pub(crate) fn fail(&self, what: &str) {
+        add(&self.failures, 1);
+        eprintln!("FAILURE: {what}");
+    }
+}
+
+pub(crate) fn is_death(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WriterDead | ErrorKind::ReaderDead)
+}

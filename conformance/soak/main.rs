@@ -1,0 +1,162 @@
+//! Kills and restarts at random, of either side of streams and duplex channels over both kinds of ring, with real processes;
+//! counts everything. `cargo xtask soak` runs it.
+//!
+//! Lanes are processes of one thread, each with a buffer or channel of its own; the peers are forked from them, so that a
+//! kill and a restart cost some milliseconds, most of which is the time that a survivor takes to notice.
+
+mod clean;
+mod content;
+mod duplex;
+mod lane;
+mod ledger;
+mod peers;
+mod process;
+mod report;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use content::Random;
+use lane::{Failure, Lane, remove_files};
+use ledger::{Ledger, Totals};
+use process::{Child, fork};
+
+/// Kills peers at random and counts what becomes of the others.
+#[derive(Parser)]
+#[command(name = "soak")]
+struct Options {
+    /// Ends after so many minutes of work (without either, after one).
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Ends after so many kills.
+    #[arg(long)]
+    kills: Option<u64>,
+    /// Buffers and channels at work at once; a quarter each of streams and channels, extended and classic.
+    #[arg(long, default_value_t = 8)]
+    lanes: u64,
+    /// Without a lane of cleaners beside them.
+    #[arg(long)]
+    no_cleaner: bool,
+    /// Repeats the choices of another run, though not its timing.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Seconds between lines of progress.
+    #[arg(long, default_value_t = 10)]
+    every: u64,
+    /// Where the summary goes, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let seed = options.seed.unwrap_or_else(process::now);
+    // SAFETY: atomics alone.
+    #[allow(unsafe_code)]
+    let totals: &Totals = unsafe { process::shared() };
+    println!("seed {seed}, {} lanes", options.lanes);
+    let cleaner = !options.no_cleaner;
+    let mut lanes: Vec<Child> =
+        (0..options.lanes).map(|index| start_lane(index, seed, totals, cleaner)).collect();
+    if cleaner {
+        lanes.push(start_cleaner(seed, totals));
+    }
+    // Not earlier: the lanes ignore it.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&interrupted))?;
+
+    let begun = Instant::now();
+    // Time in which this process was not stopped.
+    let mut worked = Duration::ZERO;
+    let mut said = Duration::ZERO;
+    let minutes = options.minutes.or_else(|| options.kills.is_none().then_some(1.0));
+    let is_over = |worked: Duration| {
+        minutes.is_some_and(|minutes| worked.as_secs_f64() >= minutes * 60.0)
+            || options.kills.is_some_and(|kills| totals.all_kills() >= kills)
+    };
+    while !is_over(worked) && !interrupted.load(SeqCst) {
+        let before = Instant::now();
+        std::thread::sleep(Duration::from_millis(100));
+        worked += before.elapsed().min(Duration::from_secs(1));
+        if (worked - said).as_secs() >= options.every {
+            said = worked;
+            println!("{}", report::line(totals, worked));
+        }
+    }
+    totals.stop.store(1, SeqCst);
+    for mut lane in lanes {
+        while lane.ended().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if lane.ended() != Some(process::End::Exit(0)) {
+            totals.fail(&format!("a lane ended with {:?}", lane.ended()));
+        }
+    }
+    let summary = report::Summary::of(totals, seed, options.lanes, worked, begun.elapsed());
+    let json = serde_json::to_string_pretty(&summary)?;
+    println!("{json}");
+    if let Some(path) = &options.json {
+        std::fs::write(path, json + "\n")?;
+    }
+    if summary.failures > 0 {
+        bail!("{} failures", summary.failures);
+    }
+    if summary.kills == 0 || summary.frames_delivered == 0 || summary.requests_answered == 0 {
+        bail!("the soak killed or delivered nothing, so it shows nothing");
+    }
+    Ok(())
+}
+
+/// What all names of this run begin with.
+fn prefix(run: u32) -> String {
+    format!("soak-zbtest-{run}-")
+}
+
+fn start_cleaner(seed: u64, totals: &'static Totals) -> Child {
+    // SAFETY: atomics alone.
+    #[allow(unsafe_code)]
+    let ledger: &Ledger = unsafe { process::shared() };
+    let prefix = prefix(std::process::id());
+    fork(move || {
+        process::ignore_interrupts();
+        let mut lane = Lane::new("cleaners".to_owned(), false, seed, ledger, totals);
+        if let Err(Failure(what)) = clean::run(&mut lane, &prefix) {
+            totals.fail(&format!("cleaners: {what}"));
+        }
+    })
+}
+
+fn start_lane(index: u64, seed: u64, totals: &'static Totals, has_cleaner: bool) -> Child {
+    // SAFETY: atomics alone.
+    #[allow(unsafe_code)]
+    let ledger: &Ledger = unsafe { process::shared() };
+    let own = std::process::id();
+    fork(move || {
+        process::ignore_interrupts();
+        let (is_duplex, classic) = (index % 4 >= 2, index % 2 == 1);
+        let mut random = Random(seed ^ index << 32);
+        let mut tries = 0;
+        while !totals.is_stopped() {
+            let name = format!("{}{index}-{tries}", prefix(own));
+            let buffers = [name.clone(), format!("{name}_request"), format!("{name}_response")];
+            let mut lane = Lane::new(name, classic, random.next(), ledger, totals);
+            lane.has_cleaner = has_cleaner;
+            let outcome = if is_duplex { duplex::run(&mut lane) } else { stream::run(&mut lane) };
+            if let Err(Failure(what)) = outcome {
+                totals.fail(&format!("{} after salt {}: {what}", lane.name, lane.salt));
+                for buffer in &buffers {
+                    eprintln!("{buffer}: {:?}", zerobuffer::inspect::snapshot(buffer));
+                }
+            }
+            remove_files(&buffers);
+            tries += 1;
+        }
+    })
+}

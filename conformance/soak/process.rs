@@ -1,0 +1,152 @@
+//! UNSAFE: processes that cost next to nothing (fork without exec), memory that they share, and sleeping on it.
+
+#![allow(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+/// Memory that forked processes share, zeroed; lives as long as the process.
+///
+/// # Safety
+///
+/// `T` must consist of atomics alone, for which all-zero bytes are a value.
+pub(crate) unsafe fn shared<T: Sync>() -> &'static T {
+    let len = size_of::<T>();
+    let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, which nobody else knows of.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, flags, -1, 0) };
+    assert_ne!(base, libc::MAP_FAILED, "no memory to share: {}", std::io::Error::last_os_error());
+    // SAFETY: page-aligned, large enough, never unmapped; the caller vouches for zeroes being a `T`.
+    unsafe { &*base.cast::<T>() }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// A forked process. Killed when dropped; dies with its parent.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: i32,
+    ended: Option<End>,
+}
+
+/// Starts a process that runs `work` and nothing else.
+///
+/// The caller must have one thread only: the child has no others, and locks that they held would stay locked.
+pub(crate) fn fork(work: impl FnOnce()) -> Child {
+    let parent = std::process::id();
+    // SAFETY: the caller has one thread, so the child may do what it likes.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            // SAFETY: plain system calls.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid().cast_unsigned() != parent {
+                    libc::_exit(0);
+                }
+            }
+            let code = if catch_unwind(AssertUnwindSafe(work)).is_ok() { 0 } else { 101 };
+            // SAFETY: ends this process; what the parent would do at exit is the parent's.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Child { pid, ended: None },
+    }
+}
+
+impl Child {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn wait_for(&mut self, options: i32) -> Option<End> {
+        if self.ended.is_none() {
+            let mut status = 0;
+            // SAFETY: a child of ours that has not been waited for; `status` has room for the answer.
+            let got = unsafe { libc::waitpid(self.pid, &raw mut status, options) };
+            if got == self.pid {
+                self.ended = Some(if libc::WIFSIGNALED(status) {
+                    End::Signal(libc::WTERMSIG(status))
+                } else {
+                    End::Exit(libc::WEXITSTATUS(status))
+                });
+            }
+        }
+        self.ended
+    }
+
+    /// How the child ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<End> {
+        self.wait_for(libc::WNOHANG)
+    }
+
+    /// SIGKILL, and waits for the end. Says whether the child died of it, rather than ending before.
+    pub(crate) fn kill(&mut self) -> bool {
+        if self.ended.is_none() {
+            // SAFETY: plain system call; the child has not been reaped, so the pid is its own.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        }
+        self.wait_for(0) == Some(End::Signal(libc::SIGKILL))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// SIGINT ends the parent's work in order; children finish theirs.
+pub(crate) fn ignore_interrupts() {
+    // SAFETY: plain system call; nothing is run at the signal.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
+/// Sleeps until somebody wakes the sleepers of `word`, it is not `value` any more, or `limit` is over.
+pub(crate) fn sleep_on(word: &AtomicU32, value: u32, limit: Duration) {
+    let time =
+        libc::timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: i64::from(limit.subsec_nanos()) };
+    // SAFETY: word and time-out live for the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time) };
+}
+
+/// Wakes all who sleep on `word`.
+pub(crate) fn wake(word: &AtomicU32) {
+    // SAFETY: the kernel looks at the word's address only.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Nanoseconds on the clock that all processes share.
+pub(crate) fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` has room for the result.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// How long something may take, in time that this process had: while the whole soak is stopped, nothing runs out.
+pub(crate) struct Patience {
+    left: Duration,
+    last: Instant,
+}
+
+impl Patience {
+    /// The most that counts between two looks.
+    const STEP: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(limit: Duration) -> Patience {
+        Patience { left: limit, last: Instant::now() }
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        self.left = self.left.saturating_sub((now - self.last).min(Self::STEP));
+        self.last = now;
+        self.left.is_zero()
+    }
+}

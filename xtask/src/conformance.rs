@@ -1,0 +1,65 @@
+//! `cargo xtask conformance` and `cargo xtask soak`: builds what they need and runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::tools::{self, apt_install, cargo, has, is_root, run};
+use crate::venv;
+
+const PACKAGE: &str = "zerobuffer-conformance";
+const CPP_BUILD: &str = "target/conformance-cpp";
+
+fn build(root: &Path) -> Result<()> {
+    run(&mut cargo(root, &["build", "--package", PACKAGE]))
+}
+
+/// Plays the scenarios with all languages; `arguments` go to the runner.
+pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
+    build(root)?;
+    let cpp = cpp_peer(root)?;
+    let python = crate::python::with_package(root)?;
+    let old = venv::ensure(root)?;
+    let mut runner = Command::new(root.join("target/debug/conformance"));
+    runner.current_dir(root);
+    runner.args(["--peer", "rust=target/debug/conformance-peer"]);
+    runner.arg("--peer").arg(format!("c++={}", cpp.display()));
+    runner.arg("--peer").arg(format!("python={} conformance/peers/python/ours.py", python.display()));
+    runner.arg("--peer").arg(format!("1.x={} conformance/peers/python/one_x.py", old.display()));
+    for argument in arguments {
+        runner.arg(argument);
+        // The report that is kept in the tree.
+        if argument == "--report" {
+            runner.arg("docs/conformance");
+        }
+    }
+    run(&mut runner)
+}
+
+fn cpp_peer(root: &Path) -> Result<PathBuf> {
+    for (program, package) in [("cmake", "cmake"), ("g++", "g++")] {
+        tools::need(program, package)?;
+    }
+    let header = Path::new("/usr/include/nlohmann/json.hpp");
+    if !header.exists() && is_root() && has("apt-get", &["--version"]) {
+        apt_install("nlohmann-json3-dev")?;
+    }
+    if !header.exists() {
+        bail!(
+            "the C++ peer needs nlohmann-json; on Debian and Ubuntu: sudo apt-get install -y nlohmann-json3-dev"
+        );
+    }
+    run(Command::new("cmake")
+        .current_dir(root)
+        .args(["-S", "conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_BUILD_TYPE=Release"])
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
+    run(Command::new("cmake").current_dir(root).args(["--build", CPP_BUILD, "--parallel", "2"]))?;
+    Ok(root.join(CPP_BUILD).join("conformance_peer"))
+}
+
+/// Kills at random; `arguments` go to the soak.
+pub(crate) fn soak(root: &Path, arguments: &[String]) -> Result<()> {
+    build(root)?;
+    run(Command::new(root.join("target/debug/soak")).current_dir(root).args(arguments))
+}
