@@ -52,7 +52,7 @@ const PREDECESSOR_POLL: Duration = Duration::from_millis(1);
 /// ```
 pub struct DuplexClient {
     pub(crate) link: Arc<Link>,
-    request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 impl DuplexClient {

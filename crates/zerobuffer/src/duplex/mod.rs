@@ -45,6 +45,7 @@ mod factory;
 mod inbox;
 mod link;
 mod outbox;
+mod pending;
 mod pool;
 mod request;
 mod request_buffer;
@@ -67,6 +68,7 @@ use crate::registry::MAX_NAME_LEN;
 
 pub use client::DuplexClient;
 pub use factory::{ClientOptions, DuplexChannelFactory};
+pub use pending::PendingCall;
 pub use request::{MutableFrame, Request};
 pub use request_buffer::RequestBuffer;
 pub use responder::Responder;

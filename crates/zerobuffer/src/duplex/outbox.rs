@@ -138,7 +138,6 @@ impl Link {
     }
 
     /// Enters where a request stands that was sent with an entry.
-    #[cfg(feature = "async")]
     pub(crate) fn set_place(&self, sent: Sent) {
         let mut inbox = lock(&self.inbox);
         if let Some(entry) = inbox.entries.get_mut(&sent.sequence).filter(|entry| entry.is_pending()) {

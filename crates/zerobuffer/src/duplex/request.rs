@@ -134,6 +134,12 @@ impl DerefMut for MutableFrame {
     }
 }
 
+impl AsRef<[u8]> for MutableFrame {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl fmt::Debug for MutableFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MutableFrame").field("sequence", &self.sequence()).field("len", &self.len()).finish()

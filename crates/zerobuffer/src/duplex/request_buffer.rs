@@ -10,7 +10,7 @@ use super::link::Link;
 use super::lock;
 use super::response::Response;
 use crate::error::{ErrorKind, Result};
-use crate::writer::Writer;
+use crate::writer::{MemoryGuard, Writer};
 
 /// Bytes of the request buffer, lent to be filled in; see [`DuplexClient::acquire_request_buffer`]. Dropping it discards
 /// it.
@@ -61,6 +61,19 @@ impl RequestBuffer {
     /// The sequence number that the request will have.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// A guard that keeps the request buffer's memory mapped, for language bindings: a view of the bytes may outlive this
+    /// there. See [`Writer::memory_guard`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidState` if the request buffer is gone, which it is not before it has been committed.
+    pub fn memory_guard(&self) -> Result<MemoryGuard> {
+        match &self.writer {
+            Some(writer) => Ok(writer.memory_guard()),
+            None => Err(self.link.error(ErrorKind::InvalidState, "the request buffer is gone")),
+        }
     }
 
     /// Sends the request; gives its sequence number.

@@ -82,7 +82,11 @@ impl Server {
     }
 
     fn stop(&self) -> Result<()> {
-        let run = lock(&self.current).run.take();
+        let mut current = lock(&self.current);
+        // One that has never been started has a request buffer all the same.
+        let (run, created) = (current.run.take(), current.created.take());
+        drop(current);
+        drop(created);
         run.map_or(Ok(()), |run| run.stop())
     }
 
@@ -99,18 +103,30 @@ impl Drop for Server {
 }
 
 /// Runs a handler; its failure, or panic, is an answer too.
-fn guarded<'a>(
+fn guarded<T>(
     run: &Run,
     to: Address,
-    handler: impl FnOnce() -> std::result::Result<Reply<'a>, HandlerError>,
-) -> Answer<'a> {
+    handler: impl FnOnce() -> std::result::Result<T, HandlerError>,
+) -> std::result::Result<T, Answer<'static>> {
     let message = match run.guard(handler) {
-        Ok(Ok(bytes)) => return Answer::Bytes(bytes),
+        Ok(Ok(reply)) => return Ok(reply),
         Ok(Err(error)) => error.to_string(),
         Err(words) => words,
     };
     run.report_failure(to.sequence, &message);
-    Answer::Failed(message.into())
+    Err(Answer::Failed(message.into()))
+}
+
+/// Runs a handler that owns its request, and sends what it answers.
+fn answer_owned<R: AsRef<[u8]>>(
+    run: &Run,
+    to: Address,
+    handler: impl FnOnce() -> std::result::Result<R, HandlerError>,
+) {
+    match guarded(run, to, handler) {
+        Ok(reply) => run.answer(to, &Answer::Bytes(reply.as_ref().into())),
+        Err(failed) => run.answer(to, &failed),
+    }
 }
 
 macro_rules! common_methods {
@@ -202,7 +218,26 @@ impl ImmutableDuplexServer {
         let job = move |run: &Run, request: Request, to: Address| {
             if run.admits(&request, to) {
                 let answer = guarded(run, to, || handler(&request));
-                run.answer(to, &answer);
+                run.answer(to, &answer.map_or_else(|failed| failed, Answer::Bytes));
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    /// As [`ImmutableDuplexServer::start`], with a handler that owns the request and may keep it for longer than it runs,
+    /// as language bindings must, and that answers with any owner of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImmutableDuplexServer::start`].
+    pub fn start_owned<F, R>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(Request) -> std::result::Result<R, HandlerError> + Send + Sync + 'static,
+        R: AsRef<[u8]>,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                answer_owned(run, to, || handler(request));
             }
         };
         self.0.start(mode, Arc::new(job))
@@ -245,12 +280,9 @@ impl ImmutableDuplexServer {
         let job = move |run: &Run, request: Request, to: Address| {
             if run.admits(&request, to) {
                 let mut responder = Responder::new(run, to);
-                let answer = guarded(run, to, || {
-                    handler(&request, &mut responder)?;
-                    Ok(Reply::Borrowed(&[]))
-                });
+                let failed = guarded(run, to, || handler(&request, &mut responder)).err();
                 if !responder.is_answered() {
-                    run.answer(to, &answer);
+                    run.answer(to, &failed.unwrap_or(Answer::Bytes(Reply::Borrowed(&[]))));
                 }
             }
         };
@@ -284,14 +316,29 @@ impl MutableDuplexServer {
         let job = move |run: &Run, request: Request, to: Address| {
             if run.admits(&request, to) {
                 let mut frame = MutableFrame::new(request);
-                let answer = guarded(run, to, || {
-                    handler(&mut frame)?;
-                    Ok(Reply::Borrowed(&[]))
-                });
-                match answer {
-                    Answer::Bytes(_) => run.answer(to, &Answer::Bytes((&*frame).into())),
-                    failed => run.answer(to, &failed),
+                match guarded(run, to, || handler(&mut frame)) {
+                    Ok(()) => run.answer(to, &Answer::Bytes((&*frame).into())),
+                    Err(failed) => run.answer(to, &failed),
                 }
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    /// As [`MutableDuplexServer::start`], with a handler that owns the request and may keep it for longer than it runs, as
+    /// language bindings must. It gives an owner of the response's bytes, which usually is the frame.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImmutableDuplexServer::start`].
+    pub fn start_owned<F, R>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(MutableFrame) -> std::result::Result<R, HandlerError> + Send + Sync + 'static,
+        R: AsRef<[u8]>,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                answer_owned(run, to, || handler(MutableFrame::new(request)));
             }
         };
         self.0.start(mode, Arc::new(job))

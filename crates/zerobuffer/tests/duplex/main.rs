@@ -4,6 +4,7 @@ mod cancel;
 mod echo;
 mod ends;
 mod order;
+mod owned;
 mod peers;
 mod roles;
 #[path = "../support/mod.rs"]
