@@ -47,17 +47,17 @@ impl<'py> Bytes<'py> {
         if let Ok(frame) = object.cast_exact::<Frame>() {
             return Ok(Bytes { lent: Lent::Frame(frame.get().lease(object.py())?) });
         }
-        Bytes::view(object, caller)
+        Ok(Bytes { lent: Lent::View(Bytes::view(object, caller)?, object.py()) })
     }
 
-    fn view(object: &'py Bound<'py, PyAny>, caller: &str) -> PyResult<Bytes<'py>> {
+    /// Asks an object for its contiguous bytes; to be released once.
+    pub(crate) fn view(object: &Bound<'_, PyAny>, caller: &str) -> PyResult<Box<ffi::Py_buffer>> {
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::zeroed());
         // SAFETY: the call fills the view, or fails and leaves it empty.
         let got = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) };
         if got == 0 {
             // SAFETY: filled by the call above.
-            let view = unsafe { Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>()) };
-            return Ok(Bytes { lent: Lent::View(view, object.py()) });
+            return Ok(unsafe { Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>()) });
         }
         let error = PyErr::fetch(object.py());
         // SAFETY: any object may be asked.

@@ -41,19 +41,22 @@ fn class<'py>(py: Python<'py>, kind: ErrorKind) -> PyResult<Bound<'py, PyAny>> {
     module.getattr(name).or_else(|_| module.getattr("ZeroBufferError"))
 }
 
+/// The exception that stands for an error of the core.
+pub(crate) fn exception<'py>(py: Python<'py>, error: &zerobuffer::Error) -> PyResult<Bound<'py, PyAny>> {
+    let instance = class(py, error.kind())?.call1((error.to_string(),))?;
+    instance.setattr("buffer", error.buffer())?;
+    if let Some(sequence) = error.sequence() {
+        instance.setattr("sequence", sequence)?;
+    }
+    if let Some(errno) = error.os_error().and_then(std::io::Error::raw_os_error) {
+        instance.setattr("errno", errno)?;
+    }
+    Ok(instance)
+}
+
 fn instance<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAny>> {
     match failure {
-        Failure::Core(error) => {
-            let instance = class(py, error.kind())?.call1((error.to_string(),))?;
-            instance.setattr("buffer", error.buffer())?;
-            if let Some(sequence) = error.sequence() {
-                instance.setattr("sequence", sequence)?;
-            }
-            if let Some(errno) = error.os_error().and_then(std::io::Error::raw_os_error) {
-                instance.setattr("errno", errno)?;
-            }
-            Ok(instance)
-        }
+        Failure::Core(error) => exception(py, error),
         Failure::Own(kind, buffer, message) => {
             let text = match buffer.as_str() {
                 "" => message.clone(),

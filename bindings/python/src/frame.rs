@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use zerobuffer::ErrorKind;
 
+use crate::duplex::requests::Held as Request;
 use crate::memory::{self, Lease};
 use crate::{dlpack, errors, numpy};
 
@@ -34,6 +35,8 @@ struct Inner {
     released: bool,
     /// Somebody may have kept a pointer to the bytes, and this object, but not the lease.
     pinned: bool,
+    /// The request that this is, until the release.
+    request: Option<Request>,
 }
 
 enum Held {
@@ -49,13 +52,35 @@ impl Frame {
             sequence: frame.sequence(),
             size: frame.len(),
             end_of_stream: false,
-            inner: Mutex::new(Inner { bytes: Held::Frame(frame), released: false, pinned: false }),
+            inner: Mutex::new(Inner {
+                bytes: Held::Frame(frame),
+                released: false,
+                pinned: false,
+                request: None,
+            }),
         }
+    }
+
+    /// A frame of a duplex channel.
+    pub(crate) fn of_lease<'py>(
+        py: Python<'py>,
+        lease: Lease,
+        sequence: u64,
+        request: Option<Request>,
+    ) -> PyResult<Bound<'py, Frame>> {
+        let size = lease.len();
+        let bytes = Held::Lease(Py::new(py, lease)?);
+        let inner = Inner { bytes, released: false, pinned: false, request };
+        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Mutex::new(inner) })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.sequence
     }
 
     /// A frame without bytes.
     pub(crate) fn invalid(end_of_stream: bool) -> Frame {
-        let inner = Inner { bytes: Held::Nothing, released: false, pinned: false };
+        let inner = Inner { bytes: Held::Nothing, released: false, pinned: false, request: None };
         Frame { sequence: 0, size: 0, end_of_stream, inner: Mutex::new(inner) }
     }
 
@@ -94,9 +119,10 @@ impl Frame {
         inner.released = true;
         let bytes =
             if inner.pinned { Held::Nothing } else { std::mem::replace(&mut inner.bytes, Held::Nothing) };
+        let request = inner.request.take();
         drop(inner);
         // Without the lock: the lease's end may run code.
-        drop(bytes);
+        drop((bytes, request));
     }
 }
 
@@ -134,6 +160,15 @@ impl Frame {
     #[getter]
     fn end_of_stream(&self) -> bool {
         self.end_of_stream
+    }
+
+    /// For a request of a duplex channel: whether nobody wants the response any more, because the client has cancelled the
+    /// request or given it up, its deadline is over, or the server has been stopped. A handler that works for long asks now and
+    /// then, and returns whatever it likes.
+    #[getter]
+    fn is_cancelled(&self) -> bool {
+        let request = self.inner.lock().request.clone();
+        request.is_some_and(|request| request.is_cancelled())
     }
 
     /// Gives the frame's bytes back to the writer, as soon as its last view is gone. More than once does no harm.

@@ -5,6 +5,7 @@
 //! core, and too short for anybody at the keyboard to notice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -66,10 +67,44 @@ pub(crate) struct Gate<T> {
     pid: u32,
 }
 
+/// What can be closed at the end of the interpreter.
+trait Shut: Send + Sync {
+    fn shut(&self, py: Python<'_>);
+}
+
+impl<T: Send> Shut for Gate<T> {
+    fn shut(&self, py: Python<'_>) {
+        if let Ok(handle) = self.close(py) {
+            py.detach(|| drop(handle));
+        }
+    }
+}
+
+/// All handles that there are. A thread that is blocked in one at the end of the interpreter would keep it from being
+/// closed.
+static OPEN: Mutex<Vec<Weak<dyn Shut>>> = Mutex::new(Vec::new());
+
+/// Closes all readers and writers; for `atexit`.
+#[pyfunction]
+pub(crate) fn close_all(py: Python<'_>) {
+    let open = std::mem::take(&mut *OPEN.lock());
+    for gate in open.iter().filter_map(Weak::upgrade) {
+        gate.shut(py);
+    }
+}
+
 impl<T: Send> Gate<T> {
-    pub(crate) fn new(name: &str, what: &'static str, handle: T, interrupt: InterruptHandle) -> Gate<T> {
+    pub(crate) fn new(name: &str, what: &'static str, handle: T, interrupt: InterruptHandle) -> Arc<Gate<T>>
+    where
+        T: 'static,
+    {
         let (handle, closing) = (Mutex::new(Some(handle)), AtomicBool::new(false));
-        Gate { name: name.into(), what, handle, interrupt, closing, pid: std::process::id() }
+        let gate =
+            Arc::new(Gate { name: name.into(), what, handle, interrupt, closing, pid: std::process::id() });
+        let mut open = OPEN.lock();
+        open.retain(|gate| gate.strong_count() > 0);
+        open.push(Arc::downgrade(&gate) as Weak<dyn Shut>);
+        gate
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -120,8 +155,9 @@ impl<T: Send> Gate<T> {
             return work(&mut handle).map_err(|failure| raise(py, failure));
         }
         let mut work = Some(work);
+        // Longer than a slice, so that it is there when the other thread lets go.
         let done = in_slices(py, Duration::MAX, |slice| {
-            self.attempt(slice, |handle| work.take().map(|work| work(handle)).transpose())
+            self.attempt(4 * slice, |handle| work.take().map(|work| work(handle)).transpose())
         })?;
         done.ok_or_else(|| raise(py, self.closed()))
     }

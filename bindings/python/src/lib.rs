@@ -8,14 +8,15 @@
 mod buffers;
 mod config;
 mod dlpack;
+mod duplex;
 mod errors;
 mod frame;
 mod gate;
 mod inspect;
-mod kept;
 mod logging;
 mod memory;
 mod numpy;
+mod owned;
 mod reader;
 mod writer;
 
@@ -25,11 +26,15 @@ mod _native {
     #[pymodule_export]
     use crate::config::BufferConfig;
     #[pymodule_export]
+    use crate::duplex::client::{AsyncCall, DuplexClient};
+    #[pymodule_export]
+    use crate::duplex::server::{Answer, ImmutableDuplexServer, MutableDuplexServer};
+    #[pymodule_export]
     use crate::frame::Frame;
     #[pymodule_export]
-    use crate::inspect::{list_buffers, snapshot};
+    use crate::gate::close_all;
     #[pymodule_export]
-    use crate::kept::KeptBuffer;
+    use crate::inspect::{list_buffers, snapshot};
     #[pymodule_export]
     use crate::reader::{Reader, Ticket};
     #[pymodule_export]

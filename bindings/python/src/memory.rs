@@ -54,7 +54,6 @@ impl Lease {
     /// # Safety
     ///
     /// `keeper` keeps the `len` bytes at `start` mapped.
-    #[expect(dead_code, reason = "for duplex channels")]
     pub(crate) unsafe fn readable(start: *const u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
         Lease { start: start.cast_mut(), len, writable: false, _keeper: Keeper::Shared(keeper) }
     }

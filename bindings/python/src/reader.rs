@@ -1,6 +1,7 @@
 //! `Reader`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use crate::logging;
 ///     PermissionDeniedError, IncompatibleProtocolError: if something stands in the way.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Reader {
-    gate: Gate<zerobuffer::Reader>,
+    gate: Arc<Gate<zerobuffer::Reader>>,
     frames_read: AtomicU64,
     bytes_read: AtomicU64,
     /// What came for asyncio tasks that had been cancelled, and goes to the next read.
@@ -317,15 +318,17 @@ impl Reader {
                 return Ok(Some(()));
             }
             let outcome = self.gate.attempt(slice, |reader| {
-                let Some(outcome) = self.read(reader, slice).transpose() else { return Ok(None) };
-                // With the reader in hand, so that nobody reads on before the outcome is where it belongs.
-                if let Some(outcome) = ticket.fill(outcome) {
-                    self.put_back(outcome);
+                let Some(frame) = self.read(reader, slice)? else { return Ok(None) };
+                // With the reader in hand, so that nobody reads on before the frame is where it belongs.
+                if let Some(frame) = ticket.fill(Ok(frame)) {
+                    self.put_back(frame);
                 }
                 Ok(Some(()))
             });
             outcome.or_else(|failure| {
-                ticket.fill(Err(failure));
+                if let Some(failure) = ticket.fill(Err(failure)) {
+                    self.put_back(failure);
+                }
                 Ok(Some(()))
             })
         })?;

@@ -34,7 +34,7 @@ use crate::{config, errors, logging};
 ///     InvalidNameError, PermissionDeniedError, IncompatibleProtocolError, CorruptBufferError: if it cannot be used.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Writer {
-    gate: Gate<zerobuffer::Writer>,
+    gate: Arc<Gate<zerobuffer::Writer>>,
     timeout: Mutex<Duration>,
     max_frame_size: usize,
     frames_written: AtomicU64,

@@ -16,6 +16,7 @@ The reader creates a buffer, the writer connects to it::
 `ZeroBufferError`. Log records go to the logger "zerobuffer".
 """
 
+import atexit as _atexit
 import enum as _enum
 
 from . import inspect as inspect
@@ -48,9 +49,13 @@ from ._errors import (
 from ._errors import InterruptedError as InterruptedError  # noqa: A004
 from ._errors import SystemError as SystemError  # noqa: A004
 from ._native import VERSION as _VERSION
-from ._native import BufferConfig, Frame, Reader, Writer, WritableFrame
+from ._native import BufferConfig, Frame, Reader, WritableFrame, Writer
+from ._native import close_all as _close_all
 
 __version__: str = _VERSION
+
+# What a daemon thread uses at the end of the interpreter would not be closed, and leave files.
+_atexit.register(_close_all)
 
 
 class WaitStrategy(_enum.Enum):

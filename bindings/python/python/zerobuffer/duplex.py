@@ -1,0 +1,302 @@
+"""Requests and responses over two buffers: a channel has one server and one client at a time.
+
+A server::
+
+    factory = DuplexChannelFactory()
+    server = factory.create_immutable_server("upper-case", BufferConfig())
+    server.start(lambda frame: bytes(frame).upper())
+
+and a client, which any number of threads may use at once::
+
+    client = DuplexChannelFactory().create_client("upper-case")
+    with client.call(b"hello") as response:
+        assert bytes(response) == b"HELLO"
+
+Handlers that fail, cancelled requests and dead peers are told to whom they concern. A server outlives its clients.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import enum
+import time
+import weakref
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Union
+
+from . import _native
+from ._errors import HandlerBusyError
+from ._native import BufferConfig, Frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "DuplexChannelFactory",
+    "DuplexClient",
+    "IDuplexChannelFactory",
+    "IDuplexClient",
+    "IDuplexServer",
+    "IImmutableDuplexServer",
+    "IMutableDuplexServer",
+    "ImmutableDuplexServer",
+    "MutableDuplexServer",
+    "ProcessingMode",
+]
+
+
+class ProcessingMode(enum.Enum):
+    """How a server runs its handler."""
+
+    #: One request after the other, on the one thread that reads the request buffer.
+    SINGLE_THREAD = "single_thread"
+    #: Several requests at once, one thread for each processor. Responses may overtake each other, except towards a 1.x client.
+    THREAD_POOL = "thread_pool"
+
+
+#: To be ended with the interpreter, when their threads can no longer call Python.
+_clients: "weakref.WeakSet[DuplexClient]" = weakref.WeakSet()
+_servers: "weakref.WeakSet[Union[ImmutableDuplexServer, MutableDuplexServer]]" = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for client in list(_clients):
+        client.close()
+    servers = list(_servers)
+    for server in servers:
+        with contextlib.suppress(HandlerBusyError):
+            server.stop()
+    # As the interpreter waits for threads of its own, unless they are daemons.
+    while any(server._busy for server in servers):
+        time.sleep(0.002)
+
+
+class IDuplexClient(ABC):
+    """What the client of a channel can do; see `DuplexClient`."""
+
+    @abstractmethod
+    def send_request(self, data: "Buffer") -> int:
+        """Sends a request, copied; gives its sequence number."""
+
+    @abstractmethod
+    def acquire_request_buffer(self, size: int) -> Tuple[int, memoryview]:
+        """Lends bytes of the request buffer, to be filled in place; gives the request's sequence number and the bytes."""
+
+    @abstractmethod
+    def commit_request(self) -> None:
+        """Sends the request that was filled in place."""
+
+    @abstractmethod
+    def receive_response(self, timeout_ms: Optional[float] = 5000) -> Frame:
+        """Waits for the next response."""
+
+    @property
+    @abstractmethod
+    def is_server_connected(self) -> bool:
+        """Whether the server lives and reads requests."""
+
+
+class IDuplexServer(ABC):
+    """What every server can do."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stops processing."""
+
+    @property
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Whether requests are being processed."""
+
+
+class IImmutableDuplexServer(IDuplexServer):
+    """A server whose handler answers with bytes of its own; see `ImmutableDuplexServer`."""
+
+    @abstractmethod
+    def start(
+        self, handler: "Callable[[Frame], Buffer]", mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
+    ) -> None:
+        """Starts processing, and returns at once."""
+
+    @abstractmethod
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[Buffer]]") -> None:
+        """Starts processing with a coroutine function, whose calls run as tasks of the current event loop."""
+
+
+class IMutableDuplexServer(IDuplexServer):
+    """A server whose handler changes requests in place; see `MutableDuplexServer`."""
+
+    @abstractmethod
+    def start(
+        self, handler: Callable[[Frame], None], mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
+    ) -> None:
+        """Starts processing, and returns at once."""
+
+
+class IDuplexChannelFactory(ABC):
+    """What makes servers and clients; see `DuplexChannelFactory`."""
+
+    @abstractmethod
+    def create_immutable_server(self, channel_name: str, config: Optional[BufferConfig] = None) -> IImmutableDuplexServer:
+        """Creates a server whose handler answers with bytes of its own."""
+
+    @abstractmethod
+    def create_mutable_server(self, channel_name: str, config: Optional[BufferConfig] = None) -> IMutableDuplexServer:
+        """Creates a server whose handler changes requests in place."""
+
+    @abstractmethod
+    def create_client(self, channel_name: str) -> IDuplexClient:
+        """Connects to the server of a channel."""
+
+
+class DuplexClient(_native.DuplexClient, IDuplexClient):
+    """The client of a channel, for any number of threads and tasks at once.
+
+    Args:
+        channel_name: The channel's name.
+        request_timeout_ms: How long sending waits for space; None waits for ever. A call has a time-out of its own.
+        connect_timeout_ms: How long to wait for a server (default: fail at once).
+        response_config: Sizes and rights of the response buffer, which the client creates.
+
+    Every request has one outcome, for whoever waits for it: a response, or RequestFailedError, CancelledError or
+    DeadlineExceededError with the request's number. The end of the channel is told to every call from then on.
+
+    Raises:
+        BufferNotFoundError: if there is no server within the time.
+        WriterAlreadyConnectedError: if it has a client.
+        ReaderDeadError: if the server is dead. As `Reader` for the response buffer.
+    """
+
+    def __init__(self, channel_name: str, **options: Any) -> None:
+        _clients.add(self)
+
+    async def call_async(self, data: "Buffer", timeout_ms: Optional[float] = 5000) -> Frame:
+        """As `call`, for asyncio: other tasks run meanwhile. Cancelling the task cancels the request.
+
+        Raises:
+            As `call`.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: "asyncio.Future[Frame]" = loop.create_future()
+
+        def settle(result: Union[Frame, BaseException]) -> None:
+            if outcome.done():
+                if isinstance(result, Frame):
+                    result.release()
+            elif isinstance(result, BaseException):
+                outcome.set_exception(result)
+            else:
+                outcome.set_result(result)
+
+        def deliver(result: Union[Frame, BaseException]) -> None:
+            loop.call_soon_threadsafe(settle, result)
+
+        call = self._start_call(data, timeout_ms, deliver)
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+
+class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServer):
+    """A server whose handler reads each request and answers with bytes of its own.
+
+    Args:
+        channel_name: The channel's name.
+        config: Sizes and rights of the request buffer (default: `BufferConfig()`).
+
+    It outlives its clients: when one leaves or dies it takes the next. A `with` block stops it.
+
+    Raises:
+        As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
+    """
+
+    def __init__(self, channel_name: str, config: Optional[BufferConfig] = None) -> None:
+        _servers.add(self)
+
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[Buffer]]") -> None:
+        """Starts processing with a coroutine function, and returns at once.
+
+        Each request becomes a task of the current event loop, with a frame that is released when the task is done. As many
+        run at once as the request buffer has room for. Stop the server before the loop ends.
+
+        Raises:
+            InvalidStateError: if it runs. After a stop, as the constructor.
+        """
+        loop = asyncio.get_running_loop()
+        tasks = set()
+
+        async def run(frame: Frame, answer: _native.Answer) -> None:
+            try:
+                answer.send(frame, await handler(frame))
+            except asyncio.CancelledError as error:
+                answer.fail(frame, error)
+                raise
+            except Exception as error:
+                answer.fail(frame, error)
+
+        def start(frame: Frame, answer: _native.Answer) -> None:
+            task = loop.create_task(run(frame, answer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        def schedule(frame: Frame, answer: _native.Answer) -> None:
+            loop.call_soon_threadsafe(start, frame, answer)
+
+        self._start_async(schedule)
+
+
+class MutableDuplexServer(_native.MutableDuplexServer, IMutableDuplexServer):
+    """A server whose handler changes each request in place, in shared memory; the changed bytes are the response.
+
+    Args:
+        channel_name: The channel's name.
+        config: Sizes and rights of the request buffer (default: `BufferConfig()`).
+
+    It outlives its clients: when one leaves or dies it takes the next. A `with` block stops it.
+
+    Raises:
+        As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
+    """
+
+    def __init__(self, channel_name: str, config: Optional[BufferConfig] = None) -> None:
+        _servers.add(self)
+
+
+class DuplexChannelFactory(IDuplexChannelFactory):
+    """Makes the servers and clients of duplex channels. All factories are the same."""
+
+    _instance: "Optional[DuplexChannelFactory]" = None
+
+    @classmethod
+    def get_instance(cls) -> "DuplexChannelFactory":
+        """The one factory of this process, for those who want no other."""
+        if cls._instance is None:
+            cls._instance = cls()
+        return cls._instance
+
+    def create_immutable_server(self, channel_name: str, config: Optional[BufferConfig] = None) -> ImmutableDuplexServer:
+        """Creates the request buffer of a channel and its server, whose handler answers with bytes of its own.
+
+        Raises:
+            As `ImmutableDuplexServer`.
+        """
+        return ImmutableDuplexServer(channel_name, config)
+
+    def create_mutable_server(self, channel_name: str, config: Optional[BufferConfig] = None) -> MutableDuplexServer:
+        """Creates the request buffer of a channel and its server, whose handler changes requests in place.
+
+        Raises:
+            As `MutableDuplexServer`.
+        """
+        return MutableDuplexServer(channel_name, config)
+
+    def create_client(self, channel_name: str, **options: Any) -> DuplexClient:
+        """Connects to the server of a channel, and creates the response buffer. Options are those of `DuplexClient`.
+
+        Raises:
+            As `DuplexClient`.
+        """
+        return DuplexClient(channel_name, **options)

@@ -1,0 +1,65 @@
+//! UNSAFE (views of requests and responses): what frames of duplex channels rest on.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use zerobuffer::duplex::{MutableFrame, Request, Response};
+
+use crate::frame::Frame;
+use crate::memory::Lease;
+
+/// A request that a handler has, for as long as it or a view of it lives.
+#[derive(Clone)]
+pub(crate) enum Held {
+    Plain(Arc<Request>),
+    Mutable(Arc<MutableFrame>),
+}
+
+impl Held {
+    /// Whether nobody wants the response any more.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Held::Plain(request) => request.is_cancelled(),
+            Held::Mutable(frame) => frame.is_cancelled(),
+        }
+    }
+}
+
+/// A request and its frame.
+pub(crate) fn plain(py: Python<'_>, request: Request) -> PyResult<Bound<'_, Frame>> {
+    let (sequence, request) = (request.sequence(), Arc::new(request));
+    let (start, len) = (request.as_ptr(), request.len());
+    // SAFETY: the request keeps its bytes.
+    let lease = unsafe { Lease::readable(start, len, Arc::<Request>::clone(&request)) };
+    Frame::of_lease(py, lease, sequence, Some(Held::Plain(request)))
+}
+
+/// A request that its handler changes in place: the frame, and what the response's bytes are read from.
+pub(crate) fn mutable(py: Python<'_>, mut frame: MutableFrame) -> PyResult<(Bound<'_, Frame>, Answer)> {
+    let (sequence, start, len) = (frame.sequence(), frame.as_mut_ptr(), frame.len());
+    let frame = Arc::new(frame);
+    // SAFETY: the frame keeps its bytes, which are this process's until then. Python code alone writes to them, but for a
+    // view that is kept for longer than the handler runs and written to while the response is copied: that may spoil the
+    // response.
+    let lease = unsafe { Lease::writable(start, len, Arc::<MutableFrame>::clone(&frame)) };
+    let answer = Answer(Arc::clone(&frame));
+    Ok((Frame::of_lease(py, lease, sequence, Some(Held::Mutable(frame)))?, answer))
+}
+
+/// A response's frame. May have 0 bytes.
+pub(crate) fn response(py: Python<'_>, response: Response) -> PyResult<Bound<'_, Frame>> {
+    let (sequence, start, len) = (response.sequence(), response.as_ptr(), response.len());
+    // SAFETY: the response keeps its bytes.
+    let lease = unsafe { Lease::readable(start, len, Arc::new(response)) };
+    Frame::of_lease(py, lease, sequence, None)
+}
+
+/// The bytes of a mutable request, after its handler.
+pub(crate) struct Answer(Arc<MutableFrame>);
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
