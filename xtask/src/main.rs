@@ -3,7 +3,6 @@
 mod bench;
 mod conformance;
 mod cpp;
-mod cpp_package;
 mod python;
 mod test;
 mod tools;
