@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{self, run};
+use crate::tools::{self, cargo, run};
 
 /// Version of cbindgen that the header was made with.
 const CBINDGEN: &str = "0.29.4";
@@ -35,7 +35,8 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     run(Command::new("ctest")
         .current_dir(root.join(BUILD))
         .args(["--output-on-failure", "--no-tests=error"])
-        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))
+        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))?;
+    crate::cpp_package::test(root)
 }
 
 /// The header that is committed is the one that the code makes.

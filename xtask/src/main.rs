@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod cpp;
+mod cpp_package;
 mod python;
 mod test;
 mod tools;

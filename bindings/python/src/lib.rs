@@ -13,6 +13,7 @@ mod errors;
 mod frame;
 mod gate;
 mod inspect;
+mod kept;
 mod logging;
 mod memory;
 mod numpy;
@@ -35,6 +36,8 @@ mod _native {
     use crate::gate::close_all;
     #[pymodule_export]
     use crate::inspect::{list_buffers, snapshot};
+    #[pymodule_export]
+    use crate::kept::KeptBuffer;
     #[pymodule_export]
     use crate::reader::{Reader, Ticket};
     #[pymodule_export]

@@ -35,7 +35,7 @@ fn millis(text: &str) -> Duration {
     if text == "max" { Duration::MAX } else { Duration::from_millis(text.parse().expect("milliseconds")) }
 }
 
-/// Options of a role: `nobody` changes the user, `umask=777` the umask, `mode=666` the mode of the buffer; `pid-1` and
+/// Options of a role: `nobody` changes the user, `member` too, but keeps the group of root, `umask=777` the umask, `mode=666` the mode of the buffer; `pid-1` and
 /// `later` make sure that the peer is where the test thinks it is.
 fn prepare(options: &[String]) -> u32 {
     let mut mode = 0o600;
@@ -47,6 +47,7 @@ fn prepare(options: &[String]) -> u32 {
             }
             Some(("mode", text)) => mode = u32::from_str_radix(text, 8).unwrap(),
             None if option == "nobody" => confine::become_nobody(),
+            None if option == "member" => confine::become_nobody_of(0),
             None if option == "pid-1" => assert_eq!(std::process::id(), 1),
             None if option == "later" => assert!(uptime() > LATER, "no time namespace"),
             _ => panic!("option {option}?"),
@@ -330,6 +331,29 @@ fn failure_05_peers_in_separate_pid_namespaces_know_who_lives() {
 }
 
 #[test]
+fn failure_05_peers_in_separate_user_namespaces_know_who_lives() {
+    // Without root every namespace of these tests is in a user namespace of its own anyway.
+    let flags: &[&str] =
+        if confine::is_root() { &["--user", "--map-root-user", "--pid"] } else { &["--pid"] };
+    let inside = confine::unshare(flags);
+    let (inside, outside): (Side<'_>, Side<'_>) = ((&inside, &["pid-1"]), (&[], &[]));
+    live_and_die("user namespaces", &[(inside, inside), (inside, outside), (outside, inside)]);
+}
+
+#[test]
+fn failure_15_a_mode_for_a_group_lets_its_members_in_and_nobody_else() {
+    confine::need_root("a peer of another user");
+    let owner: Side<'_> = (&[], &["mode=660"]);
+    live_and_die("members of a group", &[(owner, (&[], &["member"]))]);
+    let name = Name::new("group");
+    let mut reader = Peer::start("reader", &[&name, "1024", "mode=660"]);
+    reader.expect("ready");
+    Peer::start("writer", &[&name, "nobody"]).expect("PermissionDenied");
+    assert!(reader.wait().success());
+    name.assert_nothing_left();
+}
+
+#[test]
 fn failure_05_peers_of_another_user_know_who_lives() {
     confine::need_root("a peer of another user");
     let root: Side<'_> = (&[], &["mode=666"]);
@@ -449,6 +473,40 @@ fn failure_06_a_stopped_peer_is_not_dead() {
     // A stopped peer that is killed is dead at once.
     idle_pair.writer.signal(libc::SIGSTOP);
     report("stopped and killed writers", vec![idle_pair.kill_writer()]);
+}
+
+/// As when a machine is suspended, or a container paused: both stand still at once, in the middle of their waits.
+#[test]
+fn failure_06_peers_that_stood_still_together_go_on_together() {
+    let pause = Duration::from_secs(if support::full() { 30 } else { 2 });
+    for writer_first in [false, true] {
+        let (idle, full) = (Name::new("paused-r"), Name::new("paused-w"));
+        let mut idle_pair = Pair::start(&idle, 1024, (&[], &[]), (&[], &[]));
+        let mut full_pair = Pair::start(&full, 1024, (&[], &[]), (&[], &[]));
+        full_pair.fill(100);
+        idle_pair.reader.tell("read max");
+        full_pair.writer.tell("write 100 max");
+        assert_eq!(idle_pair.reader.hear_within(a_while()), None, "the reader does not wait");
+        assert_eq!(full_pair.writer.hear_within(a_while()), None, "the writer does not wait");
+        let all = |pair: &Pair, signal| {
+            let sides = [&pair.reader, &pair.writer];
+            let [first, second] = if writer_first { [sides[1], sides[0]] } else { sides };
+            first.signal(signal);
+            second.signal(signal);
+        };
+        [&idle_pair, &full_pair].map(|pair| all(pair, libc::SIGSTOP));
+        std::thread::sleep(pause);
+        [&idle_pair, &full_pair].map(|pair| all(pair, libc::SIGCONT));
+        // Each still waits for the other, and gets what it waits for.
+        idle_pair.writer.tell("write 100 5000");
+        let sequence = idle_pair.writer.hear();
+        idle_pair.reader.expect(&format!("{sequence} 100"));
+        full_pair.reader.tell("read 1000");
+        full_pair.reader.expect("1 100");
+        assert_ne!(full_pair.writer.hear(), "BufferFull");
+        idle_pair.exchange();
+        report("killed after a pause", vec![idle_pair.kill_writer()]);
+    }
 }
 
 #[test]

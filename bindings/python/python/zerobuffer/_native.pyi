@@ -15,6 +15,7 @@ __all__ = [
     "DuplexClient",
     "Frame",
     "ImmutableDuplexServer",
+    "KeptBuffer",
     "MutableDuplexServer",
     "Reader",
     "Ticket",
@@ -91,6 +92,12 @@ class Frame:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class KeptBuffer:
+    def __new__(cls, name: str, config: BufferConfig) -> Self: ...
+    def is_adopted(self) -> bool: ...
+    def close(self) -> bool: ...
 
 @final
 class Reader:

@@ -90,11 +90,16 @@ pub fn refuse(system_call: libc::c_long) {
 
 /// Makes this process another user's, for good.
 pub fn become_nobody() {
+    become_nobody_of(NOBODY);
+}
+
+/// As [`become_nobody`], but with `group` for its group.
+pub fn become_nobody_of(group: libc::gid_t) {
     // SAFETY: plain system calls; the pointer may be null when the count is 0. A change of user clears the signal that
     // ends a peer together with its parent, so it is set again.
     unsafe {
         assert_eq!(libc::setgroups(0, std::ptr::null()), 0, "setgroups");
-        assert_eq!(libc::setgid(NOBODY), 0, "setgid");
+        assert_eq!(libc::setgid(group), 0, "setgid");
         assert_eq!(libc::setuid(NOBODY), 0, "setuid");
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }

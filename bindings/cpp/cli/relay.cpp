@@ -1,0 +1,183 @@
+// `zerobuffer-cpp relay`: frames from one buffer to another, straight from ring to ring.
+#include "commands.h"
+#include "connect.h"
+#include "wait.h"
+
+#include <zerobuffer/inspect.h>
+#include <zerobuffer/kept_buffer.h>
+
+#include <algorithm>
+#include <functional>
+
+namespace cli {
+namespace {
+
+/** Pause between two looks at whether a created output has found its reader. */
+constexpr std::chrono::milliseconds look(5);
+
+template <typename Work>
+auto input(Work&& work) {
+    return failing_with(exits::relay::input_error, exits::relay::bad_arguments, std::forward<Work>(work));
+}
+
+template <typename Work>
+auto output(Work&& work) {
+    return failing_with(exits::relay::output_error, exits::relay::bad_arguments, std::forward<Work>(work));
+}
+
+const char* name_of(Transform transform) {
+    switch (transform) {
+        case Transform::reverse: return "reverse";
+        case Transform::xor_bytes: return "xor";
+        default: return "none";
+    }
+}
+
+class Relay {
+public:
+    Relay(const RelayArgs& args, Report& report, Tally& tally) : args_(args), report_(report), tally_(tally) {}
+
+    void run() {
+        if (args_.input == args_.output) {
+            throw Failure(exits::relay::bad_arguments, "IN and OUT are the same buffer: a relay needs two");
+        }
+        const Stop stop = Stop::install();
+        show_log(args_.report.verbose);
+        auto reader = input([this] { return zerobuffer::Reader(args_.input, config(args_.buffer_size, {}, args_.classic)); });
+        stop.watch(reader.interrupt_handle());
+        std::optional<zerobuffer::KeptBuffer> kept;
+        if (args_.create_output) kept.emplace(create_output());
+        auto writer = connect(stop, args_.output, args_.timeout_ms, exits::relay::output_error, exits::relay::bad_arguments);
+
+        // The first failure tells, but all is closed.
+        std::optional<Failure> failure;
+        const auto attempt = [&failure](const std::function<void()>& work) {
+            try {
+                work();
+            } catch (const Failure& late) {
+                if (!failure) failure = late;
+            }
+        };
+        attempt([&] {
+            stream(reader, writer, stop);
+            // It may have come after the last frame.
+            pass_metadata(reader, writer);
+        });
+        std::optional<Failure> unclosed;
+        try {
+            input([&reader] { reader.close(); });
+            output([&writer] { writer.close(); });
+        } catch (const Failure& late) {
+            unclosed = late;
+        }
+        if (kept) attempt([&] { hand_over(*kept, stop); });
+        if (failure) throw Failure(*failure);
+        if (unclosed) throw Failure(*unclosed);
+    }
+
+private:
+    zerobuffer::KeptBuffer create_output() {
+        // As large a metadata block as that of the input, so that its metadata fits.
+        const auto metadata_size = input([this] { return zerobuffer::inspect::snapshot(args_.input).metadata_size; });
+        return output([&] { return zerobuffer::KeptBuffer(args_.output, config(args_.buffer_size, metadata_size, args_.classic)); });
+    }
+
+    void stream(zerobuffer::Reader& reader, zerobuffer::Writer& writer, const Stop& stop) {
+        Progress progress("relaying", args_.frames, args_.report, args_.log_interval);
+        while (args_.frames == 0 || tally_.frames < args_.frames) {
+            stop.check();
+            const auto frame = input([&] {
+                return next_frame(reader, args_.timeout_ms, [&] { pass_metadata(reader, writer); });
+            });
+            if (frame.end_of_stream()) {
+                if (args_.frames == 0) return;
+                throw Failure(exits::relay::input_error, "buffer `" + args_.input + "`: the writer closed after " +
+                                                             std::to_string(tally_.frames) + " of " +
+                                                             std::to_string(args_.frames) + " frames; ask for fewer");
+            }
+            if (!frame.valid()) time_out();
+            tally_.start();
+            // Before the frame that it may describe.
+            pass_metadata(reader, writer);
+            output([&] { pass(frame.span(), writer); });
+            tally_.count(frame.size());
+            progress.show(tally_);
+        }
+    }
+
+    /** One copy, transformed on the way. */
+    void pass(std::span<const std::uint8_t> frame, zerobuffer::Writer& writer) const {
+        const std::span<std::uint8_t> target = writer.acquire_frame_buffer(frame.size());
+        switch (args_.transform) {
+            case Transform::none: std::copy(frame.begin(), frame.end(), target.begin()); break;
+            case Transform::reverse: std::reverse_copy(frame.begin(), frame.end(), target.begin()); break;
+            case Transform::xor_bytes:
+                std::transform(frame.begin(), frame.end(), target.begin(),
+                               [key = args_.xor_key](std::uint8_t byte) { return static_cast<std::uint8_t>(byte ^ key); });
+                break;
+        }
+        writer.commit_frame();
+    }
+
+    /** Passes on the metadata, if it has come and is not passed on yet. */
+    void pass_metadata(const zerobuffer::Reader& reader, zerobuffer::Writer& writer) {
+        if (metadata_passed_) return;
+        const auto metadata = input([&reader] { return reader.get_metadata(); });
+        if (metadata.empty()) return;
+        failing_with(exits::relay::relay_error, exits::relay::bad_arguments, [&] { writer.set_metadata(metadata); });
+        metadata_passed_ = true;
+        report_.metadata_relayed = true;
+        report_.metadata_size = metadata.size();
+    }
+
+    /** Waits for a reader to take over the output that the relay created, then lets go of it. */
+    void hand_over(zerobuffer::KeptBuffer& kept, const Stop& stop) {
+        const Deadline deadline(args_.timeout_ms);
+        bool waited = !stop.requested();
+        const auto adopted_yet = [&kept] { return output([&kept] { return kept.is_adopted(); }); };
+        while (tally_.frames > 0 && waited && !adopted_yet() && !deadline.is_over()) waited = stop.sleep(look);
+        const bool adopted = output([&kept] { return kept.close(); });
+        report_.frames_lost = adopted ? 0 : tally_.frames;
+        if (adopted || tally_.frames == 0) {
+            if (!waited) throw Failure::interrupted();
+            return;
+        }
+        const std::string message = "buffer `" + args_.output + "`: no reader took it over, so " +
+                                    std::to_string(tally_.frames) +
+                                    " frames are lost; start the reader earlier, or wait longer for it with --timeout-ms";
+        if (waited) throw Failure(exits::relay::relay_error, message);
+        // The exit code says "interrupted"; the loss is told all the same.
+        complain(message);
+        report_.errors.push_back(message);
+        throw Failure::interrupted();
+    }
+
+    [[noreturn]] void time_out() const {
+        throw Failure(exits::relay::input_error, "buffer `" + args_.input + "`: no frame within " +
+                                                     std::to_string(args_.timeout_ms) +
+                                                     " ms; start its writer (zerobuffer writer " + args_.input +
+                                                     "), or wait longer with --timeout-ms (-1: for ever)");
+    }
+
+    const RelayArgs& args_;
+    Report& report_;
+    Tally& tally_;
+    bool metadata_passed_ = false;
+};
+
+}  // namespace
+
+int run(const RelayArgs& args) {
+    Report report{.operation = "relay",
+                  .input_buffer = args.input,
+                  .output_buffer = args.output,
+                  .transform = name_of(args.transform),
+                  .metadata_relayed = false};
+    Tally tally;
+    const int code = reported(report, exits::relay::relay_error, [&] { Relay(args, report, tally).run(); });
+    report.frame_size = tally.largest;
+    report.finish(tally, args.report, false);
+    return code;
+}
+
+}  // namespace cli

@@ -1,0 +1,108 @@
+// What a command says: the JSON object or the summary at the end, progress meanwhile, errors at any time.
+#ifndef ZEROBUFFER_CLI_REPORT_H
+#define ZEROBUFFER_CLI_REPORT_H
+
+#include "args.h"
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+/** Prints an error. */
+void complain(const std::string& message);
+
+/** Prints a line on standard output, or on standard error; a closed pipe is no reason to fail. */
+void say(const std::string& line, bool to_stderr = false);
+
+/** Lets the library say its warnings, and the rest if `verbose`, on standard error. */
+void show_log(bool verbose);
+
+/** Counts frames, bytes and the time that they took. */
+class Tally {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    /** Starts the clock, unless it runs. */
+    void start();
+
+    /** Counts a frame that is done with. */
+    void count(std::size_t size);
+
+    [[nodiscard]] double seconds() const;
+
+    std::uint64_t frames = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t largest = 0;
+    std::optional<Clock::time_point> started;
+    std::optional<Clock::time_point> ended;
+};
+
+struct Checksums {
+    /** Of all frames' bytes one after the other. */
+    std::string stream;
+    /** Of each frame, in the order of arrival. */
+    std::vector<std::string> frames;
+};
+
+inline constexpr const char* checksum_algorithm = "xxh3-64";
+
+/** What `--json-output` prints; fields that do not apply are left out. */
+struct Report {
+    /** The object's first field: write, read or relay. */
+    std::string operation;
+    std::optional<std::string> buffer_name = std::nullopt;
+    std::optional<std::string> input_buffer = std::nullopt;
+    std::optional<std::string> output_buffer = std::nullopt;
+    std::uint64_t frame_size = 0;
+    std::uint64_t metadata_size = 0;
+    std::optional<std::uint64_t> verification_errors = std::nullopt;
+    std::optional<Checksums> checksums = std::nullopt;
+    std::optional<std::string> transform = std::nullopt;
+    std::optional<bool> metadata_relayed = std::nullopt;
+    std::optional<std::uint64_t> frames_lost = std::nullopt;
+    bool interrupted = false;
+    std::vector<std::string> errors = {};
+
+    /** Enters why the command ended early, and prints it; gives the exit code. */
+    int enter(int code, const std::string& message);
+
+    /** Prints the summary. */
+    void finish(const Tally& tally, ReportArgs how, bool to_stderr) const;
+
+private:
+    [[nodiscard]] std::string json(const Tally& tally) const;
+    [[nodiscard]] std::string summary(const Tally& tally) const;
+};
+
+/** Live progress on standard error: one line that changes on a terminal, lines otherwise, nothing beside JSON. */
+class Progress {
+public:
+    /** `every`: frames between two lines where there is no terminal; 0 for none; nothing for one every two seconds. */
+    Progress(std::string what, std::uint64_t total, ReportArgs how, std::optional<std::uint64_t> every = std::nullopt);
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+
+    /** Removes what is shown. */
+    ~Progress();
+
+    /** Shows how far it is, if it is time to. */
+    void show(const Tally& tally);
+
+private:
+    std::string what_;
+    std::uint64_t total_;
+    std::optional<std::uint64_t> every_;
+    bool silent_;
+    bool terminal_ = false;
+    bool shown_ = false;
+    Tally::Clock::time_point last_ = Tally::Clock::now();
+    std::uint64_t last_bytes_ = 0;
+};
+
+}  // namespace cli
+
+#endif

@@ -1,0 +1,18 @@
+"""The commands of `python -m zerobuffer`: options, JSON and exit codes of those that the `zerobuffer` command has.
+
+Each command has a module of its own; `args` has every option.
+"""
+
+import sys
+from typing import List, Optional
+
+from . import args, reader, relay, report, writer
+
+_COMMANDS = {"writer": writer.run, "reader": reader.run, "relay": relay.run}
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Runs a command; gives its exit code."""
+    options = args.parse(sys.argv[1:] if arguments is None else arguments)
+    report.show_log(options.verbose)
+    return _COMMANDS[options.command](options)

@@ -1,0 +1,165 @@
+"""`python -m zerobuffer reader`: frames out of a buffer, verified, summed up, or written to a file."""
+
+import argparse
+from typing import Any, Dict, List, Optional
+
+from .. import BufferConfig, Frame, Reader, WriterDeadError, ZeroBufferError
+from . import xxh3
+from .pattern import Pattern
+from .report import BAD_ARGUMENTS, Failure, Interrupted, Progress, Report, Tally, complain, failure, reason, say
+from .stop import Stop, next_frame
+from .streams import Sink
+
+_CANNOT_CREATE = 1
+_READ_ERROR = 2
+_VERIFICATION_FAILED = 4
+# Bytes expected per frame by default.
+_DEFAULT_SIZE = 1024
+# Wrong frames that are told of one by one.
+_TOLD = 10
+
+
+def run(args: argparse.Namespace) -> int:
+    report = Report("read", buffer_name=args.name)
+    tally, checks = Tally(), _Checks(args)
+    ended: Optional[Failure] = None
+    try:
+        _read(args, report, tally, checks)
+    except Failure as why:
+        ended = why
+    if ended is None and checks.wrong > 0:
+        ended = Failure(_VERIFICATION_FAILED, f"{checks.wrong} of {tally.frames} frames are not what was expected")
+    report.tally(tally)
+    report.fields.update(frame_size=tally.largest, verification_errors=checks.wrong, checksums=checks.sums())
+    return report.finish(ended, args, to_stderr=args.output == "-")
+
+
+def config(args: argparse.Namespace, metadata_size: Optional[int] = None) -> BufferConfig:
+    """Only what was asked for: a buffer that a relay has kept for us has its sizes already."""
+    return BufferConfig(metadata_size, args.buffer_size, classic=args.classic)
+
+
+def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Checks") -> None:
+    stop = Stop()
+    try:
+        reader = Reader(args.name, config(args, args.metadata_size))
+    except ZeroBufferError as error:
+        raise failure(error, _CANNOT_CREATE) from error
+    stop.watch(reader)
+    sink: Optional[Sink] = None
+    try:
+        with reader:
+            if args.output is not None:
+                try:
+                    sink = Sink(args.output)
+                except OSError as error:
+                    raise Failure(BAD_ARGUMENTS, f"--output {args.output}: {reason(error)}") from error
+            try:
+                _stream(args, reader, sink, stop, tally, checks)
+            finally:
+                report.fields["metadata_size"] = len(reader.get_metadata() or b"")
+    except ZeroBufferError as error:
+        raise failure(error, _READ_ERROR) from error
+    finally:
+        # The names go before the last bytes are written: a stalled pipe keeps nobody else waiting.
+        if sink is not None:
+            try:
+                sink.finish(stop)
+            except OSError as error:
+                raise Failure(_READ_ERROR, f"cannot write to --output {args.output}: {reason(error)}") from error
+
+
+def _stream(
+    args: argparse.Namespace, reader: Reader, sink: Optional[Sink], stop: Stop, tally: Tally, checks: "_Checks"
+) -> None:
+    progress = Progress("reading", args)
+    held: List[Frame] = []
+    while args.frames == 0 or tally.frames < args.frames:
+        stop.check()
+        try:
+            # The writer may be waiting for the very space that is held here.
+            frame = next_frame(reader, args.timeout_ms, held.clear)
+        except WriterDeadError as error:
+            if not args.keep:
+                advice = "start both again, or wait for the next with --keep"
+                raise Failure(_READ_ERROR, f"{error} ({tally.frames} frames); {advice}") from error
+            complain(f"{error}; waiting for the next writer")
+            continue
+        if frame.end_of_stream:
+            if args.keep:
+                continue
+            if args.frames == 0:
+                return
+            raise Failure(
+                _READ_ERROR,
+                f"buffer `{args.name}`: the writer closed after {tally.frames} of {args.frames} frames; ask for fewer, "
+                "or wait for the next writer with --keep",
+            )
+        if not frame.is_valid:
+            if args.keep and not reader.is_writer_connected():
+                if args.timeout_ms == 0:
+                    stop.sleep(0.01)
+                continue
+            raise Failure(
+                _READ_ERROR,
+                f"buffer `{args.name}`: no frame within {args.timeout_ms} ms; start the writer (zerobuffer writer "
+                f"{args.name}), or wait longer with --timeout-ms (-1: for ever)",
+            )
+        tally.start()
+        checks.check(frame)
+        if sink is not None and not sink.put(frame, stop):
+            # Interrupted, or failed; finish() tells.
+            if stop.requested:
+                raise Interrupted
+            return
+        tally.count(len(frame))
+        held.append(frame)
+        # Not even until the next one comes.
+        del frame
+        if len(held) >= args.batch_size:
+            held.clear()
+        progress.show(tally)
+
+
+class _Checks:
+    """What is looked at in each frame."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.wrong = 0
+        self._pattern = None if args.verify == "none" else Pattern(args.verify)
+        # None or 0 for any size.
+        self._size = _DEFAULT_SIZE if args.size is None and self._pattern else args.size
+        # Checksums are printed as they come; on standard error, if standard output has the data.
+        self._print = not args.json_output
+        self._to_stderr = args.output == "-"
+        self._stream = xxh3.Xxh3() if args.checksum else None
+        self._frames: List[str] = []
+
+    def check(self, frame: Frame) -> None:
+        # The first frame of a writer has the number 1.
+        index = frame.sequence - 1
+        trouble = ""
+        data = memoryview(frame)
+        if self._size and self._size != len(data):
+            trouble = f"frame {index} has {len(data)} bytes, {self._size} were expected"
+        elif self._pattern is not None:
+            found = self._pattern.mismatch(index, data)
+            if found is not None:
+                trouble = f"frame {index} is wrong: byte {found[0]} is {found[1]}, {found[2]} was expected"
+        if trouble:
+            self.wrong += 1
+            if self.wrong <= _TOLD:
+                complain(trouble)
+            if self.wrong == _TOLD:
+                complain("further wrong frames are only counted")
+        if self._stream is not None:
+            self._stream.update(data)
+            self._frames.append(f"{xxh3.digest(data):016x}")
+            if self._print:
+                say(f"frame {index}: {len(data)} bytes, xxh3-64 {self._frames[-1]}", self._to_stderr)
+
+    def sums(self) -> Optional[Dict[str, Any]]:
+        """The field `checksums`."""
+        if self._stream is None:
+            return None
+        return {"algorithm": "xxh3-64", "stream": f"{self._stream.intdigest():016x}", "frames": self._frames}

@@ -1,0 +1,290 @@
+"""`python -m zerobuffer` beside the `zerobuffer` command: the same options, JSON, exit codes and texts, and frames from each
+to the other. `$ZEROBUFFER_CLI` names the command."""
+
+import itertools
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import leftovers
+
+import zerobuffer
+from zerobuffer._cli import pattern, xxh3
+
+PYTHON = [sys.executable, "-m", "zerobuffer"]
+RUST = [os.environ.get("ZEROBUFFER_CLI", str(Path(__file__).parents[3] / "target/debug/zerobuffer"))]
+LANGUAGES = {"python": PYTHON, "rust": RUST}
+
+
+@pytest.fixture
+def start():
+    """Starts commands; whatever becomes of the test, they end."""
+    running = []
+
+    def run(language, *arguments, stdin=subprocess.DEVNULL):
+        pipe = subprocess.PIPE
+        command = [*LANGUAGES[language], *map(str, arguments)]
+        running.append(subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def end(process, code=0, data=None):
+    """Waits for the end; gives what was said on standard output and error."""
+    output, error = process.communicate(data, timeout=60)
+    assert process.returncode == code, (output[-1000:], error[-1000:])
+    return output, error.decode()
+
+
+def report(process, code=0):
+    output, error = end(process, code)
+    found = json.loads(output)
+    assert all(f"zerobuffer: error: {text}\n" in error for text in found["errors"])
+    return found
+
+
+def created(name):
+    """Waits until a reader has created the buffer."""
+    zerobuffer.Writer(name, connect_timeout_ms=20_000).close()
+
+
+def reads(start, language, name, *arguments):
+    """A reader that is there."""
+    process = start(language, "reader", name, *arguments, "--keep")
+    created(name)
+    return process
+
+
+@pytest.mark.parametrize("command", ["writer", "reader", "relay"])
+def test_both_have_the_same_options(start, command):
+    found = {
+        language: set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", end(start(language, command, "--help"))[0].decode()))
+        for language in LANGUAGES
+    }
+    # `-m` is how Python starts it; the command may tell its version anywhere.
+    assert found["rust"] - found["python"] <= {"--version", "-V"}
+    assert found["python"] - found["rust"] <= {"-m"}
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (["writer", "NAME", "--timeout-ms", "0", "--json-output"], 1),
+        (["writer", "NAME", "--timeout-ms", "60", "--json-output"], 1),
+        (["writer", "a/b", "--json-output"], 3),
+        (["writer", "NAME", "--metadata-file", "/nowhere/x", "--json-output"], 3),
+        (["writer", "NAME", "--input", "/nowhere/x", "--json-output"], 3),
+        (["writer", "NAME", "--input", "/", "--json-output"], 3),
+        (["reader", "NAME", "--timeout-ms", "0", "--json-output"], 2),
+        (["reader", "NAME", "--timeout-ms", "70", "--checksum", "--json-output"], 2),
+        (["reader", "", "--json-output"], 3),
+        (["reader", "NAME", "--output", "/nowhere/x", "--json-output"], 3),
+        (["relay", "NAME", "NAME", "--json-output"], 4),
+        (["relay", "NAME", "NAME-2", "--timeout-ms", "60", "--json-output"], 2),
+        (["relay", "NAME", "NAME-2", "--timeout-ms", "60", "--create-output", "--json-output"], 1),
+        (["relay", "a/b", "NAME", "--json-output"], 4),
+        (["relay", "NAME", "a/b", "--json-output"], 4),
+    ],
+)
+def test_failures_are_told_alike(start, name, arguments, code):
+    arguments = [text.replace("NAME", name) for text in arguments]
+    found = {language: report(start(language, *arguments), code) for language in LANGUAGES}
+    assert list(found["python"]) == list(found["rust"])
+    for fields in found.values():
+        assert len(fields["errors"]) == 1
+        del fields["duration_seconds"], fields["throughput_mbps"]
+    assert found["python"] == found["rust"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint", "NAME"],
+        ["writer"],
+        ["writer", "NAME", "-s", "0"],
+        ["writer", "NAME", "-s", "4Q"],
+        ["writer", "NAME", "--metadata", "a", "--metadata-file", "b"],
+        ["writer", "NAME", "--pattern", "sequential", "--input", "b"],
+        ["writer", "NAME", "--timeout-ms", "-2"],
+        ["writer", "NAME", "--batch-size", "0"],
+        ["reader", "NAME", "--frame", "1"],
+        ["reader", "NAME", "--verify", "all"],
+        ["relay", "NAME"],
+        ["relay", "NAME", "b", "--xor-key", "256"],
+    ],
+)
+def test_bad_command_lines_end_alike(start, name, arguments):
+    arguments = [text.replace("NAME", name) for text in arguments]
+    code = 4 if arguments[:1] == ["relay"] else 3
+    for language in LANGUAGES:
+        output, error = end(start(language, *arguments), code)
+        assert output == b"" and error
+
+
+@pytest.mark.parametrize(
+    "writer, relay, reader", [way for way in itertools.product(LANGUAGES, repeat=3) if set(way) != {"rust"}]
+)
+@pytest.mark.parametrize("transform", ["none", "reverse", "xor"])
+def test_frames_go_from_each_to_each(start, name, writer, relay, reader, transform):
+    if transform != "none" and relay == "rust":
+        pytest.skip("the relay's own test is in the other language")
+    kept = start(reader, "reader", f"{name}-2", "-n", "40", "--checksum", "--json-output")
+    middle = start(relay, "relay", name, f"{name}-2", "-n", "40", "--transform", transform, "--xor-key", "7", "--json-output")
+    first = start(writer, "writer", name, "-n", "40", "-s", "3001", "-m", "größe", "--pattern", "random", "--json-output")
+    one, two, three = report(first), report(middle), report(kept)
+    assert (one["frames_written"], two["frames_relayed"], three["frames_read"]) == (40, 40, 40)
+    assert one["bytes"] == two["bytes"] == three["bytes"] == 40 * 3001
+    assert one["metadata_size"] == two["metadata_size"] == three["metadata_size"] == 7
+    assert two["metadata_relayed"] is True
+    change = {
+        "none": bytes,
+        "reverse": lambda data: bytes(data[::-1]),
+        "xor": lambda data: bytes(byte ^ 7 for byte in data),
+    }[transform]
+    frames = [change(pattern.Pattern("random").frame(index, 3001)) for index in range(40)]
+    assert three["checksums"]["frames"] == [f"{xxh3.pure_digest(frame):016x}" for frame in frames]
+    assert three["checksums"]["stream"] == f"{xxh3.pure_digest(b''.join(frames)):016x}"
+
+
+@pytest.mark.parametrize("kind", ["sequential", "random", "zero", "ones"])
+@pytest.mark.parametrize("writer, reader", [("python", "rust"), ("rust", "python")])
+def test_each_verifies_the_others_patterns(start, name, kind, writer, reader):
+    found = start(reader, "reader", name, "-n", "300", "-s", "1001", "--verify", kind, "--json-output")
+    end(start(writer, "writer", name, "-n", "300", "-s", "1001", "--pattern", kind))
+    assert report(found)["verification_errors"] == 0
+
+
+def test_wrong_frames_are_told_alike(start, name):
+    told = {}
+    for language in LANGUAGES:
+        process = start(language, "reader", name, "-n", "12", "--verify", "ones", "--json-output")
+        end(start("rust", "writer", name, "-n", "12", "--pattern", "sequential"))
+        output, error = end(process, 4)
+        assert json.loads(output)["verification_errors"] == 12
+        told[language] = error
+    assert told["python"] == told["rust"]
+    assert "frame 0 is wrong: byte 0 is 0, 255 was expected" in told["python"]
+
+
+def test_a_writer_that_closes_early_is_told_alike(start, name):
+    found = {}
+    for language in LANGUAGES:
+        process = start(language, "reader", name, "-n", "11", "--json-output")
+        end(start("python", "writer", name, "-n", "10"))
+        found[language] = report(process, 2)
+    assert found["python"]["errors"] == found["rust"]["errors"]
+    assert found["python"]["frames_read"] == 10
+
+
+def test_without_json_the_summaries_are_alike(start, name):
+    texts = {}
+    for language in LANGUAGES:
+        process = start(language, "reader", name, "-n", "3", "--checksum")
+        written = end(start(language, "writer", name, "-n", "3"))[0]
+        texts[language] = re.sub(rb"[\d.]+ (s|MiB/s|frames/s)\b", rb"_ \1", written + end(process)[0])
+    assert texts["python"] == texts["rust"]
+    assert texts["python"].count(b"\n") == 5
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_reader_in_good_order(start, name, language, number):
+    process = reads(start, language, name, "--json-output")
+    process.send_signal(number)
+    fields = report(process, 130)
+    assert fields["interrupted"] is True and fields["errors"] == []
+    assert leftovers(name) == []
+
+
+def test_ctrl_c_ends_writer_and_relay_with_a_summary(start, name):
+    reader = reads(start, "python", f"{name}-2", "--timeout-ms", "-1", "--json-output")
+    relay = start("python", "relay", name, f"{name}-2", "--log-interval", "1", "--timeout-ms", "-1")
+    writer = start("python", "writer", name, "-n", "0", "--delay-ms", "100000", "--json-output")
+    # The first frame is through.
+    assert b"relaying: 1 frames" in relay.stderr.readline()
+    writer.send_signal(signal.SIGINT)
+    written = report(writer, 130)
+    assert written["interrupted"] is True and written["frames_written"] == 1
+    # With its writer gone, the relay ends by itself.
+    assert end(relay)[0].startswith(b"relayed 1 frame, 1.0 KiB, in ")
+    relay = start("python", "relay", name, f"{name}-2", "--timeout-ms", "-1", "--json-output")
+    created(name)
+    # It may have ended with that writer, which closed at once.
+    relay.send_signal(signal.SIGINT)
+    relay.communicate(timeout=60)
+    assert relay.returncode in (0, 130)
+    reader.send_signal(signal.SIGINT)
+    assert report(reader, 130)["frames_read"] == 1
+
+
+@pytest.mark.parametrize("writer, reader", [("python", "python"), ("python", "rust"), ("rust", "python")])
+def test_real_data_goes_from_pipe_to_pipe(start, name, writer, reader):
+    data = bytes(range(251)) * 4001
+    out = start(reader, "reader", name, "--output", "-", "--json-output")
+    source = start(writer, "writer", name, "--input", "-", "-s", "60K", "--json-output", stdin=subprocess.PIPE)
+    source.stdin.write(data)
+    source.stdin.close()
+    source.stdin = None
+    output, summary = end(out)
+    assert output == data
+    fields = report(source)
+    assert fields["frames_written"] == -(-len(data) // 61440) == json.loads(summary.splitlines()[-1])["frames_read"]
+
+
+def test_a_stalled_output_keeps_no_reader_from_ending(start, name):
+    reader = start("python", "reader", name, "--output", "-", "--batch-size", "3")
+    writer = start("python", "writer", name, "-n", "200", "-s", "1M")
+    # Nobody reads more than this.
+    assert select.select([reader.stdout], [], [], 60)[0]
+    reader.send_signal(signal.SIGINT)
+    assert reader.wait(timeout=60) == 130
+    writer.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_relay_holds_frames_for_a_reader_that_comes_later(start, name, language):
+    relay = start("python", "relay", name, f"{name}-2", "--create-output", "--buffer-size", "1M", "--json-output")
+    end(start(language, "writer", name, "-n", "20"))
+    reader = start(language, "reader", f"{name}-2", "--verify", "sequential", "--json-output")
+    assert report(reader)["frames_read"] == 20
+    assert report(relay)["frames_lost"] == 0
+
+
+def test_frames_that_nobody_fetches_are_reported_as_lost_alike(start, name):
+    found = {}
+    for language in LANGUAGES:
+        relay = start(language, "relay", name, f"{name}-2", "--create-output", "--timeout-ms", "3000", "--json-output")
+        end(start("python", "writer", name, "-n", "5"))
+        found[language] = report(relay, 3)
+        assert found[language]["frames_lost"] == 5
+    assert found["python"]["errors"] == found["rust"]["errors"]
+    assert list(found["python"]) == list(found["rust"])
+
+
+def test_checksums_need_no_package():
+    # The published digests of nothing and of "abc"; longer ones are compared with the Rust command's above.
+    assert xxh3.pure_digest(b"") == 0x2D06800538D394C2
+    assert xxh3.pure_digest(b"abc") == 0x78AF5F94892F3950
+    state = xxh3._Pure()
+    data = pattern._random(9, 5000)
+    for at in range(0, 5000, 77):
+        state.update(data[at : at + 77])
+    assert state.intdigest() == xxh3.pure_digest(data)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1001])
+def test_random_frames_are_the_same_with_and_without_numpy(size):
+    for index in 0, 1, 2**40:
+        assert pattern._random(index, size) == pattern._random_numpy(index, size)
+    assert pattern._random(0, 8) == (0xE220A8397B1DCDAF).to_bytes(8, "little")

@@ -1,0 +1,118 @@
+//! The C++ package as others use it: installed (CMake, pkg-config), as a subdirectory, fetched; and its command.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{self, run};
+
+const BUILD: &str = "target/cpp-package";
+const CONSUMER: &str = "bindings/cpp/tests/consumer";
+
+/// Headers that the command is built with, and the packages of Debian and Ubuntu that have them.
+const HEADERS: &[(&str, &str)] = &[
+    ("CLI/CLI.hpp", "libcli11-dev"),
+    ("nlohmann/json.hpp", "nlohmann-json3-dev"),
+    ("xxhash.h", "libxxhash-dev"),
+];
+
+pub(crate) fn test(root: &Path) -> Result<()> {
+    for (header, package) in HEADERS {
+        need_header(header, package)?;
+    }
+    tools::need("pkg-config", "pkg-config")?;
+    tools::need("python3", "python3")?;
+    let shared = install(root, "shared", &["-DZEROBUFFER_BUILD_CLI=ON"])?;
+    let fixed = install(root, "static", &["-DZEROBUFFER_SHARED=OFF"])?;
+    linked_names(&shared)?;
+
+    for (name, prefix) in [("shared", &shared), ("static", &fixed)] {
+        let found = format!("-DCMAKE_PREFIX_PATH={}", prefix.display());
+        consumer(root, name, &["-DZEROBUFFER_FROM=package", &found])?;
+        pkg_config(root, name, prefix)?;
+    }
+    // The library is built already: they are shown where, as no user needs to be.
+    let built = format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display());
+    for from in ["subdirectory", "fetch"] {
+        consumer(root, from, &[&format!("-DZEROBUFFER_FROM={from}"), &built])?;
+    }
+
+    // The step has built the Rust command before.
+    run(Command::new("python3")
+        .arg(root.join("bindings/cpp/tests/cli.py"))
+        .arg(root.join("target/debug/zerobuffer"))
+        .arg(shared.join("bin/zerobuffer-cpp")))
+}
+
+fn need_header(header: &str, package: &str) -> Result<()> {
+    let path = Path::new("/usr/include").join(header);
+    if path.exists() { Ok(()) } else { tools::apt(package) }
+}
+
+/// Builds and installs the package, and moves what was installed: nothing in it may say where it was.
+fn install(root: &Path, name: &str, options: &[&str]) -> Result<PathBuf> {
+    let build = root.join(BUILD).join(name);
+    let (installed, moved) = (build.join("installed"), build.join("moved"));
+    for old in [&installed, &moved] {
+        if old.exists() {
+            std::fs::remove_dir_all(old)?;
+        }
+    }
+    run(Command::new("cmake")
+        .args(["-S".as_ref(), root.join("bindings/cpp").as_os_str(), "-B".as_ref(), build.as_os_str()])
+        .arg(format!("-DCMAKE_INSTALL_PREFIX={}", installed.display()))
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display()))
+        .args(options))?;
+    make(&build)?;
+    run(Command::new("cmake").arg("--install").arg(&build))?;
+    std::fs::rename(&installed, &moved).context("nothing was installed")?;
+    Ok(moved)
+}
+
+fn make(build: &Path) -> Result<()> {
+    run(Command::new("cmake").arg("--build").arg(build).args(["--parallel", "2"]))
+}
+
+/// Linkers find the shared library by its bare name, programs by its SONAME; one file has the contents.
+fn linked_names(prefix: &Path) -> Result<()> {
+    let link = prefix.join("lib/libzerobuffer_c.so");
+    let soname = std::fs::read_link(&link).with_context(|| format!("{} is no link", link.display()))?;
+    let file = std::fs::read_link(link.with_file_name(&soname)).context("the SONAME is no link")?;
+    if file.components().count() != 1 || !link.with_file_name(&file).is_file() {
+        bail!("{} ends at {}, which is not beside it", link.display(), file.display());
+    }
+    Ok(())
+}
+
+/// Builds and runs the programs of somebody else.
+fn consumer(root: &Path, name: &str, options: &[&str]) -> Result<()> {
+    let build = root.join(BUILD).join(format!("consumer-{name}"));
+    run(Command::new("cmake")
+        .args(["-S".as_ref(), root.join(CONSUMER).as_os_str(), "-B".as_ref(), build.as_os_str()])
+        .args(options))?;
+    make(&build)?;
+    for program in ["consumer", "consumer_c"] {
+        run(&mut Command::new(build.join(program)))?;
+    }
+    Ok(())
+}
+
+/// The same without CMake.
+fn pkg_config(root: &Path, name: &str, prefix: &Path) -> Result<()> {
+    let output = Command::new("pkg-config")
+        .args(["--cflags", "--libs", "zerobuffer"])
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .output()?;
+    if !output.status.success() {
+        bail!("pkg-config: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let flags = String::from_utf8(output.stdout)?;
+    let program = root.join(BUILD).join(format!("pkg-config-{name}"));
+    run(Command::new("g++")
+        .args(["-std=c++20".as_ref(), root.join(CONSUMER).join("main.cpp").as_os_str()])
+        .args(["-o".as_ref(), program.as_os_str()] as [&OsStr; 2])
+        .args(flags.split_whitespace()))?;
+    run(Command::new(&program).env("LD_LIBRARY_PATH", prefix.join("lib")))
+}
