@@ -180,7 +180,7 @@ impl Play<'_> {
             return Ok(());
         }
         if let Some(actor) = text(step, "asleep") {
-            return self.until_asleep(&actor.to_owned());
+            return self.until_asleep(actor);
         }
         if step.contains_key("race") {
             return self.race(step);

@@ -494,9 +494,9 @@ fn failure_06_peers_that_stood_still_together_go_on_together() {
             first.signal(signal);
             second.signal(signal);
         };
-        [&idle_pair, &full_pair].map(|pair| all(pair, libc::SIGSTOP));
+        [&idle_pair, &full_pair].into_iter().for_each(|pair| all(pair, libc::SIGSTOP));
         std::thread::sleep(pause);
-        [&idle_pair, &full_pair].map(|pair| all(pair, libc::SIGCONT));
+        [&idle_pair, &full_pair].into_iter().for_each(|pair| all(pair, libc::SIGCONT));
         // Each still waits for the other, and gets what it waits for.
         idle_pair.writer.tell("write 100 5000");
         let sequence = idle_pair.writer.hear();
