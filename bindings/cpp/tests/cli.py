@@ -26,7 +26,7 @@ def exists(buffer):
 
 
 class Running:
-    """A command, killed when the test ends."""
+    """A command, ended when the test ends."""
 
     def __init__(self, test, *arguments):
         self.process = subprocess.Popen(
@@ -34,7 +34,12 @@ class Running:
         test.addCleanup(self.end)
 
     def end(self):
-        self.process.kill()
+        """In good order, so that no buffer is left."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
         if not self.process.stdout.closed:
             self.process.communicate()
 
