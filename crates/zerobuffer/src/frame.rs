@@ -32,6 +32,7 @@ pub struct Frame {
 }
 
 impl Frame {
+    #[inline(always)]
     pub(crate) fn new(shared: Arc<Shared>, located: Located) -> Frame {
         Frame { shared, located }
     }

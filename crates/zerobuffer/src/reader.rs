@@ -335,17 +335,22 @@ impl Reader {
     /// `WriterClosed` and `WriterDead`, once per writer, at once and after everything that it had committed has been
     /// delivered; later reads wait for the next writer. `SequenceError`, `CorruptBuffer` (both stay: create the buffer
     /// anew), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
+    #[inline(always)]
     pub fn read_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
-        Ok(self.next(timeout)?.then(|| self.own()))
+        if self.take_at_once() || self.next(timeout)? {
+            return Ok(Some(self.own()));
+        }
+        Ok(None)
     }
 
-    /// Makes a frame of the last one read.
+    /// Makes a frame of the last one read. Inlined, so that it is made in its place, not copied there.
+    #[inline(always)]
     fn own(&self) -> Frame {
-        let mut located = self.last;
-        if let ReadRing::Extended(_) = self.ring {
-            located.ticket = self.shared.held.hold(&located);
-        }
-        Frame::new(Arc::clone(&self.shared), located)
+        let ticket = match self.ring {
+            ReadRing::Extended(_) => self.shared.held.hold(&self.last),
+            _ => self.last.ticket,
+        };
+        Frame::new(Arc::clone(&self.shared), Located { ticket, ..self.last })
     }
 
     /// The next frame if there is one now; the same as a time-out of zero, but for interrupts, which it leaves alone.
