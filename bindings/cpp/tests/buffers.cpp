@@ -2,6 +2,9 @@
 #include <doctest/doctest.h>
 #include <zerobuffer/zerobuffer.h>
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cstring>
 #include <future>
 #include <thread>
@@ -349,6 +352,57 @@ TEST_CASE("the system's refusals are exceptions with its number") {
         CHECK(error.os_error() != 0);
     }
     CHECK(huge.left().empty());
+}
+
+TEST_CASE("a spoilt buffer is an exception that tells what is spoilt") {
+    constexpr long payload_size_at = 0x20;
+    constexpr long ring_at = 128 + 64;
+    constexpr long size_at = ring_at;
+    constexpr long sequence_at = ring_at + 8;
+    {
+        const Name name("sequence");
+        Reader reader(name, small().set_classic(true));
+        Writer writer(name);
+        writer.write_frame("x", 1);
+        support::spoil(name, sequence_at, 7);
+        CHECK_THROWS_AS((void)reader.read_frame(patience), sequence_error_exception);
+        CHECK_THROWS_AS((void)reader.read_frame(patience), sequence_error_exception);
+    }
+    {
+        const Name name("corrupt");
+        Reader reader(name, small().set_classic(true));
+        Writer writer(name);
+        writer.write_frame("x", 1);
+        support::spoil(name, size_at, std::uint64_t{1} << 40U);
+        CHECK_THROWS_AS((void)reader.read_frame(patience), corrupt_buffer_exception);
+    }
+    const Name name("payload");
+    const Reader reader(name, small());
+    support::spoil(name, payload_size_at, 0);
+    CHECK_THROWS_AS(Writer{name}, corrupt_buffer_exception);
+}
+
+TEST_CASE("who may not, and what the system has no more of") {
+    const Name name("refused");
+    const Reader reader(name, small());
+    REQUIRE(chmod(("/dev/shm/" + name.str()).c_str(), 0) == 0);
+    {
+        const support::Nobody nobody;
+        try {
+            const Writer writer(name);
+            FAIL("the file's mode is 0");
+        } catch (const permission_denied_exception& error) {
+            CHECK(error.os_error() == EACCES);
+        }
+    }
+    const Name other("no-files");
+    const support::NoFiles none;
+    try {
+        const Reader second(other, small());
+        FAIL("there is no descriptor to have");
+    } catch (const system_exception& error) {
+        CHECK(error.os_error() == EMFILE);
+    }
 }
 
 TEST_CASE("a kept buffer waits for its reader with the frames in it") {

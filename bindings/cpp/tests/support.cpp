@@ -150,6 +150,33 @@ std::string rust_cli() {
     return path;
 }
 
+void spoil(const std::string& name, long offset, std::uint64_t number) {
+    const int file = open(("/dev/shm/" + name).c_str(), O_RDWR | O_CLOEXEC);
+    const bool done = file >= 0 && pwrite(file, &number, sizeof number, offset) == static_cast<ssize_t>(sizeof number);
+    if (file >= 0) close(file);
+    if (!done) throw std::runtime_error("cannot spoil " + name);
+}
+
+Nobody::Nobody() : before_(geteuid()) {
+    constexpr uid_t nobody = 65534;
+    if (before_ == 0 && seteuid(nobody) != 0) throw std::runtime_error("cannot be nobody");
+}
+
+Nobody::~Nobody() {
+    if (geteuid() != before_ && seteuid(before_) != 0) std::abort();
+}
+
+NoFiles::NoFiles() {
+    if (getrlimit(RLIMIT_NOFILE, &before_) != 0) throw std::runtime_error("cannot learn the limit of files");
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    if (setrlimit(RLIMIT_NOFILE, &none) != 0) throw std::runtime_error("cannot limit files");
+}
+
+NoFiles::~NoFiles() {
+    if (setrlimit(RLIMIT_NOFILE, &before_) != 0) std::abort();
+}
+
 int play_role(int count, char** arguments) {
     if (count != 3) return -1;
     const std::string role = arguments[1];

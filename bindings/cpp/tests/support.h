@@ -1,6 +1,7 @@
 // Shared by the tests: unique names that clean up after themselves, and processes to talk to.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -34,6 +35,33 @@ private:
 /** Fills bytes with a pattern that depends on the frame's number, and says whether they are filled so. */
 void fill(std::uint64_t number, std::uint8_t* bytes, std::size_t size);
 bool is_filled(std::uint64_t number, const std::uint8_t* bytes, std::size_t size);
+
+/** Puts a number into a buffer's file, as a broken peer would. */
+void spoil(const std::string& name, long offset, std::uint64_t number);
+
+/** While it lives, this process is not root, whom no file's mode stops. */
+class Nobody {
+public:
+    Nobody();
+    Nobody(const Nobody&) = delete;
+    Nobody& operator=(const Nobody&) = delete;
+    ~Nobody();
+
+private:
+    uid_t before_;
+};
+
+/** While it lives, this process can open no file. */
+class NoFiles {
+public:
+    NoFiles();
+    NoFiles(const NoFiles&) = delete;
+    NoFiles& operator=(const NoFiles&) = delete;
+    ~NoFiles();
+
+private:
+    rlimit before_{};
+};
 
 /** A process: this very program in another role, or the command line. Killed when it goes. */
 class Process {
