@@ -30,8 +30,9 @@ def cli():
 
     yield start
     for process in running:
-        process.kill()
-        process.communicate()
+        # In good order, so that it leaves nothing.
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def summary(process):
@@ -56,9 +57,9 @@ def test_frames_for_the_rust_reader(name, cli):
     reader = cli("reader", name, "--verify", "sequential", "--timeout-ms", 20000)
     with zerobuffer.Writer(name, connect_timeout_ms=20_000) as writer:
         for number in range(2000):
-            with writer.frame(1000) as view:
+            with writer.frame(1024) as view:
                 # The pattern "sequential" of the command: see its manual.
-                view[:] = bytes((number + index) % 256 for index in range(1000))
+                view[:] = bytes((number + index) % 256 for index in range(1024))
     result = summary(reader)
     assert result["frames_read"] == 2000
 
@@ -68,8 +69,8 @@ def test_a_duplex_channel_with_the_rust_command(name, cli):
 
     with DuplexChannelFactory().create_immutable_server(name, CONFIG) as server:
         server.start(bytes)
-        result = summary(cli("duplex-client", name, "-n", 200, "--verify"))
-        assert result["ok"] if "ok" in result else True
+        # Fails unless every response has the bytes of its request.
+        summary(cli("duplex-client", name, "-n", 200, "--verify"))
     cli("duplex-server", name, "--handler", "reverse")
     with DuplexChannelFactory().create_client(name, connect_timeout_ms=20_000) as client:
         with client.call(b"abc", 20_000) as response:
@@ -132,5 +133,6 @@ def test_frames_for_a_1x_reader(name, old):
         for n in range(500):
             writer.write_frame(bytes([n % 256]) * (n * 7 % 3000 + 1))
         assert reader.stdout.readline() == "read\n"
-    reader.communicate(timeout=30)
-    assert reader.returncode == 0
+        # It leaves its semaphores behind unless a writer of ours closes after it, and cleans up.
+        reader.communicate(timeout=30)
+        assert reader.returncode == 0
