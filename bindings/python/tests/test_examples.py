@@ -69,3 +69,9 @@ def test_dlpack_hands_tensors_over(name):
     output = run("dlpack_tensors.py", name=name).splitlines()
     package = "numpy" if importlib.util.find_spec("torch") is None else "torch"
     assert output == [f"{package} (3, 4, 5): mean {number}.0" for number in range(5)]
+
+
+def test_asyncio_server_answers_many_at_once(name):
+    output = run("asyncio_server.py", name=name).splitlines()
+    words = [f"word {number} -> WORD {number}" for number in range(20)]
+    assert output == [*words, "never mind -> cancelled"]
