@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <future>
 #include <thread>
 #include <type_traits>
@@ -396,10 +397,19 @@ TEST_CASE("who may not, and what the system has no more of") {
         }
     }
     const Name other("no-files");
-    const support::NoFiles none;
+    std::exception_ptr thrown;
+    {
+        const support::NoFiles none;
+        try {
+            const Reader second(other, small());
+        } catch (...) {
+            // Looked at below: the sanitizers need descriptors for their own looks.
+            thrown = std::current_exception();
+        }
+    }
+    REQUIRE(thrown != nullptr);
     try {
-        const Reader second(other, small());
-        FAIL("there is no descriptor to have");
+        std::rethrow_exception(thrown);
     } catch (const system_exception& error) {
         CHECK(error.os_error() == EMFILE);
     }
