@@ -3,6 +3,7 @@
 Each command has a module of its own; `args` has every option.
 """
 
+import signal
 import sys
 from typing import List, Optional
 
@@ -16,3 +17,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = args.parse(sys.argv[1:] if arguments is None else arguments)
     report.show_log(options.verbose)
     return _COMMANDS[options.command](options)
+
+
+def run() -> int:
+    """`main`, as the last thing that a process does.
+
+    The interpreter gives signals their default effect when it ends: a Ctrl-C that comes so late shall not change the code.
+    """
+    code = main()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return code
