@@ -263,6 +263,8 @@ pub struct Reader {
     tokens_owed: u32,
     frames_read: u64,
     bytes_read: u64,
+    /// `bytes_read` at the last wait.
+    bytes_before_wait: u64,
     pace: Pace,
     /// Makes the type `!Sync`.
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
@@ -316,6 +318,7 @@ impl Reader {
             tokens_owed: 0,
             frames_read: 0,
             bytes_read: 0,
+            bytes_before_wait: 0,
             pace: Pace::new(),
             not_sync: std::marker::PhantomData,
         })
@@ -619,6 +622,8 @@ impl Reader {
 
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
+        self.spin.moved(self.bytes_read - self.bytes_before_wait);
+        self.bytes_before_wait = self.bytes_read;
         // A frame that comes within a microsecond or so shall cost no look at the clock.
         if self.spin_for_change(None) && self.look()? {
             return Ok(true);

@@ -136,6 +136,8 @@ pub struct Writer {
     frames_at_check: u64,
     frames_written: u64,
     bytes_written: u64,
+    /// `bytes_written` at the last wait.
+    bytes_before_wait: u64,
     /// Makes the type `!Sync`.
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
 }
@@ -181,6 +183,7 @@ impl Writer {
             frames_at_check: 0,
             frames_written: 0,
             bytes_written: 0,
+            bytes_before_wait: 0,
             not_sync: std::marker::PhantomData,
         })
     }
@@ -820,6 +823,8 @@ impl Writer {
         header: u64,
         deadline: Deadline,
     ) -> Result<Option<Reservation>> {
+        self.spin.moved(self.bytes_written - self.bytes_before_wait);
+        self.bytes_before_wait = self.bytes_written;
         let mut unsure_since: Option<Instant> = None;
         let mut began = None;
         // A 1.x reader with enough to do is left alone: spinning takes the count's line away from it.
