@@ -314,10 +314,12 @@ impl Reader {
     fn _read_for(&self, py: Python<'_>, ticket: &Bound<'_, Ticket>, timeout_ms: Option<f64>) -> PyResult<()> {
         let ticket = ticket.get();
         in_slices(py, duration(timeout_ms)?, |slice| {
-            if ticket.is_withdrawn() {
-                return Ok(Some(()));
-            }
             let outcome = self.gate.attempt(slice, |reader| {
+                // With the reader in hand: a ticket withdrawn while it waited for its turn must not read past the frame of
+                // the ticket that came after it.
+                if ticket.is_withdrawn() {
+                    return Ok(Some(()));
+                }
                 let Some(frame) = self.read(reader, slice)? else { return Ok(None) };
                 // With the reader in hand, so that nobody reads on before the frame is where it belongs.
                 if let Some(frame) = ticket.fill(Ok(frame)) {
