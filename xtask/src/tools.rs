@@ -22,6 +22,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(arguments);
+    if std::env::var_os("CI").is_some() {
+        // What is built once is not kept for the next change.
+        command.env("CARGO_INCREMENTAL", "0");
+    }
     command
 }
 
@@ -30,7 +34,7 @@ pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// cargo-deny, installed below `target/` if the machine has none.
+/// cargo-deny, installed by [`cargo_install`] if the machine has none.
 pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     if has("cargo-deny", &["--version"]) {
         return Ok("cargo-deny".into());
@@ -38,15 +42,26 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     cargo_install(root, "cargo-deny", CARGO_DENY)
 }
 
-/// A program of crates.io in just this version, installed below `target/`.
+/// Where built tools are kept: in the user's cache, so that each clone does not take minutes to build them anew; below
+/// `target/` for who has none.
+fn tools_folder(root: &Path, name: &str, version: &str) -> PathBuf {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    match cache.filter(|cache| cache.is_absolute()) {
+        Some(cache) => cache.join("zerobuffer-xtask").join(format!("{name}-{version}")),
+        None => root.join("target/tools"),
+    }
+}
+
+/// A program of crates.io in just this version, built once.
 pub(crate) fn cargo_install(root: &Path, name: &str, version: &str) -> Result<PathBuf> {
-    let tools = root.join("target/tools");
+    let tools = tools_folder(root, name, version);
     let program = tools.join("bin").join(name);
     let shown = Command::new(&program).arg("--version").output();
     if shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(version)) {
         return Ok(program);
     }
-    println!("installing {name} {version} into target/tools (once, a minute or two)");
+    println!("installing {name} {version} into {} (once, a minute or two)", tools.display());
     // Unoptimised: it runs for a second, and is built where two cores are all there is.
     run(cargo(root, &["install", name, "--locked", "--force", "--version", version, "--debug", "--root"])
         .arg(&tools)
