@@ -4,7 +4,10 @@ mod bench;
 mod conformance;
 mod cpp;
 mod cpp_package;
+mod fuzz;
+mod model;
 mod python;
+mod sanitize;
 mod test;
 mod tools;
 mod venv;
@@ -25,6 +28,10 @@ Usage: cargo xtask <command>
                             plays every scenario with every pair of languages; --report writes docs/conformance/
   soak [--minutes N] [--kills N] [ARGUMENT...]
                             kills peers at random and counts what becomes of the others
+  fuzz [--executions N] [TARGET...]
+                            runs the fuzz targets of fuzz/ (10,000,000 executions each where nothing else is said)
+  sanitize                  runs tests of the core under AddressSanitizer and LeakSanitizer
+  model                     checks the models of docs/model with spin
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +44,9 @@ fn main() -> ExitCode {
         "test" => test::command(&root(), rest),
         "bench" => bench::command(&root(), rest),
         "wheels" => python::wheels(&root()),
+        "fuzz" => fuzz::command(&root(), rest),
+        "model" => model::command(&root()),
+        "sanitize" => sanitize::command(&root()),
         "conformance" => conformance::command(&root(), rest),
         "soak" => conformance::soak(&root(), rest),
         "-h" | "--help" | "help" => {

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// Version of cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The platform that what is built with flags of its own is built for, named so that build scripts and macros stay as they are.
+pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
+
 /// Runs a command, showing its output; fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");
@@ -75,7 +78,12 @@ pub(crate) fn cargo_install(root: &Path, name: &str, version: &str) -> Result<Pa
 
 /// Makes sure that a program is there, by the system's packages if this process may install them.
 pub(crate) fn need(program: &str, package: &str) -> Result<()> {
-    if has(program, &["--version"]) {
+    need_by(program, "--version", package)
+}
+
+/// As [`need`], for a program that tells its version when it is given `version`.
+pub(crate) fn need_by(program: &str, version: &str, package: &str) -> Result<()> {
+    if has(program, &[version]) {
         return Ok(());
     }
     apt(package)

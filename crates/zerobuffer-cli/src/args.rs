@@ -528,10 +528,37 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What the fuzzer drives (fuzz/): arguments cut at each newline are understood or refused with words.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn understand(bytes: &[u8]) {
+    use clap::{CommandFactory, FromArgMatches};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    thread_local! {
+        static COMMAND: clap::Command = Cli::command();
+    }
+    let words = bytes.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
+    let words = std::iter::once(OsStr::new("zerobuffer")).chain(words);
+    match COMMAND.with(Clone::clone).try_get_matches_from(words) {
+        // What was understood can be read as what it claims to be.
+        Ok(matches) => drop(Cli::from_arg_matches(&matches).expect("checked by the same definitions")),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_fuzzers_seeds_are_understood_or_refused() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/arguments");
+        let seeds = std::fs::read_dir(folder).unwrap();
+        let count = seeds.map(|seed| understand(&std::fs::read(seed.unwrap().path()).unwrap())).count();
+        assert!(count >= 5, "the seeds are gone");
+    }
 
     #[test]
     fn the_definitions_are_consistent() {

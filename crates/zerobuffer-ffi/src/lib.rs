@@ -28,6 +28,9 @@ mod config;
 mod error;
 mod exclusive;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod interrupt;
 mod kept;

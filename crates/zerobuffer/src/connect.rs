@@ -314,6 +314,18 @@ fn is_unused(mapping: &Mapping) -> bool {
     untouched.iter().all(|word| word.load(Ordering::Acquire) == 0) && (all_free || entry_broken_off)
 }
 
+/// As a writer that has found its buffer and holds the role lock.
+#[cfg(any(fuzzing, all(test, not(loom))))]
+pub(crate) fn join(mapping: &Mapping) -> Option<WriteRing> {
+    if mapping.is_extended() {
+        return join_extended("fuzz", mapping).ok();
+    }
+    match join_classic("fuzz", mapping) {
+        Ok(Joined::Ring(ring)) => Some(ring),
+        _ => None,
+    }
+}
+
 /// Finds out where the committed frames of a dead writer end.
 fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteSide, Trouble> {
     let start = Instant::now();

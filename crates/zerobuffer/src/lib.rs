@@ -41,6 +41,9 @@ pub mod duplex;
 mod error;
 mod frame;
 mod frame_mut;
+#[cfg(any(fuzzing, all(test, not(loom))))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 mod kept;
 mod layout;

@@ -1,0 +1,455 @@
+//! What the fuzzer drives (fuzz/): calls of the C ABI one after the other, chosen by the fuzzer's bytes, with handles that are
+//! NULL, open, closed or of other buffers. Built for `--cfg fuzzing` and for tests.
+//!
+//! Whatever is called: a status and an error object that agree, no internal error, frames that hold what was written for as
+//! long as they are held, and nothing left behind. Readers and writers of streams; duplex calls with NULL handles alone.
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr::null_mut;
+
+use crate::client::*;
+use crate::config::*;
+use crate::error::*;
+use crate::frame::*;
+use crate::inspect::*;
+use crate::interrupt::*;
+use crate::kept::*;
+use crate::reader::*;
+use crate::writer::*;
+
+/// Frames held at once.
+const HELD: usize = 12;
+
+/// Calls as the bytes say, three for each.
+pub fn calls(input: &[u8]) {
+    let mut world = World::new();
+    for step in input.chunks_exact(3) {
+        world.step([step[0], step[1], step[2]]);
+    }
+}
+
+/// All that is there. A handle that was freed is NULL.
+struct World {
+    /// Two good ones, and two that are none.
+    names: [CString; 4],
+    readers: [*mut zb_reader; 2],
+    writers: [*mut zb_writer; 2],
+    /// What each writer has acquired.
+    acquired: [Option<(*mut u8, usize)>; 2],
+    kept: *mut zb_kept_buffer,
+    held: Vec<zb_frame>,
+    interrupts: Vec<*mut zb_interrupt>,
+    guards: Vec<*mut zb_memory_guard>,
+}
+
+fn empty_frame() -> zb_frame {
+    zb_frame { data: std::ptr::null(), size: 0, sequence: 0, state: 0, owner: [0; 12] }
+}
+
+/// Each byte of a frame tells of its size, so that no frame can be taken for a part of another one.
+fn bytes_of(size: usize) -> Vec<u8> {
+    vec![size as u8; size]
+}
+
+impl World {
+    fn new() -> World {
+        let name = |end: &str| {
+            CString::new(format!("zbtest-fuzz-{}-{end}", std::process::id())).expect("no zero byte")
+        };
+        World {
+            names: [name("a"), name("b"), c"no/name".into(), c"".into()],
+            readers: [null_mut(); 2],
+            writers: [null_mut(); 2],
+            acquired: [None; 2],
+            kept: null_mut(),
+            held: Vec::new(),
+            interrupts: Vec::new(),
+            guards: Vec::new(),
+        }
+    }
+
+    /// One call. `how` chooses handles and leaves things out, `number` is a size or the like.
+    fn step(&mut self, [what, how, number]: [u8; 3]) {
+        let (r, w) = (usize::from(how & 1), usize::from(how >> 1 & 1));
+        let (reader, writer) = (self.readers[r], self.writers[w]);
+        let odd = how & 4 != 0;
+        let size = usize::from(number) * (1 + usize::from(how >> 6) * 3);
+        let mut error = null_mut();
+        let place = if how & 8 == 0 { &raw mut error } else { null_mut() };
+        let name: *const c_char = match how >> 4 & 7 {
+            7 => std::ptr::null(),
+            other => self.names[usize::from(other) % if odd { 4 } else { 2 }].as_ptr(),
+        };
+        // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
+        // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
+        let status = unsafe {
+            match what % 24 {
+                0 if reader.is_null() => {
+                    let config = config(how, number);
+                    let status = zb_reader_create(name, config, &raw mut self.readers[r], place);
+                    zb_config_free(config);
+                    assert_eq!(status == ZB_OK, !self.readers[r].is_null());
+                    status
+                }
+                1 if writer.is_null() => {
+                    let options = zb_writer_options_new();
+                    // Nobody else is there to make room or a buffer.
+                    assert_eq!(zb_writer_options_set_write_timeout(options, 0), ZB_OK);
+                    zb_writer_options_set_wait_strategy(options, i32::from(number));
+                    let status = zb_writer_connect(name, options, &raw mut self.writers[w], place);
+                    zb_writer_options_free(options);
+                    status
+                }
+                2 | 3 => {
+                    let data = bytes_of(size);
+                    let (at, size) = match how >> 4 & 3 {
+                        3 if odd => (std::ptr::null(), size),
+                        2 if odd => (data.as_ptr(), usize::MAX),
+                        _ => (data.as_ptr(), size),
+                    };
+                    match what % 24 {
+                        2 => zb_writer_write_frame(writer, at, size, null_mut(), place),
+                        _ => zb_writer_try_write_frame(writer, at, size, null_mut(), place),
+                    }
+                }
+                4 => {
+                    let data = [bytes_of(size), bytes_of(size / 2), bytes_of(usize::from(how))];
+                    let frames =
+                        data.each_ref().map(|data| zb_bytes { data: data.as_ptr(), size: data.len() });
+                    let mut written = 9;
+                    let count = usize::from(number & 3);
+                    let status =
+                        zb_writer_write_frames(writer, frames.as_ptr(), count, &raw mut written, place);
+                    assert!(written <= count && (status < ZB_OK || written == count));
+                    status
+                }
+                5 => {
+                    let mut data = null_mut();
+                    let status = match odd {
+                        true => zb_writer_acquire_frame_buffer(writer, size, &raw mut data, place),
+                        false => zb_writer_try_acquire_frame_buffer(writer, size, &raw mut data, place),
+                    };
+                    if status == ZB_OK {
+                        self.acquired[w] = Some((data, size));
+                    }
+                    assert_eq!(status == ZB_OK, !data.is_null());
+                    status
+                }
+                6 => self.commit(w, if odd { ZB_WHOLE_FRAME } else { size }, place),
+                7 => {
+                    self.acquired[w] = None;
+                    zb_writer_discard_frame(writer, place)
+                }
+                8 | 9 => {
+                    let mut frame = empty_frame();
+                    let status = match odd {
+                        true => zb_reader_read_frame(reader, 0, &raw mut frame, place),
+                        false => zb_reader_try_read_frame(reader, &raw mut frame, place),
+                    };
+                    assert_eq!(status == ZB_OK, !frame.data.is_null());
+                    self.hold(frame);
+                    status
+                }
+                10 => {
+                    let mut frames = [empty_frame(), empty_frame(), empty_frame()];
+                    let (max, mut count) = (usize::from(number & 3), 9);
+                    let status =
+                        zb_reader_read_frames(reader, frames.as_mut_ptr(), max, 0, &raw mut count, place);
+                    assert!(count <= max || status == ZB_ERROR_INVALID_ARGUMENT);
+                    frames.into_iter().for_each(|frame| self.hold(frame));
+                    status
+                }
+                11 if !self.held.is_empty() => {
+                    let frame = self.held.swap_remove(usize::from(number) % self.held.len());
+                    release(frame);
+                    ZB_OK
+                }
+                12 => zb_writer_set_metadata(writer, bytes_of(size).as_ptr(), size, place),
+                13 => {
+                    let (mut target, mut needed) = (vec![0; size], 0);
+                    zb_reader_get_metadata(reader, target.as_mut_ptr(), size, &raw mut needed, place)
+                }
+                14 => zb_reader_close(reader, place),
+                15 => {
+                    self.acquired[w] = None;
+                    zb_writer_close(writer, place)
+                }
+                16 => {
+                    zb_reader_free(std::mem::replace(&mut self.readers[r], null_mut()));
+                    ZB_OK
+                }
+                17 => {
+                    self.acquired[w] = None;
+                    zb_writer_free(std::mem::replace(&mut self.writers[w], null_mut()));
+                    ZB_OK
+                }
+                18 => self.interrupt(reader, writer, number, place),
+                19 => {
+                    let mut snapshot = null_mut();
+                    let status = zb_inspect_snapshot(name, &raw mut snapshot, place);
+                    if let Some(snapshot) = snapshot.as_ref() {
+                        assert!(snapshot.defect_count == 0 && snapshot.payload_free <= snapshot.payload_size);
+                    }
+                    zb_snapshot_free(snapshot);
+                    status
+                }
+                20 => self.keep(name, how, number, place),
+                21 => {
+                    let mut guard = null_mut();
+                    let status = zb_writer_memory_guard(writer, &raw mut guard, place);
+                    self.guards.push(guard);
+                    if self.guards.len() > 3 {
+                        zb_memory_guard_free(self.guards.remove(0));
+                    }
+                    status
+                }
+                22 => ask(reader, writer, number, place),
+                23 => without_a_handle(number, place),
+                _ => ZB_OK,
+            }
+        };
+        judge(status, error, !place.is_null());
+    }
+
+    /// # Safety
+    ///
+    /// `place` is NULL or a place for an error.
+    unsafe fn commit(&mut self, w: usize, size: usize, place: *mut *mut zb_error) -> zb_status {
+        if let Some((data, acquired)) = self.acquired[w] {
+            let size = if size == ZB_WHOLE_FRAME { acquired } else { size.min(acquired) };
+            // SAFETY: acquired and neither committed nor discarded, by a writer that is open.
+            unsafe { data.write_bytes(size as u8, size) };
+        }
+        // SAFETY: as for this function; the writer is live or NULL.
+        let status = unsafe { zb_writer_commit_frame(self.writers[w], size, null_mut(), place) };
+        if status == ZB_OK {
+            assert!(self.acquired[w].take().is_some(), "committed what nobody acquired");
+        }
+        status
+    }
+
+    fn hold(&mut self, frame: zb_frame) {
+        if frame.data.is_null() {
+            return;
+        }
+        check(&frame);
+        self.held.push(frame);
+        if self.held.len() > HELD {
+            release(self.held.remove(0));
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The handles are live or NULL, `place` is NULL or a place for an error.
+    unsafe fn interrupt(
+        &mut self,
+        reader: *const zb_reader,
+        writer: *const zb_writer,
+        number: u8,
+        place: *mut *mut zb_error,
+    ) -> zb_status {
+        // SAFETY: as for this function.
+        unsafe {
+            match number & 7 {
+                0 => zb_reader_interrupt(reader),
+                1 => zb_writer_interrupt(writer),
+                2 => self.interrupts.push(zb_reader_interrupt_handle(reader)),
+                3 => self.interrupts.push(zb_writer_interrupt_handle(writer)),
+                4 if !self.interrupts.is_empty() => zb_interrupt_free(self.interrupts.remove(0)),
+                _ => return zb_interrupt_fire(self.interrupts.last().copied().unwrap_or(null_mut()), place),
+            }
+        }
+        ZB_OK
+    }
+
+    /// # Safety
+    ///
+    /// `name` is NULL or a string, `place` is NULL or a place for an error.
+    unsafe fn keep(
+        &mut self,
+        name: *const c_char,
+        how: u8,
+        number: u8,
+        place: *mut *mut zb_error,
+    ) -> zb_status {
+        let mut adopted = false;
+        // SAFETY: as for this function; the kept buffer is live or NULL.
+        unsafe {
+            match number & 3 {
+                0 if self.kept.is_null() => {
+                    let config = config(how, number | 64);
+                    let status = zb_kept_buffer_create(name, config, &raw mut self.kept, place);
+                    zb_config_free(config);
+                    status
+                }
+                1 => zb_kept_buffer_is_adopted(self.kept, &raw mut adopted, place),
+                2 => zb_kept_buffer_close(self.kept, &raw mut adopted, place),
+                _ => {
+                    zb_kept_buffer_free(std::mem::replace(&mut self.kept, null_mut()));
+                    ZB_OK
+                }
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // SAFETY: each handle is live or NULL, and not used afterwards.
+        unsafe {
+            self.writers.iter().for_each(|writer| zb_writer_free(*writer));
+            self.readers.iter().for_each(|reader| zb_reader_free(*reader));
+            zb_kept_buffer_free(self.kept);
+            self.interrupts.iter().for_each(|interrupt| zb_interrupt_free(*interrupt));
+            self.guards.iter().for_each(|guard| zb_memory_guard_free(*guard));
+        }
+        // Frames outlive their reader.
+        self.held.drain(..).for_each(release);
+        for name in &self.names[..2] {
+            let name = name.to_str().expect("ours");
+            assert!(!std::path::Path::new("/dev/shm").join(name).exists(), "`{name}` is left behind");
+        }
+    }
+}
+
+/// A config, or NULL for all defaults where `how` says so: 256 MiB, of which nothing is touched.
+fn config(how: u8, number: u8) -> *mut zb_config {
+    if how & 0x84 == 0x84 {
+        return null_mut();
+    }
+    let config = zb_config_new();
+    // SAFETY: the config is live. What it does not take, it refuses.
+    unsafe {
+        zb_config_set_payload_size(config, usize::from(number) * 16);
+        zb_config_set_metadata_size(config, usize::from(number & 7) * 16);
+        zb_config_set_classic(config, how & 4 != 0);
+        zb_config_set_preallocate(config, number & 8 != 0);
+        zb_config_set_wait_strategy(config, i32::from(number & 3));
+        zb_config_set_mode(config, if number == 255 { 0o7777 } else { 0o600 });
+    }
+    config
+}
+
+/// What was written, whole.
+fn check(frame: &zb_frame) {
+    // SAFETY: the frame is held: its bytes are there and nobody writes them.
+    let bytes = unsafe { std::slice::from_raw_parts(frame.data, frame.size) };
+    assert!(!bytes.is_empty() && frame.sequence > 0);
+    assert!(bytes.iter().all(|byte| *byte == frame.size as u8), "frame {} is torn", frame.sequence);
+}
+
+fn release(mut frame: zb_frame) {
+    check(&frame);
+    // SAFETY: the frame came from a read, and this is the only copy of it. A second release finds nothing.
+    unsafe {
+        assert!(zb_frame_mutable_data(&raw mut frame).is_null());
+        assert!(!zb_frame_is_cancelled(&raw const frame) && zb_frame_time_left_ns(&raw const frame) == -1);
+        zb_frame_release(&raw mut frame);
+        zb_frame_release(&raw mut frame);
+    }
+    assert!(frame.data.is_null() && frame.size == 0);
+}
+
+/// Questions that change nothing.
+///
+/// # Safety
+///
+/// The handles are live or NULL, `place` is NULL or a place for an error.
+unsafe fn ask(
+    reader: *const zb_reader,
+    writer: *const zb_writer,
+    number: u8,
+    place: *mut *mut zb_error,
+) -> zb_status {
+    let (mut yes, mut size) = (false, 0);
+    // SAFETY: as for this function.
+    unsafe {
+        match number & 7 {
+            0 => zb_reader_is_writer_connected(reader, &raw mut yes, place),
+            1 => zb_reader_wait_for_writer(reader, 0, place),
+            2 => zb_writer_is_reader_connected(writer, &raw mut yes, place),
+            3 => zb_writer_max_frame_size(writer, &raw mut size, place),
+            4 => {
+                assert!(zb_reader_frames_read(reader) <= zb_reader_bytes_read(reader));
+                assert!(zb_writer_frames_written(writer) <= zb_writer_bytes_written(writer));
+                assert!(!zb_reader_name(reader).is_null() && !zb_writer_name(writer).is_null());
+                ZB_OK
+            }
+            5 => zb_writer_set_write_timeout(writer, 0, place),
+            6 => zb_reader_read_frame(reader, 0, null_mut(), place),
+            _ => zb_writer_acquire_frame_buffer(writer, 1, null_mut(), place),
+        }
+    }
+}
+
+/// Calls of the duplex half, which must refuse NULL.
+///
+/// # Safety
+///
+/// `place` is NULL or a place for an error.
+unsafe fn without_a_handle(number: u8, place: *mut *mut zb_error) -> zb_status {
+    let mut frame = empty_frame();
+    // SAFETY: as for this function; NULL is what is tried.
+    let status = unsafe {
+        match number & 7 {
+            0 => zb_client_call(null_mut(), null_mut(), 1, 0, &raw mut frame, place),
+            1 => zb_client_send_request(null_mut(), null_mut(), 0, null_mut(), place),
+            2 => zb_client_receive_response(null_mut(), 0, &raw mut frame, place),
+            3 => zb_client_commit_request(null_mut(), null_mut(), place),
+            4 => zb_client_close(null_mut(), place),
+            5 => zb_client_connect(null_mut(), null_mut(), null_mut(), place),
+            6 => zb_reader_create(null_mut(), null_mut(), null_mut(), place),
+            _ => {
+                zb_client_free(null_mut());
+                zb_frame_release(null_mut());
+                zb_error_free(null_mut());
+                return ZB_OK;
+            }
+        }
+    };
+    assert!(status < ZB_OK && frame.data.is_null());
+    status
+}
+
+/// Status and error agree, and the error has words.
+fn judge(status: zb_status, error: *mut zb_error, wanted: bool) {
+    assert_ne!(status, ZB_ERROR_INTERNAL);
+    assert_eq!(!error.is_null(), wanted && status < ZB_OK, "status {status}");
+    // SAFETY: the error is live or NULL, and freed once; its words are read before.
+    unsafe {
+        if !error.is_null() {
+            assert_eq!(zb_error_code(error), status);
+            assert!(!CStr::from_ptr(zb_error_message(error)).is_empty());
+        }
+        zb_error_free(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fuzzer's seeds, and bytes at random: what a build without a fuzzer can do.
+    #[test]
+    fn no_order_of_calls_breaks_the_c_abi() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/c_calls");
+        let mut seeds = 0;
+        for seed in std::fs::read_dir(folder).unwrap() {
+            calls(&std::fs::read(seed.unwrap().path()).unwrap());
+            seeds += 1;
+        }
+        assert!(seeds >= 3);
+        let mut state = 1_u64;
+        for _ in 0..300 {
+            let bytes: Vec<u8> = std::iter::repeat_with(|| {
+                // Numbers of Knuth's MMIX; their high bits are the good ones.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            })
+            .take(600)
+            .collect();
+            calls(&bytes);
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! UNSAFE: what the fuzzers drive (fuzz/): the shipped ring code of both sides on one segment without a name, with steps and
+//! forged words from the fuzzer's bytes. Built for `--cfg fuzzing` and for tests.
+//!
+//! A run takes some microseconds, as nothing is made for it: one segment per kind of ring serves all runs of a process.
+#![allow(unsafe_code, missing_docs, clippy::missing_panics_doc)]
+
+use std::cell::RefCell;
+
+use crate::connect;
+use crate::layout::{
+    CONTROL_SIZE, ControlCopy, ExtensionWord, Geometry, OIEB_SIZE, OiebCopy, ReaderWord, Spot, TailWord,
+    VERSION_1_0_0,
+};
+use crate::mapping::Mapping;
+use crate::os;
+use crate::reserve::Reserver;
+use crate::ring::classic::{self, ReleaseQueue};
+use crate::ring::extended::{self, Memory};
+use crate::ring::held::Held;
+use crate::ring::space::{self, Plan};
+use crate::ring::{Located, Look, Reservation, Tag, WriteRing, survey};
+use crate::sync::Ordering;
+
+const PAYLOAD: u64 = 1024;
+
+/// The fuzzer's bytes, taken one after the other; 0 behind their end.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+    /// A number that may matter: near `old`, near a border, small, a spot, or anything.
+    fn number(&mut self, old: u64) -> u64 {
+        let [kind, by] = [self.byte(), self.byte()];
+        let near = |base: u64| base.wrapping_add_signed(i64::from(by as i8));
+        match kind % 8 {
+            0 => near(old),
+            1 => near(PAYLOAD),
+            2 => u64::from(by),
+            3 => near(0),
+            4 => u64::from(by) * 16,
+            5 => Spot::new(u64::from(by & 3), u64::from(by >> 2) * 16).0,
+            6 => u64::from(by) | 1 << 48,
+            _ => self.word(),
+        }
+    }
+}
+
+/// A segment without a name, and what a peer keeps of it.
+struct Arena {
+    mapping: Mapping,
+    reserver: Reserver,
+    geometry: Geometry,
+}
+
+impl Arena {
+    fn new() -> Arena {
+        let geometry = Geometry::new(64, PAYLOAD, true).expect("small");
+        let segment = os::Segment::create_unnamed(0o600).expect("a file in /dev/shm");
+        segment.set_len(geometry.total().expect("small")).expect("ftruncate");
+        let mapping = Mapping::new(&segment, geometry, false).expect("mmap");
+        Arena { mapping, reserver: Reserver::new(segment, geometry), geometry }
+    }
+
+    /// All 8-byte words of the segment.
+    fn words(&self) -> &[crate::sync::AtomicU64] {
+        let words = self.geometry.total().expect("small") as usize / 8;
+        // SAFETY: the mapping is that long, page-aligned, and lives as long as `self`; atomics may be shared.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self.mapping.oieb()).cast(), words) }
+    }
+
+    /// As a reader of ours creates it.
+    fn reset(&self) {
+        self.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        let oieb = self.mapping.oieb();
+        oieb.oieb_size.store(OIEB_SIZE, Ordering::Relaxed);
+        oieb.version.store(VERSION_1_0_0, Ordering::Relaxed);
+        oieb.metadata_size.store(self.geometry.metadata_size, Ordering::Relaxed);
+        oieb.payload_size.store(PAYLOAD, Ordering::Relaxed);
+        oieb.payload_free_bytes.store(PAYLOAD, Ordering::Relaxed);
+        oieb.reader_word.store(ReaderWord::new(std::process::id()).0, Ordering::Relaxed);
+        oieb.reader_pid.store(std::process::id().into(), Ordering::Relaxed);
+        oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
+        let control = self.geometry.control.expect("asked for");
+        oieb.extension.store(ExtensionWord::new(control).0, Ordering::Relaxed);
+    }
+
+    /// Changes a word: of the first block, of the control block, or of the ring.
+    fn forge(&self, bytes: &mut Bytes<'_>) {
+        let [part, index] = [bytes.byte(), bytes.byte()];
+        let ring = self.geometry.payload_offset() as usize / 8;
+        let control = self.geometry.control.expect("asked for") as usize / 8;
+        let index = usize::from(index);
+        let at = match part % 4 {
+            0 => 4 + index % (OIEB_SIZE as usize / 8 - 4),
+            1 => control + index % (CONTROL_SIZE as usize / 8),
+            // The words that count.
+            2 => control + [0, 1, 2, 3, 4, 5, 16, 32, 48][index % 9],
+            _ => ring + index % (control - ring),
+        };
+        let word = &self.words()[at];
+        word.store(bytes.number(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// The bytes of a frame must all be there.
+    fn touch(&self, located: &Located) -> u64 {
+        // SAFETY: nobody else has this segment, and the slice ends with this function.
+        let bytes = unsafe { self.mapping.frame_bytes(located.position, located.len) };
+        let bytes = bytes.expect("a frame that was delivered lies within the ring");
+        assert!(!bytes.is_empty());
+        bytes.iter().map(|byte| u64::from(*byte)).sum()
+    }
+}
+
+thread_local! {
+    static ARENA: RefCell<Arena> = RefCell::new(Arena::new());
+}
+
+/// What an honest run must keep to: frames come whole and in order, each once.
+#[derive(Default)]
+struct Order {
+    written: u64,
+    read: u64,
+}
+
+impl Order {
+    fn check(&mut self, sum: u64, located: &Located) {
+        assert_eq!(located.sequence, self.read + 1);
+        assert_eq!(sum, located.len as u64 * (located.sequence & 0xff));
+        self.read += 1;
+        assert!(self.read <= self.written, "a frame that was not committed");
+    }
+}
+
+/// A reader and a writer of a classic ring; unless the first byte is even, with words forged under their hands.
+pub fn classic(input: &[u8]) {
+    ARENA.with_borrow_mut(|arena| run_classic(arena, &mut Bytes(input)));
+}
+
+fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
+    arena.reset();
+    let start = bytes.byte();
+    let honest = start & 1 == 0;
+    let mut side = classic::ReadSide::new(PAYLOAD, start & 2 != 0);
+    let mut queue = ReleaseQueue::new();
+    let mut held: Vec<u64> = Vec::new();
+    let mut order = Order::default();
+    let Ok(mut writer) = classic::WriteSide::resume(&arena.mapping, start & 4 == 0) else { return };
+    while !bytes.0.is_empty() {
+        let Arena { mapping, reserver, .. } = &mut *arena;
+        match bytes.byte() % 8 {
+            0..=2 => match side.look(mapping, &mut queue, reserver, true) {
+                Look::Frame(located) => {
+                    let sum = arena.touch(&located);
+                    if honest {
+                        order.check(sum, &located);
+                    }
+                    held.push(located.ticket);
+                }
+                Look::Unsure(trouble) => {
+                    assert!(!honest, "{trouble:?}");
+                    side.repair(mapping, &mut queue, reserver);
+                }
+                Look::Empty => assert!(!honest || order.read == order.written, "a frame is not seen"),
+                Look::Restart => assert!(!honest),
+            },
+            3 if !held.is_empty() => {
+                let ticket = held.swap_remove(usize::from(bytes.byte()) % held.len());
+                queue.release(mapping, ticket, || start & 8 != 0);
+                queue.take_wake();
+            }
+            4 | 5 => {
+                let len = usize::from(bytes.byte()) * if start & 16 == 0 { 1 } else { 4 } + 1;
+                if len as u64 + 16 > PAYLOAD {
+                    continue;
+                }
+                let Ok(free) = writer.look_free(mapping) else { continue };
+                let question = writer.question(mapping, free, len, false);
+                let Plan::Place(placement) = space::plan(question) else { continue };
+                if placement.rewind && !writer.rewind(mapping) {
+                    continue;
+                }
+                let reservation = Reservation { placement, header: 16, len };
+                // SAFETY: nobody else has this segment; the slice ends here.
+                let target = unsafe { mapping.frame_bytes_mut(reservation.data(), len) };
+                target.expect("a place within the ring").fill((order.written + 1) as u8);
+                if writer.commit(mapping, reservation, len, Tag::default()).is_ok() {
+                    order.written += 1;
+                }
+            }
+            6 if !honest => arena.forge(bytes),
+            7 if !honest => {
+                let oieb = mapping.oieb();
+                // One that changes for ever would be waited for.
+                oieb.tail_word.fetch_and(!1, Ordering::Relaxed);
+                if let Ok(Some(next)) = classic::WriteSide::recover(mapping) {
+                    writer = next;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same for an extended ring.
+pub fn extended(input: &[u8]) {
+    ARENA.with_borrow_mut(|arena| run_extended(arena, &mut Bytes(input)));
+}
+
+fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
+    arena.reset();
+    let start = bytes.byte();
+    let honest = start & 1 == 0;
+    let size = arena.geometry.extended_size();
+    if start & 2 != 0 {
+        // The count of laps is about to come round.
+        let begin = Spot::new((1 << 22) - 2, 0).0;
+        let control = arena.mapping.control();
+        control.written.head.store(begin, Ordering::Relaxed);
+        control.read.tail.store(begin, Ordering::Relaxed);
+    }
+    let mut side = extended::ReadSide::new(&arena.mapping, size);
+    let releases = Held::new();
+    releases.start(side.spot(), size);
+    let mut held: Vec<u64> = Vec::new();
+    let mut order = Order::default();
+    let Ok(mut writer) = extended::WriteSide::resume(&arena.mapping, size) else { return };
+    while !bytes.0.is_empty() {
+        let Arena { mapping, reserver, .. } = &mut *arena;
+        match bytes.byte() % 8 {
+            0..=2 => {
+                let mut located = Located::default();
+                let look = match side.take(mapping, &mut located) {
+                    true => Look::Frame(located),
+                    false => side.look(mapping, true, |from, to| reserver.back(from, to)),
+                };
+                match look {
+                    Look::Frame(located) => {
+                        let sum = arena.touch(&located);
+                        if honest {
+                            order.check(sum, &located);
+                        }
+                        if start & 4 != 0 && held.is_empty() {
+                            releases.release_last(&arena.mapping, &located);
+                        } else {
+                            held.push(releases.hold(&located));
+                        }
+                    }
+                    Look::Empty => {
+                        assert!(!honest || order.read == order.written, "a frame is not seen");
+                        releases.drained(mapping);
+                    }
+                    Look::Unsure(trouble) => assert!(!honest, "{trouble:?}"),
+                    Look::Restart => unreachable!("allowed"),
+                }
+            }
+            3 if !held.is_empty() => {
+                let ticket = held.swap_remove(usize::from(bytes.byte()) % held.len());
+                releases.release(mapping, ticket);
+            }
+            4 | 5 => {
+                let len = usize::from(bytes.byte()) * if start & 16 == 0 { 1 } else { 4 } + 1;
+                if len as u64 + 16 > PAYLOAD {
+                    continue;
+                }
+                let tag = Tag { deadline: u64::from(start & 8), ..Tag::default() };
+                let place = match writer.place_at_once(len, tag.header()) {
+                    Some(place) => place,
+                    None => match writer.place(mapping, len, tag.header(), start & 32 != 0) {
+                        Ok(Some((place, _))) => place,
+                        Ok(None) => continue,
+                        Err(trouble) => {
+                            assert!(!honest, "{trouble:?}");
+                            continue;
+                        }
+                    },
+                };
+                // SAFETY: nobody else has this segment; the slice ends here.
+                let target = unsafe { mapping.frame_bytes_mut(place.data(), len) };
+                target.expect("a place within the ring").fill((order.written + 1) as u8);
+                if writer.commit(mapping, place, len, tag).is_ok() {
+                    order.written += 1;
+                }
+            }
+            6 if !honest => arena.forge(bytes),
+            7 if !honest => {
+                let last = writer.last();
+                writer.mark(mapping, last, 1);
+                if let Ok(next) = extended::WriteSide::resume(mapping, size) {
+                    writer = next;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first block as whoever opens a buffer reads it, and a connection to a buffer whose first and control block hold it.
+pub fn first_block(input: &[u8]) {
+    ARENA.with_borrow_mut(|arena| {
+        let bytes = &mut Bytes(input);
+        let start = bytes.byte();
+        let mut block = [0; OIEB_SIZE as usize];
+        if start & 1 == 0 {
+            block.iter_mut().for_each(|byte| *byte = bytes.byte());
+        } else {
+            // A true one with a few words changed.
+            arena.reset();
+            let words = arena.words();
+            for (at, word) in block.chunks_exact_mut(8).zip(words) {
+                at.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+            }
+            for _ in 0..start >> 5 {
+                let at = usize::from(bytes.byte()) % (OIEB_SIZE as usize / 8) * 8;
+                let old = u64::from_le_bytes(block[at..at + 8].try_into().expect("8"));
+                block[at..at + 8].copy_from_slice(&bytes.number(old).to_le_bytes());
+            }
+        }
+        let file_len = bytes.number(arena.geometry.total().expect("small"));
+        let oieb = OiebCopy::parse(&block);
+        if let Ok(geometry) = oieb.check("fuzz", file_len) {
+            let total = geometry.total().expect("checked");
+            assert!(total <= file_len && geometry.payload_size > 16);
+            assert!(geometry.payload_offset() + geometry.ring_size() <= total);
+            assert!(geometry.control.is_none_or(|at| {
+                at.is_multiple_of(128)
+                    && at >= geometry.payload_offset() + geometry.payload_size
+                    && at + CONTROL_SIZE <= total
+            }));
+        }
+        arena.reset();
+        while !bytes.0.is_empty() {
+            match bytes.byte() % 4 {
+                0..=2 => arena.forge(bytes),
+                _ => connect_to(arena),
+            }
+        }
+        connect_to(arena);
+    });
+}
+
+fn connect_to(arena: &Arena) {
+    let mapping = &arena.mapping;
+    let oieb = mapping.oieb();
+    // One that changes for ever would be waited for; and the arena stays the arena.
+    oieb.tail_word.fetch_and(!1, Ordering::Relaxed);
+    let control = ExtensionWord::new(arena.geometry.control.expect("asked for")).0;
+    oieb.extension.fetch_and(3, Ordering::Relaxed);
+    oieb.extension.fetch_or(control, Ordering::Relaxed);
+    let mut block = [0; CONTROL_SIZE as usize];
+    let words = &arena.words()[arena.geometry.control.expect("asked for") as usize / 8..];
+    for (at, word) in block.chunks_exact_mut(8).zip(words) {
+        at.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+    let size = arena.geometry.extended_size();
+    if let Ok(used) = survey::used(&ControlCopy::parse(&block), size) {
+        assert!(used <= 2 * size);
+    }
+    match connect::join(mapping) {
+        Some(WriteRing::Extended(mut side)) => {
+            if let Ok(Some((place, _))) = side.place(mapping, 40, 16, false) {
+                assert!(place.data() + 40 <= size);
+                let _ = side.commit(mapping, place, 40, Tag::default());
+            }
+        }
+        Some(WriteRing::Classic(mut side)) => {
+            if let Ok(free) = side.look_free(mapping)
+                && let Plan::Place(placement) = space::plan(side.question(mapping, free, 40, false))
+                && (!placement.rewind || side.rewind(mapping))
+            {
+                let reservation = Reservation { placement, header: 16, len: 40 };
+                assert!(reservation.data() + 40 <= PAYLOAD);
+                let _ = side.commit(mapping, reservation, 40, Tag::default());
+            }
+        }
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fuzzer's seeds, and bytes at random: what a build without a fuzzer can do.
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
+        let mut seeds = 0;
+        for seed in std::fs::read_dir(format!("{folder}/{target}")).unwrap() {
+            run(&std::fs::read(seed.unwrap().path()).unwrap());
+            seeds += 1;
+        }
+        assert!(seeds >= 2, "the seeds of `{target}` are gone");
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = std::iter::repeat_with(|| {
+                // Numbers of Knuth's MMIX; their high bits are the good ones.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            })
+            .take(200)
+            .collect();
+            run(&bytes);
+        }
+    }
+
+    #[test]
+    fn no_words_break_a_classic_ring() {
+        replay("classic", classic);
+    }
+
+    #[test]
+    fn no_words_break_an_extended_ring() {
+        replay("extended", extended);
+    }
+
+    #[test]
+    fn no_first_block_breaks_a_connection() {
+        replay("first_block", first_block);
+    }
+}

@@ -1,0 +1,4 @@
+//! Words and headers of a classic ring under a live reader and a live writer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| zerobuffer::fuzzing::classic(bytes));

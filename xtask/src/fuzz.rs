@@ -1,0 +1,64 @@
+//! `cargo xtask fuzz`: the fuzz targets of fuzz/, with libFuzzer and AddressSanitizer, by the stable compiler.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{self, HOST, cargo, run};
+
+/// Targets, and the most bytes that an input of each may have.
+const TARGETS: [(&str, u32); 5] =
+    [("first_block", 512), ("classic", 1024), ("extended", 1024), ("c_calls", 768), ("arguments", 256)];
+
+/// What makes the compiler tell libFuzzer which branches are taken and what is compared.
+const COVERAGE: &str = "--cfg fuzzing -Ccodegen-units=1 -Zsanitizer=address -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// `fuzz [--executions N] [TARGET...]`.
+pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
+    let mut executions = 10_000_000;
+    let mut chosen = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--executions" {
+            let number = rest.next().and_then(|number| number.parse().ok());
+            executions = number.context("--executions takes a number")?;
+        } else if let Some(target) = TARGETS.iter().find(|(name, _)| name == argument) {
+            chosen.push(target);
+        } else {
+            let names = TARGETS.map(|(name, _)| name);
+            bail!("there is no target `{argument}`; there are {}", names.join(", "));
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(&TARGETS);
+    }
+    tools::need("c++", "g++")?;
+    // With a target of its own, so that build scripts and macros stay as they are.
+    let arguments =
+        ["build", "--release", "--locked", "--target", HOST, "--manifest-path", "fuzz/Cargo.toml"];
+    run(cargo(root, &arguments)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", COVERAGE)
+        .env("CARGO_TARGET_DIR", root.join("target/fuzz")))?;
+    chosen.into_iter().try_for_each(|&(target, longest)| fuzz(root, target, longest, executions))
+}
+
+fn fuzz(root: &Path, target: &str, longest: u32, executions: u64) -> Result<()> {
+    // What is found goes below target/; the tree holds a few seeds.
+    let [found, artifacts] =
+        ["corpus", "artifacts"].map(|folder| root.join("target/fuzz").join(folder).join(target));
+    for folder in [&found, &artifacts] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    println!("fuzzing {target}");
+    run(Command::new(root.join("target/fuzz").join(HOST).join("release").join(target))
+        .current_dir(root)
+        .arg(&found)
+        .arg(root.join("fuzz/seeds").join(target))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args([format!("-runs={executions}"), format!("-max_len={longest}")])
+        .args(["-timeout=10", "-print_final_stats=1", "-verbosity=0"]))
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask model`: the Promela models of docs/model under spin, and what each of their measures is good for.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{self, run};
+
+/// A model, its definitions as `-D` takes them, and whether all assertions hold; else one of them must fail, as a measure is
+/// left out, or a known limit is shown.
+type Check = (&'static str, &'static [&'static str], bool);
+
+const CHECKS: [Check; 14] = [
+    ("entry", &["OLDS=1"], true),
+    ("entry", &["OLDS=2"], true),
+    ("entry", &["OLDS=1", "NO_MARK"], false),
+    ("entry", &["OLDS=1", "SWAP"], false),
+    ("entry", &["OLDS=1", "NO_SECOND_LOOK"], false),
+    ("entry", &["OLDS=1", "NO_REPAIR"], false),
+    ("entry", &["OLDS=1", "NO_UNDO"], false),
+    ("entry", &["OLDS=1", "PER_OLD=3", "NOBODY_LOOKS"], false),
+    ("bell", &[], true),
+    ("bell", &["REFUSED"], true),
+    ("bell", &["NO_BARRIER"], false),
+    ("bell", &["SLEEPER_NEVER_FENCES"], false),
+    ("bell", &["NEVER_FENCES", "REFUSED"], false),
+    ("bell", &["REFUSED", "STUBBORN"], false),
+];
+
+pub(crate) fn command(root: &Path) -> Result<()> {
+    tools::need_by("spin", "-V", "spin")?;
+    tools::need("gcc", "gcc")?;
+    let folder = root.join("target/model");
+    std::fs::create_dir_all(&folder)?;
+    let log = std::fs::read_to_string(root.join("docs/model/LOG.md")).context("cannot read the log")?;
+    let mut rows = Vec::new();
+    for check in &CHECKS {
+        let (model, definitions, _) = check;
+        let states = one(root, &folder, check).with_context(|| format!("model `{model}` {definitions:?}"))?;
+        rows.push(format!("| {model} | {} | {states} |", definitions.join(", ")).replace("|  |", "| |"));
+        println!("{}", rows.last().expect("just pushed"));
+    }
+    let missing: Vec<&String> = rows.iter().filter(|row| !log.contains(row.as_str())).collect();
+    if !missing.is_empty() {
+        bail!("docs/model/LOG.md does not say so: {missing:#?}");
+    }
+    println!("{} searches came out as docs/model/LOG.md says", rows.len());
+    Ok(())
+}
+
+/// Searches all states; says how many there were.
+fn one(root: &Path, folder: &Path, (model, definitions, holds): &Check) -> Result<String> {
+    let file = root.join("docs/model").join(model).with_extension("pml");
+    let definitions = definitions.iter().map(|definition| format!("-D{definition}"));
+    run(Command::new("spin").current_dir(folder).args(definitions).arg("-a").arg(&file))?;
+    let flags = ["-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=6000", "-o", "pan", "pan.c"];
+    run(Command::new("gcc").current_dir(folder).args(flags))?;
+    let output = Command::new(folder.join("pan")).current_dir(folder).args(["-m1000000", "-n"]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = said.lines().find(|line| line.contains("errors:")).unwrap_or("").trim();
+    // A search that did not come to its end proves nothing.
+    let whole = !said.contains("Search not completed") && !said.contains("max search depth too small");
+    if *holds && !(whole && errors.ends_with("errors: 0")) {
+        bail!("an assertion fails, or the search was cut short:\n{said}");
+    }
+    // An assertion, not a state without a way on.
+    if !holds && !said.contains("assertion violated") {
+        bail!("an assertion should have failed:\n{said}");
+    }
+    let states = said.lines().find(|line| line.contains("states, stored"));
+    let states = states.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(grouped(states.context("the checker did not count its states")?))
+}
+
+/// 1167642 as `1,167,642`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
