@@ -11,15 +11,26 @@ use crate::venv;
 const PACKAGE: &str = "zerobuffer-conformance";
 const CPP_BUILD: &str = "target/conformance-cpp";
 
+/// The step plays one case of so many.
+const SHARE: &str = "6";
+
 fn build(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["build", "--package", PACKAGE]))
 }
 
-/// Plays the scenarios with all languages; `arguments` go to the runner.
+/// The step: the API's names, a share of the plays, and a short soak. What it needs has been built by the steps before it.
+pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
+    let (share, seconds) = if full { ("1", 120.0) } else { (SHARE, 10.0) };
+    command(root, &["--every".to_owned(), share.to_owned()])?;
+    soak(root, &["--minutes".to_owned(), (seconds / 60.0_f64).to_string()])
+}
+
+/// Checks the API's names, and plays the scenarios with all languages; `arguments` go to the runner.
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
     let cpp = cpp_peer(root)?;
     let python = crate::python::with_package(root)?;
+    run(Command::new(&python).current_dir(root).arg("conformance/parity.py"))?;
     let old = venv::ensure(root)?;
     let mut runner = Command::new(root.join("target/debug/conformance"));
     runner.current_dir(root);
@@ -52,7 +63,7 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
     }
     run(Command::new("cmake")
         .current_dir(root)
-        .args(["-S", "conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_BUILD_TYPE=Release"])
+        .args(["-S", "conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_CXX_FLAGS=-O1"])
         .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
     run(Command::new("cmake").current_dir(root).args(["--build", CPP_BUILD, "--parallel", "2"]))?;
     Ok(root.join(CPP_BUILD).join("conformance_peer"))

@@ -44,6 +44,11 @@ const STEPS: &[Step] = &[
         what: "the Python package: lint, types, tests, wheels",
         check: crate::python::test,
     },
+    Step {
+        name: "conformance",
+        what: "the API's names in every language, a share of the scenarios for every pair, random kills",
+        check: crate::conformance::test,
+    },
     Step { name: "bench", what: "a quick run of the benchmark driver, to keep it alive", check: bench },
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];
@@ -70,7 +75,7 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
 
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
-        STEPS.iter().for_each(|step| println!("{:8} {}", step.name, step.what));
+        STEPS.iter().for_each(|step| println!("{:11} {}", step.name, step.what));
         return Ok(());
     }
     let full = arguments.iter().any(|argument| argument == "--full");
