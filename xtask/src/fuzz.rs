@@ -60,5 +60,7 @@ fn fuzz(root: &Path, target: &str, longest: u32, executions: u64) -> Result<()> 
         .arg(root.join("fuzz/seeds").join(target))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([format!("-runs={executions}"), format!("-max_len={longest}")])
-        .args(["-timeout=10", "-print_final_stats=1", "-verbosity=0"]))
+        .args(["-timeout=10", "-entropic=0", "-print_final_stats=1", "-verbosity=0"])
+        // What costs time and finds nothing here: little is freed, and no stack is used after its function.
+        .env("ASAN_OPTIONS", "quarantine_size_mb=4:detect_stack_use_after_return=0"))
 }
