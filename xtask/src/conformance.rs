@@ -69,8 +69,26 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
     Ok(root.join(CPP_BUILD).join("conformance_peer"))
 }
 
+/// Runs a program with a /dev/shm and a folder of lock files of its own.
+const PRIVATE: &str = "mkdir -p /tmp/zerobuffer && mount -t tmpfs -o mode=1777 tmpfs /dev/shm \
+    && mount -t tmpfs -o mode=1777 tmpfs /tmp/zerobuffer && exec \"$0\" \"$@\"";
+
 /// Kills at random; `arguments` go to the soak.
+///
+/// A 1.x reader that is created anywhere on the machine removes, by name, what it takes for a dead reader's, and may hit the
+/// next one. So the soak gets a place of its own, where this process may make one.
 pub(crate) fn soak(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
-    run(Command::new(root.join("target/debug/soak")).current_dir(root).args(arguments))
+    let program = root.join("target/debug/soak");
+    let mut command = if is_root() && has("unshare", &["-m", "true"]) {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", PRIVATE]).arg(program);
+        command
+    } else {
+        println!(
+            "this process may not make a /dev/shm of its own: 1.x readers on this machine would disturb the run"
+        );
+        Command::new(program)
+    };
+    run(command.current_dir(root).args(arguments))
 }
