@@ -118,6 +118,38 @@ TEST_CASE("a batch is read in one call, across the library's own batches") {
     CHECK(end.end_of_stream());
 }
 
+TEST_CASE("a frame can be lent until the next call, for less than an owned one costs") {
+    const Name name("lent");
+    Reader reader(name, small());
+    Writer writer(name);
+    CHECK_FALSE(reader.read_frame_ref(0).valid());
+    // More than the ring holds, so that each one must be given back by the next read.
+    auto sender = std::async(std::launch::async, [&] {
+        std::array<std::uint8_t, 1000> data{};
+        for (std::uint64_t number = 1; number <= 100; ++number) {
+            support::fill(number, data.data(), data.size());
+            writer.write_frame(data);
+        }
+        writer.close();
+    });
+    std::uint64_t sequence = 0;
+    FrameRef frame;
+    while ((frame = reader.read_frame_ref(patience))) {
+        CHECK(frame.sequence() == ++sequence);
+        CHECK(frame.span().size() == 1000);
+        CHECK(frame.end() - frame.begin() == 1000);
+        CHECK(support::is_filled(sequence, frame.data(), frame.size()));
+        CHECK_FALSE(frame.end_of_stream());
+    }
+    CHECK(sequence == 100);
+    CHECK(frame.end_of_stream());
+    sender.get();
+    reader.release_frame_ref();
+    reader.close();
+    CHECK_THROWS_AS((void)reader.read_frame_ref(std::chrono::milliseconds(0)), closed_exception);
+    CHECK_THROWS_AS(reader.release_frame_ref(), closed_exception);
+}
+
 TEST_CASE("a time-out gives an invalid frame, a closed writer one with end_of_stream, once") {
     const Name name("ends");
     Reader reader(name, small());

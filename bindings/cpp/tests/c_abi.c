@@ -174,10 +174,83 @@ static void frames(void)
     zb_frame_release(&held);
 }
 
+/* Frames that the reader lends. The ring has room for one of them. */
+static void lent(void)
+{
+    static uint8_t big[4096 - 16];
+    zb_error *error = NULL;
+    zb_reader *reader = NULL;
+    zb_writer *writer = NULL;
+    zb_frame_ref frame;
+    zb_frame owned;
+    size_t size = 0;
+
+    name_of("lent");
+    zb_config *config = zb_config_new();
+    CHECK(zb_config_set_payload_size(config, 4096) == ZB_OK);
+    expect(zb_reader_create(name, config, &reader, &error), ZB_OK, &error);
+    zb_config_free(config);
+    expect(zb_writer_connect(name, NULL, &writer, &error), ZB_OK, &error);
+
+    memset(&frame, 7, sizeof frame);
+    expect(zb_reader_read_frame_ref(reader, 0, &frame, &error), ZB_TIMEOUT, &error);
+    CHECK(frame.data == NULL && frame.size == 0 && frame.sequence == 0);
+    expect(zb_reader_release_frame_ref(reader, &error), ZB_OK, &error);
+
+    memset(big, 'b', sizeof big);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    CHECK(frame.size == sizeof big && frame.sequence == 1 && memcmp(frame.data, big, sizeof big) == 0);
+    /* Lent until the next call that reads; looking at the reader leaves it so. */
+    CHECK(zb_reader_frames_read(reader) == 1 && zb_reader_bytes_read(reader) == sizeof big);
+    expect(zb_reader_get_metadata(reader, NULL, 0, &size, &error), ZB_TIMEOUT, &error);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_TIMEOUT, &error);
+    CHECK(memcmp(frame.data, big, sizeof big) == 0);
+    expect(zb_reader_release_frame_ref(reader, &error), ZB_OK, &error);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    CHECK(frame.sequence == 2);
+    expect(zb_reader_read_frame_ref(reader, 0, &frame, &error), ZB_TIMEOUT, &error);
+    CHECK(frame.data == NULL);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    expect(zb_reader_try_read_frame(reader, &owned, &error), ZB_TIMEOUT, &error);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    /* An owned frame goes on when lent ones come and go. */
+    expect(zb_reader_read_frame(reader, WAIT_MS, &owned, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, 0, &frame, &error), ZB_TIMEOUT, &error);
+    CHECK(memcmp(owned.data, big, sizeof big) == 0);
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_TIMEOUT, &error);
+    zb_frame_release(&owned);
+
+    expect(zb_writer_try_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    expect(zb_writer_close(writer, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_END_OF_STREAM, &error);
+    CHECK(frame.data == NULL);
+    zb_writer_free(writer);
+
+    expect(zb_writer_connect(name, NULL, &writer, &error), ZB_OK, &error);
+    expect(zb_writer_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    expect(zb_reader_close(reader, &error), ZB_OK, &error);
+    /* Whoever still looks at it reads memory that is there. */
+    CHECK(frame.data[0] == 'b' && frame.data[frame.size - 1] == 'b');
+    expect(zb_reader_release_frame_ref(reader, &error), ZB_ERROR_CLOSED, &error);
+    expect(zb_reader_read_frame_ref(reader, 0, &frame, &error), ZB_ERROR_CLOSED, &error);
+    CHECK(frame.data == NULL);
+    zb_reader_free(reader);
+    zb_writer_free(writer);
+}
+
 static void nulls(void)
 {
     zb_error *error = NULL;
     zb_frame frame;
+    zb_frame_ref ref;
+    expect(zb_reader_read_frame_ref(NULL, 0, &ref, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    expect(zb_reader_read_frame_ref(NULL, 0, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    expect(zb_reader_release_frame_ref(NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_reader_create(NULL, NULL, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_reader_read_frame(NULL, 0, &frame, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_reader_read_frame(NULL, 0, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
@@ -369,6 +442,7 @@ int main(void)
 {
     nulls();
     frames();
+    lent();
     tools();
     duplex();
     logging();

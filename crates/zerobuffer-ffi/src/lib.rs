@@ -22,6 +22,7 @@
 #![allow(unreachable_pub)]
 
 mod arguments;
+mod barrier;
 mod callback;
 mod client;
 mod config;
@@ -34,6 +35,7 @@ pub mod fuzzing;
 mod inspect;
 mod interrupt;
 mod kept;
+mod lending;
 mod log;
 mod panic;
 mod reader;

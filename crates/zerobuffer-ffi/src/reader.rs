@@ -11,6 +11,7 @@ use crate::error::{Failure, ZB_END_OF_STREAM, ZB_OK, ZB_TIMEOUT, text, zb_error,
 use crate::exclusive::{Entered, Exclusive};
 use crate::frame::{Place, zb_frame};
 use crate::interrupt::zb_interrupt;
+use crate::lending::Lending;
 use crate::panic::{guarded, guarded_or};
 
 /// The reading side of a buffer: creates it, owns it, removes it.
@@ -26,8 +27,28 @@ pub struct zb_reader {
     bytes_read: AtomicU64,
 }
 
+/// A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
+/// NULL when there was nothing to read.
+///
+/// The loan ends with any further call of the reader but its name, counters, metadata and interrupts, with
+/// `zb_reader_release_frame_ref`, and when the reader is closed (its bytes may be looked at until the reader is freed, but are
+/// not the frame's any more). One at a time, and for the thread that uses the reader.
+#[repr(C)]
+pub struct zb_frame_ref {
+    /// The first byte.
+    pub data: *const u8,
+    /// Bytes of data.
+    pub size: usize,
+    /// The number that the writer gave the frame: 1, 2, 3 ...
+    pub sequence: u64,
+}
+
+impl zb_frame_ref {
+    const EMPTY: zb_frame_ref = zb_frame_ref { data: std::ptr::null(), size: 0, sequence: 0 };
+}
+
 struct Inner {
-    reader: Reader,
+    lending: Lending,
     /// Kept for its memory.
     batch: Vec<Frame>,
 }
@@ -36,8 +57,9 @@ impl zb_reader {
     #[inline(always)]
     fn count(&self, inner: &Entered<'_, Inner>) {
         // Relaxed: numbers for people.
-        self.frames_read.store(inner.reader.frames_read(), Ordering::Relaxed);
-        self.bytes_read.store(inner.reader.bytes_read(), Ordering::Relaxed);
+        let reader = inner.lending.look();
+        self.frames_read.store(reader.frames_read(), Ordering::Relaxed);
+        self.bytes_read.store(reader.bytes_read(), Ordering::Relaxed);
     }
 }
 
@@ -71,7 +93,7 @@ pub unsafe extern "C" fn zb_reader_create(
         let reader = Reader::create(name, config)?;
         out.set(give(zb_reader {
             interrupt: reader.interrupt_handle(),
-            inner: Exclusive::new(name, Inner { reader, batch: Vec::new() }),
+            inner: Exclusive::new(name, Inner { lending: Lending::new(reader), batch: Vec::new() }),
             name: text(name),
             frames_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
@@ -98,7 +120,7 @@ pub unsafe extern "C" fn zb_reader_read_frame(
         // SAFETY: by the rules for callers.
         let (handle, place) = unsafe { at(reader, frame) }?;
         let mut inner = handle.inner.enter()?;
-        match inner.reader.read_frame(timeout(timeout_ms)) {
+        match inner.lending.reader().read_frame(timeout(timeout_ms)) {
             Ok(Some(frame)) => {
                 place.put(frame);
                 handle.count(&inner);
@@ -123,7 +145,7 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
         // SAFETY: by the rules for callers.
         let (handle, place) = unsafe { at(reader, frame) }?;
         let mut inner = handle.inner.enter()?;
-        match inner.reader.try_read_frame() {
+        match inner.lending.reader().try_read_frame() {
             Ok(Some(frame)) => {
                 place.put(frame);
                 handle.count(&inner);
@@ -132,6 +154,56 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
             Ok(None) => Ok(ZB_TIMEOUT),
             Err(error) => ended(error),
         }
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// As `zb_reader_read_frame`, but the frame is lent, and the cheapest to be had: see `zb_frame_ref`. Gives back the one that was
+/// lent before, if it was not released.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_read_frame_ref(
+    reader: *const zb_reader,
+    timeout_ms: i64,
+    frame: *mut zb_frame_ref,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        let (handle, out) = unsafe { (handle(reader, "reader")?, Out::new(frame, "frame")?) };
+        let mut inner = handle.inner.enter().inspect_err(|_| out.set(zb_frame_ref::EMPTY))?;
+        match inner.lending.lend(timeout(timeout_ms)) {
+            Ok(Some(frame)) => {
+                out.set(zb_frame_ref { data: frame.as_ptr(), size: frame.len(), sequence: frame.sequence() });
+                handle.count(&inner);
+                Ok(ZB_OK)
+            }
+            Ok(None) => {
+                out.set(zb_frame_ref::EMPTY);
+                Ok(ZB_TIMEOUT)
+            }
+            Err(error) => {
+                out.set(zb_frame_ref::EMPTY);
+                ended(error)
+            }
+        }
+    };
+    // SAFETY: the same.
+    unsafe { guarded(error, body) }
+}
+
+/// Gives the frame back that the reader has lent, if any, without reading the next one.
+///
+/// Errors: `CLOSED`, `INVALID_STATE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_release_frame_ref(
+    reader: *const zb_reader,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let body = || {
+        // SAFETY: by the rules for callers.
+        unsafe { handle(reader, "reader") }?.inner.enter()?.lending.end();
+        Ok(ZB_OK)
     };
     // SAFETY: the same.
     unsafe { guarded(error, body) }
@@ -170,8 +242,8 @@ pub unsafe extern "C" fn zb_reader_read_frames(
             unsafe { (handle(reader, "reader")?, Out::new(frames, "frames")?, Out::new(count, "count")?) };
         count.set(0);
         let mut inner = handle.inner.enter()?;
-        let Inner { reader, batch } = &mut *inner;
-        let read = match reader.read_frames(batch, max, timeout(timeout_ms)) {
+        let Inner { lending, batch } = &mut *inner;
+        let read = match lending.reader().read_frames(batch, max, timeout(timeout_ms)) {
             Ok(0) => return Ok(ZB_TIMEOUT),
             Ok(read) => read,
             Err(error) => return ended(error),
@@ -199,7 +271,7 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
         // SAFETY: by the rules for callers.
         let (handle, out) = unsafe { (handle(reader, "reader")?, Out::new(connected, "answer")?) };
         out.set(false);
-        out.set(handle.inner.enter()?.reader.is_writer_connected());
+        out.set(handle.inner.enter()?.lending.reader().is_writer_connected());
         Ok(ZB_OK)
     };
     // SAFETY: the same.
@@ -218,7 +290,7 @@ pub unsafe extern "C" fn zb_reader_wait_for_writer(
     let body = || {
         // SAFETY: by the rules for callers.
         let mut inner = unsafe { handle(reader, "reader") }?.inner.enter()?;
-        let there = inner.reader.wait_for_writer(timeout(timeout_ms))?;
+        let there = inner.lending.reader().wait_for_writer(timeout(timeout_ms))?;
         Ok(if there { ZB_OK } else { ZB_TIMEOUT })
     };
     // SAFETY: the same.
@@ -244,7 +316,7 @@ pub unsafe extern "C" fn zb_reader_get_metadata(
         if target.is_null() && capacity > 0 {
             return Err(Failure::argument("the target is NULL, and its capacity is not 0"));
         }
-        let Some(metadata) = handle.inner.enter()?.reader.metadata()? else { return Ok(ZB_TIMEOUT) };
+        let Some(metadata) = handle.inner.enter()?.lending.look().metadata()? else { return Ok(ZB_TIMEOUT) };
         size.set(metadata.len());
         if capacity > 0 {
             // SAFETY: the target has `capacity` writable bytes by the rules for callers; the copy is ours alone.
@@ -307,7 +379,7 @@ pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *
         // SAFETY: by the rules for callers.
         let handle = unsafe { handle(reader, "reader") }?;
         if let Some(inner) = handle.inner.close(|| handle.interrupt.interrupt()) {
-            inner.reader.close()?;
+            inner.lending.close()?;
         }
         Ok(ZB_OK)
     };

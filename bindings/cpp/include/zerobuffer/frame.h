@@ -130,6 +130,49 @@ private:
     bool borrowed_ = false;
 };
 
+/**
+ * A frame that its reader lends until the reader's next call, or an invalid one where there was nothing to read. Cheaper than a
+ * Frame, and a mere view: it can be copied, and must not be looked at after the loan. See Reader::read_frame_ref().
+ */
+class FrameRef {
+public:
+    /** An invalid frame. */
+    FrameRef() noexcept = default;
+
+    /** Whether there is a frame. */
+    [[nodiscard]] bool valid() const noexcept { return raw_.data != nullptr; }
+
+    /** As valid(). */
+    explicit operator bool() const noexcept { return valid(); }
+
+    /** The first byte; null if the frame is invalid. */
+    [[nodiscard]] const std::uint8_t* data() const noexcept { return raw_.data; }
+
+    /** Bytes of data. */
+    [[nodiscard]] std::size_t size() const noexcept { return raw_.size; }
+
+    /** The bytes. */
+    [[nodiscard]] std::span<const std::uint8_t> span() const noexcept { return {raw_.data, raw_.size}; }
+
+    /** The first byte, for `for (auto byte : frame)`. */
+    [[nodiscard]] const std::uint8_t* begin() const noexcept { return raw_.data; }
+
+    /** Behind the last byte. */
+    [[nodiscard]] const std::uint8_t* end() const noexcept { return raw_.data + raw_.size; }
+
+    /** The number that the writer gave the frame: 1, 2, 3 ... */
+    [[nodiscard]] std::uint64_t sequence() const noexcept { return raw_.sequence; }
+
+    /** Of an invalid frame: whether the writer closed in good order and everything that it wrote has been read. */
+    [[nodiscard]] bool end_of_stream() const noexcept { return end_of_stream_; }
+
+private:
+    friend struct detail::FrameAccess;
+
+    zb_frame_ref raw_{};
+    bool end_of_stream_ = false;
+};
+
 namespace detail {
 
 /** What the other classes may do with a frame. */
@@ -137,7 +180,10 @@ struct FrameAccess {
     /** Where the C ABI puts a frame. */
     static zb_frame* out(Frame& frame) noexcept { return &frame.raw_; }
 
+    static zb_frame_ref* out(FrameRef& frame) noexcept { return &frame.raw_; }
+
     static void set_end_of_stream(Frame& frame) noexcept { frame.end_of_stream_ = true; }
+    static void set_end_of_stream(FrameRef& frame) noexcept { frame.end_of_stream_ = true; }
 
     /** A request, for the time of its handler's call. */
     static void borrow(Frame& frame, const zb_frame& request) noexcept {

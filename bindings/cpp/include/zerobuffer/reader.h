@@ -100,6 +100,27 @@ public:
         return total;
     }
 
+    /**
+     * As read_frame(), but the reader lends the frame, for the tightest loops: no reference counting, one at a time. The frame is
+     * good until the next call of this reader (other than name(), counters, get_metadata() and interrupts), until
+     * release_frame_ref(), and until the reader is destroyed. It is given back by the next read. For the thread that uses the reader.
+     *
+     * Throws as read_frame().
+     */
+    [[nodiscard]] FrameRef read_frame_ref(timeout_t timeout_ms = default_timeout_ms) {
+        FrameRef frame;
+        detail::Error error;
+        finish(error.check(zb_reader_read_frame_ref(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
+               frame);
+        return frame;
+    }
+
+    /** As read_frame_ref(timeout_t). */
+    [[nodiscard]] FrameRef read_frame_ref(std::chrono::milliseconds timeout) { return read_frame_ref(timeout.count()); }
+
+    /** Gives the frame back that is lent, if any, without reading the next one. */
+    void release_frame_ref() { detail::call(zb_reader_release_frame_ref, static_cast<const zb_reader*>(reader_.get())); }
+
     /** Gives a frame's bytes back; the frame is invalid then. The same as destroying it. */
     void release_frame(Frame& frame) noexcept { frame.release(); }
 
@@ -156,7 +177,7 @@ public:
     void close() { detail::call(zb_reader_close, static_cast<const zb_reader*>(reader_.get())); }
 
 private:
-    static void finish(zb_status status, Frame& frame) noexcept {
+    static void finish(zb_status status, auto& frame) noexcept {
         if (status == ZB_END_OF_STREAM) [[unlikely]]
             detail::FrameAccess::set_end_of_stream(frame);
     }

@@ -317,6 +317,29 @@ typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char 
 typedef void (*zb_destroy)(void *user_data);
 
 /**
+ * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
+ * NULL when there was nothing to read.
+ *
+ * The loan ends with any further call of the reader but its name, counters, metadata and interrupts, with
+ * `zb_reader_release_frame_ref`, and when the reader is closed (its bytes may be looked at until the reader is freed, but are
+ * not the frame's any more). One at a time, and for the thread that uses the reader.
+ */
+typedef struct zb_frame_ref {
+    /**
+     * The first byte.
+     */
+    const uint8_t *data;
+    /**
+     * Bytes of data.
+     */
+    size_t size;
+    /**
+     * The number that the writer gave the frame: 1, 2, 3 ...
+     */
+    uint64_t sequence;
+} zb_frame_ref;
+
+/**
  * Handles a request, on a thread of the server: answers by `zb_responder_reply`, or fails by `zb_responder_fail`, once. Doing
  * neither answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
  */
@@ -1033,6 +1056,22 @@ zb_status zb_reader_read_frame(const struct zb_reader *reader,
 zb_status zb_reader_try_read_frame(const struct zb_reader *reader,
                                    struct zb_frame *frame,
                                    struct zb_error **error);
+
+/**
+ * As `zb_reader_read_frame`, but the frame is lent, and the cheapest to be had: see `zb_frame_ref`. Gives back the one that was
+ * lent before, if it was not released.
+ */
+zb_status zb_reader_read_frame_ref(const struct zb_reader *reader,
+                                   int64_t timeout_ms,
+                                   struct zb_frame_ref *frame,
+                                   struct zb_error **error);
+
+/**
+ * Gives the frame back that the reader has lent, if any, without reading the next one.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_release_frame_ref(const struct zb_reader *reader, struct zb_error **error);
 
 /**
  * Waits up to `timeout_ms` for a first frame, then takes it and those behind it, at most `max`, without waiting again.
