@@ -50,6 +50,13 @@ class Sink:
         ctypes.memmove(sample.payload_ptr, (ctypes.c_char * len(data)).from_buffer(data), len(data))
         sample.assume_init().send()
 
+    def acquire(self, size):
+        self.sample = self.publisher.loan_slice_uninit(size)
+        return memoryview((ctypes.c_char * size).from_address(self.sample.payload_ptr)).cast("B")
+
+    def commit(self):
+        self.sample.assume_init().send()
+
     def finish(self):
         # What it has not yet received goes with the sender.
         until(lambda: not os.path.exists(self.channel["path"]), "the receiver's end")
@@ -58,11 +65,12 @@ class Sink:
 class Source:
     def __init__(self, channel):
         self.channel = channel
+        self.size = channel["size"]
         self.node, self.service = service(channel)
         self.subscriber = self.service.subscriber_builder().create()
         open(channel["path"], "w").close()
 
-    def receive(self, target):
+    def next(self):
         sample = self.subscriber.receive()
         if sample is None:
             end = time.monotonic() + PATIENCE
@@ -71,8 +79,19 @@ class Source:
                     raise SystemExit("no frame")
                 time.sleep(0)
                 sample = self.subscriber.receive()
+        return sample
+
+    def receive(self, target):
+        sample = self.next()
         ctypes.memmove((ctypes.c_char * len(target)).from_buffer(target), sample.payload_ptr, len(target))
         sample.delete()
+
+    def take(self):
+        self.sample = self.next()
+        return memoryview((ctypes.c_char * self.size).from_address(self.sample.payload_ptr)).cast("B")
+
+    def give_back(self):
+        self.sample.delete()
 
     def close(self):
         os.unlink(self.channel["path"])

@@ -1,7 +1,8 @@
 """Plays the roles of ../src/role.rs for the transports that are Python packages.
 
 A transport's program gives two classes: a sink has `send(data)`, and `finish()` that waits until everything has arrived; a
-source has `receive(target)`, which copies the next frame, and `close()`.
+source has `receive(target)`, which copies the next frame, and `close()`. For frames in place a sink has `acquire(size)`,
+which gives the bytes to write, and `commit()`; a source has `take()`, which gives the next frame's bytes, and `give_back()`.
 """
 
 import json
@@ -44,8 +45,37 @@ def until(ready, what="the other side"):
         time.sleep(0.002)
 
 
+class Meter:
+    """As `Meter` of ../src/stats.rs: looks at the clock with every `stride`th frame."""
+
+    def __init__(self, job):
+        self.stride = 32 if job["size"] <= 4096 else 1
+        self.rates, self.frames, self.window_frames = [], 0, 0
+        self.warm_at, self.start = time.monotonic() + job["warm_up"], None
+
+    def look(self):
+        at = time.monotonic()
+        if self.start is None:
+            if at >= self.warm_at:
+                self.start = self.last = self.window_start = at
+            return
+        self.frames += self.stride
+        self.window_frames += self.stride
+        self.last = at
+        if at - self.window_start >= WINDOW:
+            self.rates.append(self.window_frames / (at - self.window_start))
+            self.window_start, self.window_frames = at, 0
+
+    def finish(self):
+        wall_rate = self.frames / (self.last - self.start) if self.start and self.last > self.start else 0.0
+        active_rate = statistics.median(self.rates) if self.rates else wall_rate
+        return {"frames": self.frames, "wall_rate": wall_rate, "active_rate": active_rate}
+
+
 def produce(job, sink_of, _source_of):
     size, sink = job["size"], sink_of(job["forth"])
+    if job["mode"] == "marked":
+        return produce_in_place(job, sink)
     send, data = sink.send, bytearray(b"\x5a" * size)
     if job["mode"] == "verify":
         for index in range(job["count"]):
@@ -65,11 +95,11 @@ def produce(job, sink_of, _source_of):
 
 def consume(job, _sink_of, source_of):
     size, source = job["size"], source_of(job["forth"])
+    if job["mode"] == "marked":
+        return consume_in_place(job, source)
     receive, data = source.receive, bytearray(size)
-    view, now = memoryview(data), time.monotonic
-    verify, end = job["mode"] == "verify", END.to_bytes(8, "little")
-    index, rates, frames, window_frames = 0, [], 0, 0
-    warm_at, start = now() + job["warm_up"], None
+    view, meter = memoryview(data), Meter(job)
+    verify, end, index, look, stride = job["mode"] == "verify", END.to_bytes(8, "little"), 0, meter.look, meter.stride
     while True:
         receive(view)
         first = data[:8]
@@ -79,22 +109,50 @@ def consume(job, _sink_of, source_of):
         if not (data == content(index, size) if verify else first == wanted and data[-8:] == wanted):
             raise SystemExit(f"frame {index} is not what was sent")
         index += 1
-        at = now()
-        if start is None:
-            if at >= warm_at:
-                start = last = window_start = at
-            continue
-        frames, window_frames, last = frames + 1, window_frames + 1, at
-        if at - window_start >= WINDOW:
-            rates.append(window_frames / (at - window_start))
-            window_start, window_frames = at, 0
+        if index % stride == 0:
+            look()
     source.close()
-    if verify:
-        if index != job["count"]:
-            raise SystemExit(f"{index} of {job['count']} frames came")
-        return {}
-    wall_rate = frames / (last - start) if start and last > start else 0.0
-    return {"frames": frames, "wall_rate": wall_rate, "active_rate": statistics.median(rates) if rates else wall_rate}
+    if verify and index != job["count"]:
+        raise SystemExit(f"{index} of {job['count']} frames came")
+    return meter.finish()
+
+
+def produce_in_place(job, sink):
+    size, acquire, commit, now = job["size"], sink.acquire, sink.commit, time.monotonic
+    index, end = 0, now() + job["seconds"] + job["warm_up"]
+    while now() < end:
+        view = acquire(size)
+        view[:8] = view[-8:] = index.to_bytes(8, "little")
+        commit()
+        index += 1
+    view = acquire(size)
+    mark(view, END)
+    # No view may outlive the memory.
+    view = None
+    commit()
+    sink.finish()
+    return {}
+
+
+def consume_in_place(job, source):
+    take, give_back, meter = source.take, source.give_back, Meter(job)
+    end, index, look, stride = END.to_bytes(8, "little"), 0, meter.look, meter.stride
+    while True:
+        view = take()
+        wanted = index.to_bytes(8, "little")
+        if view[:8] != wanted or view[-8:] != wanted:
+            if view[:8] != end or view[-8:] != end:
+                raise SystemExit(f"frame {index} is not what was sent")
+            break
+        view = None
+        give_back()
+        index += 1
+        if index % stride == 0:
+            look()
+    view = None
+    give_back()
+    source.close()
+    return meter.finish()
 
 
 def ping(job, sink_of, source_of):

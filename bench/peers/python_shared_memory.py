@@ -29,9 +29,15 @@ class Sink:
         self.next = 0
 
     def send(self, data):
+        self.acquire(len(data))[:] = data
+        self.commit()
+
+    def acquire(self, _size):
         if not self.free.acquire(True, PATIENCE):
             raise SystemExit("no room")
-        self.slots[self.next][:] = data
+        return self.slots[self.next]
+
+    def commit(self):
         self.next = (self.next + 1) % FRAMES
         self.full.release()
 
@@ -51,9 +57,15 @@ class Source:
         open(channel["path"], "w").close()
 
     def receive(self, target):
+        target[:] = self.take()
+        self.give_back()
+
+    def take(self):
         if not self.full.acquire(True, PATIENCE):
             raise SystemExit("no frame")
-        target[:] = self.slots[self.next]
+        return self.slots[self.next]
+
+    def give_back(self):
         self.next = (self.next + 1) % FRAMES
         self.free.release()
 

@@ -12,7 +12,10 @@ use crate::record::Record;
 use crate::report::{self, Row};
 use crate::role::{self, Mode};
 use crate::run::{Pair, Runner, Scenario};
-use crate::transport::Transport;
+use crate::transport::{BENCH_PYTHON, Transport};
+
+/// The name of a record whose plots need none.
+pub const COMPARISON: &str = "bench";
 
 /// What to compare, and how often.
 pub struct Plan<'a> {
@@ -21,13 +24,17 @@ pub struct Plan<'a> {
     pub only: Option<&'a str>,
     pub runs: usize,
     pub quick: bool,
+    /// Streams and round trips alone.
+    pub streams: bool,
+    /// Begins the names of what is written.
+    pub name: &'a str,
     pub out: Option<&'a Path>,
 }
 
 /// Measures and shows all of it; gives the failures of ours.
 pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     let machine = Machine::describe();
-    let mut record = Record::new(plan.out, &machine.date, "bench")?;
+    let mut record = Record::new(plan.out, &machine.date, plan.name)?;
     println!("{} | {} x {} s", machine.line(), plan.runs, runner.seconds);
     let header = json!({ "machine": machine, "runs": plan.runs, "seconds": runner.seconds, "warm_up": runner.warm_up });
     record.line(&header)?;
@@ -80,14 +87,23 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
-    failures.extend(duplex::compare(plan, runner, &mut record)?);
+    if !plan.streams {
+        failures.extend(duplex::compare(plan, runner, &mut record)?);
+    }
     if plan.quick {
         println!("\nThis was a quick run: its figures mean little.");
     }
     if !all.is_empty() {
-        musts::judge(&all, plan.only.is_none());
+        musts::judge(&all, (plan.only.is_none() && !plan.streams).then_some(plan.transports));
     }
-    if plan.wants("creation") {
+    if plan.wants("python overhead") && plan.transports.contains(&Transport::OursPython) {
+        let player = runner.start_script("ours_python_overhead.py", BENCH_PYTHON)?;
+        if let Some(outcome) = runner.wait(vec![player])?.into_iter().next() {
+            musts::judge_python(outcome.p50_us);
+            record.line(&json!({ "scenario": { "kind": "python-overhead" }, "outcome": outcome }))?;
+        }
+    }
+    if plan.wants("creation") && !plan.streams {
         let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);
         let (outcome, resident) = role::creations(&channels.forth.name, if plan.quick { 20 } else { 200 })?;
         musts::judge_creation(outcome.p50_us, resident);
@@ -96,6 +112,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         )?;
     }
     for (name, plot) in report::plots(&all) {
+        let name = if plan.name == COMPARISON { name } else { format!("{}-{name}", plan.name) };
         record.plot(&name, &plot)?;
     }
     Ok(failures)
@@ -153,6 +170,8 @@ fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
         Scenario::Relay { size: PICTURE, pace: 60 },
         Scenario::IdleReader,
     ]);
-    scenarios.retain(|scenario| plan.wants(&scenario.name()));
+    let streams =
+        |scenario: &Scenario| matches!(scenario, Scenario::Stream { .. } | Scenario::RoundTrip { .. });
+    scenarios.retain(|scenario| plan.wants(&scenario.name()) && (!plan.streams || streams(scenario)));
     scenarios
 }

@@ -43,19 +43,25 @@ struct Arguments {
     /// Length of a run, without the warm-up
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// What to compare (default: all that this program was built with; python-1x if ZEROBUFFER_PEER_PYTHON names a
-    /// Python that has zerobuffer-ipc)
+    /// What to compare (default: all that this program was built with; what is written in other languages if the variables
+    /// are set that `cargo xtask bench --rivals`, `--cpp` and `--python` set)
     #[arg(long, value_enum, value_delimiter = ',')]
     transports: Vec<Transport>,
     /// Frame sizes of the streams
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65_536, 1 << 20, 3_110_400])]
     sizes: Vec<usize>,
+    /// Streams and round trips alone, without the measures that only Rust has
+    #[arg(long)]
+    streams: bool,
     /// Only the rows, or curves, whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Processors of producer and consumer
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
     cpus: Vec<usize>,
+    /// Name of the file of JSON lines, after the date; plots bear it too
+    #[arg(long, default_value = compare::COMPARISON)]
+    name: String,
     /// Write every single run (JSON lines, the machine's description first) and plots (SVG) to this folder [default:
     /// docs/benchmarks for complete runs, else none]
     #[arg(long, value_name = "FOLDER")]
@@ -109,6 +115,8 @@ fn act(arguments: &Arguments) -> Result<()> {
         only: arguments.only.as_deref(),
         runs: runs(if arguments.curves { 3 } else { 7 }),
         quick: arguments.quick,
+        streams: arguments.streams,
+        name: &arguments.name,
         out: out.as_deref(),
     };
     if arguments.curves {
@@ -124,7 +132,7 @@ fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     for &transport in &arguments.transports {
         if let Some(why) = transport.missing() {
             bail!(
-                "{} needs {why}; `cargo xtask bench --rivals` builds with all that this machine can",
+                "{} needs {why}; `cargo xtask bench --rivals --cpp --python` builds all that this machine can",
                 transport.name()
             );
         }

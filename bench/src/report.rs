@@ -62,7 +62,7 @@ pub fn table(rows: &[Row]) {
     for row in rows {
         let pair = row.pair.name();
         if row.runs.is_empty() {
-            println!("  {pair:18} failed: {}", row.failure.as_deref().unwrap_or("never ran"));
+            println!("  {pair:20} failed: {}", row.failure.as_deref().unwrap_or("never ran"));
             continue;
         }
         let ratio =
@@ -102,9 +102,9 @@ pub fn table(rows: &[Row]) {
             ),
             Scenario::IdleReader => format!("{:9.2} %", row.shown(|o| o.cpu_percent)),
         };
-        println!("  {pair:18} {figures}  {cpu} %  {memory} MiB  {ratio}");
+        println!("  {pair:20} {figures}  {cpu} %  {memory} MiB  {ratio}");
         if let Some(failure) = &row.failure {
-            println!("  {pair:18} failed after {} runs: {failure}", row.runs.len());
+            println!("  {pair:20} failed after {} runs: {failure}", row.runs.len());
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::machine;
 use crate::role::{Job, Mode, Role};
 use crate::stats::Outcome;
-use crate::transport::{Channel, PATIENCE, Transport};
+use crate::transport::{Channel, PATIENCE, PEER_PYTHON, Program, Transport};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -59,13 +59,17 @@ impl Scenario {
 
     /// Whether a pair can do this at all.
     pub fn fits(self, pair: Pair) -> bool {
-        let python = [pair.sender, pair.receiver].contains(&Transport::Python1x);
+        // Programs in other languages play the roles that are compared.
+        let sides = [pair.sender.program(), pair.receiver.program()];
+        let other = sides.iter().any(|&side| side != Program::Own);
+        let script = sides.iter().any(|side| matches!(side, Program::Script(..)));
         match self {
+            Scenario::Stream { mode: Mode::InPlace, .. } if script => false,
             Scenario::Stream { size, mode: Mode::InPlace | Mode::Marked } => {
                 pair.sender.in_place(size) && pair.receiver.in_place(size)
             }
             Scenario::Stream { mode: Mode::Checksum, .. } | Scenario::Relay { .. } | Scenario::IdleReader => {
-                !python
+                !other
             }
             Scenario::Stream { .. } | Scenario::RoundTrip { .. } => true,
         }
@@ -117,7 +121,6 @@ pub struct Runner {
     pub cpus: Option<[usize; 2]>,
     pub seconds: f64,
     pub warm_up: f64,
-    pub python: Option<PathBuf>,
     /// Payload bytes of our buffers.
     pub payload: usize,
     /// Frames that our consumer keeps.
@@ -136,9 +139,8 @@ impl Runner {
         sweep();
         let directory = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let python = std::env::var_os("ZEROBUFFER_PEER_PYTHON").map(PathBuf::from);
         let payload = zerobuffer::DEFAULT_PAYLOAD_SIZE;
-        Ok(Runner { cpus, seconds, warm_up, python, payload, held: None, directory })
+        Ok(Runner { cpus, seconds, warm_up, payload, held: None, directory })
     }
 
     /// Names for the two directions of one run.
@@ -231,21 +233,31 @@ impl Runner {
     }
 
     fn start_role(&self, job: &Job) -> Result<Player> {
-        let script = (job.transport == Transport::Python1x).then_some("zerobuffer_1x.py");
-        self.start(&format!("{:?}", job.role), script, &["play", &serde_json::to_string(job)?])
+        let (who, job_text) = (format!("{:?}", job.role), serde_json::to_string(job)?);
+        let command = match job.transport.program() {
+            Program::Own => Command::new(std::env::current_exe()?),
+            Program::Named(variable) => Command::new(named_by(variable)?),
+            Program::Script(script, python) => script_command(script, python)?,
+        };
+        self.spawn(&who, command, &["play", &job_text])
     }
 
-    /// Starts the process called `who`: this program, or one of the scripts in `peers/`, with these arguments.
+    /// Starts the process called `who`: this program, or one of the scripts in `peers/` that a Python with the 1.x package
+    /// runs, with these arguments.
     pub fn start(&self, who: &str, script: Option<&str>, arguments: &[&str]) -> Result<Player> {
-        let mut command = match (script, &self.python) {
-            (Some(script), Some(python)) => {
-                let mut command = Command::new(python);
-                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
-                command
-            }
-            (Some(_), None) => bail!("ZEROBUFFER_PEER_PYTHON does not name a Python to run"),
-            (None, _) => Command::new(std::env::current_exe()?),
+        let command = match script {
+            Some(script) => script_command(script, PEER_PYTHON)?,
+            None => Command::new(std::env::current_exe()?),
         };
+        self.spawn(who, command, arguments)
+    }
+
+    /// Starts one of the scripts in `peers/` by the Python that this variable names.
+    pub fn start_script(&self, script: &str, python: &str) -> Result<Player> {
+        self.spawn(script, script_command(script, python)?, &[])
+    }
+
+    fn spawn(&self, who: &str, mut command: Command, arguments: &[&str]) -> Result<Player> {
         let complaints = self.directory.join(format!("{who}.stderr"));
         command
             .args(arguments)
@@ -268,6 +280,19 @@ impl Runner {
             Duration::from_secs_f64(self.seconds * RELAY_TIMES + self.warm_up) + PATIENCE + PATIENCE / 4;
         Ok(Player { child, who: who.to_owned(), complaints, deadline: Instant::now() + limit })
     }
+}
+
+fn script_command(script: &str, python: &str) -> Result<Command> {
+    let mut command = Command::new(named_by(python)?);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script));
+    // Nothing but sources is to lie there.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
+fn named_by(variable: &str) -> Result<PathBuf> {
+    let Some(program) = std::env::var_os(variable) else { bail!("{variable} names no program") };
+    Ok(program.into())
 }
 
 impl Drop for Runner {

@@ -35,37 +35,88 @@ struct Tools {
     path: Option<PathBuf>,
 }
 
-/// Runs the driver; `--rivals` builds it with all rivals that this machine can build.
+/// Builds what the options ask for and runs the driver: all rivals that this machine can build (`--rivals`), our peer in C++
+/// (`--cpp`), our Python package and its rivals (`--python`).
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
-    let rivals = arguments.iter().any(|argument| argument == "--rivals");
-    let arguments: Vec<&String> = arguments.iter().filter(|argument| *argument != "--rivals").collect();
-    if !rivals {
-        return run(cargo(&root.join("bench"), &["run", "--release", "--quiet", "--"]).args(arguments));
-    }
+    const BUILT: [&str; 3] = ["--rivals", "--cpp", "--python"];
+    let [rivals, cpp, python] = BUILT.map(|option| arguments.iter().any(|argument| argument == option));
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.retain(|argument| !BUILT.contains(argument));
     let mut tools = Tools::default();
+    let features = if rivals { rivals_built(root, &mut tools)? } else { Vec::new() };
+    let mut driver = driver(root, &tools, "run", &features);
+    let mut languages = Vec::new();
+    if rivals || python {
+        match venv::ensure(root) {
+            Ok(interpreter) => drop(driver.env("ZEROBUFFER_PEER_PYTHON", interpreter)),
+            Err(error) => println!("python-1x is left out: {error:#}"),
+        }
+    }
+    if cpp {
+        driver.env("ZEROBUFFER_BENCH_CPP", cpp_peer(root)?);
+        languages.push("ours-cpp");
+    }
+    if python {
+        driver.env("ZEROBUFFER_BENCH_PYTHON", crate::python::bench(root)?);
+        languages.extend(["ours-python", "python-1x", "python-pipe", "python-queue", "python-shared-memory"]);
+        languages.extend(["iceoryx2-python", "zeromq-python"]);
+    }
+    driver.arg("--");
+    // Languages are compared with Rust; with everything else only where that was asked for.
+    let given = |option: &str| arguments.iter().any(|argument| argument.starts_with(option));
+    if !rivals && !languages.is_empty() && !given("--transports") {
+        driver.args(["--streams", "--transports", &format!("ours,{}", languages.join(","))]);
+        if !given("--sizes") {
+            driver.args(["--sizes", "64,3110400"]);
+        }
+        if !given("--name") {
+            driver.args(["--name", "languages"]);
+        }
+    }
+    run(driver.args(arguments))
+}
+
+/// The features of the rivals that can be built here.
+fn rivals_built(root: &Path, tools: &mut Tools) -> Result<Vec<&'static str>> {
     let mut features = Vec::new();
     for rival in RIVALS {
-        match (rival.prepare)(root, &mut tools) {
+        match (rival.prepare)(root, tools) {
             Ok(()) => features.push(rival.feature),
             Err(error) => println!("{} is left out: {error:#}", rival.feature),
         }
     }
-    if build(root, &tools, &features).is_err() {
+    if build(root, tools, &features).is_err() {
         // One of them at least: go on with those that build by themselves.
         features.retain(|feature| {
-            let built = build(root, &tools, &[feature]);
+            let built = build(root, tools, &[feature]);
             if built.is_err() {
                 println!("{feature} is left out: it does not build on this machine, see above");
             }
             built.is_ok()
         });
     }
-    let mut driver = driver(root, &tools, "run", &features);
-    match venv::ensure(root) {
-        Ok(python) => drop(driver.env("ZEROBUFFER_PEER_PYTHON", python)),
-        Err(error) => println!("python-1x is left out: {error:#}"),
-    }
-    run(driver.arg("--").args(arguments))
+    Ok(features)
+}
+
+/// Builds the peer that uses the C++ API, linked as programs usually are: with the shared library.
+fn cpp_peer(root: &Path) -> Result<PathBuf> {
+    need("cmake", || has("cmake", &["--version"]))?;
+    need("g++", || has("g++", &["--version"]))?;
+    need("nlohmann-json3-dev", || Path::new("/usr/include/nlohmann/json.hpp").exists())?;
+    let build = root.join("target/bench-cpp");
+    run(Command::new("cmake")
+        .args(["-S".as_ref(), root.join("bindings/cpp").as_os_str(), "-B".as_ref(), build.as_os_str()])
+        .args(["-DCMAKE_MESSAGE_LOG_LEVEL=WARNING", "-DZEROBUFFER_INSTALL=OFF"])
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
+    run(Command::new("cmake").arg("--build").arg(&build).args(["--target", "zerobuffer_cargo"]))?;
+    let (library, peer) = (build.join("lib"), build.join("ours"));
+    run(Command::new("g++")
+        .current_dir(root)
+        .args(["-O2", "-std=c++20", "-Wall", "-Wextra", "-Werror", "bench/peers/ours.cpp"])
+        .args(["-Ibindings/cpp/include", "-Icrates/zerobuffer-ffi/include", "-o"])
+        .args([peer.as_os_str(), "-L".as_ref(), library.as_os_str(), "-lzerobuffer_c".as_ref()])
+        .arg(format!("-Wl,-rpath,{}", library.display())))?;
+    Ok(peer)
 }
 
 fn build(root: &Path, tools: &Tools, features: &[&str]) -> Result<()> {

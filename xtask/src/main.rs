@@ -20,9 +20,10 @@ Usage: cargo xtask <command>
 
   test [--full] [STEP...]   builds and checks everything, as CI does; --full adds the long rounds;
                             with steps, only those (cargo xtask test --list names them)
-  bench [--rivals] [ARGUMENT...]
+  bench [--rivals] [--cpp] [--python] [ARGUMENT...]
                             runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists
-                            them); --rivals builds it with all rivals that this machine can build
+                            them); --rivals builds it with all rivals that this machine can build; --cpp and --python
+                            compare our C++ API, and our Python package and its rivals, with Rust
   wheels                    builds a Python wheel for each CPython 3.8 to 3.13 that is installed, and tries each
   conformance [--report] [--only TEXT] [ARGUMENT...]
                             plays every scenario with every pair of languages; --report writes docs/conformance/

@@ -20,6 +20,9 @@ const TRIED: &[u32] = &[8, 13];
 /// What the tests need, pinned.
 const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
 
+/// What the package is compared with, and what its figures need, pinned. A rival that cannot be installed is left out.
+const BENCH_REQUIREMENTS: &str = "bench/peers/requirements.txt";
+
 /// An interpreter on this machine.
 struct Interpreter {
     minor: u32,
@@ -174,6 +177,31 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An environment with the package as it is shipped, and its rivals in the benchmarks; gives its interpreter.
+pub(crate) fn bench(root: &Path) -> Result<PathBuf> {
+    let interpreter = tested()?;
+    let tools = environment(root, &interpreter)?;
+    let venv = root.join("target/bench-python");
+    let python = venv.join("bin/python");
+    let requirements = std::fs::read_to_string(root.join(BENCH_REQUIREMENTS))
+        .with_context(|| format!("cannot read {BENCH_REQUIREMENTS}"))?;
+    // Written last: what it says has been installed, or tried.
+    let stamp = venv.join("installed.txt");
+    if !std::fs::read_to_string(&stamp).is_ok_and(|text| text == requirements) {
+        println!("installing the Python rivals into {} (once)", venv.display());
+        make(&venv, &interpreter)?;
+        for package in requirements.lines().filter(|line| !line.starts_with('#')) {
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+            if let Err(error) = run(Command::new(&python).args(pip).arg(package)) {
+                println!("{package} is left out: {error:#}");
+            }
+        }
+        std::fs::write(&stamp, requirements)?;
+    }
+    install(&python, &wheel(root, &tools, &interpreter, "release")?)?;
+    Ok(python)
 }
 
 /// Builds wheels for every version that is installed, and tries each.

@@ -27,6 +27,15 @@ use serde::{Deserialize, Serialize};
 /// Longest wait for the other side; whoever reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Names the program that `peers/ours.cpp` was made into.
+pub const CPP_PEER: &str = "ZEROBUFFER_BENCH_CPP";
+
+/// Names a Python that has the 1.x package.
+pub const PEER_PYTHON: &str = "ZEROBUFFER_PEER_PYTHON";
+
+/// Names a Python that has this library's package, NumPy, and perhaps the rivals.
+pub const BENCH_PYTHON: &str = "ZEROBUFFER_BENCH_PYTHON";
+
 /// Which program and which library stand on a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +44,8 @@ pub enum Transport {
     Ours,
     /// This library, held to the ring that 1.x peers know.
     OursClassic,
+    /// This library through its C++ API, with its defaults.
+    OursCpp,
     /// iceoryx2, the receiver polls.
     Iceoryx2,
     /// iceoryx2, the receiver sleeps until an event comes.
@@ -59,6 +70,29 @@ pub enum Transport {
     #[value(name = "python-1x")]
     #[serde(rename = "python-1x")]
     Python1x,
+    /// This library's Python package, with its defaults.
+    OursPython,
+    /// multiprocessing.Pipe, one way.
+    PythonPipe,
+    /// multiprocessing.Queue of a few items.
+    PythonQueue,
+    /// multiprocessing.shared_memory as a ring, with semaphores.
+    PythonSharedMemory,
+    /// iceoryx2's Python package, the receiver polls.
+    Iceoryx2Python,
+    /// pyzmq, PUSH and PULL over a Unix socket.
+    ZeromqPython,
+}
+
+/// What plays the roles for a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// This program.
+    Own,
+    /// The program that an environment variable names.
+    Named(&'static str),
+    /// A script in `peers/`, and the environment variable that names the Python to run it with.
+    Script(&'static str, &'static str),
 }
 
 impl Transport {
@@ -67,7 +101,22 @@ impl Transport {
     }
 
     pub fn is_ours(self) -> bool {
-        matches!(self, Transport::Ours | Transport::OursClassic)
+        matches!(self, Transport::Ours | Transport::OursClassic | Transport::OursCpp | Transport::OursPython)
+    }
+
+    pub fn program(self) -> Program {
+        let script = match self {
+            Transport::OursCpp => return Program::Named(CPP_PEER),
+            Transport::Python1x => return Program::Script("zerobuffer_1x.py", PEER_PYTHON),
+            Transport::OursPython => "ours_python.py",
+            Transport::PythonPipe => "python_pipe.py",
+            Transport::PythonQueue => "python_queue.py",
+            Transport::PythonSharedMemory => "python_shared_memory.py",
+            Transport::Iceoryx2Python => "iceoryx2_python.py",
+            Transport::ZeromqPython => "zeromq_python.py",
+            _ => return Program::Own,
+        };
+        Program::Script(script, BENCH_PYTHON)
     }
 
     /// Whether it moves frames one way, too.
@@ -88,10 +137,12 @@ impl Transport {
             Transport::Zeromq => (cfg!(feature = "zeromq"), "feature zeromq"),
             Transport::IpcChannel => (cfg!(feature = "ipc-channel"), "feature ipc-channel"),
             Transport::Grpc => (cfg!(feature = "grpc"), "feature grpc"),
-            Transport::Python1x => {
-                (std::env::var_os("ZEROBUFFER_PEER_PYTHON").is_some(), "$ZEROBUFFER_PEER_PYTHON")
-            }
-            Transport::Ours | Transport::OursClassic | Transport::UnixSocket | Transport::Pipe => (true, ""),
+            _ => match self.program() {
+                Program::Named(variable) | Program::Script(_, variable) => {
+                    (std::env::var_os(variable).is_some(), variable)
+                }
+                Program::Own => (true, ""),
+            },
         };
         (!there).then_some(why)
     }
@@ -99,9 +150,9 @@ impl Transport {
     /// Whether frames of `size` bytes can be written and read where they lie.
     pub fn in_place(self, size: usize) -> bool {
         match self {
-            Transport::Ours | Transport::OursClassic | Transport::Iceoryx2 | Transport::Iceoryx2Events => {
-                true
-            }
+            Transport::Ours | Transport::OursClassic | Transport::OursCpp | Transport::OursPython => true,
+            Transport::Iceoryx2 | Transport::Iceoryx2Events => true,
+            Transport::PythonSharedMemory | Transport::Iceoryx2Python => true,
             // Larger frames come in pieces.
             Transport::Aeron => size <= AERON_WHOLE,
             _ => false,
