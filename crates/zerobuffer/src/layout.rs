@@ -484,13 +484,13 @@ impl Geometry {
         };
         let classic = geometry.total()?;
         if extension {
-            let slack = geometry.payload_size / 8 + Self::LEAST_SLACK;
+            let slack = geometry.payload_size.checked_mul(3)? / 16 + Self::LEAST_SLACK;
             geometry.control = Some(classic.checked_add(slack)?.checked_next_multiple_of(LINE)?);
         }
         geometry.total().map(|_| geometry)
     }
 
-    /// Bytes that the extended ring has beyond the payload block, and 1/8 of that: so that a frame of `payload_size - 16`
+    /// Bytes that the extended ring has beyond the payload block, and 3/16 of that: so that a frame of `payload_size - 16`
     /// bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15), and nearly as
     /// many frames fit as in a classic ring, whatever alignment and a leap cost ([`crate::ring`]). It is memory only where
     /// frames reach it.
@@ -575,12 +575,12 @@ mod tests {
     #[test]
     fn the_control_block_lies_behind_the_slack() {
         let geometry = Geometry::new(100, 1000, true).unwrap();
-        // 256 + 1024 + 128 + 128.
-        assert_eq!((geometry.control, geometry.total()), (Some(1536), Some(1536 + 512)));
-        assert_eq!((geometry.extended_size(), geometry.ring_size()), (1280, 1280));
-        assert!(ExtensionWord::new(1536).control() == Some(1536) && !ExtensionWord::new(1536).is_extended());
+        // 256 + 1024 + 192 + 128, rounded.
+        assert_eq!((geometry.control, geometry.total()), (Some(1664), Some(1664 + 512)));
+        assert_eq!((geometry.extended_size(), geometry.ring_size()), (1408, 1408));
+        assert!(ExtensionWord::new(1664).control() == Some(1664) && !ExtensionWord::new(1664).is_extended());
         assert!(
-            ExtensionWord(ExtensionWord::new(1536).0 | 1).is_extended() && !ExtensionWord(1).is_extended()
+            ExtensionWord(ExtensionWord::new(1664).0 | 1).is_extended() && !ExtensionWord(1).is_extended()
         );
         for misplaced in [0, 1280, Geometry::MAX_TOTAL] {
             assert_eq!(Geometry { control: Some(misplaced - misplaced % 128), ..geometry }.total(), None);

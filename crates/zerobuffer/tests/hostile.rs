@@ -18,7 +18,7 @@ const METADATA: u64 = 128;
 /// Where the ring begins in the segment.
 const RING: u64 = 128 + METADATA;
 /// What an extended ring of this payload has: the end of all frames.
-const EXTENDED: u64 = PAYLOAD + PAYLOAD / 8 + 128;
+const EXTENDED: u64 = PAYLOAD + PAYLOAD * 3 / 16 + 128;
 /// Where the control block of an extended ring begins, which lies behind it.
 const CONTROL: u64 = (RING + EXTENDED).next_multiple_of(128);
 /// A call may take this much longer than its time-out.

@@ -548,14 +548,16 @@ fn failure_02_bytes_go_back_in_ring_order_only() {
     let snapshot = || inspect::snapshot(&name).unwrap();
     // What was given back: in an extended ring it may be more than the payload before `payload_free` shows any.
     let back = || if support::is_classic() { snapshot().payload_free } else { snapshot().read_position };
-    // Of an acquired frame, in an extended ring, the header has 32.
-    let bytes = if support::is_classic() { 200 } else { 224 };
+    // Five fill the ring. Of an acquired frame, in an extended ring, the header has 32.
+    let (len, bytes) = if support::is_classic() { (184, 200) } else { (240, 272) };
+    let one_more = [0xee; 240];
+    let one_more = &one_more[..len];
     for id in 0..5 {
-        let mut frame = writer.acquire_frame(184).unwrap();
+        let mut frame = writer.acquire_frame(len).unwrap();
         fill(id, &mut frame);
         frame.commit().unwrap();
     }
-    assert!(writer.try_write_frame(&[0xee; 184]).unwrap().is_none());
+    assert!(writer.try_write_frame(one_more).unwrap().is_none());
     let mut frames = Vec::new();
     assert_eq!(reader.read_frames(&mut frames, 9, Duration::ZERO).unwrap(), 5);
     let mut frames: Vec<Option<Frame>> = frames.into_iter().map(Some).collect();
@@ -564,7 +566,7 @@ fn failure_02_bytes_go_back_in_ring_order_only() {
     for released in [4, 2, 1] {
         frames[released] = None;
         assert_eq!(back(), before, "frame {released} went back before its elders");
-        assert_eq!(writer.try_write_frame(&[0xee; 184]).unwrap(), None);
+        assert_eq!(writer.try_write_frame(one_more).unwrap(), None);
     }
     for held in [0, 3] {
         assert!(is_filled(held as u64, frames[held].as_ref().unwrap()));

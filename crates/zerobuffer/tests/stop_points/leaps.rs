@@ -11,7 +11,7 @@ use crate::support::stream::{COMMITTED, RELEASED, Sink};
 use crate::support::{PATIENCE, Peer, fill, say};
 use crate::victim::{Action, Ring, Victim, config_of};
 
-/// So large that a lap which ends as early as it may (1 MiB) is within the part that may be leapt over (1/18).
+/// So large that a lap which ends as early as it may (1 MiB) is within the part that may be leapt over (1/10).
 const PAYLOAD: usize = 32 << 20;
 const LEN: usize = 64 << 10;
 /// Frames that the writer is ahead of a reader that keeps up.
