@@ -237,7 +237,7 @@ init {
 active proctype reader() {
     short u;
     byte at, found, my_reads;
-    bool last, mark;
+    bool last, mark, taken;
     do
     :: extended && taken_out < head -> taken_out++
     :: extended && going == 0 && taken_out == head -> break
@@ -255,27 +255,7 @@ active proctype reader() {
             entering = false;
             goto more
 #endif
-#ifndef NO_UNDO
-        :: u == N && mark && written <= my_reads && counting -> goto nothing     /* borne for 100 ms */
-        :: u == N && mark && written <= my_reads && !counting ->
-            /* Taken by an entry. If that has ended, its bytes are given back. */
-            if
-            :: atomic { lock == NOBODY -> lock = READER; }
-                /* From here on nobody else changes a 0, but for what a 1.x writer had begun. So all is looked at anew. */
-                if
-                :: free == 0 && entering && !extended ->
-                    if
-                    :: written <= my_reads && !counting ->
-                        if :: atomic { free == 0 -> free = N; } entering = false :: else fi
-                    :: else
-                    fi
-                :: else
-                fi;
-                lock = NOBODY;
-                goto more
-            :: else -> goto nothing
-            fi
-#endif
+        :: u == N && mark && written <= my_reads -> taken = true; goto nothing
         :: else
         fi;
         if :: u <= 0 || u > N -> goto nothing :: else fi;   /* borne, then CorruptBuffer: see the end */
@@ -299,10 +279,38 @@ active proctype reader() {
         fi;
         goto more;
 nothing:
+#ifndef NO_UNDO
+        if
+        :: mark ->
+            /* Perhaps an entry that has ended, or died. While the reader has the writer's role nobody is on the way, and
+             * nobody else changes a 0, but for what a 1.x writer had begun. So all is looked at anew. */
+            if
+            :: atomic { lock == NOBODY -> lock = READER; }
+                mark = false;
+                atomic { mark = entering && !extended; }
+                u = free;
+                if
+                :: mark && u == 0 && taken ->
+                    /* "counting" is borne for 100 ms. */
+                    if
+                    :: written <= my_reads && !counting ->
+                        if :: atomic { free == 0 -> free = N; } entering = false; last = false :: else fi
+                    :: else
+                    fi
+                :: mark && u > 0 -> entering = false
+                :: else
+                fi;
+                lock = NOBODY
+            :: else
+            fi
+        :: else
+        fi;
+#endif
         if :: last && !extended -> break :: else fi;
-more:   atomic { u = 0; found = 0; mark = false; }
+more:   atomic { u = 0; found = 0; mark = false; taken = false; }
     od;
     /* All others have ended, and nothing moves any more. */
     assert(extended || (delivered == committed && free == N));  /* nothing committed is lost, nor space */
+    assert(!entering);                                          /* nor is a mark left */
     assert(taken_out == head)
 }

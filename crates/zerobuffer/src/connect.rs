@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::bell;
+use crate::entry::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ExtensionWord, FrameHeader, OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
 use crate::os;
@@ -14,13 +15,13 @@ use crate::ring::extended::{self, Memory};
 use crate::ring::{Trouble, WriteRing};
 use crate::signal::Deadline;
 use crate::stop::stop_point;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::writer::Shared;
 
 /// Pause between two attempts to connect.
 const CONNECT_POLL: Duration = Duration::from_millis(2);
 
-/// How long a connecting writer waits for a reader that is between two stores.
+/// How long a connecting writer waits for a reader that is between two stores, or has to look first.
 const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a writer is made of.
@@ -37,19 +38,23 @@ pub(crate) struct Connection {
 enum Attempt {
     Connected(Box<Connection>),
     Later(Error),
+    /// The reader cures it as soon as it looks.
+    Soon(Error),
 }
 
 /// Connects to the buffer `name`, waiting up to `timeout` for its reader.
 pub(crate) fn connect(name: &str, timeout: Duration) -> Result<Connection> {
     registry::check_name(name)?;
-    let deadline = Deadline::after(timeout);
+    let (later, soon) = (Deadline::after(timeout), Deadline::after(timeout.max(RECOVER_LIMIT)));
     loop {
-        match attempt(name)? {
+        let (error, deadline) = match attempt(name)? {
             Attempt::Connected(connection) => return Ok(*connection),
-            Attempt::Later(error) => match deadline.left(CONNECT_POLL) {
-                Some(left) => std::thread::sleep(left),
-                None => return Err(error),
-            },
+            Attempt::Later(error) => (error, &later),
+            Attempt::Soon(error) => (error, &soon),
+        };
+        match deadline.left(CONNECT_POLL) {
+            Some(left) => std::thread::sleep(left),
+            None => return Err(error),
         }
     }
 }
@@ -127,18 +132,26 @@ fn attempt(name: &str) -> Result<Attempt> {
 
     let taken = |who: &str| {
         let message = format!("{who} is connected: a buffer has one writer at a time");
-        Err(Error::new(ErrorKind::WriterAlreadyConnected, name, message))
+        Error::new(ErrorKind::WriterAlreadyConnected, name, message)
     };
     stop_point!("connect:role-lock");
+    // The reader has the writer's role for a moment while it ends an entry that was broken off.
+    let entering = entry::word(&mapping).is_entering();
     if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
-        return taken("another writer");
+        let error = taken("another writer");
+        return if entering { Ok(Attempt::Soon(error)) } else { Err(error) };
     }
     let ring = if mapping.is_extended() {
         join_extended(name, &mapping)?
     } else {
         match join_classic(name, &mapping)? {
             Joined::Ring(ring) => ring,
-            Joined::Foreign(pid) => return taken(&format!("a 1.x writer (pid {pid})")),
+            Joined::Foreign(pid) => return Err(taken(&format!("a 1.x writer (pid {pid})"))),
+            Joined::Later => {
+                let message = "a writer died just while it connected, and the reader, which has not looked at the \
+                               buffer since, has to put that right; let it read, then connect again";
+                return Ok(Attempt::Soon(Error::new(ErrorKind::InvalidState, name, message)));
+            }
         }
     };
     let reader_is_ours = liveness::reader_words(mapping.oieb()).1.is_ours();
@@ -168,6 +181,8 @@ enum Joined {
     Ring(WriteRing),
     /// A 1.x writer with this pid is connected.
     Foreign(u64),
+    /// The reader has to look first.
+    Later,
 }
 
 /// Takes the writer's place in an extended ring: whoever stands in `writer_pid`, its writers are ours.
@@ -238,80 +253,31 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     }
     let (_, reader_word) = liveness::reader_words(oieb);
     let reader_is_ours = reader_word.is_ours();
-    let side = match enter(mapping, reader_is_ours) {
-        Entry::Foreign(foreign) => return withdraw(foreign),
-        Entry::Extended => {
-            extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map(WriteRing::Extended)
-        }
-        Entry::Classic if reader_is_ours && died => recover(name, mapping).map(WriteRing::Classic),
-        Entry::Classic => WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic),
-    };
-    side.map(Joined::Ring).map_err(|trouble| {
+    let undo = || {
         // Back to the last writer's words: if that one died, the next attempt must know it.
         stop_point!("connect:undo-pid");
         let own = u64::from(pid);
         let _ = oieb.writer_pid.compare_exchange(own, last_pid, Ordering::AcqRel, Ordering::Relaxed);
         stop_point!("connect:undo-word");
         oieb.writer_word.store(last.word.0, Ordering::Release);
+    };
+    let side = match entry::enter(mapping, reader_is_ours) {
+        Entry::Foreign(foreign) => return withdraw(foreign),
+        Entry::Later => {
+            undo();
+            return Ok(Joined::Later);
+        }
+        Entry::Extended => {
+            show_taken(mapping);
+            extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map(WriteRing::Extended)
+        }
+        Entry::Classic if reader_is_ours && died => recover(name, mapping).map(WriteRing::Classic),
+        Entry::Classic => WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic),
+    };
+    side.map(Joined::Ring).map_err(|trouble| {
+        undo();
         Error::new(trouble.kind, name, trouble.message)
     })
-}
-
-/// Outcome of [`enter`].
-enum Entry {
-    /// The ring is an extended one now, for the life of the buffer.
-    Extended,
-    /// It stays a classic one.
-    Classic,
-    /// A 1.x writer has overwritten our pid.
-    Foreign(u64),
-}
-
-/// Makes a ring that no writer has used an extended one (docs/PROTOCOL.md, "Entry"). Our pid and word stand, and we
-/// hold the role lock.
-fn enter(mapping: &Mapping, reader_is_ours: bool) -> Entry {
-    let oieb = mapping.oieb();
-    let capacity = mapping.geometry().payload_size;
-    if !reader_is_ours || !mapping.can_be_extended() || !is_unused(mapping) {
-        return Entry::Classic;
-    }
-    stop_point!("enter:free");
-    // SeqCst: before the second look at the pid.
-    let before = oieb.payload_free_bytes.swap(0, Ordering::SeqCst);
-    fence(Ordering::SeqCst);
-    stop_point!("enter:second-look");
-    let pid = oieb.writer_pid.load(Ordering::SeqCst);
-    let foreign = pid != u64::from(std::process::id());
-    if foreign || (before != capacity && before != 0) {
-        // A 1.x writer connects at the same time, or has written already. What it took from the 0 that we stored is
-        // made good by the addition.
-        stop_point!("enter:undo");
-        let back = if before == 0 { capacity } else { before };
-        oieb.payload_free_bytes.fetch_add(back, Ordering::AcqRel);
-        return if foreign { Entry::Foreign(pid) } else { Entry::Classic };
-    }
-    stop_point!("enter:kind");
-    // Release pairs with the Acquire load in Mapping::is_extended.
-    oieb.extension.fetch_or(ExtensionWord::EXTENDED, Ordering::AcqRel);
-    show_taken(mapping);
-    Entry::Extended
-}
-
-/// Whether no writer has committed anything, or only died on the way into an extended ring: then all bytes are taken, but
-/// no frame starts where one that takes them all would.
-fn is_unused(mapping: &Mapping) -> bool {
-    let oieb = mapping.oieb();
-    let untouched = [
-        &oieb.payload_write_pos,
-        &oieb.payload_read_pos,
-        &oieb.payload_written_count,
-        &oieb.payload_read_count,
-    ];
-    // Acquire pairs with the stores of the last writer and reader, whoever they were.
-    let free = oieb.payload_free_bytes.load(Ordering::Acquire);
-    let all_free = free == mapping.geometry().payload_size;
-    let entry_broken_off = free == 0 && mapping.read_header(0) == Some(FrameHeader::WRAP);
-    untouched.iter().all(|word| word.load(Ordering::Acquire) == 0) && (all_free || entry_broken_off)
 }
 
 /// As a writer that has found its buffer and holds the role lock.

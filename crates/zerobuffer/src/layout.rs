@@ -162,7 +162,7 @@ impl OiebCopy {
 }
 
 /// Reserved word 1: bits 48..64 a magic, bits 7..48 the offset of the control block in the segment (a multiple of 128),
-/// bit 0 "extended": the ring is an extended one, for the life of the buffer. 0: no extension.
+/// bit 0 "extended": the ring is an extended one, for the life of the buffer; bit 1 "entering". 0: no extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ExtensionWord(pub(crate) u64);
 
@@ -172,6 +172,8 @@ impl ExtensionWord {
     const OFFSET_MASK: u64 = (1 << 48) - (1 << 7);
     /// The bit that the first writer sets.
     pub(crate) const EXTENDED: u64 = 1;
+    /// A writer is making the ring an extended one, or has died of it ([`crate::entry`]).
+    pub(crate) const ENTERING: u64 = 1 << 1;
 
     pub(crate) fn new(control: u64) -> ExtensionWord {
         debug_assert!(control & !Self::OFFSET_MASK == 0);
@@ -180,6 +182,9 @@ impl ExtensionWord {
     /// Offset of the control block, if one is announced.
     pub(crate) fn control(self) -> Option<u64> {
         (self.0 >> 48 == Self::MAGIC >> 48).then_some(self.0 & Self::OFFSET_MASK)
+    }
+    pub(crate) fn is_entering(self) -> bool {
+        self.control().is_some() && self.0 & Self::ENTERING != 0
     }
     pub(crate) fn is_extended(self) -> bool {
         self.control().is_some() && self.0 & Self::EXTENDED != 0

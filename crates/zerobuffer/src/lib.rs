@@ -38,6 +38,7 @@ mod config;
 mod connect;
 mod create;
 pub mod duplex;
+mod entry;
 mod error;
 mod frame;
 mod frame_mut;

@@ -72,7 +72,7 @@ impl Mapping {
 
     /// Whether the ring is an extended one, as of now.
     pub(crate) fn is_extended(&self) -> bool {
-        // Acquire pairs with the first writer's Release in connect::enter.
+        // Acquire pairs with the first writer's Release in entry::enter.
         self.control.is_some() && ExtensionWord(self.oieb().extension.load(Ordering::Acquire)).is_extended()
     }
 

@@ -8,7 +8,7 @@ use crate::config::BufferConfig;
 use crate::create::{self, Locks, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameRef};
-use crate::layout::{HeaderWord, METADATA_PREFIX, Spot};
+use crate::layout::{HeaderWord, METADATA_PREFIX, Spot, WRITER_ROLE_BYTE};
 use crate::liveness::{self, WriterId, WriterState};
 use crate::mapping::Mapping;
 use crate::os;
@@ -856,8 +856,29 @@ impl Reader {
             .map_err(|error| Error::os(&self.shared.name, "test the writer's role lock", error))
     }
 
+    /// Gives back what a writer of ours took that died, or gave up, on its way into an extended ring.
+    fn end_entry(&mut self) {
+        let (ReadRing::Classic(side), Some(locks)) = (&mut self.ring, &self.locks) else { return };
+        let mapping = &self.shared.mapping;
+        if !mapping.can_be_extended() || !side.is_being_entered(mapping) {
+            return;
+        }
+        // While we have the writer's role nobody is on the way.
+        if !matches!(locks.role.try_lock_role(WRITER_ROLE_BYTE), Ok(true)) {
+            return;
+        }
+        let given_back = side.end_entry(mapping, &self.shared.queue(), &mut self.reserver);
+        locks.role.unlock_role(WRITER_ROLE_BYTE);
+        if given_back {
+            let name = &self.shared.name;
+            log::info!("buffer `{name}`: gave back what a writer had taken that did not live to connect");
+            self.shared.wake_writer();
+        }
+    }
+
     /// Looks at the writer; reports its end if all that it committed has been read, and there is news.
     fn judge_writer(&mut self) -> Result<bool> {
+        self.end_entry();
         let words = liveness::WriterWords::load(self.shared.mapping.oieb());
         stop_point!("read:judge");
         let state = self.writer_state()?;

@@ -476,6 +476,14 @@ impl LockFile {
         }
     }
 
+    /// Gives the role lock on `byte` back.
+    pub(crate) fn unlock_role(&self, byte: i64) {
+        let mut lock = byte_lock(byte);
+        lock.l_type = libc::F_UNLCK as libc::c_short;
+        // SAFETY: `lock` is a valid struct flock that outlives the call. It can fail only if there is no lock.
+        unsafe { libc::fcntl(self.fd(), libc::F_OFD_SETLK, &raw const lock) };
+    }
+
     /// Whether another open file description holds the role lock on `byte`.
     pub(crate) fn role_is_held(&self, byte: i64) -> Result<bool> {
         ofd_is_held(self.fd(), byte)

@@ -6,13 +6,16 @@
 //! `payload_write_pos`, the counts and the semaphores are kept for 1.x peers and never decide (spec failure 17).
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::{Located, Look, Reservation, Tag, Trouble, space};
+use crate::entry;
 use crate::error::ErrorKind;
 use crate::layout::{FRAME_HEADER, FrameHeader, TailWord, WriterWord};
 use crate::liveness::WriterWords;
 use crate::mapping::Mapping;
 use crate::reserve::Reserver;
+use crate::signal::UNSURE_LIMIT;
 use crate::stop::stop_point;
 use crate::sync::Ordering;
 
@@ -210,12 +213,22 @@ pub(crate) struct ReadSide {
     pub(crate) any_sequence: bool,
     /// No frame has been read, and the first writer may still make the ring an extended one.
     pub(crate) undecided: bool,
+    /// Since when all bytes have been taken by an entry that does not end.
+    taken_since: Option<Instant>,
 }
 
 impl ReadSide {
     /// The reader of a new ring.
     pub(crate) fn new(capacity: u64, undecided: bool) -> ReadSide {
-        ReadSide { position: 0, expected: 1, epoch: 0, last_free: capacity, any_sequence: false, undecided }
+        ReadSide {
+            position: 0,
+            expected: 1,
+            epoch: 0,
+            last_free: capacity,
+            any_sequence: false,
+            undecided,
+            taken_since: None,
+        }
     }
 
     /// Everything that the writer of `epoch` and those before it committed has been read.
@@ -232,13 +245,13 @@ impl ReadSide {
     /// Bytes committed and not read.
     pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<u64, Trouble> {
         // Acquire pairs with the writer's AcqRel subtraction: header and data are there.
-        let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+        let mut free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
         self.last_free = free;
         let capacity = mapping.geometry().payload_size;
-        queue.ample = free >= capacity / 2;
-        if self.undecided && free == 0 && Self::is_being_entered(mapping) {
-            return Ok(0);
+        if free.wrapping_sub(1) >= capacity {
+            free = self.free_beside_an_entry(mapping, queue, free);
         }
+        queue.ample = free >= capacity / 2;
         capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
             kind: ErrorKind::CorruptBuffer,
             message: format!(
@@ -248,18 +261,78 @@ impl ReadSide {
         })
     }
 
-    /// Whether a writer that is making the ring an extended one, or died of it, took all bytes (connect::enter), rather than
-    /// frames that fill the ring.
-    fn is_being_entered(mapping: &Mapping) -> bool {
-        // A ring that is full starts with a frame.
-        if mapping.read_header(0) == Some(FrameHeader::WRAP) {
-            return true;
+    /// `payload_free_bytes`, found to be 0 or impossible, as it would be without a writer of ours that has taken all bytes on
+    /// its way into an extended ring.
+    #[cold]
+    fn free_beside_an_entry(&mut self, mapping: &Mapping, queue: &ReleaseQueue, mut free: u64) -> u64 {
+        let capacity = mapping.geometry().payload_size;
+        let since = self.taken_since.take();
+        // A hostile writer may change the count as often as it likes.
+        for _ in 0..entry::LOOKS {
+            let word = entry::word(mapping);
+            if word.is_extended() {
+                // The next look sees that.
+                return capacity;
+            }
+            if !word.is_entering() {
+                // Whoever gives bytes back takes the mark away after that.
+                let again = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+                if again == free {
+                    return free;
+                }
+                free = again;
+                continue;
+            }
+            if free == 0 {
+                if queue.held > 0 || !entry::is_taken(mapping, queue.read_count) {
+                    return 0;
+                }
+                self.taken_since = since.or_else(|| Some(Instant::now()));
+                return capacity;
+            }
+            if free > capacity {
+                entry::mend(mapping, free);
+            }
+            free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+            if free != 0 && free <= capacity {
+                break;
+            }
         }
-        // So may one in which a 1.x writer, which had found it free just before, is writing its first frame. Once that is
-        // committed it is counted; and whoever enters has made sure that nothing was counted.
-        let word = writer_word(mapping);
-        let is_open = word.epoch() != 0 && !word.is_closed();
-        is_open && mapping.oieb().payload_written_count.load(Ordering::Acquire) == 0
+        free
+    }
+
+    /// Whether the mark of an entry stands, which may have come to nothing.
+    pub(crate) fn is_being_entered(&mut self, mapping: &Mapping) -> bool {
+        let word = entry::word(mapping);
+        let marked = word.is_entering() && !word.is_extended();
+        if !marked {
+            self.taken_since = None;
+        }
+        marked
+    }
+
+    /// Ends that entry; the writer's role is locked. Says whether bytes were given back.
+    pub(crate) fn end_entry(
+        &mut self,
+        mapping: &Mapping,
+        queue: &ReleaseQueue,
+        memory: &mut Reserver,
+    ) -> bool {
+        if queue.held > 0 {
+            return false;
+        }
+        // A ring that is full starts with a frame. Else it may be one that a 1.x writer has just filled, and not counted yet.
+        let lasted = self.taken_since.is_some_and(|since| {
+            let nothing_begun = self.undecided
+                && memory.ensure(0, HEADER).is_ok()
+                && mapping.read_header(0) == Some(FrameHeader::WRAP);
+            nothing_begun || since.elapsed() >= UNSURE_LIMIT
+        });
+        let given_back = entry::end(mapping, lasted.then_some(queue.read_count));
+        if given_back {
+            self.taken_since = None;
+        }
+        given_back
     }
 
     /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.

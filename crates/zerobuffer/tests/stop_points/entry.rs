@@ -25,8 +25,10 @@ struct Old {
     refused: bool,
 }
 
-/// Steps of [`Old`].
-const STEPS: usize = 8;
+/// Steps of [`Old`]; the last one is to close.
+const STEPS: usize = 9;
+/// With so many steps done it has only to close.
+const COUNTED: usize = 8;
 /// With this step done its frame is committed.
 const COMMIT: usize = 7;
 
@@ -69,6 +71,7 @@ impl Old {
                     memory.word(at::FREE_BYTES).fetch_sub(DATA.len() as u64 + 16, Ordering::SeqCst);
                 }
                 7 => memory.set(WRITTEN_COUNT, 1),
+                8 => self.close(),
                 _ => unreachable!(),
             }
             self.done += 1;
@@ -128,6 +131,24 @@ fn read(reader: &mut Reader, old: &Old, had: &mut Had, quiet: Duration) {
 
 const MOMENT: Duration = Duration::from_millis(1);
 
+/// What `peer` says next, while the reader reads.
+fn hear_and_read(peer: &mut Peer, reader: &mut Reader, old: &Old, had: &mut Had) -> String {
+    let start = Instant::now();
+    loop {
+        if let Some(said) = peer.hear_within(MOMENT) {
+            return said;
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing is said");
+        read(reader, old, had, Duration::ZERO);
+    }
+}
+
+/// Whether the ring is an extended one; and whether one of ours is on the way there, or died of it.
+fn kind(memory: &Mapped) -> (bool, bool) {
+    let word = memory.word(at::EXTENSION).load(Ordering::SeqCst);
+    (word & 1 != 0, word & 2 != 0)
+}
+
 /// Ours is halted at each of `points` in turn, while theirs has done so many steps; the first number is for before.
 /// Then ours goes on, or dies, and theirs completes.
 fn crossing(points: &[&str], steps: &[usize], kill: bool) {
@@ -166,16 +187,27 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
         read(&mut reader, &old, &mut had, Duration::from_millis(120));
         false
     } else {
-        let said = ours.hear();
+        let said = hear_and_read(&mut ours, &mut reader, &old, &mut had);
         assert!(["connected", "WriterAlreadyConnected"].contains(&said.as_str()), "{said}");
         said == "connected"
     };
-    old.go(STEPS);
+    let memory = Mapped::segment(&name);
+    let start = Instant::now();
+    let one_after_the_other = old.done == STEPS;
+    while old.done < STEPS && !old.refused && !(kind(&memory).0 || connected) {
+        assert!(start.elapsed() < PATIENCE, "theirs waits for ever");
+        old.go(STEPS);
+        read(&mut reader, &old, &mut had, MOMENT);
+    }
     read(&mut reader, &old, &mut had, Duration::from_millis(if kill { 120 } else { 1 }));
     assert_eq!(had.old, u64::from(old.has_committed()), "frames of theirs: {had:?}");
     assert_eq!(had.ours, if connected { OURS } else { 0 }, "{had:?}");
-    assert!(!(connected && old.has_committed()), "two writers at once");
-    assert!(kill || connected || old.has_committed(), "neither got in");
+    assert!(!(connected && old.has_committed()) || one_after_the_other, "two writers at once");
+    assert!(connected || old.has_committed() || old.refused || kind(&memory).0, "neither got in");
+    if !kind(&memory).0 {
+        assert!(!kind(&memory).1, "the mark of an entry that came to nothing");
+        assert_eq!(memory.word(at::FREE_BYTES).load(Ordering::SeqCst), CAPACITY as u64, "space is lost");
+    }
     // Theirs closes, and one of ours comes, whatever has happened: what it writes comes whole.
     old.close();
     if connected {
@@ -184,8 +216,8 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
         ours.wait();
     }
     let mut next = Peer::start("enterer", &[&name]);
-    next.expect("connected");
     had.ours = 0;
+    assert_eq!(hear_and_read(&mut next, &mut reader, &old, &mut had), "connected");
     let start = Instant::now();
     while had.ours < OURS {
         assert!(start.elapsed() < PATIENCE);
@@ -193,7 +225,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
     }
     // Theirs finds it taken, or full; nothing that it does then is seen.
     let mut late = Old::new(&name);
-    late.go(STEPS);
+    late.go(COUNTED);
     assert!(!late.has_committed(), "theirs got in beside ours");
     next.close_input();
     assert!(next.wait().success());
@@ -203,10 +235,11 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
     name.assert_nothing_left();
 }
 
-const POINTS: [&str; 10] = [
+const POINTS: [&str; 11] = [
     "connect:role-lock",
     "connect:writer-word",
     "connect:writer-pid",
+    "enter:mark",
     "enter:free",
     "enter:second-look",
     "enter:kind",
@@ -233,19 +266,135 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
             }
         }
     }
-    // It has found the ring free just before ours takes all bytes, and goes on while ours has taken them. (If it also
-    // commits before ours takes them, and ours then stands still, having taken them, while the reader, which has read that
-    // frame, looks: see docs/PROTOCOL.md.)
-    for second in ["enter:second-look", "enter:undo", "connect:writer-word-back"] {
-        for first in 2..COMMIT {
+    // It has found the ring free just before ours takes all bytes, or has committed a frame that has been read and given back
+    // by then, and goes on while ours has taken them, stands still, goes on or dies.
+    for second in
+        ["enter:second-look", "enter:undo", "enter:mend", "enter:unmark", "connect:writer-word-back"]
+    {
+        for first in 2..=STEPS {
             for at in first..=STEPS {
-                let what = format!("enter:free, {second}, {first} {at}");
-                cases.push((
-                    what,
-                    Box::new(move || crossing(&["enter:free", second], &[1, first, at], false)),
-                ));
+                for kill in [false, true] {
+                    // Where ours gives up before it takes anything it is enough to see one of each.
+                    if kill && !crate::support::full() && ![first, COMMIT, COUNTED].contains(&at) {
+                        continue;
+                    }
+                    let what = format!("enter:free, {second}, {first} {at}, kill {kill}");
+                    let steps = [1, first, at];
+                    cases.push((what, Box::new(move || crossing(&["enter:free", second], &steps, kill))));
+                }
             }
         }
     }
     run_all(cases);
+}
+
+/// Theirs comes while one of ours has just found that nobody has used the ring, and does `steps`; ours takes all bytes, and
+/// dies.
+fn take_and_die(reader: &mut Reader, old: &mut Old, had: &mut Had, name: &Name, steps: usize) {
+    let mut ours = Peer::start_with("enterer", &[name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:enter:free,kill:1:enter:second-look");
+    });
+    wait_for("the halt", || ours.is_stopped());
+    // It looked before ours stored its pid.
+    old.done = 1;
+    old.go(steps);
+    read(reader, old, had, Duration::ZERO);
+    ours.signal(libc::SIGCONT);
+    ours.wait();
+    assert_eq!(old.get(at::FREE_BYTES), 0, "all bytes are taken");
+}
+
+/// The reader, which has nothing to read, gives back what was taken; nothing is read twice, and theirs goes on.
+#[test]
+fn what_a_dead_writer_took_on_its_way_in_is_given_back() {
+    // Nothing was ever written; a frame is half-way; it was read, and theirs is about to close, or has.
+    for steps in [2, 5, COUNTED, STEPS] {
+        let name: Name = Ring::Extended.name("entry-dead");
+        let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
+        let mut old = Old::new(&name);
+        let mut had = Had::default();
+        take_and_die(&mut reader, &mut old, &mut had, &name, steps);
+        let start = Instant::now();
+        while old.get(at::FREE_BYTES) == 0 {
+            assert!(start.elapsed() < PATIENCE, "nobody gives the bytes back");
+            read(&mut reader, &old, &mut had, MOMENT);
+        }
+        let waited = start.elapsed();
+        assert!((steps == 2) == (waited < Duration::from_millis(90)), "{steps}: after {waited:?}");
+        assert_eq!(old.get(at::FREE_BYTES), CAPACITY as u64);
+        assert_eq!(kind(&old.memory), (false, false));
+        old.go(STEPS);
+        read(&mut reader, &old, &mut had, MOMENT);
+        assert_eq!(had.old, 1, "theirs wrote one frame");
+        drop(reader);
+        name.assert_nothing_left();
+    }
+}
+
+/// One of ours comes before the reader has looked: only the reader can tell that the ring is not full, so it waits for it.
+#[test]
+fn a_writer_that_finds_a_dead_ones_entry_waits_for_the_reader() {
+    let name: Name = Ring::Extended.name("entry-later");
+    let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
+    let mut old = Old::new(&name);
+    let mut had = Had::default();
+    take_and_die(&mut reader, &mut old, &mut had, &name, STEPS);
+    let mut next = Peer::start("enterer", &[&name]);
+    assert_eq!(next.hear(), "InvalidState", "nobody looks");
+    let mut next = Peer::start("enterer", &[&name]);
+    assert_eq!(hear_and_read(&mut next, &mut reader, &old, &mut had), "connected");
+    read(&mut reader, &old, &mut had, MOMENT);
+    assert_eq!((had.old, had.ours), (1, OURS));
+    drop(next);
+    drop(reader);
+    name.assert_nothing_left();
+}
+
+/// Creates, says so, then looks for frames until it is told to end.
+pub(crate) fn looker(arguments: &[String]) {
+    let mut reader = Reader::create(&arguments[0], config(&arguments[0]).metadata_size(METADATA)).unwrap();
+    say("created");
+    hear();
+    let handle = reader.interrupt_handle();
+    std::thread::spawn(move || {
+        hear();
+        handle.interrupt();
+    });
+    while !matches!(reader.read_frame(Duration::MAX), Err(error) if error.kind() == ErrorKind::Interrupted) {}
+}
+
+/// A reader that halts, or is killed, while it ends an entry has the writer's role: that is no writer.
+#[test]
+fn a_writer_that_comes_while_the_reader_ends_an_entry_is_not_refused() {
+    for kill in [false, true] {
+        for point in ["enter:give-back", "enter:unmark"] {
+            let name: Name = Ring::Extended.name("entry-role");
+            let mut reader = Peer::start_with("looker", &[&name], |command| {
+                command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
+            });
+            reader.expect("created");
+            let mut ours = Peer::start_with("enterer", &[&name], |command| {
+                command.env("ZEROBUFFER_STOP", "kill:1:enter:second-look");
+            });
+            ours.wait();
+            reader.tell("look");
+            wait_for("the halt", || reader.is_stopped());
+            let mut next = Peer::start("enterer", &[&name]);
+            assert!(next.hear_within(Duration::from_millis(20)).is_none(), "it waits");
+            if kill {
+                reader.kill();
+                assert_eq!(next.hear(), "ReaderDead");
+                assert!(next.wait().success());
+                drop(Reader::create(&name, config(&name)).unwrap());
+            } else {
+                reader.signal(libc::SIGCONT);
+                next.expect("connected");
+                next.close_input();
+                assert!(next.wait().success());
+                reader.close_input();
+                assert!(reader.wait().success());
+            }
+            name.assert_nothing_left();
+        }
+    }
 }

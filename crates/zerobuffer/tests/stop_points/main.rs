@@ -31,6 +31,7 @@ fn peer_main() {
         ("client", clients::client),
         ("leaper", leaps::leaper),
         ("enterer", entry::enterer),
+        ("looker", entry::looker),
         ("plain-reader", roles::plain_reader),
         ("slow-reader", roles::slow_reader),
         ("careful-reader", roles::careful_reader),
@@ -76,13 +77,16 @@ const SCENARIOS: [Scenario; 16] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:leap", "a_leap_that_was_not_committed_was_not_made"),
-    ("metadata:forget", "a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works"),
+    ("enter:mend", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
+    ("enter:unmark", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
+    ("enter:give-back", "what_a_dead_writer_took_on_its_way_in_is_given_back"),
     ("extended:mark", "not reached through the public API of a buffer"),
+    ("metadata:forget", "a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works"),
 ];
 
 /// How often a scenario passes each point.
