@@ -148,7 +148,8 @@ impl Writer {
     /// # Errors
     ///
     /// `BufferNotFound`, `ReaderDead`, `WriterAlreadyConnected`, `PermissionDenied`, `IncompatibleProtocol`,
-    /// `CorruptBuffer`, `InvalidName`.
+    /// `CorruptBuffer`, `InvalidName`; `InvalidState` if the last writer died at a moment that only the reader can tell from
+    /// others, and the reader does not look at the buffer for a second.
     pub fn connect(name: &str) -> Result<Writer> {
         Writer::connect_with(name, WriterOptions::default())
     }
