@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bell;
 use crate::entry::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE};
+use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE, WriterWord};
 use crate::liveness::{self, ReaderState, WriterWords};
 use crate::mapping::Mapping;
 use crate::os;
@@ -237,19 +237,31 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     if frames_left && (last.word.epoch() == 0 || last.word.is_closed()) {
         word = word.next(pid, false);
     }
+    let written = || {
+        // Acquire: as in WriteSide::resume.
+        let position = oieb.payload_write_pos.load(Ordering::Acquire);
+        (position, oieb.payload_written_count.load(Ordering::Acquire))
+    };
+    let before = written();
     stop_point!("connect:writer-word");
     // Release pairs with the Acquire load in WriterWords::load.
     oieb.writer_word.store(word.0, Ordering::Release);
     stop_point!("connect:writer-pid");
     let swapped =
         oieb.writer_pid.compare_exchange(last_pid, u64::from(pid), Ordering::AcqRel, Ordering::Acquire);
-    let withdraw = |foreign: u64| {
+    let withdraw = |word: WriterWord, foreign: u64| {
         stop_point!("connect:writer-word-back");
         oieb.writer_word.store(word.closed().0, Ordering::Release);
         Ok(Joined::Foreign(foreign))
     };
     if let Err(foreign) = swapped {
-        return withdraw(foreign);
+        return withdraw(word, foreign);
+    }
+    if written() != before {
+        // One has come, written, and closed meanwhile.
+        word = word.next(pid, false);
+        stop_point!("connect:writer-word-again");
+        oieb.writer_word.store(word.0, Ordering::Release);
     }
     let (_, reader_word) = liveness::reader_words(oieb);
     let reader_is_ours = reader_word.is_ours();
@@ -262,7 +274,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         oieb.writer_word.store(last.word.0, Ordering::Release);
     };
     let side = match entry::enter(mapping, reader_is_ours) {
-        Entry::Foreign(foreign) => return withdraw(foreign),
+        Entry::Foreign(foreign) => return withdraw(word, foreign),
         Entry::Later => {
             undo();
             return Ok(Joined::Later);

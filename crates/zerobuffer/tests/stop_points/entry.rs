@@ -205,7 +205,10 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
     assert!(!(connected && old.has_committed()) || one_after_the_other, "two writers at once");
     assert!(connected || old.has_committed() || old.refused || kind(&memory).0, "neither got in");
     if !kind(&memory).0 {
-        assert!(!kind(&memory).1, "the mark of an entry that came to nothing");
+        while kind(&memory).1 {
+            assert!(start.elapsed() < PATIENCE, "the mark of an entry that came to nothing");
+            read(&mut reader, &old, &mut had, MOMENT);
+        }
         assert_eq!(memory.word(at::FREE_BYTES).load(Ordering::SeqCst), CAPACITY as u64, "space is lost");
     }
     // Theirs closes, and one of ours comes, whatever has happened: what it writes comes whole.
@@ -264,6 +267,14 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
                     cases.push((what, Box::new(move || crossing(&[point], &[before, at], kill))));
                 }
             }
+        }
+    }
+    // It comes and goes between ours' word and pid.
+    for before in [0, 1] {
+        for kill in [false, true] {
+            let points = ["connect:writer-pid", "connect:writer-word-again"];
+            let what = format!("{points:?}, {before}, kill {kill}");
+            cases.push((what, Box::new(move || crossing(&points, &[before, STEPS, STEPS], kill))));
         }
     }
     // It has found the ring free just before ours takes all bytes, or has committed a frame that has been read and given back

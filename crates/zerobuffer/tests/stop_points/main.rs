@@ -77,11 +77,12 @@ const SCENARIOS: [Scenario; 16] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:leap", "a_leap_that_was_not_committed_was_not_made"),
+    ("connect:writer-word-again", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:mend", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:unmark", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:give-back", "what_a_dead_writer_took_on_its_way_in_is_given_back"),
