@@ -150,8 +150,8 @@ fn kind(memory: &Mapped) -> (bool, bool) {
 }
 
 /// Ours is halted at each of `points` in turn, while theirs has done so many steps; the first number is for before.
-/// Then ours goes on, or dies, and theirs completes.
-fn crossing(points: &[&str], steps: &[usize], kill: bool) {
+/// Then ours goes on, or dies, and theirs completes. The reader reads after every step, or only after all that.
+fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
     let name: Name = Ring::Extended.name("entry");
     let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
     assert_eq!(CAPACITY % 64, 0);
@@ -171,7 +171,9 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool) {
         }
         for step in old.done..=steps[index + 1].max(old.done) {
             old.go(step);
-            read(&mut reader, &old, &mut had, Duration::ZERO);
+            if at_once {
+                read(&mut reader, &old, &mut had, Duration::ZERO);
+            }
         }
         if index + 1 == points.len() && kill {
             ours.kill();
@@ -264,7 +266,7 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
                         continue;
                     }
                     let what = format!("{point}, {before} {at}, kill {kill}");
-                    cases.push((what, Box::new(move || crossing(&[point], &[before, at], kill))));
+                    cases.push((what, Box::new(move || crossing(&[point], &[before, at], kill, true))));
                 }
             }
         }
@@ -274,7 +276,15 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
         for kill in [false, true] {
             let points = ["connect:writer-pid", "connect:writer-word-again"];
             let what = format!("{points:?}, {before}, kill {kill}");
-            cases.push((what, Box::new(move || crossing(&points, &[before, STEPS, STEPS], kill))));
+            cases.push((what, Box::new(move || crossing(&points, &[before, STEPS, STEPS], kill, true))));
+        }
+    }
+    // It has committed just before ours takes all bytes, and nobody has read that.
+    for done in [COMMIT, COUNTED, STEPS] {
+        for kill in [false, true] {
+            let what = format!("enter:free, unread, {done}, kill {kill}");
+            let points = ["enter:free", "enter:second-look"];
+            cases.push((what, Box::new(move || crossing(&points, &[1, done, done], kill, false))));
         }
     }
     // It has found the ring free just before ours takes all bytes, or has committed a frame that has been read and given back
@@ -291,7 +301,10 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
                     }
                     let what = format!("enter:free, {second}, {first} {at}, kill {kill}");
                     let steps = [1, first, at];
-                    cases.push((what, Box::new(move || crossing(&["enter:free", second], &steps, kill))));
+                    cases.push((
+                        what,
+                        Box::new(move || crossing(&["enter:free", second], &steps, kill, true)),
+                    ));
                 }
             }
         }
