@@ -17,8 +17,9 @@ from conftest import leftovers
 import zerobuffer
 from zerobuffer._cli import pattern, xxh3
 
+TARGET = Path(__file__).parents[3] / "target"
 PYTHON = [sys.executable, "-m", "zerobuffer"]
-RUST = [os.environ.get("ZEROBUFFER_CLI", str(Path(__file__).parents[3] / "target/debug/zerobuffer"))]
+RUST = [os.environ.get("ZEROBUFFER_CLI", str(TARGET / "debug/zerobuffer"))]
 LANGUAGES = {"python": PYTHON, "rust": RUST}
 
 
@@ -185,6 +186,50 @@ def test_a_writer_that_closes_early_is_told_alike(start, name):
         found[language] = report(process, 2)
     assert found["python"]["errors"] == found["rust"]["errors"]
     assert found["python"]["frames_read"] == 10
+
+
+def killed_after_a_frame(start, buffer, progress):
+    """A writer that dies when the other side tells of its first frame."""
+    writer = start("python", "writer", buffer, "-n", "0", "--delay-ms", "100000")
+    assert b": 1 frames" in progress.stderr.readline()
+    writer.kill()
+    writer.wait()
+
+
+def test_a_relay_passes_on_what_a_dead_writer_wrote_and_says_so_alike(start, name):
+    found = {}
+    for language in LANGUAGES:
+        reader = reads(start, "python", f"{name}-2", "--timeout-ms", "-1", "--verify", "sequential", "--json-output")
+        # Without JSON, which leaves no place for progress.
+        relay = start(language, "relay", name, f"{name}-2", "--log-interval", "1", "--timeout-ms", "-1")
+        killed_after_a_frame(start, name, relay)
+        output, error = end(relay, 1)
+        assert output.startswith(b"relayed 1 frame, 1.0 KiB, in ")
+        found[language] = [line for line in error.splitlines() if "error" in line]
+        reader.send_signal(signal.SIGINT)
+        assert report(reader, 130)["frames_read"] == 1
+    assert found["python"] == found["rust"] and len(found["python"]) == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_keep_outlives_dead_writers_and_dead_relays(start, name, language):
+    out = f"{name}-2"
+    kept = start(language, "reader", out, "--keep", "-n", "7", "--timeout-ms", "-1", "--json-output")
+    created(out)
+    # Its relay dies with the stream in full flow, and so does a writer of its own.
+    relay = start("python", "relay", name, out, "--log-interval", "1", "--timeout-ms", "-1")
+    writer = start("python", "writer", name, "-n", "0", "--delay-ms", "100000")
+    assert b": 1 frames" in relay.stderr.readline()
+    relay.kill()
+    relay.wait()
+    writer.kill()
+    writer.wait()
+    # What comes after them goes on where they were.
+    relay = start("python", "relay", name, out, "--timeout-ms", "20000", "--json-output")
+    end(start("python", "writer", name, "-n", "6", "--timeout-ms", "20000"))
+    assert report(relay)["frames_relayed"] == 6
+    fields = report(kept)
+    assert fields["frames_read"] == 7 and fields["errors"] == []
 
 
 def test_without_json_the_summaries_are_alike(start, name):
