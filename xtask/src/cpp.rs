@@ -15,7 +15,10 @@ const HEADER: &str = "crates/zerobuffer-ffi/include/zerobuffer/zerobuffer_c.h";
 const BUILD: &str = "target/cpp";
 
 /// Programs that the step runs, and the packages of Debian and Ubuntu that have them.
-const PROGRAMS: &[(&str, &str)] = &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils"), ("clang-tidy", "clang-tidy")];
+
+const EXAMPLES: &str = "bindings/cpp/tests/examples.cpp";
 
 /// The framework of the C++ tests.
 const DOCTEST: &str = "/usr/include/doctest/doctest.h";
@@ -30,6 +33,7 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     header(root)?;
     build(root)?;
     symbols(root)?;
+    tidy(root)?;
     // The peer of the streams between C++ and Rust.
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
     run(Command::new("ctest")
@@ -69,6 +73,11 @@ fn build(root: &Path) -> Result<()> {
         .arg("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
         .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
     run(Command::new("cmake").current_dir(root).args(["--build", BUILD, "--parallel", "2"]))
+}
+
+/// clang-tidy with bindings/cpp/.clang-tidy, over a file that includes every header.
+fn tidy(root: &Path) -> Result<()> {
+    run(Command::new("clang-tidy").current_dir(root).args(["--quiet", "-p", BUILD, EXAMPLES]))
 }
 
 /// The shared library shows its functions and nothing else, and bears the name that programs ask for.
