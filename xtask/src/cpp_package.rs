@@ -18,6 +18,11 @@ const HEADERS: &[(&str, &str)] = &[
     ("xxhash.h", "libxxhash-dev"),
 ];
 
+/// The command that the step builds.
+pub(crate) fn command(root: &Path) -> PathBuf {
+    root.join(BUILD).join("shared/moved/bin/zerobuffer-cpp")
+}
+
 pub(crate) fn test(root: &Path) -> Result<()> {
     for (header, package) in HEADERS {
         need_header(header, package)?;
@@ -43,7 +48,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     run(Command::new("python3")
         .arg(root.join("bindings/cpp/tests/cli.py"))
         .arg(root.join("target/debug/zerobuffer"))
-        .arg(shared.join("bin/zerobuffer-cpp")))
+        .arg(command(root)))
 }
 
 fn need_header(header: &str, package: &str) -> Result<()> {

@@ -162,7 +162,8 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .current_dir(&package)
         .env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?)
-        .env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
+        .env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"))
+        .env("ZEROBUFFER_CPP_CLI", crate::cpp_package::command(root));
     if full {
         tests.env("ZEROBUFFER_FULL", "1");
     }

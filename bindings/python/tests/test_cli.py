@@ -1,5 +1,5 @@
 """`python -m zerobuffer` beside the `zerobuffer` command: the same options, JSON, exit codes and texts, and frames from each
-to the other. `$ZEROBUFFER_CLI` names the command."""
+to the other, and to and from `zerobuffer-cpp`. `$ZEROBUFFER_CLI` and `$ZEROBUFFER_CPP_CLI` name the commands."""
 
 import itertools
 import json
@@ -21,6 +21,7 @@ TARGET = Path(__file__).parents[3] / "target"
 PYTHON = [sys.executable, "-m", "zerobuffer"]
 RUST = [os.environ.get("ZEROBUFFER_CLI", str(TARGET / "debug/zerobuffer"))]
 LANGUAGES = {"python": PYTHON, "rust": RUST}
+CPP = [os.environ.get("ZEROBUFFER_CPP_CLI", str(TARGET / "cpp-package/shared/moved/bin/zerobuffer-cpp"))]
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def start():
 
     def run(language, *arguments, stdin=subprocess.DEVNULL):
         pipe = subprocess.PIPE
-        command = [*LANGUAGES[language], *map(str, arguments)]
+        command = [*(CPP if language == "c++" else LANGUAGES[language]), *map(str, arguments)]
         running.append(subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe))
         return running[-1]
 
@@ -164,6 +165,21 @@ def test_each_verifies_the_others_patterns(start, name, kind, writer, reader):
     found = start(reader, "reader", name, "-n", "300", "-s", "1001", "--verify", kind, "--json-output")
     end(start(writer, "writer", name, "-n", "300", "-s", "1001", "--pattern", kind))
     assert report(found)["verification_errors"] == 0
+
+
+@pytest.mark.parametrize("count, size", [(5000, 64), (40, 3_110_400)])
+@pytest.mark.parametrize("writer, reader", [("python", "c++"), ("c++", "python")])
+def test_frames_go_to_and_from_cpp(start, name, writer, reader, count, size):
+    if not Path(CPP[0]).exists():
+        pytest.skip(f"{CPP[0]} has not been built: cargo xtask test cpp")
+    sizes = ["-n", count, "-s", size]
+    found = start(reader, "reader", name, *sizes, "--verify", "random", "--json-output")
+    written = report(start(writer, "writer", name, *sizes, "--pattern", "random", "-m", "größe", "--json-output"))
+    fields = report(found)
+    assert fields["verification_errors"] == 0
+    assert written["frames_written"] == fields["frames_read"] == count
+    assert written["bytes"] == fields["bytes"] == count * size
+    assert written["metadata_size"] == fields["metadata_size"] == 7
 
 
 def test_wrong_frames_are_told_alike(start, name):
