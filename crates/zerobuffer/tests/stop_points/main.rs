@@ -3,6 +3,7 @@
 
 mod cases;
 mod clients;
+mod duplex;
 mod entry;
 mod focused;
 mod leaps;
@@ -29,6 +30,8 @@ fn peer_main() {
         ("connector", roles::connector),
         ("exact-writer", roles::exact_writer),
         ("client", clients::client),
+        ("duplex-server", duplex::server),
+        ("duplex-client", duplex::caller),
         ("leaper", leaps::leaper),
         ("enterer", entry::enterer),
         ("looker", entry::looker),
@@ -46,11 +49,13 @@ enum Points {
     All,
     /// Those that no scenario before passed.
     New,
+    /// All, but only kills.
+    Kills,
 }
 
 type Scenario = (&'static str, fn(&Action, Ring) -> bool, Points);
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 18] = [
     ("writer, drained", |action, ring| writer_case(action, ring, "drain"), Points::All),
     ("writer, full", |action, ring| writer_case(action, ring, ""), Points::New),
     ("leaping writer", leaps::leaping_writer_case, Points::New),
@@ -71,13 +76,15 @@ const SCENARIOS: [Scenario; 16] = [
     ("cleaner", cleaner_case, Points::New),
     ("refused writer", refused_writer_case, Points::New),
     ("reader of a dead writer", bereaved_reader_case, Points::New),
+    ("duplex server", duplex::server_case, Points::Kills),
+    ("duplex client", duplex::client_case, Points::Kills),
 ];
 
 /// Points that have nothing to do with the kind of ring: seen over one, they are left out over the other.
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
@@ -86,7 +93,6 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("enter:mend", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:unmark", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:give-back", "what_a_dead_writer_took_on_its_way_in_is_given_back"),
-    ("extended:mark", "not reached through the public API of a buffer"),
     ("metadata:forget", "a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works"),
 ];
 
@@ -153,7 +159,10 @@ fn every_stop_point_is_survived_killed_or_halted() {
                 }
                 let passes = if times > 2 { vec![1, times / 2] } else { vec![1] };
                 for nth in passes {
-                    for action in [Action::Kill(point.clone(), nth), Action::Halt(point.clone(), nth)] {
+                    let (kill, halt) = (Action::Kill(point.clone(), nth), Action::Halt(point.clone(), nth));
+                    for action in
+                        [Some(kill), Some(halt).filter(|_| points != Points::Kills)].into_iter().flatten()
+                    {
                         let name = format!("{ring:?}, {what}: {action:?}");
                         cases.push((name, Box::new(move || come_to_it(scenario, ring, &action))));
                     }
@@ -165,6 +174,7 @@ fn every_stop_point_is_survived_killed_or_halted() {
     known.extend(ELSEWHERE.iter().map(|(point, _)| (*point).to_owned()));
     assert_eq!(known, points_in_sources(), "points without a test, or tests without a point");
     run_all(cases);
+    duplex::assert_heard_soon();
 }
 
 /// Runs the case; where the victim does not pass the point that often this time, with a smaller number.

@@ -1,0 +1,200 @@
+//! A duplex server, or client, that is killed anywhere: the other side hears of it soon, the channel works for the next
+//! one, and nothing is left over.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use zerobuffer::duplex::{
+    ClientOptions, DuplexChannelFactory, DuplexClient, ImmutableDuplexServer, ProcessingMode,
+};
+use zerobuffer::{BufferConfig, Error, ErrorKind};
+
+use crate::support::{Name, PATIENCE};
+use crate::victim::{Action, NOTICE, Ring, Victim, config_of};
+
+/// Requests that a server handles before it stops.
+const REQUESTS: usize = 6;
+/// The handler takes its time.
+const SLOW: &[u8] = b"slow";
+/// What the survivor may take, but for one case in ten, on a machine with other work.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Cases whose point was not passed this time: whether a peer sleeps, or has to be woken, depends on the other one's speed.
+static IN_VAIN: Mutex<Vec<Action>> = Mutex::new(Vec::new());
+
+/// How long survivors took.
+static HEARD: Mutex<Vec<Duration>> = Mutex::new(Vec::new());
+
+fn config(channel: &str) -> BufferConfig {
+    config_of(channel, 4096).metadata_size(64)
+}
+
+fn serve(channel: &str, handled: impl Fn() + Send + Sync + 'static) -> ImmutableDuplexServer {
+    let server = DuplexChannelFactory::new().create_immutable_server(channel, config(channel)).unwrap();
+    server
+        .start(
+            move |request| {
+                if **request == *SLOW {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                handled();
+                Ok((&**request).into())
+            },
+            ProcessingMode::SingleThread,
+        )
+        .unwrap();
+    server
+}
+
+fn connect(channel: &str, timeout: Duration) -> Result<DuplexClient, Error> {
+    let options = ClientOptions::default().connect_timeout(timeout).response_config(config(channel));
+    DuplexChannelFactory::new().create_client_with(channel, options)
+}
+
+/// Serves, then stops. Arguments: channel.
+pub(crate) fn server(arguments: &[String]) {
+    let (sender, handled) = channel();
+    let server = serve(&arguments[0], move || _ = sender.send(()));
+    for _ in 0..REQUESTS {
+        handled.recv().unwrap();
+    }
+    server.stop().unwrap();
+}
+
+/// Calls, sends, cancels, closes. Arguments: channel.
+pub(crate) fn caller(arguments: &[String]) {
+    let client = connect(&arguments[0], PATIENCE).unwrap();
+    client.set_metadata(b"the victim").unwrap();
+    for number in 0..REQUESTS {
+        let request = [number as u8; 50];
+        assert_eq!(*client.call(&request, PATIENCE).unwrap(), request);
+    }
+    let slow = client.send_request(SLOW).unwrap();
+    let cancelled = client.send_request(b"not to be started").unwrap();
+    assert!(client.cancel_request(cancelled).unwrap());
+    let outcome = |sequence| client.receive_response_to(sequence, PATIENCE);
+    assert_eq!(*outcome(slow).unwrap().expect("in time"), *SLOW);
+    assert_eq!(outcome(cancelled).unwrap_err().kind(), ErrorKind::Cancelled);
+    client.close();
+}
+
+/// Both buffers of a channel.
+fn buffers(channel: &Name) -> [Name; 2] {
+    ["_request", "_response"].map(|suffix| channel.suffixed(suffix))
+}
+
+/// The next pair works on the channel, which its buffers then leave.
+fn work_and_end(channel: &Name, ring: Ring, server: &ImmutableDuplexServer) {
+    let client = connect(channel, PATIENCE).expect("the next client");
+    let first = client.call(b"first", PATIENCE).expect("an answer");
+    // In a classic ring the answer to a predecessor's first request cannot be told from that (docs/PROTOCOL.md).
+    assert!(*first == *b"first" || ring == Ring::Classic && *first == [0; 50], "{first:?}");
+    drop(first);
+    assert_eq!(*client.call(b"next", PATIENCE).expect("an answer"), *b"next");
+    client.set_metadata(b"the next").expect("metadata of the next client");
+    drop(client);
+    server.stop().unwrap();
+    buffers(channel).iter().for_each(Name::assert_nothing_left);
+}
+
+/// A server that suffers `action`, and a client in this process.
+pub(crate) fn server_case(action: &Action, ring: Ring) -> bool {
+    let channel = ring.name("stop-ds");
+    let _removed = buffers(&channel);
+    let mut victim = Victim::start(action, "duplex-server", &[&channel]);
+    let client = loop {
+        match connect(&channel, Duration::from_millis(2)) {
+            Ok(client) => break Some(client),
+            Err(error) => {
+                let kinds = [ErrorKind::BufferNotFound, ErrorKind::ReaderDead];
+                assert!(kinds.contains(&error.kind()), "connecting: {error}");
+            }
+        }
+        if !victim.tend() {
+            break None;
+        }
+    };
+    if let Some(client) = client {
+        let mut ended = (ErrorKind::Closed, Instant::now());
+        std::thread::scope(|scope| {
+            let calls = scope.spawn(|| {
+                let mut answered = 0;
+                loop {
+                    let request = [answered as u8; 50];
+                    match client.call(&request, PATIENCE) {
+                        Ok(response) => assert_eq!(*response, request),
+                        Err(error) => break (answered, error.kind(), Instant::now()),
+                    }
+                    answered += 1;
+                }
+            });
+            while victim.tend() {
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            let (answered, kind, at) = calls.join().unwrap();
+            assert!(matches!(action, Action::Kill(..)) || answered + 1 >= REQUESTS, "{answered} answers");
+            ended = (kind, at);
+        });
+        let (kind, at) = ended;
+        assert!(matches!(kind, ErrorKind::WriterDead | ErrorKind::ReaderDead), "{kind:?}");
+        heard(at.saturating_duration_since(victim.ended_at.unwrap()));
+        assert!(!client.is_server_connected());
+        drop(client);
+        buffers(&channel).iter().for_each(Name::assert_nothing_left);
+    }
+    if !suffered(&mut victim) {
+        return false;
+    }
+    work_and_end(&channel, ring, &serve(&channel, || {}));
+    true
+}
+
+/// A client that suffers `action`, and a server in this process.
+pub(crate) fn client_case(action: &Action, ring: Ring) -> bool {
+    let channel = ring.name("stop-dc");
+    let _removed = buffers(&channel);
+    let server = serve(&channel, || {});
+    let mut victim = Victim::start(action, "duplex-client", &[&channel]);
+    while victim.tend() {
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    if !suffered(&mut victim) {
+        return false;
+    }
+    work_and_end(&channel, ring, &server);
+    heard(victim.ended_at.unwrap().elapsed());
+    true
+}
+
+/// As [`Victim::suffered`], of one that has ended.
+fn suffered(victim: &mut Victim) -> bool {
+    let unharmed = victim.peer.ended().expect("it has ended").success();
+    if unharmed && matches!(victim.action, Action::Kill(_, 1)) {
+        IN_VAIN.lock().unwrap().push(victim.action.clone());
+        return true;
+    }
+    victim.suffered()
+}
+
+fn heard(after: Duration) {
+    assert!(after < NOTICE, "only after {after:?}");
+    HEARD.lock().unwrap().push(after);
+}
+
+/// To be called when all cases are over.
+pub(crate) fn assert_heard_soon() {
+    let mut heard = std::mem::take(&mut *HEARD.lock().unwrap());
+    heard.sort();
+    let in_vain = std::mem::take(&mut *IN_VAIN.lock().unwrap());
+    eprintln!("duplex, in vain: {in_vain:?}");
+    assert!(in_vain.len() * 20 <= heard.len(), "points are not passed any more: {in_vain:?}");
+    let late: Vec<_> = heard.iter().filter(|after| **after > SOON).collect();
+    eprintln!("duplex: {} survivors, the last after {:?}", heard.len(), heard.last());
+    assert!(
+        late.len() * 10 <= heard.len(),
+        "{} of {} survivors heard late: {late:?}",
+        late.len(),
+        heard.len()
+    );
+}
