@@ -10,7 +10,7 @@ use crate::ledger::{Victim, add};
 /// Runs until it is told to stop; touches names that begin with `prefix`, and nothing else.
 pub(crate) fn run(lane: &mut Lane, prefix: &str) -> Outcome {
     let totals = lane.totals;
-    while !totals.is_stopped() {
+    while !totals.are_cleaners_stopped() {
         let prefix = prefix.to_owned();
         let mut cleaner = lane.start(Victim::Cleaner, move |_| {
             loop {

@@ -137,7 +137,7 @@ pub(crate) const VICTIMS: [Victim; 5] =
 
 /// Sums over all lanes.
 pub(crate) struct Totals {
-    /// Not 0: lanes end in good order.
+    /// Not 0: lanes end in good order. 2: cleaners end too; not before the lanes, which count on them to the last.
     pub(crate) stop: AtomicU32,
     /// By victim and kind of ring (extended, classic).
     pub(crate) kills: [[AtomicU64; 2]; VICTIMS.len()],
@@ -199,6 +199,10 @@ pub(crate) fn times(buckets: &[AtomicU64; BUCKETS]) -> Times {
 impl Totals {
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(SeqCst) != 0
+    }
+
+    pub(crate) fn are_cleaners_stopped(&self) -> bool {
+        self.stop.load(SeqCst) > 1
     }
 
     pub(crate) fn all_kills(&self) -> u64 {

@@ -64,9 +64,7 @@ fn main() -> Result<()> {
     let cleaner = !options.no_cleaner;
     let mut lanes: Vec<Child> =
         (0..options.lanes).map(|index| start_lane(index, seed, totals, cleaner)).collect();
-    if cleaner {
-        lanes.push(start_cleaner(seed, totals));
-    }
+    let mut cleaners: Vec<Child> = cleaner.then(|| start_cleaner(seed, totals)).into_iter().collect();
     // Not earlier: the lanes ignore it.
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
@@ -90,13 +88,15 @@ fn main() -> Result<()> {
             println!("{}", report::line(totals, worked));
         }
     }
-    totals.stop.store(1, SeqCst);
-    for mut lane in lanes {
-        while lane.ended().is_none() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        if lane.ended() != Some(process::End::Exit(0)) {
-            totals.fail(&format!("a lane ended with {:?}", lane.ended()));
+    for (stop, children) in [(1, &mut lanes), (2, &mut cleaners)] {
+        totals.stop.store(stop, SeqCst);
+        for child in children {
+            while child.ended().is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if child.ended() != Some(process::End::Exit(0)) {
+                totals.fail(&format!("a lane ended with {:?}", child.ended()));
+            }
         }
     }
     let summary = report::Summary::of(totals, seed, options.lanes, worked, begun.elapsed());

@@ -91,9 +91,8 @@ fn format(root: &Path, _: bool) -> Result<()> {
 fn lint(root: &Path, _: bool) -> Result<()> {
     let rules = ["--", "--deny", "warnings"];
     run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
-    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "async"]).args(rules))?;
-    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets", "--features", "stop-points"])
-        .args(rules))
+    let features = ["--features", "async,stop-points"];
+    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets"]).args(features).args(rules))
 }
 
 fn msrv(root: &Path, _: bool) -> Result<()> {
