@@ -64,11 +64,11 @@ fn forge(name: &Name, offset: u64, value: u64) {
     segment.write_all_at(&value.to_le_bytes(), offset).unwrap();
 }
 
-/// Holds the name's lock as a live reader does, until the file is dropped.
+/// Holds the name's lock as a live reader does, until the file is dropped. Waits for the other tests, which look at it.
 fn hold_lock(name: &Name) -> fs::File {
     let file = fs::File::open(&name.paths()[3]).unwrap();
     // SAFETY: plain system call on an open descriptor.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
     assert_eq!(result, 0, "the lock is free");
     file
 }
