@@ -45,6 +45,10 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let mut tools = Tools::default();
     let features = if rivals { rivals_built(root, &mut tools)? } else { Vec::new() };
     let mut driver = driver(root, &tools, "run", &features);
+    if arguments == ["--quick"] && features.is_empty() {
+        // Its figures mean little, and optimising across crates would take longer than the run.
+        driver.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    }
     let mut languages = Vec::new();
     if rivals || python {
         match venv::ensure(root) {
