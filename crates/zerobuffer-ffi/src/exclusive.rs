@@ -98,6 +98,7 @@ impl<T> Exclusive<T> {
         if self.owner.load(Ordering::Relaxed) == me {
             return Some(Entered { handle: self, mine: &self.own });
         }
+        // Release pairs with the Acquire load of whoever took the handle, as in the drop of Entered.
         self.own.store(false, Ordering::Release);
         self.enter_as_another(me)
     }
@@ -110,6 +111,7 @@ impl<T> Exclusive<T> {
             return self.enter_any();
         }
         if owner != SHARED {
+            // SeqCst, and the fence: pairs with the owner's store to `own` and its second look at `owner`.
             self.owner.store(TAKING, Ordering::SeqCst);
             barrier::fence_all();
             self.owner.store(SHARED, Ordering::Release);

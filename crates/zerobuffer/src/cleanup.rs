@@ -257,23 +257,18 @@ fn live_writer(name: &str) -> io::Result<Option<u64>> {
     Ok(if matches!(state, WriterState::Alive(_)) { Some(words()?.shown_pid()) } else { None })
 }
 
-/// Tries for a lock a few times: somebody else who only looks holds it for some microseconds.
-fn patiently<T>(mut take: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+/// Whether somebody holds the lock file, and goes on holding it: who only looks, as we do, has it for some microseconds.
+fn is_locked(path: &Path) -> io::Result<bool> {
     const TRIES: u32 = 10;
     const PAUSE: Duration = Duration::from_micros(200);
+    let file = os::LockFile::open(path, None)?;
     for _ in 1..TRIES {
-        if let Some(taken) = take()? {
-            return Ok(Some(taken));
+        if file.try_flock()? {
+            return Ok(false);
         }
         std::thread::sleep(PAUSE);
     }
-    take()
-}
-
-/// Whether somebody holds the lock file. Takes the lock for a moment, if nobody does.
-fn is_locked(path: &Path) -> io::Result<bool> {
-    let file = os::LockFile::open(path, None)?;
-    Ok(patiently(|| Ok(file.try_flock()?.then_some(())))?.is_none())
+    Ok(!file.try_flock()?)
 }
 
 /// Whether there is a regular file, rather than a link or something else.
