@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::WaitStrategy;
+use crate::ring::laps::WINDOW;
 use crate::sync::{Ordering, fence};
 
 /// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
@@ -142,6 +143,52 @@ impl Spin {
     }
 }
 
+/// How long a writer waits for its reader rather than leave the part of an extended ring that is in the caches.
+///
+/// As long as leaving costs. If the reader does not give back in time, the next try comes after one more frame, then after
+/// two, four and so on: a reader that keeps frames costs little, and one that was only late soon has another chance. (With
+/// no other try, reader and writer each waited in turn while the other reserved memory, through the whole ring.)
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// Frames until the next try.
+    left: u32,
+    /// What `left` is set to when that one fails.
+    backoff: u32,
+}
+
+impl Patience {
+    /// Bytes a nanosecond: what copying to memory that is not in the caches gives.
+    const COPY: u64 = 4;
+    /// Bytes a nanosecond: what the kernel gives that makes new memory (1 to 5 on the machines measured).
+    const FRESH: u64 = 1;
+    const MOST: u64 = 4_000_000;
+    const BACKOFF_MAX: u32 = 64;
+
+    pub(crate) fn new() -> Patience {
+        Patience { left: 0, backoff: 1 }
+    }
+
+    /// Before a frame of `len` bytes leaves the caches, for `fresh` memory or not: how long to wait, if at all.
+    pub(crate) fn before_growing(&mut self, len: u64, fresh: bool) -> Option<Duration> {
+        if self.left > 0 {
+            self.left -= 1;
+            return None;
+        }
+        let speed = if fresh { Self::FRESH } else { Self::COPY };
+        Some(Duration::from_nanos((WINDOW.max(len) / speed).min(Self::MOST)))
+    }
+
+    /// After such a wait: whether the reader gave back enough.
+    pub(crate) fn learn(&mut self, paid: bool) {
+        if paid {
+            *self = Patience::new();
+        } else {
+            self.left = self.backoff;
+            self.backoff = (2 * self.backoff).min(Self::BACKOFF_MAX);
+        }
+    }
+}
+
 /// How a reader that is faster than its writer lets small frames come together.
 ///
 /// Each look at the writer's word takes that word's cache line away from the writer, and the lines behind it that are half
@@ -270,6 +317,29 @@ mod tests {
         assert_eq!(Deadline::after(Duration::MAX).left(SLICE), Some(SLICE));
         assert!(Deadline::after(Duration::from_secs(9)).left(SLICE) == Some(SLICE));
         assert!(Deadline::after(Duration::from_millis(5)).left(SLICE).is_some_and(|left| left < SLICE));
+    }
+
+    #[test]
+    fn patience_is_tried_again_and_never_with_every_frame() {
+        let mut patience = Patience::new();
+        let (mut tries, mut gap, mut longest) = (0, 0, 0);
+        for _ in 0..1000 {
+            match patience.before_growing(64, false) {
+                Some(wait) => {
+                    assert_eq!(wait, Duration::from_nanos(WINDOW / Patience::COPY));
+                    patience.learn(false);
+                    (tries, longest, gap) = (tries + 1, gap, 0);
+                }
+                None => gap += 1,
+            }
+        }
+        assert!((15..30).contains(&tries), "{tries} tries before 1000 frames");
+        assert_eq!(longest, Patience::BACKOFF_MAX, "frames between two tries");
+        while patience.before_growing(64, false).is_none() {}
+        patience.learn(true);
+        let large = patience.before_growing(3 << 20, true).expect("it paid, so it is tried at once");
+        assert_eq!(large, Duration::from_nanos((3 << 20) / Patience::FRESH));
+        assert_eq!(patience.before_growing(1 << 30, true), Some(Duration::from_nanos(Patience::MOST)));
     }
 
     #[test]

@@ -20,16 +20,14 @@ use crate::ring::extended::{self, Memory};
 use crate::ring::laps;
 use crate::ring::space::{self, Plan};
 use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
-use crate::signal::{Deadline, FIRST_SLICE, Nap, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
+use crate::signal::{
+    Deadline, FIRST_SLICE, Nap, Patience, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look,
+};
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// How often a writer that never blocks makes sure that its reader lives.
 const READER_CHECK: Duration = Duration::from_millis(10);
-
-/// Bytes a nanosecond: a writer that would leave the part of the ring that is in the caches waits for its reader at most as
-/// long as copying these bytes at this speed takes, which is about what leaving costs.
-const PATIENCE: u64 = 4;
 
 /// Frames within [`READER_CHECK`] for which a fence each is worth saving: together some 20 us.
 const MANY_FRAMES: u64 = 2000;
@@ -120,8 +118,7 @@ pub struct Writer {
     pending: Option<Reservation>,
     /// Our bell says that space is short.
     short: bool,
-    /// Whether to wait a moment for the reader rather than to leave the part of the ring that is in the caches.
-    patient: bool,
+    patience: Patience,
     spin: Spin,
     nap: Nap,
     /// Small frames that may go at once, up to where, and how many it were when this was decided last.
@@ -172,7 +169,7 @@ impl Writer {
             write_timeout: options.write_timeout,
             pending: None,
             short: false,
-            patient: true,
+            patience: Patience::new(),
             spin: Spin::new(options.wait),
             nap: Nap::new(),
             at_once: 0,
@@ -970,23 +967,24 @@ impl Writer {
                     .map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))
             };
             let mut found = look(side)?;
-            if let (Some((_, true)), true, true) = (found, may_wait, self.patient) {
-                // The reader may be about to give back what is in the caches.
-                let patience = Duration::from_nanos(laps::WINDOW.max(len as u64) / PATIENCE);
-                let start = Instant::now();
-                while matches!(found, Some((_, true))) && start.elapsed() < patience {
-                    for _ in 0..64 {
-                        if side.changed(&self.shared.mapping) {
-                            break;
+            if let (Some((place, true)), true) = (found, may_wait) {
+                let fresh = !self.reserver.has_up_to(place.data() + len as u64);
+                if let Some(patience) = self.patience.before_growing(len as u64, fresh) {
+                    // The reader may be about to give back what is in the caches.
+                    let start = Instant::now();
+                    while matches!(found, Some((_, true))) && start.elapsed() < patience {
+                        for _ in 0..64 {
+                            if side.changed(&self.shared.mapping) {
+                                break;
+                            }
+                            core::hint::spin_loop();
                         }
-                        core::hint::spin_loop();
+                        found = look(side)?;
                     }
-                    found = look(side)?;
+                    self.patience.learn(!matches!(found, Some((_, true))));
                 }
             }
-            let Some((place, grows)) = found else { return Ok(None) };
-            // Once in vain is enough, until the reader has caught up.
-            self.patient = !grows;
+            let Some((place, _)) = found else { return Ok(None) };
             let start = place.placement.start;
             match self.reserver.reserve(start, place.header + len as u64) {
                 Ok(()) => return Ok(Some(place)),

@@ -41,9 +41,6 @@ const AHEAD: u64 = 1024;
 /// Frames of at most so many bytes get a writer's help with the lines ahead.
 const SMALL: u64 = 256;
 
-/// How much memory the reader makes sure of at a time, beyond the frame at hand.
-const STEP: u64 = 256 << 10;
-
 /// The writer has not leapt: no lap is left from position 0.
 const NO_LEAP: Spot = Spot(0);
 
@@ -51,6 +48,9 @@ const NO_LEAP: Spot = Spot(0);
 fn is_leap(from: Spot, spot: Spot) -> bool {
     from.lap() == spot.lap() && from.position() != 0
 }
+
+/// What a reader makes sure of at the least, where there is no memory for all that is said to be committed.
+const STEP: u64 = 256 << 10;
 
 /// Size of a header that carries nothing but length, flags and sequence number.
 const PLAIN_HEADER: u64 = Spot::UNIT;
@@ -240,7 +240,12 @@ impl ReadSide {
         let (spot, limit) = next;
         let from = spot.position();
         let backed = match from < limit {
-            true => back(from, limit.min(from + STEP)).ok_or_else(|| without_memory(from, limit))?,
+            // All of it at once: for each call the reader may wait for a writer that reserves more, and that one must not
+            // get further ahead with every frame.
+            // What was never written may lie behind a frame that was.
+            true => back(from, limit)
+                .or_else(|| back(from, limit.min(from + STEP)))
+                .ok_or_else(|| without_memory(from, limit))?,
             false => limit,
         };
         (self.spot, self.limit, self.backed) = (spot, limit, backed.min(limit));
