@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{apt_install, cargo, has, is_root, run};
+use crate::tools::{self, apt_install, cargo, has, is_root, run};
 use crate::venv;
 
 /// Where cmake is put, if the machine's own is missing or too old.
@@ -42,12 +42,12 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let [rivals, cpp, python] = BUILT.map(|option| arguments.iter().any(|argument| argument == option));
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.retain(|argument| !BUILT.contains(argument));
-    let mut tools = Tools::default();
-    let features = if rivals { rivals_built(root, &mut tools)? } else { Vec::new() };
-    let mut driver = driver(root, &tools, "run", &features);
+    let mut programs = Tools::default();
+    let features = if rivals { rivals_built(root, &mut programs)? } else { Vec::new() };
+    let mut driver = driver(root, &programs, "run", &features);
     if arguments == ["--quick"] && features.is_empty() {
-        // Its figures mean little, and optimising across crates would take longer than the run.
-        driver.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        // Its figures mean little.
+        tools::build_quickly(&mut driver);
     }
     let mut languages = Vec::new();
     if rivals || python {
@@ -138,6 +138,11 @@ fn driver(root: &Path, tools: &Tools, action: &str, features: &[&str]) -> Comman
         }
     }
     command
+}
+
+/// Builds the driver as a quick run has it.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
+    run(tools::build_quickly(&mut driver(root, &Tools::default(), "build", &[])))
 }
 
 /// Aeron is C: its client and media driver are built from the sources that its crate contains.

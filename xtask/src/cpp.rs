@@ -24,23 +24,37 @@ const EXAMPLES: &str = "bindings/cpp/tests/examples.cpp";
 const DOCTEST: &str = "/usr/include/doctest/doctest.h";
 
 pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
+    prepare(root)?;
+    header(root)?;
+    symbols(root)?;
+    // It takes most of a minute, on one processor.
+    std::thread::scope(|scope| {
+        let tidied = scope.spawn(|| tidy(root));
+        let tested = tests(root).and_then(|()| crate::cpp_package::test(root));
+        tidied.join().unwrap_or_else(|_| bail!("clang-tidy could not be run")).and(tested)
+    })
+}
+
+/// Builds what the step tests.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
     for (program, package) in PROGRAMS {
         tools::need(program, package)?;
     }
     if !Path::new(DOCTEST).exists() {
         tools::apt("doctest-dev")?;
     }
-    header(root)?;
+    cbindgen(root)?;
     build(root)?;
-    symbols(root)?;
-    tidy(root)?;
+    crate::cpp_package::prepare(root)
+}
+
+fn tests(root: &Path) -> Result<()> {
     // The peer of the streams between C++ and Rust.
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
     run(Command::new("ctest")
         .current_dir(root.join(BUILD))
         .args(["--output-on-failure", "--no-tests=error"])
-        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))?;
-    crate::cpp_package::test(root)
+        .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))
 }
 
 /// The header that is committed is the one that the code makes.
@@ -72,7 +86,7 @@ fn build(root: &Path) -> Result<()> {
         .args(["-S", "bindings/cpp", "-B", BUILD, "-DZEROBUFFER_BUILD_TESTS=ON"])
         .arg("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
         .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
-    run(Command::new("cmake").current_dir(root).args(["--build", BUILD, "--parallel", "2"]))
+    crate::cpp_package::make(&root.join(BUILD))
 }
 
 /// clang-tidy with bindings/cpp/.clang-tidy, over a file that includes every header.

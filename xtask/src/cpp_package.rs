@@ -23,14 +23,32 @@ pub(crate) fn command(root: &Path) -> PathBuf {
     root.join(BUILD).join("shared/moved/bin/zerobuffer-cpp")
 }
 
-pub(crate) fn test(root: &Path) -> Result<()> {
+/// The two ways of building the package, and what else to build.
+const BUILDS: [(&str, &str); 2] =
+    [("shared", "-DZEROBUFFER_BUILD_CLI=ON"), ("static", "-DZEROBUFFER_SHARED=OFF")];
+
+/// Builds the package, both ways.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
     for (header, package) in HEADERS {
         need_header(header, package)?;
     }
     tools::need("pkg-config", "pkg-config")?;
     tools::need("python3", "python3")?;
-    let shared = install(root, "shared", &["-DZEROBUFFER_BUILD_CLI=ON"])?;
-    let fixed = install(root, "static", &["-DZEROBUFFER_SHARED=OFF"])?;
+    BUILDS.iter().try_for_each(|(name, option)| {
+        let build = root.join(BUILD).join(name);
+        run(Command::new("cmake")
+            .args(["-S".as_ref(), root.join("bindings/cpp").as_os_str(), "-B".as_ref(), build.as_os_str()])
+            .arg(format!("-DCMAKE_INSTALL_PREFIX={}", build.join("installed").display()))
+            .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display()))
+            .arg(option))?;
+        make(&build)
+    })
+}
+
+/// Tests what [`prepare`] has built.
+pub(crate) fn test(root: &Path) -> Result<()> {
+    let shared = install(root, "shared")?;
+    let fixed = install(root, "static")?;
     linked_names(&shared)?;
 
     for (name, prefix) in [("shared", &shared), ("static", &fixed)] {
@@ -56,8 +74,8 @@ fn need_header(header: &str, package: &str) -> Result<()> {
     if path.exists() { Ok(()) } else { tools::apt(package) }
 }
 
-/// Builds and installs the package, and moves what was installed: nothing in it may say where it was.
-fn install(root: &Path, name: &str, options: &[&str]) -> Result<PathBuf> {
+/// Installs the package, and moves what was installed: nothing in it may say where it was.
+fn install(root: &Path, name: &str) -> Result<PathBuf> {
     let build = root.join(BUILD).join(name);
     let (installed, moved) = (build.join("installed"), build.join("moved"));
     for old in [&installed, &moved] {
@@ -65,19 +83,13 @@ fn install(root: &Path, name: &str, options: &[&str]) -> Result<PathBuf> {
             std::fs::remove_dir_all(old)?;
         }
     }
-    run(Command::new("cmake")
-        .args(["-S".as_ref(), root.join("bindings/cpp").as_os_str(), "-B".as_ref(), build.as_os_str()])
-        .arg(format!("-DCMAKE_INSTALL_PREFIX={}", installed.display()))
-        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display()))
-        .args(options))?;
-    make(&build)?;
     run(Command::new("cmake").arg("--install").arg(&build))?;
     std::fs::rename(&installed, &moved).context("nothing was installed")?;
     Ok(moved)
 }
 
-fn make(build: &Path) -> Result<()> {
-    run(Command::new("cmake").arg("--build").arg(build).args(["--parallel", "2"]))
+pub(crate) fn make(build: &Path) -> Result<()> {
+    run(tools::build_quickly(Command::new("cmake").arg("--build").arg(build).args(["--parallel", "2"])))
 }
 
 /// Linkers find the shared library by its bare name, programs by its SONAME; one file has the contents.

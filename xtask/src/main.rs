@@ -6,6 +6,7 @@ mod cpp;
 mod cpp_package;
 mod fuzz;
 mod model;
+mod prepare;
 mod python;
 mod sanitize;
 mod test;
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::command(&root(), rest),
         "model" => model::command(&root()),
         "sanitize" => sanitize::command(&root()),
+        // Only for `test`, which runs it beside its tests.
+        "prepare" => prepare::command(&root()),
         "conformance" => conformance::command(&root(), rest),
         "soak" => conformance::soak(&root(), rest),
         "-h" | "--help" | "help" => {

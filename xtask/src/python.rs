@@ -137,6 +137,13 @@ pub(crate) fn with_package(root: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// Installs and builds what the step needs.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
+    let interpreter = tested()?;
+    let python = environment(root, &interpreter)?;
+    wheel(root, &python, &interpreter, "tests").map(drop)
+}
+
 /// The step: format, lint, build, types, tests; a wheel on the oldest and the newest version.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let interpreter = tested()?;

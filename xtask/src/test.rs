@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::prepare;
 use crate::tools::{self, cargo, run};
 use crate::venv;
 
@@ -25,7 +26,6 @@ const STEPS: &[Step] = &[
     },
     Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", check: msrv },
     Step { name: "docs", what: "rustdoc, broken links are errors", check: docs },
-    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
     Step {
         name: "classic",
@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
         check: classic,
     },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
+    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
     Step {
         name: "cpp",
@@ -60,6 +61,7 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
         }
     }
     LEFT_BEFORE.get_or_init(leftovers);
+    ALL.get_or_init(|| chosen.is_empty());
     let start = Instant::now();
     let mut times = Vec::new();
     for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name))
@@ -134,11 +136,12 @@ fn with_environment(mut command: Command, root: &Path, full: bool) -> Result<Com
 }
 
 fn unit(root: &Path, full: bool) -> Result<()> {
-    run(&mut with_environment(
-        cargo(root, &["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"]),
-        root,
-        full,
-    )?)
+    let test = ["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"];
+    run(cargo(root, &test).arg("--no-run"))?;
+    let beside = if ALL.get() == Some(&true) { prepare::start(root) } else { None };
+    let result = run(&mut with_environment(cargo(root, &test), root, full)?);
+    prepare::finish(beside);
+    result
 }
 
 /// Test binaries of the core crate whose buffers have peers of ours alone, so that their rings are extended ones unless
@@ -169,19 +172,32 @@ fn classic(root: &Path, full: bool) -> Result<()> {
 }
 
 fn stops(root: &Path, full: bool) -> Result<()> {
-    let test = ["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"];
-    run(&mut with_environment(cargo(root, &test), root, full)?)
+    run(&mut with_environment(stops_test(root), root, full)?)
+}
+
+fn stops_test(root: &Path) -> Command {
+    cargo(root, &["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"])
 }
 
 fn loom(root: &Path, _: bool) -> Result<()> {
-    let test = ["test", "-p", "zerobuffer", "--lib", "--release", "loom"];
-    // Its own folder, as everything is built with another flag; without the release profile's LTO, which takes longer to
-    // build than it saves.
-    run(cargo(root, &test)
-        .env("RUSTFLAGS", "--cfg loom")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("CARGO_TARGET_DIR", root.join("target/loom")))
+    run(loom_test(root).arg("loom"))
+}
+
+fn loom_test(root: &Path) -> Command {
+    let mut command = cargo(root, &["test", "-p", "zerobuffer", "--lib", "--release"]);
+    // Its own folder, as everything is built with another flag.
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", root.join("target/loom"));
+    tools::build_quickly(&mut command);
+    command
+}
+
+/// What builds the tests of later steps.
+pub(crate) fn builds(root: &Path) -> Vec<Command> {
+    let mut tests = vec![stops_test(root), loom_test(root)];
+    for test in &mut tests {
+        test.arg("--no-run");
+    }
+    tests
 }
 
 fn bench(root: &Path, _: bool) -> Result<()> {
@@ -196,6 +212,9 @@ fn tidy(_: &Path, _: bool) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether all steps are run.
+static ALL: OnceLock<bool> = OnceLock::new();
 
 /// What killed test runs had left before this one began; not this one's fault. `zerobuffer clean` removes it.
 static LEFT_BEFORE: OnceLock<Vec<String>> = OnceLock::new();

@@ -1,0 +1,55 @@
+//! What later steps of `cargo xtask test` need is built while the tests run, most of which wait for other processes.
+//!
+//! Whoever prepares gets what the tests leave of the processors (SCHED_IDLE), and nobody minds if it fails: the step that needs
+//! it builds it again, and says what is wrong.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Result;
+
+use crate::tools::{has, run};
+
+/// Where the output goes.
+const LOG: &str = "target/prepare.log";
+
+/// Starts preparing, if this system can give it the rest of the processors' time only.
+pub(crate) fn start(root: &Path) -> Option<Child> {
+    if !has("chrt", &["--version"]) {
+        return None;
+    }
+    let log = File::create(root.join(LOG)).ok()?;
+    Command::new("chrt")
+        .args(["--idle", "0"])
+        .arg(std::env::current_exe().ok()?)
+        .arg("prepare")
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().ok()?)
+        .stdout(log)
+        .spawn()
+        .ok()
+}
+
+/// Waits for what [`start`] has started.
+pub(crate) fn finish(child: Option<Child>) {
+    let Some(mut child) = child else { return };
+    println!("waiting for what later steps need to be built ({LOG})");
+    if !child.wait().is_ok_and(|status| status.success()) {
+        println!("not all of it could be: the step that needs it will say more");
+    }
+}
+
+/// The other process's part. All of it, whatever fails.
+pub(crate) fn command(root: &Path) -> Result<()> {
+    let parts: [fn(&Path) -> Result<()>; 5] = [
+        crate::cpp::prepare,
+        crate::python::prepare,
+        |root| crate::tools::cargo_deny(root).map(drop),
+        |root| crate::test::builds(root).iter_mut().try_for_each(run),
+        crate::bench::prepare,
+    ];
+    let results: Vec<_> = parts.iter().map(|part| part(root)).collect();
+    results.into_iter().collect()
+}
