@@ -18,44 +18,11 @@ namespace zerobuffer {
 
 namespace detail {
 struct FrameAccess;
-}
 
-/**
- * A frame in shared memory, or an invalid one where there was nothing to read.
- *
- * It owns its bytes until it is destroyed or released; several can be held at once, and destroyed in any order and on any thread.
- * It stays valid when its reader or client goes. Move-only, and a moved-from frame is invalid. No memory is allocated for it.
- *
- * The request that a duplex handler gets belongs to that call: moving it gives an invalid frame.
- */
-class Frame {
+/** What a Frame and a FrameRef have in common: looking at the bytes. */
+template <typename Raw>
+class FrameView {
 public:
-    /** An invalid frame. */
-    Frame() noexcept = default;
-
-    /** An invalid frame, for calls that have nothing to give. */
-    static Frame invalid() noexcept { return {}; }
-
-    Frame(const Frame&) = delete;
-    Frame& operator=(const Frame&) = delete;
-
-    /** Takes the other frame's bytes over, and leaves it invalid. */
-    Frame(Frame&& other) noexcept { take(other); }
-
-    /** Releases this frame's bytes, takes the other's over, and leaves it invalid. */
-    Frame& operator=(Frame&& other) noexcept {
-        if (this != &other) {
-            release();
-            take(other);
-        }
-        return *this;
-    }
-
-    /** Gives the bytes back. */
-    ~Frame() {
-        if (raw_.state != 0) zb_frame_release(&raw_);
-    }
-
     /** Whether there is a frame. */
     [[nodiscard]] bool valid() const noexcept { return raw_.data != nullptr; }
 
@@ -82,6 +49,58 @@ public:
 
     /** Of an invalid frame: whether the writer closed in good order and everything that it wrote has been read. */
     [[nodiscard]] bool end_of_stream() const noexcept { return end_of_stream_; }
+
+protected:
+    FrameView() noexcept = default;
+    FrameView(const FrameView&) noexcept = default;
+    FrameView(FrameView&&) noexcept = default;
+    FrameView& operator=(const FrameView&) noexcept = default;
+    FrameView& operator=(FrameView&&) noexcept = default;
+    ~FrameView() = default;
+
+    Raw raw_{};
+    bool end_of_stream_ = false;
+
+private:
+    friend struct FrameAccess;
+};
+}  // namespace detail
+
+/**
+ * A frame in shared memory, or an invalid one where there was nothing to read.
+ *
+ * It owns its bytes until it is destroyed or released; several can be held at once, and destroyed in any order and on any thread.
+ * It stays valid when its reader or client goes. Move-only, and a moved-from frame is invalid. No memory is allocated for it.
+ *
+ * The request that a duplex handler gets belongs to that call: moving it gives an invalid frame.
+ */
+class Frame : public detail::FrameView<zb_frame> {
+public:
+    /** An invalid frame. */
+    Frame() noexcept = default;
+
+    /** An invalid frame, for calls that have nothing to give. */
+    static Frame invalid() noexcept { return {}; }
+
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+    /** Takes the other frame's bytes over, and leaves it invalid. */
+    Frame(Frame&& other) noexcept : FrameView() { take(other); }
+
+    /** Releases this frame's bytes, takes the other's over, and leaves it invalid. */
+    Frame& operator=(Frame&& other) noexcept {
+        if (this != &other) {
+            release();
+            take(other);
+        }
+        return *this;
+    }
+
+    /** Gives the bytes back. */
+    ~Frame() {
+        if (raw_.state != 0) zb_frame_release(&raw_);
+    }
 
     /** Of a request in a mutable server: the first byte, to be changed in place; null for any other frame. */
     [[nodiscard]] std::uint8_t* mutable_data() noexcept { return zb_frame_mutable_data(&raw_); }
@@ -124,8 +143,6 @@ private:
         raw_ = std::exchange(other.raw_, zb_frame{});
     }
 
-    zb_frame raw_{};
-    bool end_of_stream_ = false;
     /** It belongs to the call of a handler. */
     bool borrowed_ = false;
 };
@@ -134,43 +151,10 @@ private:
  * A frame that its reader lends until the reader's next call, or an invalid one where there was nothing to read. Cheaper than a
  * Frame, and a mere view: it can be copied, and must not be looked at after the loan. See Reader::read_frame_ref().
  */
-class FrameRef {
+class FrameRef : public detail::FrameView<zb_frame_ref> {
 public:
     /** An invalid frame. */
     FrameRef() noexcept = default;
-
-    /** Whether there is a frame. */
-    [[nodiscard]] bool valid() const noexcept { return raw_.data != nullptr; }
-
-    /** As valid(). */
-    explicit operator bool() const noexcept { return valid(); }
-
-    /** The first byte; null if the frame is invalid. */
-    [[nodiscard]] const std::uint8_t* data() const noexcept { return raw_.data; }
-
-    /** Bytes of data. */
-    [[nodiscard]] std::size_t size() const noexcept { return raw_.size; }
-
-    /** The bytes. */
-    [[nodiscard]] std::span<const std::uint8_t> span() const noexcept { return {raw_.data, raw_.size}; }
-
-    /** The first byte, for `for (auto byte : frame)`. */
-    [[nodiscard]] const std::uint8_t* begin() const noexcept { return raw_.data; }
-
-    /** Behind the last byte. */
-    [[nodiscard]] const std::uint8_t* end() const noexcept { return raw_.data + raw_.size; }
-
-    /** The number that the writer gave the frame: 1, 2, 3 ... */
-    [[nodiscard]] std::uint64_t sequence() const noexcept { return raw_.sequence; }
-
-    /** Of an invalid frame: whether the writer closed in good order and everything that it wrote has been read. */
-    [[nodiscard]] bool end_of_stream() const noexcept { return end_of_stream_; }
-
-private:
-    friend struct detail::FrameAccess;
-
-    zb_frame_ref raw_{};
-    bool end_of_stream_ = false;
 };
 
 namespace detail {
@@ -178,16 +162,19 @@ namespace detail {
 /** What the other classes may do with a frame. */
 struct FrameAccess {
     /** Where the C ABI puts a frame. */
-    static zb_frame* out(Frame& frame) noexcept { return &frame.raw_; }
+    template <typename Raw>
+    static Raw* out(FrameView<Raw>& frame) noexcept {
+        return &frame.raw_;
+    }
 
-    static zb_frame_ref* out(FrameRef& frame) noexcept { return &frame.raw_; }
-
-    static void set_end_of_stream(Frame& frame) noexcept { frame.end_of_stream_ = true; }
-    static void set_end_of_stream(FrameRef& frame) noexcept { frame.end_of_stream_ = true; }
+    template <typename Raw>
+    static void set_end_of_stream(FrameView<Raw>& frame) noexcept {
+        frame.end_of_stream_ = true;
+    }
 
     /** A request, for the time of its handler's call. */
     static void borrow(Frame& frame, const zb_frame& request) noexcept {
-        frame.raw_ = request;
+        *out(frame) = request;
         frame.borrowed_ = true;
     }
 };
