@@ -9,7 +9,7 @@ use crate::tools::{self, HOST, cargo, run};
 
 /// Targets, and the most bytes that an input of each may have.
 const TARGETS: [(&str, u32); 5] =
-    [("first_block", 512), ("classic", 1024), ("extended", 1024), ("c_calls", 768), ("arguments", 256)];
+    [("first_block", 512), ("classic", 1024), ("extended", 1024), ("c_calls", 192), ("arguments", 256)];
 
 /// What makes the compiler tell libFuzzer which branches are taken and what is compared.
 const COVERAGE: &str = "--cfg fuzzing -Ccodegen-units=1 -Zsanitizer=address -Cpasses=sancov-module \

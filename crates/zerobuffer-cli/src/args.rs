@@ -536,11 +536,12 @@ pub(crate) fn understand(bytes: &[u8]) {
     use std::os::unix::ffi::OsStrExt;
 
     thread_local! {
-        static COMMAND: clap::Command = Cli::command();
+        // Built once: what it builds of itself takes most of the time.
+        static COMMAND: std::cell::RefCell<clap::Command> = std::cell::RefCell::new(Cli::command());
     }
     let words = bytes.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
     let words = std::iter::once(OsStr::new("zerobuffer")).chain(words);
-    match COMMAND.with(Clone::clone).try_get_matches_from(words) {
+    match COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(words)) {
         // What was understood can be read as what it claims to be.
         Ok(matches) => drop(Cli::from_arg_matches(&matches).expect("checked by the same definitions")),
         Err(error) => assert!(!error.to_string().is_empty()),
