@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::WaitStrategy;
-use crate::ring::laps::WINDOW;
+use crate::ring::laps::CALM;
 use crate::sync::{Ordering, fence};
 
 /// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
@@ -175,7 +175,7 @@ impl Patience {
             return None;
         }
         let speed = if fresh { Self::FRESH } else { Self::COPY };
-        Some(Duration::from_nanos((WINDOW.max(len) / speed).min(Self::MOST)))
+        Some(Duration::from_nanos((CALM.max(len) / speed).min(Self::MOST)))
     }
 
     /// After such a wait: whether the reader gave back enough.
@@ -326,7 +326,7 @@ mod tests {
         for _ in 0..1000 {
             match patience.before_growing(64, false) {
                 Some(wait) => {
-                    assert_eq!(wait, Duration::from_nanos(WINDOW / Patience::COPY));
+                    assert_eq!(wait, Duration::from_nanos(CALM / Patience::COPY));
                     patience.learn(false);
                     (tries, longest, gap) = (tries + 1, gap, 0);
                 }
