@@ -49,8 +49,24 @@ fn is_leap(from: Spot, spot: Spot) -> bool {
     from.lap() == spot.lap() && from.position() != 0
 }
 
-/// What a reader makes sure of at the least, where there is no memory for all that is said to be committed.
+/// How much memory a reader makes sure of at a time, where it does not know yet how large the frame is.
 const STEP: u64 = 256 << 10;
+
+/// How much it would rather make sure of: for each call it may wait for a writer that reserves more, and that one must not get
+/// further ahead with every frame. Some milliseconds of work.
+const STRIDE: u64 = 16 << 20;
+
+/// Asks `back` for memory from `from` on: as much as is committed, within reason, else as much as is needed, as what was never
+/// written may lie behind a frame that was.
+fn back_ahead(
+    back: &mut impl FnMut(u64, u64) -> Option<u64>,
+    from: u64,
+    needed: u64,
+    limit: u64,
+) -> Option<u64> {
+    let wanted = limit.min(needed.max(from + STRIDE));
+    back(from, wanted).or_else(|| if wanted == needed { None } else { back(from, needed) })
+}
 
 /// Size of a header that carries nothing but length, flags and sequence number.
 const PLAIN_HEADER: u64 = Spot::UNIT;
@@ -240,11 +256,7 @@ impl ReadSide {
         let (spot, limit) = next;
         let from = spot.position();
         let backed = match from < limit {
-            // All of it at once: for each call the reader may wait for a writer that reserves more, and that one must not
-            // get further ahead with every frame.
-            // What was never written may lie behind a frame that was.
-            true => back(from, limit)
-                .or_else(|| back(from, limit.min(from + STEP)))
+            true => back_ahead(back, from, limit.min(from + STEP), limit)
                 .ok_or_else(|| without_memory(from, limit))?,
             false => limit,
         };
@@ -296,7 +308,7 @@ impl ReadSide {
             });
         }
         if end > self.backed {
-            let Some(backed) = back(position, end) else {
+            let Some(backed) = back_ahead(back, position, end, self.limit) else {
                 return Look::Unsure(without_memory(position, end));
             };
             self.backed = backed.min(self.limit);
