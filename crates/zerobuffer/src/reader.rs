@@ -253,6 +253,7 @@ pub struct Reader {
     /// The last frame read; meaningless before the first. Kept in one place, as copying it costs more than a small frame.
     last: Located,
     spin: Spin,
+    crowded: bool,
     unsure_since: Option<Instant>,
     names_checked: Instant,
     names_lost: bool,
@@ -310,6 +311,7 @@ impl Reader {
             tracker: Tracker::default(),
             last: Located::default(),
             spin: Spin::new(config.wait),
+            crowded: false,
             unsure_since: None,
             names_checked: Instant::now(),
             names_lost: false,
@@ -535,6 +537,13 @@ impl Reader {
         }
     }
 
+    /// Says whether threads of this process have work to do while this one waits. Then it does not wait for as long as the
+    /// peer may take with many bytes without letting go of its processor.
+    #[inline]
+    pub(crate) fn set_crowded(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
     /// Whether flags and deadlines come with the frames.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn carries_tags(&mut self) -> bool {
@@ -622,7 +631,7 @@ impl Reader {
 
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
-        self.spin.moved(self.bytes_read - self.bytes_before_wait);
+        self.spin.moved(if self.crowded { 0 } else { self.bytes_read - self.bytes_before_wait });
         self.bytes_before_wait = self.bytes_read;
         // A frame that comes within a microsecond or so shall cost no look at the clock.
         if self.spin_for_change(None) && self.look()? {

@@ -237,7 +237,10 @@ impl<'a> Leading<'a> {
     pub(crate) fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         let look = std::mem::replace(&mut self.look, LOOK);
         let woke = std::mem::take(&mut self.woke);
+        let crowded = self.link.following.load(Ordering::Relaxed) > 0;
         let reader = self.reader()?;
+        // Relaxed above: the others may be about to send more.
+        reader.set_crowded(crowded);
         let mut read = Ok(None);
         if woke {
             read = reader.try_read_frame();

@@ -86,11 +86,14 @@ impl Team {
 
     fn work(&self, worker: usize, run: &Run, job: &Job) {
         while self.lead(worker) {
+            // Who led before handles its request.
+            let mut crowded = true;
             loop {
-                let next = run.read_one(&mut lock(&self.reading));
+                let next = run.read_one(&mut lock(&self.reading), crowded);
                 let Some((request, to)) = next else { return self.end() };
                 let start = Instant::now();
                 self.begin(start);
+                crowded = false;
                 job(run, request, to);
                 if !self.finish(worker, start.elapsed()) {
                     break;

@@ -151,16 +151,17 @@ impl Run {
     /// Reads requests until the end, and hands each on.
     pub(crate) fn read(&self, mut hand_on: impl FnMut(Request, Address)) {
         let mut reading = Reading::default();
-        while let Some((request, to)) = self.read_one(&mut reading) {
+        while let Some((request, to)) = self.read_one(&mut reading, false) {
             hand_on(request, to);
         }
     }
 
-    /// Waits for the next request; `None` at the end.
-    pub(crate) fn read_one(&self, reading: &mut Reading) -> Option<(Request, Address)> {
+    /// Waits for the next request; `None` at the end. `crowded` says whether others of our threads work meanwhile.
+    pub(crate) fn read_one(&self, reading: &mut Reading, crowded: bool) -> Option<(Request, Address)> {
         loop {
             let mut requests = lock(&self.requests);
             let reader = requests.as_mut()?;
+            reader.set_crowded(crowded);
             let error = match reader.read_frame(Duration::MAX) {
                 Ok(Some(frame)) => {
                     let mut trouble = Ok(());
