@@ -36,7 +36,8 @@ pub(crate) fn array<'py>(
     let ndarray = numpy.ndarray.bind(py);
     let len = lease.get().len();
     if dtype.is_none() && shape.is_none() {
-        return ndarray.call1((len, &numpy.uint8, lease));
+        // A tuple: of a bare number NumPy first finds out, by an exception, that it is no sequence.
+        return ndarray.call1(((len,), &numpy.uint8, lease));
     }
     let dtype = match dtype {
         Some(dtype) => numpy.dtype.bind(py).call1((dtype,))?,
