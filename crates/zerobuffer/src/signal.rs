@@ -102,6 +102,11 @@ impl Spin {
         self.longest = (bytes / Self::BYTES_A_NANOSECOND).clamp(Self::USUAL, Self::MOST);
     }
 
+    /// Whether a wait never spins.
+    pub(crate) fn is_never(&self) -> bool {
+        self.strategy == WaitStrategy::Block
+    }
+
     /// Whether a wait never sleeps.
     pub(crate) fn is_endless(&self) -> bool {
         self.strategy == WaitStrategy::Spin
@@ -145,15 +150,15 @@ impl Spin {
 
 /// How long a writer waits for its reader rather than leave the part of an extended ring that is in the caches.
 ///
-/// As long as leaving costs. If the reader does not give back in time, the next try comes after one more frame, then after
-/// two, four and so on: a reader that keeps frames costs little, and one that was only late soon has another chance. (With
-/// no other try, reader and writer each waited in turn while the other reserved memory, through the whole ring.)
+/// As long as leaving costs. If the reader does not give back in time, the next try comes after one more MiB, or frame, then
+/// after two, four and so on: a reader that keeps frames costs little, and one that was only late soon has another chance.
+/// (With no other try, reader and writer each waited in turn while the other reserved memory, through the whole ring.)
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// Frames until the next try.
-    left: u32,
-    /// What `left` is set to when that one fails.
-    backoff: u32,
+    /// Bytes until the next try.
+    left: u64,
+    /// After how many MiB, or frames, if that one fails.
+    backoff: u64,
 }
 
 impl Patience {
@@ -162,7 +167,7 @@ impl Patience {
     /// Bytes a nanosecond: what the kernel gives that makes new memory (1 to 5 on the machines measured).
     const FRESH: u64 = 1;
     const MOST: u64 = 4_000_000;
-    const BACKOFF_MAX: u32 = 64;
+    const BACKOFF_MAX: u64 = 64;
 
     pub(crate) fn new() -> Patience {
         Patience { left: 0, backoff: 1 }
@@ -171,21 +176,22 @@ impl Patience {
     /// Before a frame of `len` bytes leaves the caches, for `fresh` memory or not: how long to wait, if at all.
     pub(crate) fn before_growing(&mut self, len: u64, fresh: bool) -> Option<Duration> {
         if self.left > 0 {
-            self.left -= 1;
+            self.left = self.left.saturating_sub(len);
             return None;
         }
         let speed = if fresh { Self::FRESH } else { Self::COPY };
         Some(Duration::from_nanos((CALM.max(len) / speed).min(Self::MOST)))
     }
 
-    /// After such a wait: whether the reader gave back enough.
-    pub(crate) fn learn(&mut self, paid: bool) {
-        if paid {
-            *self = Patience::new();
-        } else {
-            self.left = self.backoff;
-            self.backoff = (2 * self.backoff).min(Self::BACKOFF_MAX);
-        }
+    /// After such a wait in vain.
+    pub(crate) fn failed(&mut self, len: u64) {
+        self.left = self.backoff.saturating_mul(CALM.max(len));
+        self.backoff = (2 * self.backoff).min(Self::BACKOFF_MAX);
+    }
+
+    /// The reader has caught up.
+    pub(crate) fn restore(&mut self) {
+        *self = Patience::new();
     }
 }
 
@@ -320,23 +326,28 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_tried_again_and_never_with_every_frame() {
-        let mut patience = Patience::new();
-        let (mut tries, mut gap, mut longest) = (0, 0, 0);
-        for _ in 0..1000 {
-            match patience.before_growing(64, false) {
-                Some(wait) => {
-                    assert_eq!(wait, Duration::from_nanos(CALM / Patience::COPY));
-                    patience.learn(false);
-                    (tries, longest, gap) = (tries + 1, gap, 0);
+    fn patience_is_tried_again_and_costs_little_whatever_the_size_of_frames() {
+        for len in [64, 1 << 16, 3 << 20] {
+            let mut patience = Patience::new();
+            let (mut tries, mut waited, mut bytes) = (0_u64, Duration::ZERO, 0);
+            while bytes < 1000 * CALM.max(len) {
+                if let Some(wait) = patience.before_growing(len, false) {
+                    assert_eq!(wait, Duration::from_nanos(CALM.max(len) / Patience::COPY));
+                    patience.failed(len);
+                    (tries, waited) = (tries + 1, waited + wait);
                 }
-                None => gap += 1,
+                bytes += len;
             }
+            assert!((15..30).contains(&tries), "{tries} tries before 1000 MiB or frames of {len} bytes");
+            assert!(
+                waited < Duration::from_nanos(bytes / Patience::COPY / 30),
+                "{waited:?} for {bytes} bytes"
+            );
         }
-        assert!((15..30).contains(&tries), "{tries} tries before 1000 frames");
-        assert_eq!(longest, Patience::BACKOFF_MAX, "frames between two tries");
-        while patience.before_growing(64, false).is_none() {}
-        patience.learn(true);
+        let mut patience = Patience::new();
+        patience.failed(64);
+        assert_eq!(patience.before_growing(64, false), None);
+        patience.restore();
         let large = patience.before_growing(3 << 20, true).expect("it paid, so it is tried at once");
         assert_eq!(large, Duration::from_nanos((3 << 20) / Patience::FRESH));
         assert_eq!(patience.before_growing(1 << 30, true), Some(Duration::from_nanos(Patience::MOST)));

@@ -781,7 +781,7 @@ impl Writer {
         timeout: Duration,
         header: u64,
     ) -> Result<Option<Reservation>> {
-        match self.find_place(len, may_shrink, header, !timeout.is_zero()) {
+        match self.find_place(len, may_shrink, header, timeout) {
             Ok(Some(reservation)) => {
                 self.say_short(false);
                 return Ok(Some(reservation));
@@ -836,7 +836,8 @@ impl Writer {
             let first = began.is_none();
             let began = *began.get_or_insert_with(Instant::now);
             let mut slice = longest;
-            let found = self.find_place(len, may_shrink, header, true);
+            let left = deadline.left(SLICE).unwrap_or_default();
+            let found = self.find_place(len, may_shrink, header, left);
             let nap = self.nap_after_look(&mut free_before, first);
             match found {
                 Ok(Some(reservation)) => {
@@ -939,17 +940,17 @@ impl Writer {
         }
     }
 
-    /// One look for a place, with memory behind it.
+    /// One look for a place, with memory behind it; in an extended ring with some patience, as far as there is time `left`.
     fn find_place(
         &mut self,
         len: usize,
         may_shrink: bool,
         header: u64,
-        may_wait: bool,
+        left: Duration,
     ) -> std::result::Result<Option<Reservation>, Doubt> {
         match self.ring {
             WriteRing::Classic(_) => self.find_classic(len, may_shrink),
-            WriteRing::Extended(_) => self.find_extended(len, header, may_wait),
+            WriteRing::Extended(_) => self.find_extended(len, header, left),
         }
     }
 
@@ -957,7 +958,7 @@ impl Writer {
         &mut self,
         len: usize,
         header: u64,
-        may_wait: bool,
+        left: Duration,
     ) -> std::result::Result<Option<Reservation>, Doubt> {
         let WriteRing::Extended(side) = &mut self.ring else { return Ok(None) };
         let mut only_start = false;
@@ -967,12 +968,18 @@ impl Writer {
                     .map_err(|trouble| Doubt::Passing(self.shared.trouble(trouble)))
             };
             let mut found = look(side)?;
-            if let (Some((place, true)), true) = (found, may_wait) {
+            if let Some((place, true)) = found
+                && !left.is_zero()
+                && !self.spin.is_never()
+            {
                 let fresh = !self.reserver.has_up_to(place.data() + len as u64);
                 if let Some(patience) = self.patience.before_growing(len as u64, fresh) {
                     // The reader may be about to give back what is in the caches.
-                    let start = Instant::now();
-                    while matches!(found, Some((_, true))) && start.elapsed() < patience {
+                    let (start, patience) = (Instant::now(), patience.min(left));
+                    while matches!(found, Some((_, true)))
+                        && start.elapsed() < patience
+                        && !self.shared.interrupted.load(Ordering::Relaxed)
+                    {
                         for _ in 0..64 {
                             if side.changed(&self.shared.mapping) {
                                 break;
@@ -981,8 +988,13 @@ impl Writer {
                         }
                         found = look(side)?;
                     }
-                    self.patience.learn(!matches!(found, Some((_, true))));
+                    match found {
+                        Some((_, true)) => self.patience.failed(len as u64),
+                        _ => self.patience.restore(),
+                    }
                 }
+            } else if side.is_drained() {
+                self.patience.restore();
             }
             let Some((place, _)) = found else { return Ok(None) };
             let start = place.placement.start;

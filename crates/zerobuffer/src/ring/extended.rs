@@ -408,6 +408,11 @@ impl WriteSide {
         if tail == from && tail != NO_LEAP { tail.at(to) } else { tail }
     }
 
+    /// Whether everything had been given back at the last look.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.tail == self.head
+    }
+
     fn look_tail(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
         // Acquire pairs with the reader's Release store: it is done with the bytes that we now reuse.
         let tail = self.normal(Spot(memory.control().read.tail.load(Ordering::Acquire)));

@@ -232,7 +232,7 @@ mod tests {
         /// end, and one that does not fit now.
         #[test]
         fn a_ring_is_as_large_as_it_says(
-            payload in prop_oneof![Just(64_u64 << 10), Just(2 << 20), Just(32 << 20)],
+            payload in prop_oneof![Just(64_u64 << 10), Just(2 << 20), Just(48 << 20)],
             part in 8_u64..60,
             steps in prop::collection::vec((1_u64..10_000_000, 0_u8..5, 0_usize..30), 100..300),
         ) {
