@@ -1,27 +1,16 @@
 //! A number for each thread, and a fence that one thread makes all others of the process pass.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The number of this thread: from 1 up, never used again.
+/// The number of this thread, which no other one has as long as it lives: neither 0 nor one of the highest.
+///
+/// A later thread may have it again, and with it what the former one owned. That one is gone, and has left no call half done.
+/// (A thread-local number of our own would cost a call into the loader each time, as this is a shared library.)
 #[inline(always)]
 pub(crate) fn thread_number() -> u64 {
-    thread_local!(static NUMBER: Cell<u64> = const { Cell::new(0) });
-    NUMBER.with(|number| match number.get() {
-        0 => new_number(number),
-        known => known,
-    })
-}
-
-#[cold]
-fn new_number(place: &Cell<u64>) -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    // Relaxed: only the number counts.
-    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-    place.set(number);
-    number
+    // SAFETY: pthread_self takes nothing and always succeeds (pthread_self(3)).
+    unsafe { libc::pthread_self() as u64 }
 }
 
 /// Whether [`fence_all`] can be relied on.

@@ -84,12 +84,13 @@ impl<T> Exclusive<T> {
     #[inline(always)]
     fn enter_any(&self) -> Option<Entered<'_, T>> {
         let me = barrier::thread_number();
-        // Relaxed: that the owner is this thread was stored by this thread.
+        // Relaxed: that the owner is this thread was stored by this thread; or by one that had its number before, and had
+        // ended, as the system had seen, before this one began.
         if self.owner.load(Ordering::Relaxed) != me {
             return self.enter_as_another(me);
         }
-        // A call within a call, from a callback.
-        if self.own.load(Ordering::Relaxed) {
+        // A call within a call, from a callback. Acquire, for what such a former thread left.
+        if self.own.load(Ordering::Acquire) {
             return None;
         }
         self.own.store(true, Ordering::Relaxed);
