@@ -200,7 +200,7 @@ def rust_surface():
 
 
 def cpp_surface():
-    surface = {}
+    surface, bases = {}, {}
     for path in sorted((ROOT / "bindings/cpp/include/zerobuffer").rglob("*.h")):
         owner, module = None, surface.setdefault(path.stem, set())
         for line in path.read_text().splitlines():
@@ -208,6 +208,8 @@ def cpp_surface():
                 continue
             if found := re.match(r"(?:class|struct|enum class) (\w+)[^;]*$", line):
                 owner = surface.setdefault(found[1], set())
+                if base := re.search(r" : public (?:\w+::)*(\w+)", line):
+                    bases[found[1]] = base[1]
             elif line.startswith("};"):
                 owner = None
             elif found := re.match(r"using (\w+) =", line):
@@ -216,6 +218,8 @@ def cpp_surface():
                 owner |= set(re.findall(r"(\w+)(?=\()", line)[:1]) | set(re.findall(r"^    (\w+) = ", line))
             elif owner is None and (found := re.match(r"\S.*?(\w+)\(", line)):
                 module.add(found[1])
+    for name, base in bases.items():
+        surface[name] |= surface.get(base, set())
     return surface
 
 
