@@ -64,8 +64,8 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
     run(Command::new("cmake")
         .current_dir(root)
         .args(["-S", "conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_CXX_FLAGS=-O1"])
-        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
-    run(Command::new("cmake").current_dir(root).args(["--build", CPP_BUILD, "--parallel", "2"]))?;
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display())))?;
+    crate::cpp_package::make(&root.join(CPP_BUILD))?;
     Ok(root.join(CPP_BUILD).join("conformance_peer"))
 }
 

@@ -27,11 +27,12 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     prepare(root)?;
     header(root)?;
     symbols(root)?;
+    tests(root)?;
     // It takes most of a minute, on one processor.
     std::thread::scope(|scope| {
         let tidied = scope.spawn(|| tidy(root));
-        let tested = tests(root).and_then(|()| crate::cpp_package::test(root));
-        tidied.join().unwrap_or_else(|_| bail!("clang-tidy could not be run")).and(tested)
+        let tested = crate::cpp_package::test(root);
+        tested.and(tidied.join().unwrap_or_else(|_| bail!("clang-tidy could not be run")))
     })
 }
 
@@ -85,7 +86,7 @@ fn build(root: &Path) -> Result<()> {
         .current_dir(root)
         .args(["-S", "bindings/cpp", "-B", BUILD, "-DZEROBUFFER_BUILD_TESTS=ON"])
         .arg("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
-        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display())))?;
+        .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display())))?;
     crate::cpp_package::make(&root.join(BUILD))
 }
 

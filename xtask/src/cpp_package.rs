@@ -39,7 +39,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
         run(Command::new("cmake")
             .args(["-S".as_ref(), root.join("bindings/cpp").as_os_str(), "-B".as_ref(), build.as_os_str()])
             .arg(format!("-DCMAKE_INSTALL_PREFIX={}", build.join("installed").display()))
-            .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display()))
+            .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display()))
             .arg(option))?;
         make(&build)
     })
@@ -57,7 +57,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         pkg_config(root, name, prefix)?;
     }
     // The library is built already: they are shown where, as no user needs to be.
-    let built = format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", root.join("target").display());
+    let built = format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display());
     for from in ["subdirectory", "fetch"] {
         consumer(root, from, &[&format!("-DZEROBUFFER_FROM={from}"), &built])?;
     }

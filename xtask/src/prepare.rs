@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
@@ -14,8 +15,15 @@ use crate::tools::{has, run};
 /// Where the output goes.
 const LOG: &str = "target/prepare.log";
 
+/// The other process, while it has not been waited for.
+static BESIDE: Mutex<Option<Child>> = Mutex::new(None);
+
 /// Starts preparing, if this system can give it the rest of the processors' time only.
-pub(crate) fn start(root: &Path) -> Option<Child> {
+pub(crate) fn start(root: &Path) {
+    *BESIDE.lock().unwrap_or_else(PoisonError::into_inner) = spawn(root);
+}
+
+fn spawn(root: &Path) -> Option<Child> {
     if !has("chrt", &["--version"]) {
         return None;
     }
@@ -32,22 +40,33 @@ pub(crate) fn start(root: &Path) -> Option<Child> {
         .ok()
 }
 
-/// Waits for what [`start`] has started.
-pub(crate) fn finish(child: Option<Child>) {
-    let Some(mut child) = child else { return };
-    println!("waiting for what later steps need to be built ({LOG})");
+/// Waits for what [`start`] has started, if anything.
+pub(crate) fn finish() {
+    let beside = BESIDE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut child) = beside else { return };
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        println!("waiting for what later steps need to be built ({LOG})");
+    }
     if !child.wait().is_ok_and(|status| status.success()) {
         println!("not all of it could be: the step that needs it will say more");
+    }
+}
+
+/// Starts no other part; the one that is being built ends by itself.
+pub(crate) fn give_up() {
+    if let Some(mut child) = BESIDE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
 /// The other process's part. All of it, whatever fails.
 pub(crate) fn command(root: &Path) -> Result<()> {
     let parts: [fn(&Path) -> Result<()>; 5] = [
+        |root| crate::test::builds(root).iter_mut().try_for_each(run),
+        |root| crate::tools::cargo_deny(root).map(drop),
         crate::cpp::prepare,
         crate::python::prepare,
-        |root| crate::tools::cargo_deny(root).map(drop),
-        |root| crate::test::builds(root).iter_mut().try_for_each(run),
         crate::bench::prepare,
     ];
     let results: Vec<_> = parts.iter().map(|part| part(root)).collect();

@@ -33,8 +33,8 @@ const STEPS: &[Step] = &[
         check: classic,
     },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
-    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
+    Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step {
         name: "cpp",
         what: "the C ABI and the C++ package: header, symbols, tests under sanitizers",
@@ -82,7 +82,11 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     }
     let full = arguments.iter().any(|argument| argument == "--full");
     let chosen: Vec<&String> = arguments.iter().filter(|argument| *argument != "--full").collect();
-    run_steps(root, full, &chosen)
+    let result = run_steps(root, full, &chosen);
+    if result.is_err() {
+        prepare::give_up();
+    }
+    result
 }
 
 fn format(root: &Path, _: bool) -> Result<()> {
@@ -123,6 +127,8 @@ fn docs(root: &Path, _: bool) -> Result<()> {
 }
 
 fn deny(root: &Path, _: bool) -> Result<()> {
+    // The first step that needs what is not built for it alone.
+    prepare::finish();
     let program = tools::cargo_deny(root)?;
     run(Command::new(program).current_dir(root).args(["check", "bans", "licenses", "sources"]))
 }
@@ -138,10 +144,11 @@ fn with_environment(mut command: Command, root: &Path, full: bool) -> Result<Com
 fn unit(root: &Path, full: bool) -> Result<()> {
     let test = ["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"];
     run(cargo(root, &test).arg("--no-run"))?;
-    let beside = if ALL.get() == Some(&true) { prepare::start(root) } else { None };
-    let result = run(&mut with_environment(cargo(root, &test), root, full)?);
-    prepare::finish(beside);
-    result
+    let mut tests = with_environment(cargo(root, &test), root, full)?;
+    if ALL.get() == Some(&true) {
+        prepare::start(root);
+    }
+    run(&mut tests)
 }
 
 /// Test binaries of the core crate whose buffers have peers of ours alone, so that their rings are extended ones unless

@@ -32,6 +32,11 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// Where tests have the library of the C ABI built by [`build_quickly`]: apart from what is shipped, as cargo gives it the same name.
+pub(crate) fn quick_target(root: &Path) -> PathBuf {
+    root.join("target/quick")
+}
+
 /// Has what a command builds for release built without optimising across crates, which takes longer than tests gain by it.
 pub(crate) fn build_quickly(command: &mut Command) -> &mut Command {
     command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
