@@ -86,7 +86,7 @@ public:
     Frame& operator=(const Frame&) = delete;
 
     /** Takes the other frame's bytes over, and leaves it invalid. */
-    Frame(Frame&& other) noexcept : FrameView() { take(other); }
+    Frame(Frame&& other) noexcept { take(other); }
 
     /** Releases this frame's bytes, takes the other's over, and leaves it invalid. */
     Frame& operator=(Frame&& other) noexcept {
