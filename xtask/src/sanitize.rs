@@ -30,6 +30,8 @@ pub(crate) fn command(root: &Path) -> Result<()> {
     });
     run(test
         .args(["--no-fail-fast", "--target", HOST])
+        // It watches memory, of which the sanitizer keeps what was freed.
+        .args(["--", "--skip", "a_thousand_clients_leave_nothing_behind"])
         .env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", "-Zsanitizer=address")
