@@ -89,7 +89,8 @@ impl<T> Exclusive<T> {
         if self.owner.load(Ordering::Relaxed) != me {
             return self.enter_as_another(me);
         }
-        // A call within a call, from a callback. Acquire, for what such a former thread left.
+        // A call within a call, from a callback. Acquire pairs with the Release in the drop of Entered, for what such a former
+        // thread left.
         if self.own.load(Ordering::Acquire) {
             return None;
         }

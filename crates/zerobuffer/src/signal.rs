@@ -166,7 +166,9 @@ impl Patience {
     const COPY: u64 = 4;
     /// Bytes a nanosecond: what the kernel gives that makes new memory (1 to 5 on the machines measured).
     const FRESH: u64 = 1;
+    /// Nanoseconds, however large the frame is.
     const MOST: u64 = 4_000_000;
+    /// So that trying costs no more than 1/64 of what copying does.
     const BACKOFF_MAX: u64 = 64;
 
     pub(crate) fn new() -> Patience {

@@ -974,7 +974,7 @@ impl Writer {
             {
                 let fresh = !self.reserver.has_up_to(place.data() + len as u64);
                 if let Some(patience) = self.patience.before_growing(len as u64, fresh) {
-                    // The reader may be about to give back what is in the caches.
+                    // The reader may be about to give back what is in the caches. Relaxed: take_interrupt() acquires.
                     let (start, patience) = (Instant::now(), patience.min(left));
                     while matches!(found, Some((_, true)))
                         && start.elapsed() < patience

@@ -3,9 +3,8 @@
 //! The writer goes round the ring in laps. Within a lap it only goes ahead, and it may end a lap wherever it stands. So
 //! while the reader keeps up, frames stay in the first [`WINDOW`] bytes, which stay in the caches (in the first [`CALM`], if
 //! little is on its way); where it does not, the lap goes on through the whole ring. If the reader stops keeping up just
-//! after a lap was ended early, the writer
-//! comes up behind it in the new lap, with most of the ring unused: then it *leaps*, once a lap, over all that is in use, to
-//! the place where the lap before had ended, and goes on from there. What it leapt over is of no use until the reader has
+//! after a lap was ended early, the writer comes up behind it in the new lap, with most of the ring unused: then it *leaps*,
+//! once a lap, over all that is in use, to the place where the lap before had ended, and goes on from there. What it leapt over is of no use until the reader has
 //! come to this lap; so only laps that ended within the first [`EARLY`]th of the ring are leapt over, and ended early.
 
 use crate::layout::Spot;
