@@ -48,7 +48,7 @@ impl Frame {
         reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
     )]
     pub fn len(&self) -> usize {
-        self.located.len
+        self.located.len()
     }
 
     /// Copies the frame to the start of `target` and gives the number of bytes copied.
@@ -72,13 +72,13 @@ impl Frame {
         // they are given back (trust model), and no other frame of this process has them, as each is located once and
         // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
         // as the slice lives. The header, which a writer may still flag, lies outside. The mapping is writable.
-        unsafe { self.shared.mapping.frame_bytes_mut(self.located.position, self.located.len) }
+        unsafe { self.shared.mapping.frame_bytes_mut(self.located.position(), self.located.len()) }
             .unwrap_or_default()
     }
 
     /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
     pub(crate) fn flags(&self) -> u16 {
-        self.located.flags
+        self.located.flags()
     }
 
     /// Whether the writer has withdrawn the frame, as of now.
@@ -160,7 +160,7 @@ impl<'a> FrameRef<'a> {
         reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
     )]
     pub fn len(&self) -> usize {
-        self.located.len
+        self.located.len()
     }
 
     /// Copies the frame to the start of `target` and gives the number of bytes copied.
@@ -172,7 +172,7 @@ impl<'a> FrameRef<'a> {
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let target = &mut target[..self.len()];
         // SAFETY: as in deref().
-        let copied = unsafe { self.shared.mapping.read_frame(self.located.position, target) };
+        let copied = unsafe { self.shared.mapping.read_frame(self.located.position(), target) };
         copied.map_or(0, |()| self.len())
     }
 
@@ -217,5 +217,5 @@ impl fmt::Debug for FrameRef<'_> {
 unsafe fn bytes_of<'a>(shared: &'a Shared, located: &Located) -> &'a [u8] {
     // SAFETY: by the caller's promise. The bounds were checked when the frame was located; if they did not hold, an
     // empty slice would be the worst outcome.
-    unsafe { shared.mapping.frame_bytes(located.position, located.len) }.unwrap_or_default()
+    unsafe { shared.mapping.frame_bytes(located.position(), located.len()) }.unwrap_or_default()
 }

@@ -111,7 +111,7 @@ impl Arena {
     /// The bytes of a frame must all be there.
     fn touch(&self, located: &Located) -> u64 {
         // SAFETY: nobody else has this segment, and the slice ends with this function.
-        let bytes = unsafe { self.mapping.frame_bytes(located.position, located.len) };
+        let bytes = unsafe { self.mapping.frame_bytes(located.position(), located.len()) };
         let bytes = bytes.expect("a frame that was delivered lies within the ring");
         assert!(!bytes.is_empty());
         bytes.iter().map(|byte| u64::from(*byte)).sum()
@@ -132,7 +132,7 @@ struct Order {
 impl Order {
     fn check(&mut self, sum: u64, located: &Located) {
         assert_eq!(located.sequence, self.read + 1);
-        assert_eq!(sum, located.len as u64 * (located.sequence & 0xff));
+        assert_eq!(sum, located.len() as u64 * (located.sequence & 0xff));
         self.read += 1;
         assert!(self.read <= self.written, "a frame that was not committed");
     }
@@ -228,14 +228,14 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     let mut side = extended::ReadSide::new(&arena.mapping, size);
     let releases = Held::new();
     releases.start(side.spot(), size);
-    let mut held: Vec<u64> = Vec::new();
+    let mut held: Vec<Located> = Vec::new();
     let mut order = Order::default();
     let Ok(mut writer) = extended::WriteSide::resume(&arena.mapping, size) else { return };
     while !bytes.0.is_empty() {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
             0..=2 => {
-                let mut located = Located::default();
+                let mut located = Located::NONE;
                 let look = match side.take(mapping, &mut located) {
                     true => Look::Frame(located),
                     false => side.look(mapping, true, |from, to| reserver.back(from, to)),
@@ -249,7 +249,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                         if start & 4 != 0 && held.is_empty() {
                             releases.release_last(&arena.mapping, &located);
                         } else {
-                            held.push(releases.hold(&located));
+                            held.push(located.with_ticket(releases.hold(&located)));
                         }
                     }
                     Look::Empty => {
@@ -261,8 +261,8 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 }
             }
             3 if !held.is_empty() => {
-                let ticket = held.swap_remove(usize::from(bytes.byte()) % held.len());
-                releases.release(mapping, ticket);
+                let located = held.swap_remove(usize::from(bytes.byte()) % held.len());
+                releases.release(mapping, &located);
             }
             4 | 5 => {
                 let len = usize::from(bytes.byte()) * if start & 16 == 0 { 1 } else { 4 } + 1;

@@ -110,7 +110,7 @@ fn read(heap: &Heap, frames: u64) {
     let mut next = 1;
     let mut waits = false;
     while next <= frames {
-        let mut located = Located::default();
+        let mut located = Located::NONE;
         if !side.take(heap, &mut located) {
             match side.look(heap, true, |_, to| Some(to)) {
                 Look::Frame(frame) => located = frame,
@@ -128,9 +128,9 @@ fn read(heap: &Heap, frames: u64) {
         if std::mem::take(&mut waits) {
             bell::set(&heap.control.reader_bell.bell, 0);
         }
-        assert_eq!((located.sequence, located.len), (next, 16));
+        assert_eq!((located.sequence, located.len()), (next, 16));
         // SAFETY: a committed frame; loom checks that nobody writes it meanwhile.
-        heap.data[(located.position / Spot::UNIT) as usize]
+        heap.data[(located.position() / Spot::UNIT) as usize]
             .with(|data| assert_eq!(unsafe { *data }, next, "the bytes come with the frame"));
         if held.release_last(heap, &located) {
             ring_writer();
@@ -189,4 +189,68 @@ fn loom_an_interrupt_ends_a_sleep() {
         }
         interrupter.join().unwrap();
     });
+}
+
+/// Frames of one unit each, as a reader that reads them one after the other: which of them is lent, and which owned and
+/// released by another thread, `owned` says.
+fn frames_come_back(owned: [bool; 3]) {
+    check(3, move || {
+        let heap = Arc::new((Heap::new(8, 0), Held::new()));
+        let mut side = WriteSide::resume(&heap.0, heap.0.size()).unwrap();
+        for _ in owned {
+            let place = side.place_at_once(16, 16).unwrap();
+            side.commit(&heap.0, place, 16, Tag::default()).unwrap();
+        }
+        let mut side = ReadSide::new(&heap.0, heap.0.size());
+        // So large that what is not the last frame is withheld.
+        heap.1.start(side.spot(), 1 << 16);
+        let mut releasers = vec![];
+        for owned in owned {
+            let mut located = Located::NONE;
+            if !side.take(&heap.0, &mut located) {
+                let Look::Frame(frame) = side.look(&heap.0, true, |_, to| Some(to)) else {
+                    panic!("no frame")
+                };
+                located = frame;
+            }
+            if !owned {
+                heap.1.release_last(&heap.0, &located);
+                continue;
+            }
+            let located = located.with_ticket(heap.1.hold(&located));
+            let other = Arc::clone(&heap);
+            releasers.push(thread::spawn(move || {
+                // SAFETY: the frame is held; loom checks that nobody writes it meanwhile.
+                let cell = &other.0.data[(located.position() / Spot::UNIT) as usize];
+                cell.with(|data| assert_eq!(unsafe { *data }, 0));
+                other.1.release(&other.0, &located);
+            }));
+            write_what_came_back(&heap.0);
+        }
+        heap.1.drained(&heap.0);
+        write_what_came_back(&heap.0);
+        releasers.into_iter().for_each(|releaser| releaser.join().unwrap());
+        heap.1.drained(&heap.0);
+        assert_eq!(heap.0.control.read.tail.load(Ordering::Relaxed), side.spot().0, "all has come back");
+    });
+}
+
+/// As a writer may at any time.
+fn write_what_came_back(heap: &Heap) {
+    let tail = Spot(heap.control.read.tail.load(Ordering::Acquire));
+    for cell in &heap.data[..(tail.position() / Spot::UNIT) as usize] {
+        // SAFETY: it was given back; loom checks that nobody reads it any more.
+        cell.with_mut(|data| unsafe { *data = 1 });
+    }
+}
+
+#[test]
+fn loom_owned_frames_come_back_when_all_before_them_have() {
+    frames_come_back([true, true, false]);
+}
+
+#[test]
+fn loom_a_lone_frame_comes_back_before_the_next_ones() {
+    frames_come_back([true, false, true]);
+    frames_come_back([false, true, false]);
 }

@@ -85,7 +85,7 @@ impl Shared {
             return;
         }
         if self.is_extended() {
-            if self.held.release(&self.mapping, located.ticket) {
+            if self.held.release(&self.mapping, located) {
                 self.ring_writer();
             }
         } else {
@@ -135,14 +135,14 @@ impl Shared {
             return None;
         }
         // Acquire pairs with the Release in WriteSide::mark.
-        self.mapping.words(located.header).map(|[word, _]| HeaderWord(word.load(Ordering::Acquire)))
+        self.mapping.words(located.header()).map(|[word, _]| HeaderWord(word.load(Ordering::Acquire)))
     }
 
     pub(crate) fn deadline(&self, located: &Located) -> u64 {
-        let has_one = located.flags & HeaderWord::DEADLINE != 0;
+        let has_one = located.flags() & HeaderWord::DEADLINE != 0;
         // A header that is too short for a deadline has none, whatever its flags say.
-        let room = located.position - located.header >= Tag { deadline: 1, ..Tag::default() }.header();
-        let word = self.mapping.words(located.header + Spot::UNIT).filter(|_| has_one && room);
+        let room = located.header_len() >= Tag { deadline: 1, ..Tag::default() }.header();
+        let word = self.mapping.words(located.header() + Spot::UNIT).filter(|_| has_one && room);
         // Relaxed: the Acquire load of `head` came before.
         word.map_or(0, |[deadline, _]| deadline.load(Ordering::Relaxed))
     }
@@ -309,7 +309,7 @@ impl Reader {
             files,
             locks: Some(locks),
             tracker: Tracker::default(),
-            last: Located::default(),
+            last: Located::NONE,
             spin: Spin::new(config.wait),
             crowded: false,
             unsure_since: None,
@@ -355,7 +355,7 @@ impl Reader {
             ReadRing::Extended(_) => self.shared.held.hold(&self.last),
             _ => self.last.ticket,
         };
-        Frame::new(Arc::clone(&self.shared), Located { ticket, ..self.last })
+        Frame::new(Arc::clone(&self.shared), self.last.with_ticket(ticket))
     }
 
     /// The next frame if there is one now; the same as a time-out of zero, but for interrupts, which it leaves alone.
@@ -754,7 +754,7 @@ impl Reader {
         self.unsure_since = None;
         self.tracker.frames = true;
         self.frames_read += 1;
-        self.bytes_read += self.last.len as u64;
+        self.bytes_read += self.last.len() as u64;
     }
 
     #[inline(never)]

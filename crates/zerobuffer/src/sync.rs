@@ -1,7 +1,14 @@
-//! The atomics that protocol code uses, in one place, so that a model checker can stand in for them.
+//! The atomics that protocol code uses, and what else threads meet by, in one place, so that a model checker can stand in for them.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::{Mutex, MutexGuard},
+    thread::yield_now,
+};
 
 #[cfg(not(loom))]
 pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wait, futex_wake};
@@ -11,7 +18,10 @@ pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wai
 mod model {
     use std::time::Duration;
 
+    pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+    pub(crate) use loom::thread::yield_now;
 
     loom::lazy_static! {
         /// The kernel's queue of sleepers.

@@ -489,7 +489,7 @@ impl Link {
         };
         let bits = frame.flags();
         if bits & flags::FAILED == 0 {
-            return Ok(Response::new(frame, bits & flags::EMPTY != 0));
+            return Ok(Response::new(frame));
         }
         if bits & flags::CANCELLED != 0 {
             return Err(self.too_late(sequence));

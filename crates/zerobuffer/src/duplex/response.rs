@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::frame::Frame;
+use crate::ring::flags;
 
 /// A response, in place in the response buffer; its space is given back when it is dropped.
 ///
@@ -29,12 +30,11 @@ use crate::frame::Frame;
 /// ```
 pub struct Response {
     frame: Frame,
-    empty: bool,
 }
 
 impl Response {
-    pub(crate) fn new(frame: Frame, empty: bool) -> Response {
-        Response { frame, empty }
+    pub(crate) fn new(frame: Frame) -> Response {
+        Response { frame }
     }
 
     /// The sequence number of the request that this answers.
@@ -44,12 +44,12 @@ impl Response {
 
     /// Bytes of data; may be 0.
     pub fn len(&self) -> usize {
-        if self.empty { 0 } else { self.frame.len() }
+        if self.is_empty() { 0 } else { self.frame.len() }
     }
 
     /// Whether the server answered with no bytes.
     pub fn is_empty(&self) -> bool {
-        self.empty
+        self.frame.flags() & flags::EMPTY != 0
     }
 }
 

@@ -463,19 +463,10 @@ impl ReadSide {
         }
         self.expected = header.sequence.wrapping_add(1);
         self.undecided = false;
-        let (start, position) = (self.position, self.position + HEADER);
+        let position = self.position + HEADER;
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
-        Look::Frame(Located {
-            drains: false,
-            position,
-            len: header.size as usize,
-            sequence: header.sequence,
-            ticket,
-            flags: 0,
-            header: start,
-            end: 0,
-        })
+        Look::Frame(Located::classic(position, header.size, header.sequence, ticket))
     }
 
     /// Passes over the rest of the ring. 1.x readers count a marker as one read.

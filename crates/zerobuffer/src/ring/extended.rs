@@ -148,20 +148,12 @@ impl ReadSide {
             memory.prefetch(end + AHEAD - CACHE_LINE);
             memory.prefetch(end + AHEAD - 2 * CACHE_LINE);
         }
-        *located = self.advance(memory, word, sequence, data, end);
+        *located = self.advance(memory, word, sequence, end);
         true
     }
 
     #[inline]
-    fn advance(
-        &mut self,
-        memory: &impl Memory,
-        word: HeaderWord,
-        sequence: u64,
-        data: u64,
-        end: u64,
-    ) -> Located {
-        let header = self.spot.position();
+    fn advance(&mut self, memory: &impl Memory, word: HeaderWord, sequence: u64, end: u64) -> Located {
         self.spot = self.spot.at(end);
         self.expected = sequence.wrapping_add(1);
         self.count = self.count.wrapping_add(1);
@@ -170,16 +162,7 @@ impl ReadSide {
             // On the line that is stored to in a moment, when the frame is given back.
             memory.control().read.count.store(self.count, Ordering::Relaxed);
         }
-        Located {
-            position: data,
-            len: word.len() as usize,
-            sequence,
-            ticket: 0,
-            flags: word.flags(),
-            drains,
-            header,
-            end: self.spot.0,
-        }
+        Located::extended(word, sequence, self.spot, drains)
     }
 
     /// Looks for the next frame and takes it. `restart` allows the first frame of another writer; `back` makes sure
@@ -313,7 +296,7 @@ impl ReadSide {
             };
             self.backed = backed.min(self.limit);
         }
-        Look::Frame(self.advance(memory, word, sequence, data, end))
+        Look::Frame(self.advance(memory, word, sequence, end))
     }
 }
 

@@ -2,14 +2,14 @@
 //! the order and the threads in which frames are released.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::Located;
 use super::extended::Memory;
 use crate::bell;
 use crate::layout::Spot;
 use crate::stop::stop_point;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, spin_loop, yield_now};
 
 /// Bytes that may be withheld: each time the tail is stored, its cache line is taken from the writer, so that the cost is
 /// shared among many small frames. Also at most 1/64 of the ring, so that a buffer never seems notably smaller.
@@ -18,11 +18,16 @@ const WITHHELD_MAX: u64 = 16 << 10;
 /// What a reader and its frames share of an extended ring.
 ///
 /// A frame that is borrowed from its reader is the last one read, and is released by the reader's thread: while no owned
-/// frame is alive that takes neither a lock nor an atomic read-modify-write. Owned frames queue up behind a lock.
+/// frame is alive that takes neither a lock nor an atomic read-modify-write. An owned frame that is the only one, as where
+/// one is read and released after the other, takes one read-modify-write, when it is released. Others queue up behind a lock.
 pub(crate) struct Held {
-    /// Owned frames that have not been released; changed under the lock, and lowered as the last step of a release. While
-    /// it is 0 the reader's thread alone changes `tail` and `withheld`, else the lock's holder.
+    /// Owned frames in the queue that have not been released, or [`LONE`], or [`LEAVING`]. Who may change `tail` and
+    /// `withheld`: while it is 0, the reader's thread alone; `LONE`, nobody; `LEAVING`, who releases the lone frame; else the
+    /// lock's holder. A release changes it as its last step.
     outstanding: AtomicU64,
+    /// What the lone frame gives back: its `Spot`, and its bytes times two plus whether it drains the ring. The reader's
+    /// thread stores and loads them.
+    lone: [AtomicU64; 2],
     /// Up to where bytes may go back, as a `Spot`.
     tail: AtomicU64,
     /// Bytes of these that have not gone back yet.
@@ -32,11 +37,22 @@ pub(crate) struct Held {
     queue: Mutex<Queue>,
 }
 
+/// One owned frame has not been released, and it is not in the queue, which is empty.
+const LONE: u64 = u64::MAX;
+
+/// The same, and it is just being released.
+const LEAVING: u64 = u64::MAX - 1;
+
+/// Looks at a frame that is being released, before the processor is left to whom may need it for that.
+const LOOKS: u32 = 100;
+
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
     /// Ticket of the oldest entry.
     first: u64,
+    /// Ticket of the last entry that was a lone frame: its owner does not know it.
+    lone: u64,
 }
 
 struct Entry {
@@ -48,7 +64,7 @@ struct Entry {
 
 impl Entry {
     fn new(frame: &Located, released: bool) -> Entry {
-        Entry { end: Spot(frame.end), bytes: frame.bytes(), drains: frame.drains, released }
+        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains(), released }
     }
 }
 
@@ -56,6 +72,7 @@ impl Held {
     pub(crate) fn new() -> Held {
         Held {
             outstanding: AtomicU64::new(0),
+            lone: [AtomicU64::new(0), AtomicU64::new(0)],
             tail: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
             most: AtomicU64::new(0),
@@ -74,18 +91,74 @@ impl Held {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last frame read becomes an owned one; gives its ticket.
+    /// The last frame read becomes an owned one; gives its ticket. On the reader's thread.
+    #[inline]
     pub(crate) fn hold(&self, frame: &Located) -> u64 {
-        let mut queue = self.queue();
+        // Acquire pairs with the Release in release().
+        if self.outstanding.load(Ordering::Acquire) == 0 {
+            self.lone[0].store(frame.end().0, Ordering::Relaxed);
+            self.lone[1].store(frame.bytes() << 1 | u64::from(frame.drains()), Ordering::Relaxed);
+            // Relaxed: made known to other threads with the frame itself.
+            self.outstanding.store(LONE, Ordering::Relaxed);
+            return LONE;
+        }
+        self.hold_behind(frame)
+    }
+
+    fn hold_behind(&self, frame: &Located) -> u64 {
+        let mut queue = self.queue_with_lone();
         queue.entries.push_back(Entry::new(frame, false));
-        // Relaxed: made known to other threads with the frame itself. No read-modify-write, as we hold the lock.
+        // No read-modify-write, as we hold the lock.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         queue.first + (queue.entries.len() as u64 - 1)
     }
 
-    /// Releases an owned frame. Says whether the writer's bell is to be rung.
-    pub(crate) fn release(&self, memory: &impl Memory, ticket: u64) -> bool {
+    /// The queue, with the lone frame in it unless that has been released. On the reader's thread.
+    fn queue_with_lone(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue();
+        for looks in 0.. {
+            // Acquire pairs with the Release in release(), if it was released.
+            match self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => {
+                    queue.lone = queue.first;
+                    let [end, bytes] = self.lone.each_ref().map(|word| word.load(Ordering::Relaxed));
+                    let drains = bytes & 1 != 0;
+                    queue.entries.push_back(Entry {
+                        end: Spot(end),
+                        bytes: bytes >> 1,
+                        drains,
+                        released: false,
+                    });
+                    break;
+                }
+                Err(LEAVING) if looks < LOOKS => spin_loop(),
+                Err(LEAVING) => yield_now(),
+                Err(_) => break,
+            }
+        }
+        queue
+    }
+
+    /// Releases an owned frame, on any thread. Says whether the writer's bell is to be rung.
+    #[inline]
+    pub(crate) fn release(&self, memory: &impl Memory, frame: &Located) -> bool {
+        // Acquire: whoever changed the tail before is done with it, and made the frame known to us afterwards, or lets us know
+        // by this word.
+        let ticket = frame.ticket;
+        if ticket == LONE
+            && self.outstanding.compare_exchange(LONE, LEAVING, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        {
+            let ring = self.advance(memory, frame.end(), frame.bytes(), frame.drains());
+            // Release pairs with the Acquire loads of the reader's thread: our stores of the tail come before its.
+            self.outstanding.store(0, Ordering::Release);
+            return ring;
+        }
+        self.release_queued(memory, ticket)
+    }
+
+    fn release_queued(&self, memory: &impl Memory, ticket: u64) -> bool {
+        let mut queue = self.queue();
+        let ticket = if ticket == LONE { queue.lone } else { ticket };
         let index = ticket.wrapping_sub(queue.first);
         match usize::try_from(index).ok().and_then(|index| queue.entries.get_mut(index)) {
             Some(entry) => entry.released = true,
@@ -99,8 +172,8 @@ impl Held {
             queue.first += 1;
         }
         let ring = end.is_some_and(|end| self.advance(memory, end, bytes, drains));
-        // Release pairs with the Acquire loads below: when the reader's thread finds none outstanding, our stores of the
-        // tail come before its.
+        // Release pairs with the Acquire loads of the reader's thread: when it finds none outstanding, our stores of the tail
+        // come before its.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
         ring
     }
@@ -109,16 +182,16 @@ impl Held {
     #[inline]
     pub(crate) fn release_last(&self, memory: &impl Memory, frame: &Located) -> bool {
         if self.outstanding.load(Ordering::Acquire) == 0 {
-            return self.advance(memory, Spot(frame.end), frame.bytes(), frame.drains);
+            return self.advance(memory, frame.end(), frame.bytes(), frame.drains());
         }
         self.release_behind(memory, frame)
     }
 
     #[cold]
     fn release_behind(&self, memory: &impl Memory, frame: &Located) -> bool {
-        let mut queue = self.queue();
+        let mut queue = self.queue_with_lone();
         if queue.entries.is_empty() {
-            return self.advance(memory, Spot(frame.end), frame.bytes(), frame.drains);
+            return self.advance(memory, frame.end(), frame.bytes(), frame.drains());
         }
         queue.entries.push_back(Entry::new(frame, true));
         false
@@ -150,11 +223,14 @@ impl Held {
     /// The reader has read all that there is: gives back what is withheld. Says whether the writer's bell is to be rung.
     #[inline]
     pub(crate) fn drained(&self, memory: &impl Memory) -> bool {
-        if self.outstanding.load(Ordering::Acquire) == 0 {
-            return self.settle(memory);
+        match self.outstanding.load(Ordering::Acquire) {
+            0 | LONE if self.withheld.load(Ordering::Relaxed) == 0 => false,
+            0 => self.settle(memory),
+            _ => {
+                let _queue = self.queue_with_lone();
+                self.settle(memory)
+            }
         }
-        let _queue = self.queue();
-        self.settle(memory)
     }
 
     #[inline]

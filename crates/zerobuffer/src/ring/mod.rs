@@ -11,7 +11,7 @@ pub(crate) mod space;
 pub(crate) mod survey;
 
 use crate::error::ErrorKind;
-use crate::layout::Spot;
+use crate::layout::{HeaderWord, Spot};
 
 /// The ring as a reader sees it.
 pub(crate) enum ReadRing {
@@ -30,23 +30,18 @@ pub(crate) enum WriteRing {
 }
 
 /// Where a frame lies, and its place in the order of giving back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// Four words, from which the rest follows: a frame goes through many hands, and what does not fit in registers costs more
+/// than what is read of it (words that were stored one by one and are loaded in pairs make the processor wait).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Located {
-    /// Ring position of the first byte behind the header.
-    pub(crate) position: u64,
-    pub(crate) len: usize,
+    /// In an extended ring the `Spot` behind it; in a classic one the ring position of the first byte behind the header.
+    place: u64,
+    /// First word of its header, with [`Located::DRAINS`]; in a classic ring its length alone.
+    word: HeaderWord,
     pub(crate) sequence: u64,
     /// Ticket to release it with.
     pub(crate) ticket: u64,
-    /// Flags of its header; none in a classic ring.
-    pub(crate) flags: u16,
-    /// Nothing was known to be behind it when it was read from an extended ring: its space goes back at once, as nobody
-    /// knows when the reader comes again.
-    pub(crate) drains: bool,
-    /// Ring position of its header.
-    pub(crate) header: u64,
-    /// `Spot` behind it, in an extended ring.
-    pub(crate) end: u64,
 }
 
 /// A place that was found for a frame, and how large the frame may become.
@@ -60,10 +55,76 @@ pub(crate) struct Reservation {
 }
 
 impl Located {
+    /// Stands where FIRST stands in shared memory, which has had its effect when a frame is located.
+    const DRAINS: u64 = (HeaderWord::FIRST as u64) << HeaderWord::FLAGS;
+
+    /// None, for a place that is filled later.
+    pub(crate) const NONE: Located = Located { place: 0, word: HeaderWord(0), sequence: 0, ticket: 0 };
+
+    /// In a classic ring.
+    pub(crate) fn classic(position: u64, len: u64, sequence: u64, ticket: u64) -> Located {
+        Located { place: position, word: HeaderWord::new(len, 0, 0), sequence, ticket }
+    }
+
+    /// In an extended ring, ending at `end`. `drains`: nothing was known to be behind it when it was read, so its space goes
+    /// back at once, as nobody knows when the reader comes again.
+    #[inline(always)]
+    pub(crate) fn extended(word: HeaderWord, sequence: u64, end: Spot, drains: bool) -> Located {
+        let word = HeaderWord(word.0 & !Self::DRAINS | if drains { Self::DRAINS } else { 0 });
+        Located { place: end.0, word, sequence, ticket: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_ticket(self, ticket: u64) -> Located {
+        Located { ticket, ..self }
+    }
+
+    /// Ring position of the first byte behind the header.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        match self.word.header() {
+            0 => self.place,
+            // Never below 0: this is where it was read.
+            _ => self.end().position().wrapping_sub(self.word.len().next_multiple_of(Spot::UNIT)),
+        }
+    }
+
+    /// Bytes of data.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.word.len() as usize
+    }
+
+    /// Flags of its header; none in a classic ring.
+    pub(crate) fn flags(&self) -> u16 {
+        self.word.flags() & !HeaderWord::FIRST
+    }
+
+    /// Bytes of the header, in an extended ring.
+    pub(crate) fn header_len(&self) -> u64 {
+        self.word.header()
+    }
+
+    /// Ring position of the header, in an extended ring.
+    pub(crate) fn header(&self) -> u64 {
+        self.position().wrapping_sub(self.word.header())
+    }
+
+    /// `Spot` behind it, in an extended ring.
+    #[inline]
+    pub(crate) fn end(&self) -> Spot {
+        Spot(self.place)
+    }
+
+    #[inline]
+    pub(crate) fn drains(&self) -> bool {
+        self.word.0 & Self::DRAINS != 0
+    }
+
     /// Bytes that the frame takes in an extended ring.
     #[inline]
     pub(crate) fn bytes(&self) -> u64 {
-        self.position - self.header + (self.len as u64).next_multiple_of(Spot::UNIT)
+        self.word.header() + self.word.len().next_multiple_of(Spot::UNIT)
     }
 }
 
