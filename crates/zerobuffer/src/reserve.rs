@@ -5,7 +5,6 @@
 //! read: an honest writer's frames have their memory, but where a forged position leads nobody may ever have written.
 
 use std::io;
-use std::time::Duration;
 
 use crate::layout::{FRAME_HEADER, Geometry};
 use crate::os;
@@ -15,8 +14,8 @@ use crate::stop::stop_point;
 const CHUNK: u64 = 256 << 10;
 
 /// How long a failed reservation is believed, so that a full file system does not cost a system call per frame. What is
-/// smaller than it may still find room.
-const RETRY: Duration = Duration::from_millis(100);
+/// smaller than it may still find room. In nanoseconds.
+const RETRY: u64 = 100_000_000;
 
 /// Which parts of one ring are known to have memory.
 pub(crate) struct Reserver {
@@ -28,10 +27,10 @@ pub(crate) struct Reserver {
     /// a chunk for which the memory does not suffice.
     prefix: u64,
     /// When a reservation failed, and of how many bytes: the smallest one since the last that succeeded.
-    failed: Option<(Duration, u64)>,
+    failed: Option<(u64, u64)>,
     /// When a whole chunk found no room. For a while only what is needed is asked for: an attempt that fails takes what
     /// there is for a moment, and a 1.x writer would die of that.
-    tight: Option<Duration>,
+    tight: Option<u64>,
 }
 
 impl Reserver {

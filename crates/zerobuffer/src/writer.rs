@@ -26,8 +26,8 @@ use crate::signal::{
 use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// How often a writer that never blocks makes sure that its reader lives.
-const READER_CHECK: Duration = Duration::from_millis(10);
+/// How often a writer that never blocks makes sure that its reader lives, in nanoseconds.
+const READER_CHECK: u64 = 10_000_000;
 
 /// Frames within [`READER_CHECK`] for which a fence each is worth saving: together some 20 us.
 const MANY_FRAMES: u64 = 2000;
@@ -126,9 +126,9 @@ pub struct Writer {
     at_once_until: u64,
     at_once_most: u32,
     /// The coarse clock when that was decided, and as it was read last.
-    tick: Duration,
-    clock_read: Duration,
-    reader_checked: Duration,
+    tick: u64,
+    clock_read: u64,
+    reader_checked: u64,
     /// `frames_written` at that time.
     frames_at_check: u64,
     frames_written: u64,
@@ -175,8 +175,8 @@ impl Writer {
             at_once: 0,
             at_once_until: 0,
             at_once_most: 0,
-            tick: Duration::ZERO,
-            clock_read: Duration::ZERO,
+            tick: 0,
+            clock_read: 0,
             reader_checked: os::coarse_now(),
             frames_at_check: 0,
             frames_written: 0,
@@ -204,15 +204,20 @@ impl Writer {
     /// `OutOfMemory` if `/dev/shm` is full, `Interrupted`, `InvalidState`, `CorruptBuffer`.
     #[inline]
     pub fn write_frame(&mut self, data: &[u8]) -> Result<u64> {
-        match self.put_at_once(data) {
-            Some(sequence) => Ok(sequence),
-            None => self.write_tagged(data, Tag::default()),
-        }
+        self.write_tagged(data, Tag::default())
     }
 
     /// As [`Writer::write_frame`], with more than bytes.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn write_tagged(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
+        match self.put_at_once(data, tag) {
+            Some(sequence) => Ok(sequence),
+            None => self.write_closely(data, tag),
+        }
+    }
+
+    #[inline(never)]
+    fn write_closely(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
         let sequence = self.put(data, self.write_timeout, tag)?;
         self.wake_reader(1);
         self.expect_small_frames();
@@ -222,14 +227,14 @@ impl Writer {
     /// Writes a small frame straight ahead, if there is nothing else to think of: what [`Writer::reserve`] and the rest of
     /// the way do for any frame, in a quarter of the instructions.
     #[inline]
-    fn put_at_once(&mut self, data: &[u8]) -> Option<u64> {
+    fn put_at_once(&mut self, data: &[u8], tag: Tag) -> Option<u64> {
         let WriteRing::Extended(side) = &mut self.ring else { return None };
         let shared = &*self.shared;
         let calm = shared.generation == os::fork_generation() && !shared.interrupted.load(Ordering::Relaxed);
         if self.at_once == 0 || !calm {
             return None;
         }
-        let place = side.small_place(data.len(), self.at_once_until)?;
+        let place = side.small_place(data.len(), tag.header(), self.at_once_until)?;
         self.at_once -= 1;
         stop_point!("write:data");
         // SAFETY: as for bytes_of(); `data` cannot lie in free space of the ring, as no slice of that is lent out.
@@ -237,7 +242,7 @@ impl Writer {
         unsafe {
             shared.mapping.write_frame(place.data(), data)?;
         }
-        let sequence = side.commit(&shared.mapping, place, data.len(), Tag::default()).ok()?;
+        let sequence = side.commit(&shared.mapping, place, data.len(), tag).ok()?;
         self.frames_written += 1;
         self.bytes_written += data.len() as u64;
         let bell = &shared.mapping.control().reader_bell.bell;
@@ -856,7 +861,7 @@ impl Writer {
                 }
             }
             if let Err(error) = self.check_reader() {
-                self.reader_checked = Duration::ZERO;
+                self.reader_checked = 0;
                 return Err(error);
             }
             let Some(left) = deadline.left(nap.unwrap_or(slice)) else { return Ok(None) };

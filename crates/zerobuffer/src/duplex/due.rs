@@ -19,20 +19,13 @@ const SALT: u64 = (1 << 12) - 1;
 /// From this time-out on, the clock is read to within a few milliseconds.
 const COARSE: Duration = Duration::from_secs(1);
 
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(FOREVER - 1)
-}
-
-fn now() -> u64 {
-    nanoseconds(os::monotonic_now())
-}
-
 impl Due {
     /// `timeout` from now. What overflows the clock is never.
     pub(crate) fn after(timeout: Duration) -> Due {
-        let now = if timeout < COARSE { now() } else { nanoseconds(os::coarse_now()) };
-        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(FOREVER);
-        match now.checked_add(timeout) {
+        let now = if timeout < COARSE { os::monotonic_now() } else { os::coarse_now() };
+        let nanoseconds = timeout.as_secs().checked_mul(1_000_000_000);
+        let nanoseconds = nanoseconds.and_then(|whole| whole.checked_add(u64::from(timeout.subsec_nanos())));
+        match nanoseconds.and_then(|timeout| now.checked_add(timeout)) {
             Some(due) if due < FOREVER => Due(due),
             _ => Due(FOREVER | now),
         }
@@ -40,7 +33,7 @@ impl Due {
 
     /// A number that hardly any other client has.
     pub(crate) fn salt() -> u64 {
-        now().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52
+        os::monotonic_now().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52
     }
 
     pub(crate) fn salted(self, salt: u64) -> Due {
@@ -53,7 +46,7 @@ impl Due {
 
     /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
-        !self.is_never() && os::coarse_now() >= Duration::from_nanos(self.0)
+        !self.is_never() && os::coarse_now() >= self.0
     }
 
     /// Time left; `None` when it is over.
@@ -61,7 +54,7 @@ impl Due {
         if self.is_never() {
             return Some(Duration::MAX);
         }
-        let left = self.0.saturating_sub(now());
+        let left = self.0.saturating_sub(os::monotonic_now());
         (left > 0).then(|| Duration::from_nanos(left))
     }
 

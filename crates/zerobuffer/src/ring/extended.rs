@@ -427,13 +427,13 @@ impl WriteSide {
 
     /// A place straight ahead for a frame that is too small for its data to be aligned, if all of it lies below `until`.
     #[inline]
-    pub(crate) fn small_place(&self, len: usize, until: u64) -> Option<Reservation> {
+    pub(crate) fn small_place(&self, len: usize, header: u64, until: u64) -> Option<Reservation> {
         if len.wrapping_sub(1) >= laps::ALIGN_FROM as usize - 1 {
             return None;
         }
         let start = self.head.position();
-        (start + PLAIN_HEADER + (len as u64).next_multiple_of(Spot::UNIT) <= until)
-            .then(|| Self::reservation(start, PLAIN_HEADER, len, false))
+        (start + header + (len as u64).next_multiple_of(Spot::UNIT) <= until)
+            .then(|| Self::reservation(start, header, len, false))
     }
 
     /// Up to where frames may be placed straight ahead.
