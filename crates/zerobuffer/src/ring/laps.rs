@@ -4,8 +4,9 @@
 //! while the reader keeps up, frames stay in the first [`WINDOW`] bytes, which stay in the caches (in the first [`CALM`], if
 //! little is on its way); where it does not, the lap goes on through the whole ring. If the reader stops keeping up just
 //! after a lap was ended early, the writer comes up behind it in the new lap, with most of the ring unused: then it *leaps*,
-//! once a lap, over all that is in use, to the place where the lap before had ended, and goes on from there. What it leapt over is of no use until the reader has
-//! come to this lap; so only laps that ended within the first [`EARLY`]th of the ring are leapt over, and ended early.
+//! once a lap, over all that is in use, to the place where the lap before had ended, and goes on from there. What it leapt
+//! over is of no use until the reader has come to this lap; so a lap is ended early, and what is in use of it leapt over, only
+//! while that is at most one [`EARLY`]th of the ring.
 
 use crate::layout::Spot;
 
@@ -18,9 +19,9 @@ pub(crate) const CALM: u64 = 1 << 20;
 /// slower where they come fast.
 const WINDOW: u64 = 4 << 20;
 
-/// A lap ends early only within this fraction of the ring: 0.12 of the payload size, of a slack of 0.19 (`Geometry::new`);
-/// the rest is for alignment, which costs frames of 203 bytes or more 0.07 of their size at the most. With the default
-/// buffer that is 30 MiB: eight pictures under way do not make the writer walk through all of it.
+/// A lap ends early only while at most this fraction of the ring is in use: 0.12 of the payload size, of a slack of 0.19
+/// (`Geometry::new`); the rest is for alignment, which costs frames of 203 bytes or more 0.07 of their size at the most. With
+/// the default buffer that is 30 MiB: eight pictures under way do not make the writer walk through all of it.
 const EARLY: u64 = 10;
 
 /// Frames are large enough to be copied with wide loads and stores if they have at least so many bytes; the data of those
@@ -111,8 +112,8 @@ pub(crate) fn plan(q: Question) -> Option<Place> {
         if end <= tail.position() && !q.only_start {
             return Some(Place::Ahead);
         }
-        let early = q.lap_end <= size / EARLY;
-        return (early && q.lap_end + q.at_lap_end <= size && !q.only_start).then_some(Place::Leap);
+        let leaps = q.lap_end <= size / 2 && q.lap_end - tail.position() <= size / EARLY;
+        return (leaps && q.lap_end + q.at_lap_end <= size && !q.only_start).then_some(Place::Leap);
     }
     if tail == head {
         // Nothing is used.
@@ -121,8 +122,9 @@ pub(crate) fn plan(q: Question) -> Option<Place> {
     }
     // Used: from the tail to the head, less what was leapt over.
     let start_is_free = at_start <= tail.position();
-    let early = end > window(size, head.position() - tail.position()).max(2 * ahead)
-        && head.position() <= size / EARLY;
+    let used = head.position() - tail.position();
+    let early =
+        end > window(size, used).max(2 * ahead) && head.position() <= size / 2 && used <= size / EARLY;
     if start_is_free && (q.only_start || early || end > size) {
         return Some(Place::Start);
     }
@@ -281,6 +283,22 @@ mod tests {
                 model.give_back();
             }
             assert!(model.highest <= CALM, "went as far as {}", model.highest);
+        }
+    }
+
+    #[test]
+    fn frames_come_back_to_the_window_once_the_reader_has_caught_up() {
+        for (size, at, back) in [(256 << 20, 60 << 20, true), (256 << 20, 200 << 20, false)] {
+            let mut model = Model::new(size, Spot(0));
+            while model.head.position() < at {
+                assert!(model.write(1 << 20));
+            }
+            (1..model.live.len()).for_each(|_| model.give_back());
+            for _ in 0..10 {
+                assert!(model.write(1 << 20));
+                model.give_back();
+            }
+            assert_eq!(model.head.position() <= WINDOW, back, "at {}", model.head.position());
         }
     }
 
