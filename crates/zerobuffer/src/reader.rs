@@ -544,6 +544,15 @@ impl Reader {
         self.crowded = crowded;
     }
 
+    /// Whether something was written since the last look; may be wrong for a moment.
+    #[inline]
+    pub(crate) fn changed(&self) -> bool {
+        match &self.ring {
+            ReadRing::Classic(side) => side.changed(&self.shared.mapping),
+            ReadRing::Extended(side) => side.changed(&self.shared.mapping),
+        }
+    }
+
     /// Whether flags and deadlines come with the frames.
     #[expect(dead_code, reason = "the duplex channel asks")]
     pub(crate) fn carries_tags(&mut self) -> bool {

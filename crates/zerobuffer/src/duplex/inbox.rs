@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, TryLockError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::due::Due;
 use super::link::{BySequence, End, Link};
@@ -237,15 +237,20 @@ impl<'a> Leading<'a> {
     pub(crate) fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         let look = std::mem::replace(&mut self.look, LOOK);
         let woke = std::mem::take(&mut self.woke);
-        let crowded = self.link.following.load(Ordering::Relaxed) > 0;
+        // Relaxed: the others may be about to send more.
+        let others = self.link.following.load(Ordering::Relaxed);
+        let crowded = others > 0;
+        let turns = self.link.turns.of_this_wait(others).min(timeout);
         let reader = self.reader()?;
-        // Relaxed above: the others may be about to send more.
         reader.set_crowded(crowded);
         let mut read = Ok(None);
-        if woke {
-            read = reader.try_read_frame();
-            if let Ok(None) = read {
+        if crowded || woke {
+            let began = Instant::now();
+            while !reader.changed() && began.elapsed() < turns {
                 std::thread::yield_now();
+            }
+            if reader.changed() {
+                read = reader.try_read_frame();
             }
         }
         if let Ok(None) = read {
@@ -277,6 +282,10 @@ impl<'a> Leading<'a> {
         }
         for _ in 0..HAND_OUT {
             let Some(reader) = self.reader() else { return };
+            if !reader.changed() {
+                // try_read_frame() would look whether the server lives, at the cost of a system call.
+                return;
+            }
             match reader.try_read_frame() {
                 Ok(Some(frame)) => _ = self.link.deliver(frame),
                 Ok(None) => return,
@@ -382,11 +391,16 @@ impl Link {
         // Outlives the lock on the inbox, which its drop takes.
         let mut leading: Option<Leading<'_>> = None;
         let mut polled = false;
+        let turns = self.turns.of_this_wait(self.following.load(Ordering::Relaxed));
+        let mut began: Option<Instant> = None;
         loop {
             let mut inbox = lock(&self.inbox);
             inbox.leader = if leading.is_some() { None } else { inbox.leader };
             if let Some(outcome) = inbox.take(wants) {
                 drop(inbox);
+                if let (Some(began), (_, Outcome::Response(frame))) = (began, &outcome) {
+                    self.turns.learn(began.elapsed(), frame.len());
+                }
                 if let Some(leading) = &mut leading {
                     leading.hand_out();
                 }
@@ -430,7 +444,12 @@ impl Link {
                 leading.read(left, |_| false);
             } else {
                 drop(inbox);
-                std::thread::park_timeout(left);
+                let began = *began.get_or_insert_with(Instant::now);
+                if began.elapsed() < turns {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::park_timeout(left);
+                }
                 lock(&self.inbox).unfollow(id, self);
             }
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::due::Due;
 use super::inbox::{Inbox, Leading};
+use super::turns::Turns;
 use super::{lock, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::os;
@@ -33,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) inbox: Mutex<Inbox>,
     /// Length of `inbox.followers`, to be seen without the lock.
     pub(crate) following: AtomicU64,
+    /// For how long those who wait do not sleep.
+    pub(crate) turns: Turns,
     /// `inbox.ended` is set.
     over: AtomicBool,
     reader_interrupt: InterruptHandle,
@@ -98,6 +101,7 @@ impl Link {
                 tasks: super::tasks::Tasks::default(),
             }),
             following: AtomicU64::new(0),
+            turns: Turns::default(),
             over: AtomicBool::new(false),
         }
     }

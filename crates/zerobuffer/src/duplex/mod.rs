@@ -58,6 +58,7 @@ mod server;
 mod start_async;
 #[cfg(feature = "async")]
 mod tasks;
+mod turns;
 
 use std::borrow::Cow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
