@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::due::Due;
 use super::request::Request;
 use super::responses::{Address, Answer, Responses};
+use super::turns::Turns;
 use super::{lock, wait};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,6 +82,8 @@ pub(crate) struct Run {
     pub(crate) client: AtomicU64,
     /// A client that has been found gone: its other requests are not started.
     pub(crate) gone: AtomicU64,
+    /// For how long who reads beside others does not sleep.
+    turns: Turns,
     /// The user's functions that are running.
     handlers: AtomicU64,
     /// One thread runs them all.
@@ -108,6 +111,7 @@ impl Run {
             responses_interrupt: Mutex::new(None),
             client: AtomicU64::new(0),
             gone: AtomicU64::new(0),
+            turns: Turns::default(),
             handlers: AtomicU64::new(0),
             single,
             threads: Mutex::default(),
@@ -162,8 +166,12 @@ impl Run {
             let mut requests = lock(&self.requests);
             let reader = requests.as_mut()?;
             reader.set_crowded(crowded);
+            let began = crowded.then(|| self.take_turns(reader));
             let error = match reader.read_frame(Duration::MAX) {
                 Ok(Some(frame)) => {
+                    if let Some(began) = began {
+                        self.turns.learn(began.elapsed(), frame.len());
+                    }
                     let mut trouble = Ok(());
                     // Every client begins at 1.
                     if frame.sequence() == 1 || reading.client == 0 {
@@ -211,6 +219,17 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Waits for a request beside others that may handle one on the same processor, and will be done when the client has what
+    /// it needs for the next. Gives when it began.
+    fn take_turns(&self, reader: &Reader) -> Instant {
+        let began = Instant::now();
+        let turns = self.turns.of_this_wait(1);
+        while !reader.changed() && !self.is_stopping() && began.elapsed() < turns {
+            std::thread::yield_now();
+        }
+        began
     }
 
     /// Whether a request is to be started. Answers it if not, and somebody waits.

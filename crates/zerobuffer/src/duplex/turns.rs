@@ -1,4 +1,5 @@
-//! Waiting in turns: threads of one client that wait for responses, on few processors.
+//! Waiting in turns: threads of one client that wait for responses, or of one server that wait for requests, on few
+//! processors.
 
 use std::time::Duration;
 
