@@ -544,6 +544,11 @@ impl Reader {
         self.crowded = crowded;
     }
 
+    /// Whether this reader never waits but asleep.
+    pub(crate) fn never_spins(&self) -> bool {
+        self.spin.is_never()
+    }
+
     /// Whether something was written since the last look; may be wrong for a moment.
     #[inline]
     pub(crate) fn changed(&self) -> bool {

@@ -72,6 +72,7 @@ pub(crate) struct End {
 
 impl Link {
     pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Link {
+        let never_spins = reader.never_spins();
         Link {
             channel: channel.into(),
             writer_free: Condvar::new(),
@@ -101,7 +102,7 @@ impl Link {
                 tasks: super::tasks::Tasks::default(),
             }),
             following: AtomicU64::new(0),
-            turns: Turns::default(),
+            turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
         }
     }

@@ -100,6 +100,7 @@ impl Run {
         requests: Reader,
         single: bool,
     ) -> Run {
+        let never_spins = requests.never_spins();
         Run {
             names,
             config,
@@ -111,7 +112,7 @@ impl Run {
             responses_interrupt: Mutex::new(None),
             client: AtomicU64::new(0),
             gone: AtomicU64::new(0),
-            turns: Turns::default(),
+            turns: Turns::new(never_spins),
             handlers: AtomicU64::new(0),
             single,
             threads: Mutex::default(),

@@ -9,8 +9,10 @@ use crate::sync::{AtomicU64, Ordering};
 ///
 /// To wake a thread that sleeps costs the one who reads 5 us and more; a turn costs less than one. So where answers have come
 /// soon lately nobody sleeps at once. (64 KiB, eight threads: 50,000 answers a second with sleeps, 85,000 with turns.)
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turns {
+    /// Nobody is to wait but asleep ([`crate::WaitStrategy::Block`]).
+    never: bool,
     /// A moving average of the waits, in nanoseconds.
     usual: AtomicU64,
     /// Bytes of the last response.
@@ -25,11 +27,15 @@ impl Turns {
     /// However many they are.
     const MOST: u64 = 1_000_000;
 
+    pub(crate) fn new(never: bool) -> Turns {
+        Turns { never, usual: AtomicU64::new(0), len: AtomicU64::new(0) }
+    }
+
     /// For how long a wait is to be one of turns, beside `others` that wait.
     pub(crate) fn of_this_wait(&self, others: u64) -> Duration {
         let bytes = self.len.load(Ordering::Relaxed).saturating_mul(others + 1);
         let longest = (bytes * Self::BYTE).clamp(Self::USUAL, Self::MOST);
-        let soon = self.usual.load(Ordering::Relaxed) < longest;
+        let soon = !self.never && self.usual.load(Ordering::Relaxed) < longest;
         Duration::from_nanos(if soon { longest } else { 0 })
     }
 
@@ -47,7 +53,8 @@ mod tests {
 
     #[test]
     fn threads_take_turns_where_answers_come_soon() {
-        let turns = Turns::default();
+        assert_eq!(Turns::new(true).of_this_wait(7), Duration::ZERO, "whatever is known");
+        let turns = Turns::new(false);
         let nanoseconds = |others| turns.of_this_wait(others).as_nanos() as u64;
         assert_eq!(nanoseconds(0), Turns::USUAL, "nothing is known yet");
         let slow = Duration::from_micros(300);
