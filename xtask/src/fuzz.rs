@@ -8,8 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::tools::{self, HOST, cargo, run};
 
 /// Targets, and the most bytes that an input of each may have.
-const TARGETS: [(&str, u32); 5] =
-    [("first_block", 512), ("classic", 1024), ("extended", 1024), ("c_calls", 192), ("arguments", 256)];
+const TARGETS: [(&str, u32); 6] = [
+    ("first_block", 512),
+    ("classic", 1024),
+    ("extended", 1024),
+    ("c_calls", 192),
+    ("c_duplex", 60),
+    ("arguments", 256),
+];
 
 /// For all that is built.
 const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Zsanitizer=address";

@@ -2,7 +2,10 @@
 //! NULL, open, closed or of other buffers. Built for `--cfg fuzzing` and for tests.
 //!
 //! Whatever is called: a status and an error object that agree, no internal error, frames that hold what was written for as
-//! long as they are held, and nothing left behind. Readers and writers of streams; duplex calls with NULL handles alone.
+//! long as they are held, and nothing left behind. Readers and writers of streams; duplex calls with NULL handles here, with live
+//! ones in [`duplex_calls`].
+
+mod duplex;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
@@ -16,6 +19,8 @@ use crate::interrupt::*;
 use crate::kept::*;
 use crate::reader::*;
 use crate::writer::*;
+
+pub use duplex::duplex_calls;
 
 /// Frames held at once.
 const HELD: usize = 12;
@@ -426,30 +431,33 @@ fn judge(status: zb_status, error: *mut zb_error, wanted: bool) {
     }
 }
 
+/// The fuzzer's seeds, and bytes at random: what a build without a fuzzer can do.
+#[cfg(test)]
+fn replay(target: &str, longest: usize, inputs: usize, run: fn(&[u8])) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
+    let mut seeds = 0;
+    for seed in std::fs::read_dir(std::path::Path::new(folder).join(target)).unwrap() {
+        run(&std::fs::read(seed.unwrap().path()).unwrap());
+        seeds += 1;
+    }
+    assert!(seeds >= 3);
+    let mut state = 1_u64;
+    for _ in 0..inputs {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            // Numbers of Knuth's MMIX; their high bits are the good ones.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(longest)
+        .collect();
+        run(&bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// The fuzzer's seeds, and bytes at random: what a build without a fuzzer can do.
     #[test]
     fn no_order_of_calls_breaks_the_c_abi() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/c_calls");
-        let mut seeds = 0;
-        for seed in std::fs::read_dir(folder).unwrap() {
-            calls(&std::fs::read(seed.unwrap().path()).unwrap());
-            seeds += 1;
-        }
-        assert!(seeds >= 3);
-        let mut state = 1_u64;
-        for _ in 0..300 {
-            let bytes: Vec<u8> = std::iter::repeat_with(|| {
-                // Numbers of Knuth's MMIX; their high bits are the good ones.
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 56) as u8
-            })
-            .take(600)
-            .collect();
-            calls(&bytes);
-        }
+        super::replay("c_calls", 600, 300, super::calls);
     }
 }
