@@ -141,9 +141,11 @@ impl Shared {
     pub(crate) fn deadline(&self, located: &Located) -> u64 {
         let has_one = located.flags() & HeaderWord::DEADLINE != 0;
         // A header that is too short for a deadline has none, whatever its flags say.
-        let room = located.header_len() >= Tag { deadline: 1, ..Tag::default() }.header();
-        let word = self.mapping.words(located.header() + Spot::UNIT).filter(|_| has_one && room);
+        if !has_one || located.header_len() < (Tag { deadline: 1, ..Tag::default() }).header() {
+            return 0;
+        }
         // Relaxed: the Acquire load of `head` came before.
+        let word = self.mapping.words(located.header() + Spot::UNIT);
         word.map_or(0, |[deadline, _]| deadline.load(Ordering::Relaxed))
     }
 
@@ -549,12 +551,12 @@ impl Reader {
         self.spin.is_never()
     }
 
-    /// Whether something was written since the last look; may be wrong for a moment.
+    /// Whether there is nothing to be read, as far as one can tell without a closer look: of a classic ring one cannot.
     #[inline]
-    pub(crate) fn changed(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         match &self.ring {
-            ReadRing::Classic(side) => side.changed(&self.shared.mapping),
-            ReadRing::Extended(side) => side.changed(&self.shared.mapping),
+            ReadRing::Classic(_) => false,
+            ReadRing::Extended(side) => !side.changed(&self.shared.mapping),
         }
     }
 

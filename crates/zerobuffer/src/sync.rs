@@ -7,8 +7,13 @@ pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, 
 pub(crate) use std::{
     hint::spin_loop,
     sync::{Mutex, MutexGuard},
-    thread::yield_now,
 };
+
+/// Leaves the processor to others for a moment.
+#[cfg(not(loom))]
+pub(crate) fn rest() {
+    std::thread::sleep(core::time::Duration::from_micros(50));
+}
 
 #[cfg(not(loom))]
 pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wait, futex_wake};
@@ -21,7 +26,7 @@ mod model {
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
-    pub(crate) use loom::thread::yield_now;
+    pub(crate) use loom::thread::yield_now as rest;
 
     loom::lazy_static! {
         /// The kernel's queue of sleepers.

@@ -38,6 +38,10 @@ const ACQUIRED_HEADER: u64 = 32;
 /// The most small frames that go without a look at the clock.
 const AT_ONCE_MAX: u32 = 31;
 
+/// The clock is read before a frame that may go at once if none of these bits is set in the number of those that may: every
+/// eighth time.
+const AT_ONCE_CLOCK: u32 = 7;
+
 /// Tokens burnt between two looks at the ring and the clock.
 const TOKEN_BURST: u32 = 1 << 16;
 
@@ -204,16 +208,17 @@ impl Writer {
     /// `OutOfMemory` if `/dev/shm` is full, `Interrupted`, `InvalidState`, `CorruptBuffer`.
     #[inline]
     pub fn write_frame(&mut self, data: &[u8]) -> Result<u64> {
-        self.write_tagged(data, Tag::default())
+        // The clock now and then: a writer that has slowed down must learn of its reader's end.
+        let calm = self.at_once & AT_ONCE_CLOCK != 0 || self.at_once == 0 || os::coarse_now() == self.tick;
+        let sequence = if calm { self.put_at_once(data, Tag::default()) } else { None };
+        sequence.map_or_else(|| self.write_closely(data, Tag::default()), Ok)
     }
 
-    /// As [`Writer::write_frame`], with more than bytes.
+    /// As [`Writer::write_frame`], with more than bytes. `now` is the coarse clock, as the caller has just read it.
     #[inline]
-    pub(crate) fn write_tagged(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
-        match self.put_at_once(data, tag) {
-            Some(sequence) => Ok(sequence),
-            None => self.write_closely(data, tag),
-        }
+    pub(crate) fn write_tagged(&mut self, data: &[u8], tag: Tag, now: u64) -> Result<u64> {
+        let sequence = if now == self.tick { self.put_at_once(data, tag) } else { None };
+        sequence.map_or_else(|| self.write_closely(data, tag), Ok)
     }
 
     #[inline(never)]
@@ -254,8 +259,8 @@ impl Writer {
     }
 
     /// Says how many small frames may go [at once](Writer::put_at_once): none, unless frames follow each other so fast that
-    /// the coarse clock stands still meanwhile, then as many more each time. So a look at the clock, and at the reader,
-    /// is late by less than the frames that came within one of the clock's ticks.
+    /// the coarse clock stands still meanwhile, then as many more each time, until the clock is seen to have gone on. So
+    /// a look at the reader is late by eight frames at the most.
     #[inline]
     fn expect_small_frames(&mut self) {
         let now = self.clock_read;

@@ -22,7 +22,12 @@ const COARSE: Duration = Duration::from_secs(1);
 impl Due {
     /// `timeout` from now. What overflows the clock is never.
     pub(crate) fn after(timeout: Duration) -> Due {
-        let now = if timeout < COARSE { os::monotonic_now() } else { os::coarse_now() };
+        Self::from(if timeout < COARSE { 0 } else { os::coarse_now() }, timeout)
+    }
+
+    /// The same, by one who has just read the coarse clock; what does for long time-outs.
+    pub(crate) fn from(coarse_now: u64, timeout: Duration) -> Due {
+        let now = if timeout < COARSE { os::monotonic_now() } else { coarse_now };
         let nanoseconds = timeout.as_secs().checked_mul(1_000_000_000);
         let nanoseconds = nanoseconds.and_then(|whole| whole.checked_add(u64::from(timeout.subsec_nanos())));
         match nanoseconds.and_then(|timeout| now.checked_add(timeout)) {
@@ -46,7 +51,12 @@ impl Due {
 
     /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
-        !self.is_never() && os::coarse_now() >= self.0
+        !self.is_never() && self.is_over_at(os::coarse_now())
+    }
+
+    /// The same, by one who has just read the coarse clock.
+    pub(crate) fn is_over_at(self, coarse_now: u64) -> bool {
+        !self.is_never() && coarse_now >= self.0
     }
 
     /// Time left; `None` when it is over.

@@ -21,6 +21,7 @@ use super::outbox::Sent;
 use super::response::Response;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
+use crate::os;
 use crate::reader::Reader;
 use crate::ring::{Place, flags};
 use crate::sync::Ordering;
@@ -240,23 +241,21 @@ impl<'a> Leading<'a> {
         // Relaxed: the others may be about to send more.
         let others = self.link.following.load(Ordering::Relaxed);
         let crowded = others > 0;
-        let turns = self.link.turns.of_this_wait(others).min(timeout);
+        let link = self.link;
+        let turns = link.turns.of_this_wait(others).min(timeout);
         let reader = self.reader()?;
         reader.set_crowded(crowded);
-        let mut read = Ok(None);
-        if crowded || woke {
+        let mut spent = Duration::ZERO;
+        if crowded {
             let began = Instant::now();
-            while !reader.changed() && began.elapsed() < turns {
+            while reader.is_quiet() && spent < turns && !link.is_over() {
                 std::thread::yield_now();
+                spent = began.elapsed();
             }
-            if reader.changed() {
-                read = reader.try_read_frame();
-            }
+        } else if woke && reader.is_quiet() {
+            std::thread::yield_now();
         }
-        if let Ok(None) = read {
-            read = reader.read_frame(timeout.min(look));
-        }
-        match read {
+        match reader.read_frame(timeout.saturating_sub(spent).min(look)) {
             Ok(Some(frame)) if mine(&frame) => return Some(frame),
             Ok(Some(frame)) => self.woke |= self.link.deliver(frame),
             Ok(None) if self.link.server_is_gone() => self.drain(),
@@ -282,7 +281,7 @@ impl<'a> Leading<'a> {
         }
         for _ in 0..HAND_OUT {
             let Some(reader) = self.reader() else { return };
-            if !reader.changed() {
+            if reader.is_quiet() {
                 // try_read_frame() would look whether the server lives, at the cost of a system call.
                 return;
             }
@@ -325,10 +324,11 @@ impl Link {
     /// Sends a request and waits for its response on this thread, which reads it itself if nobody else does.
     pub(crate) fn call(&self, data: &[u8], timeout: Duration) -> Result<Response> {
         self.check_mine()?;
-        let due = self.due(timeout);
+        let now = os::coarse_now();
+        let due = self.due_from(now, timeout);
         if !self.is_over()
             && let Some(leading) = self.try_lead()
-            && let Some(sent) = self.try_send(data, due, None)?
+            && let Some(sent) = self.try_send(data, due, now, None)?
         {
             return self.lead_call(leading, sent, timeout, due);
         }

@@ -116,6 +116,11 @@ impl Link {
         Due::after(timeout).salted(self.salt)
     }
 
+    /// The same, by one who has just read the coarse clock.
+    pub(crate) fn due_from(&self, coarse_now: u64, timeout: Duration) -> Due {
+        Due::from(coarse_now, timeout).salted(self.salt)
+    }
+
     /// Refuses to work in a forked child, whose copy of a lock may be held by a thread that is not there.
     pub(crate) fn check_mine(&self) -> Result<()> {
         if self.generation == os::fork_generation() {

@@ -7,6 +7,7 @@ use super::inbox::Entry;
 use super::link::Link;
 use super::{lock, wait};
 use crate::error::{Error, ErrorKind, Result};
+use crate::os;
 use crate::ring::{Place, Tag};
 use crate::writer::Writer;
 
@@ -27,8 +28,15 @@ impl Link {
         if self.tags { writer.last_place() } else { None }
     }
 
-    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only who reads already.
-    pub(crate) fn try_send(&self, data: &[u8], due: Due, entry: Option<Entry>) -> Result<Option<Sent>> {
+    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only who reads already. `now` is the
+    /// coarse clock.
+    pub(crate) fn try_send(
+        &self,
+        data: &[u8],
+        due: Due,
+        now: u64,
+        entry: Option<Entry>,
+    ) -> Result<Option<Sent>> {
         let mut sender = lock(&self.sender);
         if sender.waiting > 0 {
             return Ok(None);
@@ -40,7 +48,7 @@ impl Link {
         if let Some(entry) = entry {
             lock(&self.inbox).entries.insert(sequence, entry);
         }
-        let written = writer.write_tagged(data, self.tag(sequence, due));
+        let written = writer.write_tagged(data, self.tag(sequence, due), now);
         if entered && written.is_err() {
             lock(&self.inbox).entries.remove(&sequence);
         }
@@ -63,7 +71,8 @@ impl Link {
         let (writer, sequence) = self.take_writer(until)?;
         self.enter(sequence, due, called);
         let tag = self.tag(sequence, due);
-        let (writer, result) = self.persist(writer, until, |writer| writer.write_tagged(data, tag));
+        let (writer, result) =
+            self.persist(writer, until, |writer| writer.write_tagged(data, tag, os::coarse_now()));
         self.sent(writer, sequence, result)
     }
 

@@ -11,6 +11,7 @@ use super::link::Link;
 use super::lock;
 use super::response::Response;
 use crate::error::Result;
+use crate::os;
 
 /// A request under way, whose response is waited for in steps; see [`DuplexClient::start_call`]. Dropping it gives the
 /// request up.
@@ -58,7 +59,7 @@ impl DuplexClient {
         let link = &self.link;
         link.check_mine()?;
         let due = link.due(timeout);
-        let sequence = match link.try_send(data, due, Some(Entry::new(due, true)))? {
+        let sequence = match link.try_send(data, due, os::coarse_now(), Some(Entry::new(due, true)))? {
             Some(sent) => {
                 link.set_place(sent);
                 sent.sequence

@@ -39,6 +39,8 @@ pub(crate) struct Address {
     pub(crate) sequence: u64,
     /// The request's deadline word, which its response repeats.
     pub(crate) mark: u64,
+    /// The coarse clock when the request was read.
+    pub(crate) read_at: u64,
 }
 
 /// The response buffer of the current client.
@@ -212,7 +214,7 @@ impl Run {
     /// Writes, again after each interrupt that was not meant to end it.
     fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
         loop {
-            match writer.write_tagged(bytes, tag) {
+            match writer.write_tagged(bytes, tag, to.read_at) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {

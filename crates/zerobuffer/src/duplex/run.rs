@@ -12,6 +12,7 @@ use super::turns::Turns;
 use super::{lock, wait};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::os;
 use crate::reader::{InterruptHandle, Reader};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -192,6 +193,7 @@ impl Run {
                         client: reading.client,
                         sequence: frame.sequence(),
                         mark: frame.deadline(),
+                        read_at: os::coarse_now(),
                     };
                     return Some((Request::new(frame), to));
                 }
@@ -227,7 +229,7 @@ impl Run {
     fn take_turns(&self, reader: &Reader) -> Instant {
         let began = Instant::now();
         let turns = self.turns.of_this_wait(1);
-        while !reader.changed() && !self.is_stopping() && began.elapsed() < turns {
+        while reader.is_quiet() && !self.is_stopping() && began.elapsed() < turns {
             std::thread::yield_now();
         }
         began
@@ -242,7 +244,7 @@ impl Run {
         if request.is_withdrawn() {
             return false;
         }
-        if Due(to.mark).is_over() {
+        if Due(to.mark).is_over_at(to.read_at) {
             self.answer(to, &Answer::TooLate);
             return false;
         }

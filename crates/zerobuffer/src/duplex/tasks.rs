@@ -16,6 +16,7 @@ use super::link::Link;
 use super::lock;
 use super::response::Response;
 use crate::error::{Error, ErrorKind, Result};
+use crate::os;
 
 /// How often deadlines of tasks are looked at.
 const DEADLINES: Duration = Duration::from_millis(5);
@@ -149,7 +150,7 @@ impl<D: AsRef<[u8]>> Call<D> {
             let Some(data) = &self.data else { return Err(self.polled_again()) };
             let mut entry = Entry::new(self.due, true);
             entry.waker = Some(context.waker().clone());
-            match link.try_send(data.as_ref(), self.due, Some(entry))? {
+            match link.try_send(data.as_ref(), self.due, os::coarse_now(), Some(entry))? {
                 Some(sent) => {
                     self.stage = Stage::Sent(sent.sequence);
                     self.data = None;

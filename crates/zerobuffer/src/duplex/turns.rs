@@ -15,7 +15,7 @@ pub(crate) struct Turns {
     never: bool,
     /// A moving average of the waits, in nanoseconds.
     usual: AtomicU64,
-    /// Bytes of the last response.
+    /// Bytes of the last frame.
     len: AtomicU64,
 }
 

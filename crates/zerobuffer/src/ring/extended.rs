@@ -327,6 +327,8 @@ pub(crate) struct WriteSide {
     count: u64,
     /// Position of the header that was committed last.
     last: Spot,
+    /// Bytes of the largest frame committed.
+    largest: u64,
 }
 
 impl WriteSide {
@@ -370,6 +372,7 @@ impl WriteSide {
             first: true,
             count,
             last: head,
+            largest: 0,
         };
         side.look_tail(memory)?;
         Ok(side)
@@ -482,6 +485,7 @@ impl WriteSide {
             lap_end: if self.memory_ended { self.size } else { self.lap_end },
             at_lap_end,
             leapt: self.leapt,
+            largest: self.largest,
             only_start,
         };
         // A lap is ended only when all of the lap before, and some of this one, has been given back. So the reader has
@@ -529,7 +533,9 @@ impl WriteSide {
             lap = self.jump(memory, &reservation);
         }
         self.last = lap.at(start);
-        self.head = lap.at(start + reservation.header + (len as u64).next_multiple_of(Spot::UNIT));
+        let bytes = reservation.header + (len as u64).next_multiple_of(Spot::UNIT);
+        self.head = lap.at(start + bytes);
+        self.largest = self.largest.max(bytes);
         self.count = self.count.wrapping_add(1);
         written.count.store(self.count, Ordering::Relaxed);
         stop_point!("extended:head");

@@ -9,7 +9,7 @@ use super::extended::Memory;
 use crate::bell;
 use crate::layout::Spot;
 use crate::stop::stop_point;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, spin_loop, yield_now};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
 
 /// Bytes that may be withheld: each time the tail is stored, its cache line is taken from the writer, so that the cost is
 /// shared among many small frames. Also at most 1/64 of the ring, so that a buffer never seems notably smaller.
@@ -43,8 +43,8 @@ const LONE: u64 = u64::MAX;
 /// The same, and it is just being released.
 const LEAVING: u64 = u64::MAX - 1;
 
-/// Looks at a frame that is being released, before the processor is left to whom may need it for that.
-const LOOKS: u32 = 100;
+/// Looks at a frame that is being released, before the processor is left to whoever needs it for that.
+const LOOKS: usize = 100;
 
 #[derive(Default)]
 struct Queue {
@@ -116,7 +116,7 @@ impl Held {
     /// The queue, with the lone frame in it unless that has been released. On the reader's thread.
     fn queue_with_lone(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue();
-        for looks in 0.. {
+        for look in 0_usize.. {
             // Acquire pairs with the Release in release(), if it was released.
             match self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
@@ -131,8 +131,9 @@ impl Held {
                     });
                     break;
                 }
-                Err(LEAVING) if looks < LOOKS => spin_loop(),
-                Err(LEAVING) => yield_now(),
+                Err(LEAVING) if look < LOOKS => spin_loop(),
+                // Asleep, as whoever releases may have less of a claim to the processor.
+                Err(LEAVING) => rest(),
                 Err(_) => break,
             }
         }

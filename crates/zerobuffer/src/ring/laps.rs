@@ -58,6 +58,8 @@ pub(crate) struct Question {
     pub(crate) at_lap_end: u64,
     /// The writer has leapt in this lap.
     pub(crate) leapt: bool,
+    /// Bytes of the largest frame so far.
+    pub(crate) largest: u64,
     /// No memory behind the place straight ahead: only the start of the ring will do.
     pub(crate) only_start: bool,
 }
@@ -123,8 +125,10 @@ pub(crate) fn plan(q: Question) -> Option<Place> {
     // Used: from the tail to the head, less what was leapt over.
     let start_is_free = at_start <= tail.position();
     let used = head.position() - tail.position();
+    // What a leap would lose: what is in use now, and a place before it that was too small for the frame that leapt.
+    let lost = head.position().min(used + q.largest.max(ahead));
     let early =
-        end > window(size, used).max(2 * ahead) && head.position() <= size / 2 && used <= size / EARLY;
+        end > window(size, used).max(2 * ahead) && head.position() <= size / 2 && lost <= size / EARLY;
     if start_is_free && (q.only_start || early || end > size) {
         return Some(Place::Start);
     }
@@ -150,13 +154,14 @@ mod tests {
         live: VecDeque<(Spot, Spot)>,
         /// The highest position used so far.
         highest: u64,
+        largest: u64,
     }
 
     impl Model {
         fn new(size: u64, start: Spot) -> Model {
             let taken = vec![false; (size / Spot::UNIT) as usize];
             let live = VecDeque::new();
-            Model { taken, head: start, tail: start, lap_end: 0, leapt: false, live, highest: 0 }
+            Model { taken, head: start, tail: start, lap_end: 0, leapt: false, live, highest: 0, largest: 0 }
         }
         fn mark(&mut self, from: u64, to: u64, taken: bool) {
             for unit in &mut self.taken[(from / Spot::UNIT) as usize..(to / Spot::UNIT) as usize] {
@@ -174,6 +179,7 @@ mod tests {
                 lap_end: self.lap_end,
                 at_lap_end: sizes(self.lap_end, len, 16).1,
                 leapt: self.leapt,
+                largest: self.largest,
                 only_start: false,
             });
             let start = match place {
@@ -195,6 +201,7 @@ mod tests {
             self.mark(start.position(), start.position() + bytes, true);
             self.head = start.at(start.position() + bytes);
             self.highest = self.highest.max(self.head.position());
+            self.largest = self.largest.max(bytes);
             self.live.push_back((start, self.head));
             true
         }
@@ -230,7 +237,7 @@ mod tests {
         }
 
         /// Whatever a reader holds, its writer can use the whole payload size but for two frames: one that did not fit the
-        /// end, and one that does not fit now.
+        /// end, and one that does not fit now. (Three in a lap in which a frame came that is larger than any before.)
         #[test]
         fn a_ring_is_as_large_as_it_says(
             payload in prop_oneof![Just(64_u64 << 10), Just(2 << 20), Just(48 << 20)],
@@ -300,6 +307,22 @@ mod tests {
             }
             assert_eq!(model.head.position() <= WINDOW, back, "at {}", model.head.position());
         }
+    }
+
+    #[test]
+    fn a_leap_does_not_lose_the_place_before_what_it_leaps_over_too() {
+        let payload = 2_u64 << 20;
+        let most = payload / 8;
+        let mut model = Model::new(payload + payload * 3 / 16 + 128, Spot(0));
+        let write = |model: &mut Model, sizes: &[u64]| sizes.iter().all(|len| model.write(*len));
+        // None here is larger than any before.
+        model.largest = sizes(0, most, 16).1;
+        assert!(write(&mut model, &[100_000; 8]) && write(&mut model, &[247_000]));
+        (0..8).for_each(|_| model.give_back());
+        assert!(write(&mut model, &[260_000, 140_000, 140_000, most, most, most, most, 139_000]));
+        (0..2).for_each(|_| model.give_back());
+        let used = model.taken.iter().filter(|taken| **taken).count() as u64 * Spot::UNIT;
+        assert!(write(&mut model, &[most]), "full at {used} of {payload}");
     }
 
     #[test]

@@ -223,6 +223,28 @@ fn closing_a_client_ends_all_its_calls_and_frees_the_channel_at_once() {
 }
 
 #[test]
+fn requests_of_a_client_that_has_gone_are_not_started_however_fast_it_was() {
+    let channel = Channel::new("hurry");
+    let mut server = channel.server(&[]);
+    let client = channel.client();
+    // So many small answers that the server no longer looks at its client before each.
+    for _ in 0..30 {
+        (0..200).for_each(|_| _ = client.send_request(b"x").unwrap());
+        (0..200).for_each(|_| _ = client.receive_response(PATIENCE).unwrap().expect("in time"));
+    }
+    (0..40).for_each(|_| _ = client.send_request(b"!hold 20").unwrap());
+    assert!(server.hear().starts_with("sleeping"));
+    drop(client);
+    let next = channel.client();
+    assert_eq!(*next.call(b"next", PATIENCE).unwrap(), *b"next");
+    let mut started = 1;
+    while server.hear_within(Duration::from_millis(1)).is_some() {
+        started += 1;
+    }
+    assert!(started <= 4, "{started} of 40 handlers were started, all but one for nobody");
+}
+
+#[test]
 fn responses_outlive_their_client() {
     let channel = Channel::new("outlive");
     let _server = channel.server(&[]);
