@@ -70,12 +70,12 @@ pub(crate) struct Spin {
 impl Spin {
     /// About what two sleeps and wake-ups cost (performance on the machines measured: 8 to 90 us each), in nanoseconds:
     /// spinning longer cannot pay.
-    const USUAL: u64 = 100_000;
+    pub(crate) const USUAL: u64 = 100_000;
     /// But who has moved many bytes waits while the peer moves them too: for as long as that takes at some 4 GB/s, so that
     /// spinning costs no more than what it waits for.
     const BYTES_A_NANOSECOND: u64 = 4;
     /// However many they are.
-    const MOST: u64 = 1_000_000;
+    pub(crate) const MOST: u64 = 1_000_000;
     /// Enough for a peer that is just about to publish.
     const MIN: Duration = Duration::from_micros(2);
     /// Waits beyond so many longest spins are all alike.

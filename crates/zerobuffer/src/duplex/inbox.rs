@@ -6,8 +6,8 @@
 //! without an entry in any book.
 //!
 //! Where many call, what costs is to switch between threads. So who has got its own response hands out all that have come
-//! for others before it lets go: those who are told need no leader any more. And a leader that has woken somebody lets
-//! him run first, as the next response may well depend on it.
+//! for others before it lets go: those who are told need no leader any more. And where answers come soon nobody of them
+//! sleeps: they yield to each other ([`super::turns`]).
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, TryLockError};

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::signal::Spin;
 use crate::sync::{AtomicU64, Ordering};
 
 /// For how long those who wait while another one reads let each other have the processor in turn, rather than sleep.
@@ -20,12 +21,12 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// In nanoseconds: some ten sleeps, as in [`crate::signal::Spin`].
-    const USUAL: u64 = 100_000;
+    /// As a reader's spin, in nanoseconds.
+    const USUAL: u64 = Spin::USUAL;
     /// But the answers of all who wait are moved meanwhile, back and forth: nanoseconds a byte of each.
     const BYTE: u64 = 1;
     /// However many they are.
-    const MOST: u64 = 1_000_000;
+    const MOST: u64 = Spin::MOST;
 
     pub(crate) fn new(never: bool) -> Turns {
         Turns { never, usual: AtomicU64::new(0), len: AtomicU64::new(0) }

@@ -143,8 +143,8 @@ impl Held {
     /// Releases an owned frame, on any thread. Says whether the writer's bell is to be rung.
     #[inline]
     pub(crate) fn release(&self, memory: &impl Memory, frame: &Located) -> bool {
-        // Acquire: whoever changed the tail before is done with it, and made the frame known to us afterwards, or lets us know
-        // by this word.
+        // Acquire keeps what follows behind the swap. What the reader's thread changed before came to us with the frame, as its
+        // store of LONE did; so nothing else is to be paired with.
         let ticket = frame.ticket;
         if ticket == LONE
             && self.outstanding.compare_exchange(LONE, LEAVING, Ordering::Acquire, Ordering::Relaxed).is_ok()

@@ -58,7 +58,7 @@ pub(crate) struct Question {
     pub(crate) at_lap_end: u64,
     /// The writer has leapt in this lap.
     pub(crate) leapt: bool,
-    /// Bytes of the largest frame so far.
+    /// Bytes of the largest frame of this writer so far.
     pub(crate) largest: u64,
     /// No memory behind the place straight ahead: only the start of the ring will do.
     pub(crate) only_start: bool,
