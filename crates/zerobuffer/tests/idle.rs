@@ -140,16 +140,20 @@ fn closing_reader(arguments: &[String]) {
     }
 }
 
-/// Runs `blocked` on a thread of its own and `end` a random while later; gives what `blocked` gave, and when.
+/// Runs `blocked` on a thread of its own and `end` a while later; gives what `blocked` gave, and when.
+///
+/// The trials end at every phase of the waiter's sleep of 20 ms alike: 50 phases at random have a median of up to 15 ms.
 fn end_while_blocked<T: Send>(
+    trial: usize,
     random: &mut Random,
     blocked: impl FnOnce() -> T + Send,
     end: impl FnOnce(),
 ) -> (T, u64) {
+    const PHASE: u64 = 20_000 / TRIALS as u64;
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| (blocked(), now()));
-        // At any phase of the waiter's sleep.
-        std::thread::sleep(Duration::from_micros(random.between(15_000, 45_000)));
+        let start = 25_000 + trial as u64 * PHASE;
+        std::thread::sleep(Duration::from_micros(random.between(start, start + PHASE)));
         end();
         thread.join().unwrap()
     })
@@ -164,17 +168,15 @@ fn failure_06_a_blocked_reader_learns_of_its_writers_death_at_once() {
     let (name, stalls, mut random) = (Name::new("death-w"), StallWatch::start(), Random(1));
     let mut reader = Reader::create(&name, small()).unwrap();
     let mut times = Vec::new();
-    for _ in 0..TRIALS {
+    for trial in 0..TRIALS {
         let mut peer = Peer::start("writer", &[&name]);
         peer.expect("connected");
         let mut killed = 0;
         let (result, at) = end_while_blocked(
+            trial,
             &mut random,
             || reader.read_frame(Duration::MAX).unwrap_err().kind(),
-            || {
-                killed = now();
-                peer.kill();
-            },
+            || killed = stalls.kill(&mut peer),
         );
         assert_eq!(result, ErrorKind::WriterDead);
         times.push(since(killed, at));
@@ -188,18 +190,16 @@ fn failure_06_a_blocked_reader_learns_of_its_writers_death_at_once() {
 fn failure_06_a_blocked_writer_learns_of_its_readers_death_at_once() {
     let (name, stalls, mut random) = (Name::new("death-r"), StallWatch::start(), Random(2));
     let mut times = Vec::new();
-    for _ in 0..TRIALS {
+    for trial in 0..TRIALS {
         let mut peer = Peer::start("reader", &[&name]);
         peer.expect("created");
         let mut writer = full_writer(&name);
         let mut killed = 0;
         let (result, at) = end_while_blocked(
+            trial,
             &mut random,
             || writer.write_frame(&[1; 1000]).unwrap_err().kind(),
-            || {
-                killed = now();
-                peer.kill();
-            },
+            || killed = stalls.kill(&mut peer),
         );
         assert_eq!(result, ErrorKind::ReaderDead);
         times.push(since(killed, at));
@@ -230,10 +230,11 @@ fn failure_19_a_blocked_reader_learns_of_an_orderly_close_at_once() {
     let mut reader = Reader::create(&name, small()).unwrap();
     let mut peer = Peer::start("closing-writer", &[&name, ledger.path()]);
     let mut times = Vec::new();
-    for _ in 0..TRIALS {
+    for trial in 0..TRIALS {
         peer.tell("connect");
         peer.expect("connected");
         let (result, at) = end_while_blocked(
+            trial,
             &mut random,
             || reader.read_frame(Duration::MAX).unwrap_err().kind(),
             || peer.tell("close"),
@@ -254,11 +255,12 @@ fn failure_19_a_blocked_writer_learns_of_an_orderly_close_at_once() {
     let ledger = Ledger::create();
     let mut peer = Peer::start("closing-reader", &[&name, ledger.path()]);
     let mut times = Vec::new();
-    for _ in 0..TRIALS {
+    for trial in 0..TRIALS {
         peer.tell("create");
         peer.expect("created");
         let mut writer = full_writer(&name);
         let (result, at) = end_while_blocked(
+            trial,
             &mut random,
             || writer.write_frame(&[1; 1000]).unwrap_err().kind(),
             || peer.tell("close"),

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::ledger::{Ledger, StallWatch, assert_times, now};
-use support::stream::{COMMITTED, ENDED_AT, NOTICED_AT, RECEIVED, STOP, Sink, Source};
+use support::stream::{COMMITTED, NOTICED_AT, RECEIVED, STOP, Sink, Source};
 use support::{Name, PATIENCE, Peer, Random, hear, say};
 use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions};
 
@@ -80,6 +80,7 @@ struct Rounds {
     salt: u64,
     /// Time from the kill to the survivor's error.
     times: [Vec<Duration>; 2],
+    stalls: StallWatch,
 }
 
 /// A reader and a writer at work.
@@ -124,18 +125,13 @@ impl Rounds {
         }
     }
 
-    fn kill(victim: &mut Peer, ledger: &Ledger) {
-        ledger.set(ENDED_AT, now());
-        victim.kill();
-    }
-
-    fn measure(&mut self, ledger: &Ledger, side: usize) {
-        let time = ledger.get(NOTICED_AT).saturating_sub(ledger.get(ENDED_AT));
+    fn measure(&mut self, ledger: &Ledger, killed: u64, side: usize) {
+        let time = ledger.get(NOTICED_AT).saturating_sub(killed);
         self.times[side].push(Duration::from_nanos(time));
     }
 
     fn kill_the_writer(&mut self, mut pair: Pair, successor: bool) {
-        Rounds::kill(&mut pair.writer, &pair.ledger);
+        let killed = self.stalls.kill(&mut pair.writer);
         let heard = pair.reader.hear();
         let committed = pair.ledger.get(COMMITTED);
         let received = heard.strip_prefix("WriterDead ").unwrap_or_else(|| panic!("the reader got {heard}"));
@@ -144,7 +140,7 @@ impl Rounds {
             received == committed || received == committed + 1,
             "{committed} frames were committed for sure, {received} received"
         );
-        self.measure(&pair.ledger, 0);
+        self.measure(&pair.ledger, killed, 0);
         if successor {
             self.salt += 1;
             pair.ledger.set(COMMITTED, 0);
@@ -162,13 +158,13 @@ impl Rounds {
     }
 
     fn kill_the_reader(&mut self, mut pair: Pair, successor: bool) {
-        Rounds::kill(&mut pair.reader, &pair.ledger);
+        let killed = self.stalls.kill(&mut pair.reader);
         // The next pair does not wait for the survivor to close.
         let next = successor.then(|| self.start());
         let heard = pair.writer.hear();
         assert!(heard.starts_with("ReaderDead "), "the writer got {heard}");
         assert!(pair.ledger.get(RECEIVED) <= pair.ledger.get(COMMITTED) + 1);
-        self.measure(&pair.ledger, 1);
+        self.measure(&pair.ledger, killed, 1);
         if let Some(next) = &next {
             self.work(next);
         }
@@ -201,11 +197,15 @@ impl Rounds {
 #[test]
 fn survivors_of_a_kill_get_all_that_was_committed_then_the_right_error_and_a_new_pair_starts_at_once() {
     let rounds: u64 = if support::full() { 1000 } else { 60 };
-    let stalls = StallWatch::start();
     let seed = now();
     eprintln!("seed {seed}");
-    let mut all =
-        Rounds { name: Name::new("kills"), random: Random(seed), salt: 0, times: [Vec::new(), Vec::new()] };
+    let mut all = Rounds {
+        name: Name::new("kills"),
+        random: Random(seed),
+        salt: 0,
+        times: [Vec::new(), Vec::new()],
+        stalls: StallWatch::start(),
+    };
     for round in 0..rounds {
         let pair = all.start();
         all.work(&pair);
@@ -218,7 +218,7 @@ fn survivors_of_a_kill_get_all_that_was_committed_then_the_right_error_and_a_new
         }
     }
     let [mut readers, mut writers] = all.times;
-    assert_times("reader under load learns of its writer's death", &mut readers, &stalls);
-    assert_times("writer under load learns of its reader's death", &mut writers, &stalls);
+    assert_times("reader under load learns of its writer's death", &mut readers, &all.stalls);
+    assert_times("writer under load learns of its reader's death", &mut writers, &all.stalls);
     all.name.assert_nothing_left();
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{PATIENCE, Peer};
 
 const WORDS: usize = 64;
 
@@ -105,26 +105,40 @@ pub fn now() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-/// Watches how late the machine wakes a sleeper, so that its stalls are not held against the library.
+/// Watches how late each processor wakes a sleeper, so that the machine's stalls are not held against the library: a host
+/// that takes one processor away for a while lets the others go on, where nothing is seen of it.
 pub struct StallWatch {
     stop: Arc<AtomicBool>,
     worst: Arc<AtomicU64>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl StallWatch {
     pub fn start() -> StallWatch {
         let (stop, worst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stop2, worst2) = (Arc::clone(&stop), Arc::clone(&worst));
-        let thread = std::thread::spawn(move || {
-            while !stop2.load(Ordering::Relaxed) {
-                let before = Instant::now();
-                std::thread::sleep(Duration::from_millis(5));
-                let late = before.elapsed().saturating_sub(Duration::from_millis(5));
-                worst2.fetch_max(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            }
-        });
-        StallWatch { stop, worst, thread: Some(thread) }
+        let watch = |processor| {
+            let (stop, worst) = (Arc::clone(&stop), Arc::clone(&worst));
+            std::thread::spawn(move || {
+                stay_on(processor);
+                while !stop.load(Ordering::Relaxed) {
+                    let before = Instant::now();
+                    std::thread::sleep(Duration::from_millis(5));
+                    let late = before.elapsed().saturating_sub(Duration::from_millis(5));
+                    worst.fetch_max(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
+            })
+        };
+        let threads = processors().into_iter().map(watch).collect();
+        StallWatch { stop, worst, threads }
+    }
+
+    /// Kills `peer`; gives when. The kernel's own time from there to the death is a stall as others are: it lets a process
+    /// finish system calls that no signal ends, and a busy machine may keep it from taking them up.
+    pub fn kill(&self, peer: &mut Peer) -> u64 {
+        let killed = now();
+        peer.kill();
+        self.worst.fetch_max(now() - killed, Ordering::Relaxed);
+        killed
     }
 
     /// The longest stall seen.
@@ -136,8 +150,32 @@ impl StallWatch {
 impl Drop for StallWatch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+        self.threads.drain(..).for_each(|thread| _ = thread.join());
     }
+}
+
+/// Those that this process may run on.
+fn processors() -> Vec<usize> {
+    // SAFETY: a set of processors is plain bits, for which zero is a value; sched_getaffinity fills it in, and every number
+    // below CPU_SETSIZE has its bit there.
+    let numbers: Vec<usize> = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);
+        (0..libc::CPU_SETSIZE as usize).filter(|number| libc::CPU_ISSET(*number, &set)).collect()
+    };
+    assert!(!numbers.is_empty(), "no processor: {}", std::io::Error::last_os_error());
+    numbers
+}
+
+/// Keeps the calling thread on one processor.
+fn stay_on(processor: usize) {
+    // SAFETY: as for `processors`, where the number comes from; 0 is the calling thread.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    assert_eq!(done, 0, "processor {processor}: {}", std::io::Error::last_os_error());
 }
 
 /// Prints median and worst of `times`, and holds them to what the library promises: 20 ms in the median, 100 ms at the

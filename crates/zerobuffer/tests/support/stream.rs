@@ -12,8 +12,6 @@ pub const COMMITTED: usize = 0;
 pub const RECEIVED: usize = 1;
 /// Sequence number up to which frames were released. Stored by the reader.
 pub const RELEASED: usize = 2;
-/// When the victim was killed, or began to close; nanoseconds.
-pub const ENDED_AT: usize = 3;
 /// When the survivor knew; nanoseconds.
 pub const NOTICED_AT: usize = 4;
 /// Frames from the oldest held one to the newest, at most; with frames of at most an eighth of the ring a writer always
