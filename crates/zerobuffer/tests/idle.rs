@@ -142,14 +142,15 @@ fn closing_reader(arguments: &[String]) {
 
 /// Runs `blocked` on a thread of its own and `end` a while later; gives what `blocked` gave, and when.
 ///
-/// The trials end at every phase of the waiter's sleep of 20 ms alike: 50 phases at random have a median of up to 15 ms.
+/// The trials end at every phase of three sleeps of 20 ms alike: 50 phases at random have a median of up to 15 ms, and
+/// those of one sleep do not show that it is longer.
 fn end_while_blocked<T: Send>(
     trial: usize,
     random: &mut Random,
     blocked: impl FnOnce() -> T + Send,
     end: impl FnOnce(),
 ) -> (T, u64) {
-    const PHASE: u64 = 20_000 / TRIALS as u64;
+    const PHASE: u64 = 60_000 / TRIALS as u64;
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| (blocked(), now()));
         let start = 25_000 + trial as u64 * PHASE;
