@@ -104,10 +104,12 @@ pub fn start_reader(name: &Name, arguments: &[&str]) -> Running {
 
 impl Running {
     pub fn start(mut command: Command) -> Running {
-        // SAFETY: prctl is async-signal-safe; the child dies when the thread that started it ends, at the latest.
+        // SAFETY: prctl and signal are async-signal-safe; the child dies when the thread that started it ends, at the
+        // latest, and a hangup reaches it although the tests may run beneath nohup(1).
         unsafe {
             command.pre_exec(|| {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 Ok(())
             });
         }
