@@ -28,7 +28,7 @@ pub(crate) fn writer(
             }
             Err(error) => match error.kind() {
                 ErrorKind::BufferNotFound | ErrorKind::ReaderDead if !deadline.is_over() => {}
-                ErrorKind::BufferNotFound | ErrorKind::ReaderDead if !timeout.is_zero() => {
+                ErrorKind::BufferNotFound | ErrorKind::ReaderDead => {
                     let message = format!("{error} (waited {timeout_ms} ms; see --timeout-ms)");
                     return Err(Failure::new(code, message));
                 }

@@ -36,6 +36,17 @@ struct Counts {
     bytes: AtomicU64,
     largest: AtomicU64,
     errors: AtomicU64,
+    causes: Mutex<Vec<String>>,
+}
+
+/// Causes that are told in the report.
+const CAUSES: usize = 10;
+
+/// Keeps an error for the report, one of the first few.
+fn keep(causes: &mut Vec<String>, error: &Error) {
+    if causes.len() < CAUSES {
+        causes.push(error.to_string());
+    }
 }
 
 impl Counts {
@@ -60,6 +71,7 @@ pub(crate) fn run_server(args: &DuplexServerArgs) -> u8 {
     let result = serve(args, &counts);
     report.requests = Some(counts.requests.load(Ordering::Relaxed));
     report.request_errors = Some(counts.errors.load(Ordering::Relaxed));
+    report.errors = std::mem::take(&mut counts.causes.lock().unwrap_or_else(PoisonError::into_inner));
     report.bytes = counts.bytes.load(Ordering::Relaxed);
     report.frame_size = counts.largest.load(Ordering::Relaxed);
     report.timed(start.elapsed());
@@ -126,7 +138,10 @@ fn start_server(args: &DuplexServerArgs, counts: &Arc<Counts>) -> zerobuffer::Re
     let on_error = {
         let counts = Arc::clone(counts);
         move |error: &Error| {
-            counts.errors.fetch_add(1, Ordering::Relaxed);
+            if error.sequence().is_some() {
+                counts.errors.fetch_add(1, Ordering::Relaxed);
+            }
+            keep(&mut counts.causes.lock().unwrap_or_else(PoisonError::into_inner), error);
             complain(error);
         }
     };
@@ -190,6 +205,7 @@ pub(crate) fn run_client(args: &DuplexClientArgs) -> u8 {
     let mut done = work.done.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.requests = Some(done.tally.frames);
     report.request_errors = Some(done.errors);
+    report.errors = std::mem::take(&mut done.causes);
     report.tally(&done.tally);
     report.latency_us = Latency::of(&mut done.latencies);
     if args.verify {
@@ -214,6 +230,7 @@ struct Done {
     /// Nanoseconds from the call to the response.
     latencies: Vec<u64>,
     errors: u64,
+    causes: Vec<String>,
     wrong: u64,
     failure: Option<Failure>,
 }
@@ -299,7 +316,9 @@ impl Work<'_> {
                 // About this request alone.
                 Err(error) if error.sequence().is_some() => {
                     complain(&error);
-                    self.lock().errors += 1;
+                    let mut done = self.lock();
+                    done.errors += 1;
+                    keep(&mut done.causes, &error);
                 }
                 Err(error) => {
                     self.halted.store(true, Ordering::Relaxed);

@@ -33,7 +33,10 @@ pub(crate) fn run(args: &ReaderArgs) -> u8 {
     report.verification_errors = Some(checks.wrong);
     report.tally(&tally);
     if result.is_ok() && checks.wrong > 0 {
-        let message = format!("{} of {} frames are not what was expected", checks.wrong, tally.frames);
+        let message = format!(
+            "buffer `{}`: {} of {} frames are not what was expected: writer and reader need the same pattern and --size",
+            args.name, checks.wrong, tally.frames
+        );
         result = Err(Failure::new(exit::reader::VERIFICATION_FAILED, message));
     }
     report.checksums = checks.sums.map(Sums::report);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use zerobuffer::inspect::{Health, Peer, Presence, RingKind, Snapshot};
-use zerobuffer::{cleanup, inspect};
+use zerobuffer::{ErrorKind, cleanup, inspect};
 
 use crate::args::{CleanArgs, InspectArgs, ListArgs};
 use crate::report::{Bytes, complain, say, say_json};
@@ -128,21 +128,27 @@ pub(crate) fn list(args: &ListArgs) -> u8 {
             return FAILED;
         }
     };
-    // A buffer that went in between is none any more.
-    let views: Vec<View> =
-        names.iter().filter_map(|name| Some(inspect::snapshot(name).ok()?.into())).collect();
+    let (mut views, mut barred) = (Vec::<View>::new(), Vec::new());
+    for name in &names {
+        match inspect::snapshot(name) {
+            Ok(snapshot) => views.push(snapshot.into()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => barred.push(name),
+            // A buffer that went in between is none any more.
+            Err(_) => {}
+        }
+    }
     if args.json {
         say_json(&views);
         return exit::OK;
     }
-    if views.is_empty() {
+    if names.is_empty() {
         say(&"no buffers");
         return exit::OK;
     }
-    let width = views.iter().map(|view| view.name.chars().count()).max().unwrap_or(0).max(4);
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(4);
     say(&format_args!(
         "{:width$}  {:>10}  {:>6}  {:>10}  {:22}  {:22}  {:9}  {:>9}",
-        "NAME", "PAYLOAD", "USED", "MEMORY", "READER", "WRITER", "RING", "AGE"
+        "NAME", "PAYLOAD", "USED", "MEMORY", "READER", "WRITER", "RING", "CHANGED"
     ));
     for view in views {
         say(&format_args!(
@@ -157,6 +163,9 @@ pub(crate) fn list(args: &ListArgs) -> u8 {
             age(view.age_seconds),
         ));
     }
+    for name in barred {
+        say(&format_args!("{name:width$}  another user's, who has not allowed others to look at it"));
+    }
     exit::OK
 }
 
@@ -164,8 +173,13 @@ pub(crate) fn inspect(args: &InspectArgs) -> u8 {
     let view: View = match inspect::snapshot(&args.name) {
         Ok(snapshot) => snapshot.into(),
         Err(error) => {
-            let bad = error.kind() == zerobuffer::ErrorKind::InvalidName;
-            complain(&format_args!("{error} (zerobuffer list shows what there is)"));
+            let bad = error.kind() == ErrorKind::InvalidName;
+            match error.kind() {
+                ErrorKind::BufferNotFound => {
+                    complain(&format_args!("{error} (zerobuffer list shows what there is)"));
+                }
+                _ => complain(&error),
+            }
             return if bad { exit::BAD_ARGUMENTS } else { FAILED };
         }
     };

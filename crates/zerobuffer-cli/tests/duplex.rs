@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Name, Running, run, start, wait_until};
+use common::{Name, Running, run, start, start_reader, wait_until};
 use serde_json::json;
 
 /// A channel's name; the files of its buffers go with it.
@@ -115,12 +115,44 @@ fn a_second_server_and_a_second_client_are_refused() {
 }
 
 #[test]
+fn an_answer_that_is_too_large_is_told_with_the_way_out() {
+    let channel = Channel::new();
+    let server = channel.server(&["--json-output"]);
+    let told = "its answer of 100000 bytes is too large for the response buffer: the client must create that";
+    let client = ["duplex-client", &channel.0, "-n", "1", "-s", "100000", "--buffer-size", "64K"];
+    run(&client).expect_error(2, &format!("channel `{}`: {told}", &*channel.0));
+    server.interrupt();
+    let report = server.finish().expect(130).json();
+    assert_eq!(report["request_errors"], 1);
+    assert!(report["errors"][0].as_str().unwrap().contains(told), "{report}");
+}
+
+#[test]
+fn what_is_about_no_request_is_no_failed_request() {
+    let channel = Channel::new();
+    let server = channel.server(&["--json-output"]);
+    std::fs::remove_file(&channel.1[0].paths()[0]).unwrap();
+    let taker = start_reader(&channel.1[0], &["--timeout-ms", "-1"]);
+    let done = server.finish().expect_error(2, "another process has taken its name");
+    let report = done.json();
+    assert_eq!(report["request_errors"], 0);
+    assert!(report["errors"].as_array().unwrap().len() > 1, "{report}");
+    taker.interrupt();
+    taker.finish().expect(130);
+}
+
+#[test]
 fn calls_that_take_too_long_and_servers_that_die_are_told() {
     let channel = Channel::new();
     let server = channel.server(&["--handler", "sleep", "--sleep-ms", "60000"]);
     let done = run(&["duplex-client", &channel.0, "-n", "2", "--timeout-ms", "50", "--json-output"]);
     let done = done.expect_error(2, "2 of 2 requests failed");
-    assert_eq!(done.json()["request_errors"], 2);
+    let report = done.json();
+    assert_eq!(report["request_errors"], 2);
+    let errors = report["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 3, "both causes and their sum: {errors:?}");
+    let cause = errors[0].as_str().unwrap();
+    assert!(cause.starts_with(&format!("channel `{}`: request 1 was not answered", &*channel.0)), "{cause}");
     let client = start(&["duplex-client", &channel.0, "--timeout-ms", "-1", "--json-output"]);
     wait_until("the response buffer", || channel.1[1].paths()[0].exists());
     server.kill();

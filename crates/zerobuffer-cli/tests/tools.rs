@@ -216,25 +216,40 @@ fn clean_removes_the_corrupt_dead() {
     name.assert_nothing_left();
 }
 
-#[test]
-fn clean_says_whose_files_it_may_not_remove() {
+/// Runs the command as a user who owns nothing.
+#[track_caller]
+fn run_as_nobody(arguments: &[&str]) -> Done {
     // SAFETY: plain system call.
     let root = unsafe { libc::geteuid() } == 0;
     assert!(root, "this test needs root, to become another user");
-    let name = Name::new("clean-other");
-    leave_dead(&name);
-    let copy = common::TempFile::new("zerobuffer-for-all");
+    let copy = common::TempFile::new(&format!("zerobuffer-for-all-{}", arguments[0]));
     // By a process of its own: a file that a child, forked at the wrong moment, has open for writing cannot be run.
     let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_zerobuffer"), copy.text()]).status().unwrap();
     assert!(copied.success());
     let mut other = Command::new(copy.path());
     std::os::unix::process::CommandExt::uid(&mut other, 65534);
-    other.args(["clean", &name, "--json"]).current_dir("/");
-    let done = common::Running::start(other).finish().expect(0);
+    other.args(arguments).current_dir("/");
+    common::Running::start(other).finish()
+}
+
+#[test]
+fn clean_says_whose_files_it_may_not_remove() {
+    let name = Name::new("clean-other");
+    leave_dead(&name);
+    let done = run_as_nobody(&["clean", &name, "--json"]).expect(0);
     let left = entry(&done, &name).unwrap();
     assert_eq!(left["removed"], false);
     assert!(left["why"].as_str().unwrap().contains("another user"), "{left}");
     assert_eq!(name.leftovers().len(), 4);
+}
+
+#[test]
+fn list_names_the_buffers_that_may_not_be_looked_at() {
+    let name = Name::new("list-other");
+    let _reader = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap();
+    let text = run_as_nobody(&["list"]).expect(0).text();
+    assert!(text.lines().any(|line| line.starts_with(&*name) && line.contains("another user's")), "{text}");
+    run_as_nobody(&["inspect", &name]).expect_error(1, "create the buffer with a wider mode");
 }
 
 #[test]

@@ -346,7 +346,8 @@ fn a_taken_role_is_refused_with_1() {
     let _reader = Reader::create(&name, BufferConfig::default()).unwrap();
     run(&["reader", &name]).expect_error(1, "another reader has this buffer");
     let _writer = Writer::connect(&name).unwrap();
-    run(&["writer", &name]).expect_error(1, "another writer is connected");
+    run(&["writer", &name])
+        .expect_error(1, &format!("another writer (pid {}) is connected", std::process::id()));
 }
 
 #[test]

@@ -131,14 +131,19 @@ fn attempt(name: &str) -> Result<Attempt> {
     }
 
     let taken = |who: &str| {
-        let message = format!("{who} is connected: a buffer has one writer at a time");
+        let message = format!(
+            "{who} is connected: end it first, or use another buffer (each has one writer at a time)"
+        );
         Error::new(ErrorKind::WriterAlreadyConnected, name, message)
     };
     stop_point!("connect:role-lock");
     // The reader has the writer's role for a moment while it ends an entry that was broken off.
     let entering = entry::word(&mapping).is_entering();
     if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
-        let error = taken("another writer");
+        let error = match WriterWords::load(mapping.oieb()).shown_pid() {
+            0 => taken("another writer"),
+            pid => taken(&format!("another writer (pid {pid})")),
+        };
         return if entering { Ok(Attempt::Soon(error)) } else { Err(error) };
     }
     let ring = if mapping.is_extended() {

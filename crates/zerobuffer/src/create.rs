@@ -156,7 +156,8 @@ fn build_files(
         if error.raw_os_error() == Some(libc::EEXIST) {
             // Only a 1.x C# reader, which does not know our lock, can have been faster. It uses whatever
             // semaphores stand there, so they stay.
-            let message = "another reader has just created this buffer";
+            let message =
+                "another reader has just created this buffer: choose another name, or end that reader first";
             return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
         }
         files.remove(name);

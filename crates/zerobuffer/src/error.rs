@@ -127,6 +127,8 @@ struct Inner {
     message: String,
     source: Option<io::Error>,
     sequence: Option<u64>,
+    /// `buffer` names a duplex channel.
+    of_channel: bool,
 }
 
 impl Error {
@@ -137,7 +139,15 @@ impl Error {
             message: message.into(),
             source: None,
             sequence: None,
+            of_channel: false,
         }))
+    }
+
+    /// An error about a duplex channel rather than one of its buffers.
+    pub(crate) fn channel(kind: ErrorKind, channel: &str, message: impl Into<String>) -> Error {
+        let mut error = Error::new(kind, channel, message);
+        error.0.of_channel = true;
+        error
     }
 
     /// An error of the operating system while `doing` something; the kind follows from the error's number.
@@ -153,11 +163,16 @@ impl Error {
         };
         let hint = match kind {
             ErrorKind::PermissionDenied => ": ask the owner to create the buffer with a wider mode",
+            ErrorKind::OutOfMemory if error.raw_os_error() == Some(libc::EFBIG) => {
+                ": files of this process may not be so large; raise that limit (ulimit -f), or use a smaller buffer"
+            }
             ErrorKind::OutOfMemory => ": free space in /dev/shm, make it larger, or use a smaller buffer",
             _ => "",
         };
         let message = format!("cannot {doing} ({error}){hint}");
-        Error(Box::new(Inner { kind, buffer: buffer.into(), message, source: Some(error), sequence: None }))
+        let mut of_system = Error::new(kind, buffer, message);
+        of_system.0.source = Some(error);
+        of_system
     }
 
     /// What went wrong, as far as a program can act on it.
@@ -165,7 +180,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The name of the buffer that the error is about.
+    /// The name of the buffer, or the duplex channel, that the error is about.
     pub fn buffer(&self) -> &str {
         &self.0.buffer
     }
@@ -194,7 +209,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "buffer `{}`: {}", self.0.buffer, self.0.message)
+        let what = if self.0.of_channel { "channel" } else { "buffer" };
+        write!(f, "{what} `{}`: {}", self.0.buffer, self.0.message)
     }
 }
 

@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub owner: u32,
     /// Permission bits.
     pub mode: u32,
-    /// Time since the file was last created, renamed or resized, on the wall clock.
+    /// Time since the file last changed, on the wall clock: it was created, or a writer reserved memory (the kernel's ctime).
     pub age: Option<Duration>,
     /// What is wrong with the numbers, if they cannot be true.
     pub defects: Vec<String>,
@@ -312,14 +312,21 @@ fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
 }
 
 /// Names of all buffers on this machine, live or not, in alphabetical order: every segment that starts as a buffer of
-/// protocol 1 does.
+/// protocol 1 does, and those that this user may not look at, whose semaphores stand beside them.
 ///
 /// # Errors
 ///
-/// `System`, `PermissionDenied` if `/dev/shm` cannot be read. Buffers that may not be opened are left out.
+/// `System`, `PermissionDenied` if `/dev/shm` cannot be read.
 pub fn list() -> Result<Vec<String>> {
     let entries = os::shm_entries().map_err(|error| Error::os("*", "list the shared memory", error))?;
-    let mut names: Vec<String> = entries.into_iter().filter(|name| snapshot(name).is_ok()).collect();
+    let is_buffer = |name: &String| match snapshot(name) {
+        Ok(_) => true,
+        Err(error) => {
+            error.kind() == ErrorKind::PermissionDenied
+                && os::semaphore_path(&registry::write_semaphore(name)).exists()
+        }
+    };
+    let mut names: Vec<String> = entries.into_iter().filter(is_buffer).collect();
     names.sort();
     Ok(names)
 }

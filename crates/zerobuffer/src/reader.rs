@@ -874,7 +874,7 @@ impl Reader {
 
     fn writer_state(&self) -> Result<WriterState> {
         let Some(locks) = &self.locks else {
-            return Err(self.shared.error(ErrorKind::Closed, "the reader is closed"));
+            return Err(self.shared.error(ErrorKind::Closed, "the reader is closed: create a new one"));
         };
         let oieb = self.shared.mapping.oieb();
         liveness::writer_state(|| Ok(liveness::WriterWords::load(oieb)), &locks.role)
@@ -955,10 +955,10 @@ impl Reader {
     fn end_of_writer(&self, died: bool) -> Error {
         if died {
             self.shared
-                .error(ErrorKind::WriterDead, "the writer died; all that it had committed has been delivered")
+                .error(ErrorKind::WriterDead, "the writer died; all that it had committed has been delivered: read again to wait for the next writer")
         } else {
             self.shared
-                .error(ErrorKind::WriterClosed, "the writer has closed; all that it wrote has been delivered")
+                .error(ErrorKind::WriterClosed, "the writer has closed; all that it wrote has been delivered: read again to wait for the next writer")
         }
     }
 

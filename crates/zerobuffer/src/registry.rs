@@ -29,16 +29,16 @@ const UNBORN_AGE: Duration = Duration::from_secs(10);
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let invalid = |why: &str| Err(Error::new(ErrorKind::InvalidName, name, format!("the name {why}")));
     if name.is_empty() {
-        return invalid("is empty");
+        return invalid("is empty: choose one of 1 to 245 bytes");
     }
     if name.len() > MAX_NAME_LEN {
         return invalid(&format!("has {} bytes, at most {MAX_NAME_LEN} are possible", name.len()));
     }
     if name == "." || name == ".." {
-        return invalid("is that of a directory");
+        return invalid("is that of a directory: choose another one");
     }
     if name.contains(['/', '\0']) {
-        return invalid("contains `/` or a zero byte");
+        return invalid("contains `/` or a zero byte: leave it out");
     }
     if name.starts_with("sem.") {
         return invalid("starts with `sem.`, as the files of semaphores do");

@@ -407,7 +407,9 @@ impl Writer {
     pub(crate) fn commit_tagged(&mut self, len: Option<usize>, tag: Tag) -> Result<u64> {
         self.check_mine()?;
         let Some(reservation) = self.pending else {
-            return Err(self.shared.error(ErrorKind::InvalidState, "commit without acquire"));
+            return Err(self
+                .shared
+                .error(ErrorKind::InvalidState, "commit without acquire: acquire a frame first"));
         };
         let len = len.unwrap_or(reservation.len);
         if len == 0 || len > reservation.len {
@@ -458,7 +460,8 @@ impl Writer {
         let oieb = mapping.oieb();
         // Acquire: pairs with the Release below, of an earlier writer.
         if oieb.metadata_written_bytes.load(Ordering::Acquire) != 0 {
-            let message = "its metadata is set already, and can be set only once";
+            let message =
+                "its metadata is set already, and can be set only once: send what changes as frames";
             return Err(self.shared.error(ErrorKind::MetadataAlreadyWritten, message));
         }
         let size = mapping.geometry().metadata_size;
@@ -692,7 +695,7 @@ impl Writer {
 
     fn reader_state(&self) -> Result<ReaderState> {
         let Some(role) = &self.role else {
-            return Err(self.shared.error(ErrorKind::Closed, "the writer is closed"));
+            return Err(self.shared.error(ErrorKind::Closed, "the writer is closed: connect a new one"));
         };
         let oieb = self.shared.mapping.oieb();
         liveness::reader_state(|| Ok(liveness::reader_words(oieb)), role)
@@ -704,9 +707,13 @@ impl Writer {
         match self.reader_state()? {
             ReaderState::Alive => {}
             ReaderState::Closed => {
-                return Err(self.shared.error(ErrorKind::ReaderDead, "the reader has closed the buffer"));
+                let message = "the reader has closed the buffer: connect again when there is a new reader";
+                return Err(self.shared.error(ErrorKind::ReaderDead, message));
             }
-            ReaderState::Dead => return Err(self.shared.error(ErrorKind::ReaderDead, "the reader died")),
+            ReaderState::Dead => {
+                let message = "the reader died: connect again when there is a new one";
+                return Err(self.shared.error(ErrorKind::ReaderDead, message));
+            }
         }
         // 1.x peers may zero or overwrite the pid of a live writer; put it back for those that look.
         let oieb = self.shared.mapping.oieb();
@@ -773,7 +780,10 @@ impl Writer {
     #[cold]
     fn bad_size(&self, len: usize) -> Error {
         if len == 0 {
-            return self.shared.error(ErrorKind::InvalidFrameSize, "a frame needs at least 1 byte");
+            return self.shared.error(
+                ErrorKind::InvalidFrameSize,
+                "a frame needs at least 1 byte: send nothing, or a byte to mark an event",
+            );
         }
         let message = format!(
             "a frame of {len} bytes and its 16-byte header do not fit its payload of {} bytes: create the buffer with a \

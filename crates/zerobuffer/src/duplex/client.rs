@@ -60,10 +60,10 @@ impl DuplexClient {
         let (requests, responses) = buffer_names(channel)?;
         let writer = WriterOptions::default().connect_timeout(options.connect_timeout);
         let mut writer = Writer::connect_with(&requests, writer).map_err(|error| match error.kind() {
-            ErrorKind::WriterAlreadyConnected => Error::new(
+            ErrorKind::WriterAlreadyConnected => Error::channel(
                 ErrorKind::WriterAlreadyConnected,
                 channel,
-                "another client is connected: a channel has one client at a time",
+                "another client is connected: end it first, or use another channel (each has one client at a time)",
             ),
             _ => error,
         })?;

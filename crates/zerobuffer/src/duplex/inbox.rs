@@ -519,7 +519,9 @@ impl Link {
     }
 
     pub(crate) fn too_late(&self, sequence: u64) -> Error {
-        let message = format!("request {sequence} was not answered by its deadline");
+        let message = format!(
+            "request {sequence} was not answered by its deadline: allow more time, or let the server work with a thread pool"
+        );
         self.error(ErrorKind::DeadlineExceeded, message).of_request(sequence)
     }
 

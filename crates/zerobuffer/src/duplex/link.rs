@@ -108,7 +108,7 @@ impl Link {
     }
 
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(kind, &self.channel, message)
+        Error::channel(kind, &self.channel, message)
     }
 
     /// `timeout` from now, as this client's requests carry it.

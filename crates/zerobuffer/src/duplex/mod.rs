@@ -110,7 +110,7 @@ fn buffer_names(channel: &str) -> Result<(String, String)> {
             "the name of a channel has {} bytes, 1 to {MAX_CHANNEL_NAME_LEN} are possible",
             channel.len()
         );
-        return Err(Error::new(ErrorKind::InvalidName, channel, message));
+        return Err(Error::channel(ErrorKind::InvalidName, channel, message));
     }
     Ok((format!("{channel}{REQUEST}"), format!("{channel}{RESPONSE}")))
 }

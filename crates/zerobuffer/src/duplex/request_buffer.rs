@@ -72,7 +72,9 @@ impl RequestBuffer {
     pub fn memory_guard(&self) -> Result<MemoryGuard> {
         match &self.writer {
             Some(writer) => Ok(writer.memory_guard()),
-            None => Err(self.link.error(ErrorKind::InvalidState, "the request buffer is gone")),
+            None => {
+                Err(self.link.error(ErrorKind::InvalidState, "the request buffer is gone: acquire a new one"))
+            }
         }
     }
 
@@ -103,7 +105,9 @@ impl RequestBuffer {
     fn send(mut self, due: Due, called: bool) -> Result<u64> {
         self.link.check_end()?;
         let Some(mut writer) = self.writer.take() else {
-            return Err(self.link.error(ErrorKind::InvalidState, "the request buffer is gone"));
+            return Err(self
+                .link
+                .error(ErrorKind::InvalidState, "the request buffer is gone: acquire a new one"));
         };
         self.link.enter(self.sequence, due, called);
         let result = writer.commit_tagged(None, self.link.tag(self.sequence, due));

@@ -29,7 +29,7 @@ impl<'a> Responder<'a> {
     pub fn reply(&mut self, bytes: &[u8]) -> Result<()> {
         if self.answered {
             let message = format!("request {} has been answered already", self.to.sequence);
-            return Err(Error::new(ErrorKind::InvalidState, self.run.channel(), message));
+            return Err(Error::channel(ErrorKind::InvalidState, self.run.channel(), message));
         }
         self.answered = true;
         self.run.answer(self.to, &Answer::Bytes(bytes.into()));

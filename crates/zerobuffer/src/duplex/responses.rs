@@ -204,7 +204,16 @@ impl Run {
             result => return result,
         };
         // Too large, or no memory for it: the client must not wait for ever.
-        let instead = Answer::Failed(error.to_string().into());
+        let words = match error.kind() {
+            ErrorKind::FrameTooLarge => format!(
+                "its answer of {} bytes is too large for the response buffer: the client must create that with a larger \
+                 payload size (its response_config)",
+                bytes.len()
+            ),
+            _ => format!("its answer could not be sent: {}", error.message()),
+        };
+        let error = Error::channel(error.kind(), &self.names.channel, words.as_str());
+        let instead = Answer::Failed(words.into());
         let (flags, bytes) = if writer.carries_tags() { instead.tagged() } else { (0, instead.plain()) };
         let len = bytes.len().min(writer.max_frame_size());
         self.persist(writer, to, &bytes[..len], Tag { flags, ..tag })?;
@@ -235,7 +244,7 @@ impl Run {
     /// Reports a request's failure.
     pub(crate) fn report_failure(&self, sequence: u64, message: &str) {
         let message = format!("the handler failed at request {sequence}: {message}");
-        let error = Error::new(ErrorKind::RequestFailed, &self.names.channel, message);
+        let error = Error::channel(ErrorKind::RequestFailed, &self.names.channel, message);
         self.report(&error.of_request(sequence));
     }
 }

@@ -282,7 +282,7 @@ impl Run {
             && let Err(words) = self.guard(|| callback(metadata))
         {
             let message = format!("on_init panicked: {words}");
-            self.report(&Error::new(ErrorKind::RequestFailed, &self.names.channel, message));
+            self.report(&Error::channel(ErrorKind::RequestFailed, &self.names.channel, message));
         }
     }
 
@@ -316,7 +316,7 @@ impl Run {
             }
             let message = "a handler is still running; no other request is started, the buffers are given up, and the \
                            server ends when the handler returns (it can ask is_cancelled())";
-            return Err(Error::new(ErrorKind::HandlerBusy, &self.names.channel, message));
+            return Err(Error::channel(ErrorKind::HandlerBusy, &self.names.channel, message));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Server {
         let mut current = lock(&self.current);
         if current.run.as_ref().is_some_and(|run| run.is_running()) {
             let message = "the server runs already: stop it first";
-            return Err(Error::new(ErrorKind::InvalidState, &self.names.channel, message));
+            return Err(Error::channel(ErrorKind::InvalidState, &self.names.channel, message));
         }
         let reader = match current.created.take() {
             Some(reader) => reader,
