@@ -92,6 +92,24 @@ fn failure_03_tokens_do_not_pile_up() {
     assert!(most <= 3, "up to {most} tokens, though nobody waited");
 }
 
+#[test]
+fn failure_17_no_token_is_posted_to_a_1_x_reader_for_a_frame_that_found_no_space() {
+    let name = Name::new("sem-full");
+    let reader = Reader::create(&name, classic()).unwrap();
+    // What a 1.x reader shows: no word of ours.
+    Forge::segment(&name).set(0x68, 0);
+    let tokens = Forge::semaphore(&name, 'w');
+    let mut writer = Writer::connect(&name).unwrap();
+    writer.set_write_timeout(Duration::from_millis(1));
+    let before = tokens.tokens();
+    let results: Vec<_> = (0..10).map(|_| writer.write_frame(&[7; 1000])).collect();
+    let written = results.iter().filter(|result| result.is_ok()).count();
+    assert!((1..10).contains(&written));
+    assert_eq!((tokens.tokens() - before) as usize, written, "1.x readers take a token for a frame");
+    drop((writer, reader));
+    name.assert_nothing_left();
+}
+
 /// Lets a call that waits for 200 ms meet stale tokens: it keeps its time, and burns them in less than 100 ms of CPU. The
 /// best of three times counts, as other load on a core slows its neighbours down.
 fn burn(who: &str, tokens: &Forge, mut wait: impl FnMut()) {
