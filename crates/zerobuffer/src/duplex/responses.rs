@@ -8,6 +8,7 @@ use super::lock;
 use super::run::Run;
 use crate::config::WriterOptions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::os;
 use crate::reader::Reader;
 use crate::ring::{Tag, flags};
 use crate::sync::Ordering;
@@ -223,13 +224,15 @@ impl Run {
     /// Writes, again after each interrupt that was not meant to end it.
     fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
         loop {
-            match writer.write_tagged(bytes, tag, to.read_at) {
+            // Another answer may have had the interrupt that was meant for all who wait for space. Who changes either word
+            // interrupts afterwards, so nothing is missed from here on.
+            if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
+                return Ok(());
+            }
+            // Read anew, as the handler may have taken long, and the client be dead.
+            match writer.write_tagged(bytes, tag, os::coarse_now()) {
                 Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
-                        return Ok(());
-                    }
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

@@ -121,6 +121,31 @@ fn a_server_stuck_behind_a_full_response_buffer_is_freed_by_its_clients_death() 
 }
 
 #[test]
+fn a_pool_whose_answers_wait_for_space_stops_within_100_ms() {
+    let channel = Channel::new("stop-full");
+    let mut server = channel.server(&["pool", "threads=8"]);
+    let client = channel.client_with(BufferConfig::default().payload_size(64 << 10));
+    for _ in 0..100 {
+        client.send_request(&[1; 4000]).unwrap();
+    }
+    let mut last = 0;
+    loop {
+        server.tell("started");
+        let started: u64 = server.hear().parse().unwrap();
+        if started >= 15 && started == last {
+            break;
+        }
+        last = started;
+        thread::sleep(Duration::from_millis(30));
+    }
+    server.tell("stop");
+    let told = server.hear();
+    let time = told.strip_prefix("stopped ").unwrap_or_else(|| panic!("the server said {told}"));
+    assert!(time.parse::<u64>().unwrap() < 100, "it took {time} ms");
+    drop(client);
+}
+
+#[test]
 fn an_idle_server_stops_within_100_ms_and_its_callers_learn_of_it() {
     let channel = Channel::new("stop");
     let mut server = channel.server(&[]);
