@@ -18,7 +18,7 @@ zerobuffer::Writer connect(const Stop& stop, const std::string& name, std::int64
             const bool nobody = error.code() == zerobuffer::ErrorCode::buffer_not_found ||
                                 error.code() == zerobuffer::ErrorCode::reader_dead;
             if (nobody && !deadline.is_over()) continue;
-            if (nobody && timeout_ms != 0) {
+            if (nobody) {
                 throw Failure(code, std::string(error.what()) + " (waited " + std::to_string(timeout_ms) +
                                         " ms; see --timeout-ms)");
             }

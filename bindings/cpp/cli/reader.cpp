@@ -119,9 +119,10 @@ int run(const ReaderArgs& args) {
     const int code = reported(report, exits::reader::read_error, [&] {
         read(args, report, tally, checks);
         if (checks.wrong() > 0) {
-            throw Failure(exits::reader::verification_failed, std::to_string(checks.wrong()) + " of " +
-                                                                  std::to_string(tally.frames) +
-                                                                  " frames are not what was expected");
+            throw Failure(exits::reader::verification_failed,
+                          "buffer `" + args.name + "`: " + std::to_string(checks.wrong()) + " of " +
+                              std::to_string(tally.frames) +
+                              " frames are not what was expected: writer and reader need the same pattern and --size");
         }
     });
     report.frame_size = tally.largest;

@@ -28,7 +28,11 @@ def run(args: argparse.Namespace) -> int:
     except Failure as why:
         ended = why
     if ended is None and checks.wrong > 0:
-        ended = Failure(_VERIFICATION_FAILED, f"{checks.wrong} of {tally.frames} frames are not what was expected")
+        message = (
+            f"buffer `{args.name}`: {checks.wrong} of {tally.frames} frames are not what was expected: "
+            "writer and reader need the same pattern and --size"
+        )
+        ended = Failure(_VERIFICATION_FAILED, message)
     report.tally(tally)
     report.fields.update(frame_size=tally.largest, verification_errors=checks.wrong, checksums=checks.sums())
     return report.finish(ended, args, to_stderr=args.output == "-")

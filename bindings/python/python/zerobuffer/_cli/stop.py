@@ -99,9 +99,7 @@ def connect(stop: Stop, name: str, timeout_ms: int, code: int, bad_arguments: in
         except (BufferNotFoundError, ReaderDeadError) as error:
             if deadline.left() > 0:
                 continue
-            if timeout_ms != 0:
-                raise Failure(code, f"{error} (waited {timeout_ms} ms; see --timeout-ms)") from error
-            raise failure(error, code, bad_arguments) from error
+            raise Failure(code, f"{error} (waited {timeout_ms} ms; see --timeout-ms)") from error
         except ZeroBufferError as error:
             raise failure(error, code, bad_arguments) from error
         stop.watch(writer)
