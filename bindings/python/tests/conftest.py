@@ -14,6 +14,22 @@ import zerobuffer
 
 _numbers = itertools.count(1)
 
+#: Removes what the tests' names have left when this process has ended, be it killed: then the pipe ends, and `cat` with it.
+_CLEANER = "cat; rm -rf /dev/shm/*zbtest-py-$0-* /tmp/zerobuffer/*zbtest-py-$0-*"
+
+
+def _clean_up_after_this_process():
+    end, begin = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, end, 0), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    arguments = ["sh", "-c", _CLEANER, str(os.getpid())]
+    # A group of its own: a signal to that of the tests, as by Ctrl-C, is not for it.
+    os.posix_spawnp("sh", arguments, os.environ, file_actions=actions, setpgroup=0)
+    os.close(end)
+    return begin
+
+
+_clean_up_after_this_process()
+
 #: Small enough to be filled at once, large enough for every frame of the tests.
 CONFIG = zerobuffer.BufferConfig(metadata_size=1024, payload_size=1 << 20)
 

@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub struct Name(String);
 impl Name {
     pub fn new(what: &str) -> Name {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        clean_up_after_this_process();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Name(format!("zbtest-{what}-{}-{count}", std::process::id()))
     }
@@ -69,6 +71,26 @@ impl Name {
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.leftovers(), Vec::<PathBuf>::new(), "files left behind");
     }
+}
+
+/// Starts, once, a process that outlives this one however it ends, be it killed, and then removes what names of its have left.
+fn clean_up_after_this_process() {
+    static CLEANER: OnceLock<ChildStdin> = OnceLock::new();
+    // `cat` ends when the pipe's other side does, as this process ends. Peers die with this one too, but a little later.
+    const SCRIPT: &str = "cat; for _ in 1 2; do \
+         rm -rf /dev/shm/*zbtest-*-$0-* /tmp/zerobuffer/*zbtest-*-$0-* $1/zbtest-*-$0-* $1/zbtest-$0-*; sleep 1; done";
+    CLEANER.get_or_init(|| {
+        let cleaner = Command::new("sh")
+            .args(["-c", SCRIPT, &std::process::id().to_string()])
+            .arg(std::env::temp_dir())
+            // A signal to the group of the tests, as by Ctrl-C, is not for it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        cleaner.expect("sh").stdin.take().expect("piped")
+    });
 }
 
 impl std::ops::Deref for Name {
