@@ -249,3 +249,46 @@ fn clients_with_tasks_leave_no_threads_behind() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn a_call_goes_on_when_the_last_task_beside_it_has_ended() {
+    let channel = Channel::new();
+    let factory = DuplexChannelFactory::new();
+    let server = factory.create_immutable_server(&channel.name, BufferConfig::default()).unwrap();
+    server.set_pool_size(4);
+    let wait = |request: &[u8]| {
+        let micros = u64::from_le_bytes(request[..8].try_into().expect("eight bytes"));
+        std::thread::sleep(Duration::from_micros(micros));
+    };
+    server
+        .start(
+            move |request| {
+                wait(request);
+                Ok(vec![1].into())
+            },
+            ProcessingMode::ThreadPool,
+        )
+        .unwrap();
+    let client = channel.client();
+    let (call, limit) = (|micros: u64| client.call(&micros.to_le_bytes(), PATIENCE), PATIENCE / 10);
+    for round in 0..10 {
+        // The first one reads; the task's thread and then the long one wait to read, and the task ends before the first.
+        std::thread::scope(|scope| {
+            scope.spawn(|| call(3500).unwrap());
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(300));
+                block_on(client.call_async(2500_u64.to_le_bytes(), PATIENCE)).unwrap();
+            });
+            let long = scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(1));
+                let start = Instant::now();
+                call(20_000).unwrap();
+                start.elapsed()
+            });
+            let took = long.join().unwrap();
+            assert!(took < limit, "round {round}: 20 ms took {took:?}");
+        });
+    }
+    client.close();
+    server.stop().unwrap();
+}

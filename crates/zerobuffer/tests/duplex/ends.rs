@@ -146,6 +146,22 @@ fn a_pool_whose_answers_wait_for_space_stops_within_100_ms() {
 }
 
 #[test]
+fn no_handler_is_started_for_a_client_that_died_while_one_was_running() {
+    let channel = Channel::new("long-dead");
+    let mut server = channel.server(&[]);
+    let requests = [&["quick"; 5][..], &["!hold 300"; 4]].concat();
+    let mut client = Peer::start("client", &[&[&*channel.name][..], &requests].concat());
+    client.expect("sent");
+    assert!(server.hear().starts_with("sleeping"));
+    client.kill();
+    let next = channel.client();
+    assert_eq!(*next.call(b"mine", PATIENCE).unwrap(), *b"mine");
+    server.tell("started");
+    // The quick ones, the long one, and that of the next client.
+    assert_eq!(server.hear(), "7");
+}
+
+#[test]
 fn an_idle_server_stops_within_100_ms_and_its_callers_learn_of_it() {
     let channel = Channel::new("stop");
     let mut server = channel.server(&[]);
