@@ -51,12 +51,7 @@ impl Due {
 
     /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
-        !self.is_never() && self.is_over_at(os::coarse_now())
-    }
-
-    /// The same, by one who has just read the coarse clock.
-    pub(crate) fn is_over_at(self, coarse_now: u64) -> bool {
-        !self.is_never() && coarse_now >= self.0
+        !self.is_never() && os::coarse_now() >= self.0
     }
 
     /// Time left; `None` when it is over.

@@ -456,7 +456,7 @@ impl Link {
     }
 
     /// Whoever stops waiting may have been woken for what somebody else must do now.
-    fn pass_on(&self, wants: Wants) {
+    pub(crate) fn pass_on(&self, wants: Wants) {
         if wants == Wants::Any && !lock(&self.inbox).ready.is_empty() {
             self.wake_successor();
         }

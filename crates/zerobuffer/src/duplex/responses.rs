@@ -40,8 +40,6 @@ pub(crate) struct Address {
     pub(crate) sequence: u64,
     /// The request's deadline word, which its response repeats.
     pub(crate) mark: u64,
-    /// The coarse clock when the request was read.
-    pub(crate) read_at: u64,
 }
 
 /// The response buffer of the current client.

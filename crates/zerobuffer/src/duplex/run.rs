@@ -12,7 +12,6 @@ use super::turns::Turns;
 use super::{lock, wait};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::os;
 use crate::reader::{InterruptHandle, Reader};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -193,7 +192,6 @@ impl Run {
                         client: reading.client,
                         sequence: frame.sequence(),
                         mark: frame.deadline(),
-                        read_at: os::coarse_now(),
                     };
                     return Some((Request::new(frame), to));
                 }
@@ -244,7 +242,7 @@ impl Run {
         if request.is_withdrawn() {
             return false;
         }
-        if Due(to.mark).is_over_at(to.read_at) {
+        if Due(to.mark).is_over() {
             self.answer(to, &Answer::TooLate);
             return false;
         }

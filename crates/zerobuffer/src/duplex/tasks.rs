@@ -240,8 +240,7 @@ fn read_for_tasks(link: &Weak<Link>) {
         }
         if lock(&link.inbox).tasks.pending > 0 {
             link.lead_for_tasks();
-            // It may have been woken to lead when the last task had just ended: letting go wakes another one.
-            drop(link.try_lead());
+            link.pass_on(Wants::Lead);
         } else {
             drop(link);
             // Woken by the next task, and by the end.
