@@ -173,14 +173,13 @@ pub(crate) fn inspect(args: &InspectArgs) -> u8 {
     let view: View = match inspect::snapshot(&args.name) {
         Ok(snapshot) => snapshot.into(),
         Err(error) => {
-            let bad = error.kind() == ErrorKind::InvalidName;
-            match error.kind() {
-                ErrorKind::BufferNotFound => {
-                    complain(&format_args!("{error} (zerobuffer list shows what there is)"));
-                }
-                _ => complain(&error),
-            }
-            return if bad { exit::BAD_ARGUMENTS } else { FAILED };
+            let (code, hint) = match error.kind() {
+                ErrorKind::InvalidName => (exit::BAD_ARGUMENTS, ""),
+                ErrorKind::BufferNotFound => (FAILED, " (zerobuffer list shows what there is)"),
+                _ => (FAILED, ""),
+            };
+            complain(&format_args!("{error}{hint}"));
+            return code;
         }
     };
     let code = if view.defects.is_empty() { exit::OK } else { CORRUPT };

@@ -97,7 +97,7 @@ pub struct zb_snapshot {
     pub owner: u32,
     /// Permission bits.
     pub mode: u32,
-    /// Nanoseconds since the file was last created, renamed or resized; -1 if that is not known.
+    /// Nanoseconds since the file last changed (created, resized, given memory); -1 if that is not known.
     pub age_ns: i64,
     /// What is wrong with the numbers, if they cannot be true: `defect_count` texts.
     pub defects: *const *const c_char,

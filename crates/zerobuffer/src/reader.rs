@@ -953,13 +953,11 @@ impl Reader {
     }
 
     fn end_of_writer(&self, died: bool) -> Error {
-        if died {
-            self.shared
-                .error(ErrorKind::WriterDead, "the writer died; all that it had committed has been delivered: read again to wait for the next writer")
-        } else {
-            self.shared
-                .error(ErrorKind::WriterClosed, "the writer has closed; all that it wrote has been delivered: read again to wait for the next writer")
-        }
+        let (kind, what) = match died {
+            true => (ErrorKind::WriterDead, "the writer died; all that it had committed has been delivered"),
+            false => (ErrorKind::WriterClosed, "the writer has closed; all that it wrote has been delivered"),
+        };
+        self.shared.error(kind, format!("{what}: read again to wait for the next writer"))
     }
 
     /// Notices that another process removed or replaced our names (1.x readers do, when they think us dead).

@@ -29,7 +29,7 @@ const UNBORN_AGE: Duration = Duration::from_secs(10);
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let invalid = |why: &str| Err(Error::new(ErrorKind::InvalidName, name, format!("the name {why}")));
     if name.is_empty() {
-        return invalid("is empty: choose one of 1 to 245 bytes");
+        return invalid(&format!("is empty: choose one of 1 to {MAX_NAME_LEN} bytes"));
     }
     if name.len() > MAX_NAME_LEN {
         return invalid(&format!("has {} bytes, at most {MAX_NAME_LEN} are possible", name.len()));

@@ -104,7 +104,7 @@ struct Snapshot {
     std::uint32_t owner;
     /** Permission bits. */
     std::uint32_t mode;
-    /** Time since the file was last created, renamed or resized. */
+    /** Time since the file last changed: created, resized or given memory. */
     std::optional<std::chrono::nanoseconds> age;
     /** What is wrong with the numbers, if they cannot be true. */
     std::vector<std::string> defects;

@@ -99,7 +99,7 @@ class Snapshot:
     owner: int
     #: Permission bits.
     mode: int
-    #: Seconds since the file was last created, renamed or resized.
+    #: Seconds since the file last changed: created, resized or given memory.
     age: Optional[float]
     #: Share of the payload that is in use, 0 to 1.
     utilisation: float

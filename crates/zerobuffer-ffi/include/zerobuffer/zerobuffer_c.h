@@ -274,7 +274,7 @@ typedef struct zb_snapshot {
      */
     uint32_t mode;
     /**
-     * Nanoseconds since the file was last created, renamed or resized; -1 if that is not known.
+     * Nanoseconds since the file last changed (created, resized, given memory); -1 if that is not known.
      */
     int64_t age_ns;
     /**
