@@ -30,6 +30,8 @@ pub(crate) enum Answer<'a> {
     Failed(Cow<'a, str>),
     /// Not started: its deadline was over.
     TooLate,
+    /// Not started, and nobody waits. Sent only where responses are counted.
+    Withdrawn,
 }
 
 /// Which request an answer is to.
@@ -60,7 +62,7 @@ impl Answer<'_> {
             Answer::Bytes(bytes) => (0, bytes),
             Answer::Failed(message) if message.is_empty() => (flags::FAILED | flags::EMPTY, NOTHING),
             Answer::Failed(message) => (flags::FAILED, &message.as_bytes()[..message.len().min(MESSAGE_MAX)]),
-            Answer::TooLate => (flags::FAILED | flags::CANCELLED, NOTHING),
+            Answer::TooLate | Answer::Withdrawn => (flags::FAILED | flags::CANCELLED, NOTHING),
         }
     }
 
@@ -74,9 +76,10 @@ impl Answer<'_> {
 }
 
 impl Run {
-    /// A request of another client has come: takes its response buffer. Gives the client's number.
-    pub(crate) fn begin_client(&self, requests: &Reader) -> (u64, Result<()>) {
+    /// A request of another client has come, its `first` for us: takes its response buffer. Gives the client's number.
+    pub(crate) fn begin_client(&self, requests: &Reader, first: u64) -> (u64, Result<()>) {
         let (client, mut responses) = self.next_client();
+        responses.next = first;
         // The reader of a predecessor that came and went without a request is dead; 1.x clients may keep theirs.
         if responses.writer.as_ref().is_some_and(|writer| !writer.is_reader_connected()) {
             responses.writer = None;
@@ -125,7 +128,6 @@ impl Run {
         self.interrupt_responses();
         let mut responses = lock(&self.responses);
         responses.client = client;
-        responses.next = 0;
         responses.early.clear();
         (client, responses)
     }
@@ -153,6 +155,9 @@ impl Run {
         }
         let Some(connected) = writer else { return Ok(()) };
         let result = if connected.carries_tags() {
+            if matches!(answer, Answer::Withdrawn) {
+                return Ok(());
+            }
             let (flags, bytes) = answer.tagged();
             self.write(connected, to, flags, bytes)
         } else {
@@ -178,10 +183,6 @@ impl Run {
         next: &mut u64,
         early: &mut BTreeMap<u64, Vec<u8>>,
     ) -> Result<()> {
-        // The first request of a client has number 1; another one if its first ones were lost to us.
-        if *next == 0 {
-            *next = 1;
-        }
         if to.sequence != *next {
             early.insert(to.sequence, bytes.to_vec());
             return Ok(());
@@ -247,5 +248,43 @@ impl Run {
         let message = format!("the handler failed at request {sequence}: {message}");
         let error = Error::channel(ErrorKind::RequestFailed, &self.names.channel, message);
         self.report(&error.of_request(sequence));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::duplex::{DuplexChannelFactory, ProcessingMode};
+
+    #[test]
+    fn responses_are_counted_from_the_first_request_that_came() {
+        let channel = format!("unit-first-{}", std::process::id());
+        let classic = || BufferConfig::default().classic(true);
+        let server = DuplexChannelFactory::new().create_immutable_server(&channel, classic()).unwrap();
+        server.start(|request| Ok((&**request).into()), ProcessingMode::ThreadPool).unwrap();
+        let mut responses = Reader::create(&format!("{channel}_response"), classic()).unwrap();
+        responses.accept_any_sequence();
+        let mut sequence = 0;
+        // A 1.x client that was taken for dead, and goes on where it was.
+        for _ in 0..2 {
+            let mut requests = Writer::connect(&format!("{channel}_request")).unwrap();
+            for _ in 0..2 {
+                sequence += 1;
+                let tag = Tag { sequence: Some(sequence), flags: 0, deadline: 0 };
+                requests.write_tagged(&[sequence as u8], tag, os::coarse_now()).unwrap();
+            }
+            for expected in sequence - 1..=sequence {
+                let response = loop {
+                    match responses.read_frame(Duration::from_secs(30)) {
+                        Ok(response) => break response.expect("an answer"),
+                        // The server has noticed the end of the first.
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::WriterClosed),
+                    }
+                };
+                assert_eq!((response.sequence(), &*response), (expected, &[expected as u8][..]));
+            }
+        }
+        server.stop().unwrap();
     }
 }

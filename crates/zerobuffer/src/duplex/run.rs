@@ -176,7 +176,7 @@ impl Run {
                     let mut trouble = Ok(());
                     // Every client begins at 1.
                     if frame.sequence() == 1 || reading.client == 0 {
-                        (reading.client, trouble) = self.begin_client(reader);
+                        (reading.client, trouble) = self.begin_client(reader, frame.sequence());
                         reading.described = false;
                     }
                     let metadata = if reading.described { None } else { self.metadata_of(reader) };
@@ -240,6 +240,7 @@ impl Run {
             return false;
         }
         if request.is_withdrawn() {
+            self.answer(to, &Answer::Withdrawn);
             return false;
         }
         if Due(to.mark).is_over() {
