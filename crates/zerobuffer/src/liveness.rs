@@ -52,6 +52,12 @@ impl RoleProbe for os::LockFile {
     }
 }
 
+impl RoleProbe for os::LockView {
+    fn role_is_held(&self, byte: i64) -> io::Result<bool> {
+        os::LockView::role_is_held(self, byte)
+    }
+}
+
 impl RoleProbe for os::Segment {
     fn role_is_held(&self, byte: i64) -> io::Result<bool> {
         os::Segment::role_is_held(self, byte)

@@ -9,7 +9,7 @@ use crate::connect::{self, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame_mut::FrameMut;
 use crate::layout::{FRAME_HEADER, METADATA_PREFIX};
-use crate::liveness::{self, ReaderState, WriterWords};
+use crate::liveness::{self, ReaderState, RoleProbe, WriterWords};
 use crate::mapping::Mapping;
 use crate::os;
 use crate::reader::{Interrupt, InterruptHandle};
@@ -84,6 +84,23 @@ impl Shared {
     }
     fn trouble(&self, trouble: Trouble) -> Error {
         self.error(trouble.kind, trouble.message)
+    }
+    fn reader_state(&self, probe: &impl RoleProbe) -> Result<ReaderState> {
+        liveness::reader_state(|| Ok(liveness::reader_words(self.mapping.oieb())), probe)
+            .map_err(|error| Error::os(&self.name, "test the reader's role lock", error))
+    }
+}
+
+/// Tells whether a writer's reader lives, whoever has the writer meanwhile.
+pub(crate) struct ReaderWatch {
+    shared: Arc<Shared>,
+    view: os::LockView,
+}
+
+impl ReaderWatch {
+    /// As [`Writer::is_reader_connected`].
+    pub(crate) fn is_reader_connected(&self) -> bool {
+        matches!(self.shared.reader_state(&self.view), Ok(ReaderState::Alive))
     }
 }
 
@@ -508,6 +525,13 @@ impl Writer {
         matches!(self.reader_state(), Ok(ReaderState::Alive))
     }
 
+    /// What tells whether the reader lives while somebody else has the writer.
+    pub(crate) fn reader_watch(&self) -> Result<ReaderWatch> {
+        let view = self.role()?.view();
+        let view = view.map_err(|error| Error::os(&self.shared.name, "copy its descriptor", error))?;
+        Ok(ReaderWatch { shared: Arc::<Shared>::clone(&self.shared), view })
+    }
+
     /// How long a write waits for space. `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
     pub fn set_write_timeout(&mut self, timeout: Duration) {
         self.write_timeout = timeout;
@@ -696,13 +720,13 @@ impl Writer {
         )
     }
 
+    fn role(&self) -> Result<&os::LockFile> {
+        let closed = || self.shared.error(ErrorKind::Closed, "the writer is closed: connect a new one");
+        self.role.as_ref().ok_or_else(closed)
+    }
+
     fn reader_state(&self) -> Result<ReaderState> {
-        let Some(role) = &self.role else {
-            return Err(self.shared.error(ErrorKind::Closed, "the writer is closed: connect a new one"));
-        };
-        let oieb = self.shared.mapping.oieb();
-        liveness::reader_state(|| Ok(liveness::reader_words(oieb)), role)
-            .map_err(|error| Error::os(&self.shared.name, "test the reader's role lock", error))
+        self.shared.reader_state(self.role()?)
     }
 
     fn check_reader(&mut self) -> Result<()> {

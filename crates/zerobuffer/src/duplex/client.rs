@@ -81,7 +81,7 @@ impl DuplexClient {
             }
         };
         reader.accept_any_sequence();
-        let link = Arc::new(Link::new(channel, writer, reader));
+        let link = Arc::new(Link::new(channel, writer, reader)?);
         Ok(DuplexClient { link, request_timeout: options.request_timeout })
     }
 
@@ -209,7 +209,6 @@ impl DuplexClient {
         if self.link.check_mine().is_err() {
             return false;
         }
-        // Whoever is just waiting for space will find out.
         !self.link.is_over() && !self.link.server_is_gone()
     }
 

@@ -24,6 +24,7 @@ use crate::frame::Frame;
 use crate::os;
 use crate::reader::Reader;
 use crate::ring::{Place, flags};
+use crate::stop::stop_point;
 use crate::sync::Ordering;
 
 /// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
@@ -235,7 +236,7 @@ impl<'a> Leading<'a> {
     }
 
     /// Reads one frame, waiting for it up to `timeout`; what is not `mine` is entered for others. Notices the end.
-    pub(crate) fn read(&mut self, timeout: Duration, mine: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
+    pub(crate) fn read(&mut self, timeout: Duration, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
         let look = std::mem::replace(&mut self.look, LOOK);
         let woke = std::mem::take(&mut self.woke);
         // Relaxed: the others may be about to send more.
@@ -258,8 +259,12 @@ impl<'a> Leading<'a> {
         match reader.read_frame(timeout.saturating_sub(spent).min(look)) {
             Ok(Some(frame)) if mine(&frame) => return Some(frame),
             Ok(Some(frame)) => self.woke |= self.link.deliver(frame),
-            Ok(None) if self.link.server_is_gone() => self.drain(),
-            Ok(None) => {}
+            Ok(None) => {
+                stop_point!("duplex:look");
+                if self.link.server_is_gone() {
+                    return self.drain(mine);
+                }
+            }
             Err(error) => self.read_failed(&error),
         }
         None
@@ -293,17 +298,23 @@ impl<'a> Leading<'a> {
         }
     }
 
-    /// The server has gone, and may never have connected to the response buffer: what is there counts, then it is over.
-    fn drain(&mut self) {
+    /// The server has gone, and may never have connected to the response buffer: what is there counts, up to what is
+    /// `mine`; then it is over.
+    fn drain(&mut self, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
         let link = self.link;
-        while let Some(reader) = self.reader() {
-            match reader.try_read_frame() {
+        loop {
+            match self.reader()?.try_read_frame() {
+                Ok(Some(frame)) if mine(&frame) => return Some(frame),
                 Ok(Some(frame)) => _ = link.deliver(frame),
                 Ok(None) => {
                     let message = "the server has stopped, or died; create a new client when there is one";
-                    return link.end(ErrorKind::ReaderDead, message);
+                    link.end(ErrorKind::ReaderDead, message);
+                    return None;
                 }
-                Err(error) => return link.read_failed(&error),
+                Err(error) => {
+                    link.read_failed(&error);
+                    return None;
+                }
             }
         }
     }

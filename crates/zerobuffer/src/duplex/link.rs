@@ -19,7 +19,7 @@ use crate::os;
 use crate::reader::{InterruptHandle, Reader};
 use crate::ring::Place;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::writer::Writer;
+use crate::writer::{ReaderWatch, Writer};
 
 /// How long closing waits for a call that has the writer, and has been interrupted.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) turns: Turns,
     /// `inbox.ended` is set.
     over: AtomicBool,
+    /// Tells whether the server lives while the writer is out.
+    server: ReaderWatch,
     reader_interrupt: InterruptHandle,
     writer_interrupt: InterruptHandle,
     /// Flags and deadlines reach the server, and come back from it.
@@ -71,9 +73,10 @@ pub(crate) struct End {
 }
 
 impl Link {
-    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Link {
+    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Result<Link> {
         let never_spins = reader.never_spins();
-        Link {
+        Ok(Link {
+            server: writer.reader_watch()?,
             channel: channel.into(),
             writer_free: Condvar::new(),
             reader_interrupt: reader.interrupt_handle(),
@@ -104,7 +107,7 @@ impl Link {
             following: AtomicU64::new(0),
             turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -167,6 +170,8 @@ impl Link {
         #[cfg(feature = "async")]
         let (tasks, reader) = inbox.all_tasks();
         drop(inbox);
+        // Whoever looked before and is about to wait for the writer holds this lock until it waits.
+        drop(lock(&self.sender));
         self.writer_free.notify_all();
         #[cfg(feature = "async")]
         {
@@ -185,10 +190,16 @@ impl Link {
         self.writer_interrupt.interrupt();
     }
 
-    /// Withdraws a request from the request buffer.
+    /// Withdraws a request from the request buffer, if it is known to be there.
     pub(crate) fn withdraw(&self, place: Option<Place>) {
-        let Some(place) = place else { return };
         let mut sender = lock(&self.sender);
+        let Some(place) = place else {
+            if sender.is_waiting_for_space {
+                // It may be this one that waits: it looks again.
+                self.wake_sender();
+            }
+            return;
+        };
         if let Some(writer) = &mut sender.writer {
             writer.cancel(place);
             return;
@@ -248,9 +259,9 @@ impl Link {
         drop(writer);
     }
 
-    /// Whether the server no longer has the request buffer, as far as one can tell: not while somebody has the writer.
+    /// Whether the server no longer has the request buffer.
     pub(crate) fn server_is_gone(&self) -> bool {
-        lock(&self.sender).writer.as_ref().is_some_and(|writer| !writer.is_reader_connected())
+        !self.server.is_reader_connected()
     }
 
     /// Becomes the one who reads, if nobody is.

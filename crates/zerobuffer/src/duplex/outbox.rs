@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::due::Due;
-use super::inbox::Entry;
+use super::inbox::{Entry, LOOK};
 use super::link::Link;
 use super::{lock, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::os;
-use crate::ring::{Place, Tag};
+use crate::ring::{Place, Tag, flags};
 use crate::writer::Writer;
 
 /// A request that has been sent.
@@ -70,10 +70,16 @@ impl Link {
     pub(crate) fn send(&self, data: &[u8], due: Due, called: bool, until: Due) -> Result<u64> {
         let (writer, sequence) = self.take_writer(until)?;
         self.enter(sequence, due, called);
-        let tag = self.tag(sequence, due);
-        let (writer, result) =
-            self.persist(writer, until, |writer| writer.write_tagged(data, tag, os::coarse_now()));
+        let (writer, result) = self.persist(writer, until, |writer| {
+            // It may have been cancelled while it waited for space; its number must be sent all the same.
+            let flags = if self.is_pending(sequence) { 0 } else { flags::CANCELLED };
+            writer.write_tagged(data, Tag { flags, ..self.tag(sequence, due) }, os::coarse_now())
+        });
         self.sent(writer, sequence, result)
+    }
+
+    fn is_pending(&self, sequence: u64) -> bool {
+        lock(&self.inbox).entries.get(&sequence).is_some_and(Entry::is_pending)
     }
 
     /// Takes the writer, waiting for it until `until`; gives the sequence number of what it will send.
@@ -95,8 +101,13 @@ impl Link {
                 return Err(self.error(ErrorKind::BufferFull, message));
             };
             sender.waiting += 1;
-            sender = wait(&self.writer_free, sender, left);
+            sender = wait(&self.writer_free, sender, left.min(LOOK));
             sender.waiting -= 1;
+            // Nobody may be reading, and whoever has the writer be filling it for long.
+            if sender.writer.is_none() && self.server_is_gone() {
+                let message = "the server has stopped, or died; create a new client when there is one";
+                return Err(self.error(ErrorKind::ReaderDead, message));
+            }
         }
     }
 
@@ -131,26 +142,28 @@ impl Link {
     /// Puts the writer back, and enters how sending the request `sequence` ended.
     pub(crate) fn sent(&self, writer: Box<Writer>, sequence: u64, result: Result<u64>) -> Result<u64> {
         let place = self.place_of_last(&writer);
-        let mut inbox = lock(&self.inbox);
-        if result.is_err() {
-            inbox.entries.remove(&sequence);
-        } else if let Some(entry) = inbox.entries.get_mut(&sequence).filter(|entry| entry.is_pending()) {
-            // The response may have come already, and been fetched.
-            entry.place = place;
-        }
-        drop(inbox);
         if result.is_ok() {
             lock(&self.sender).next += 1;
+        } else {
+            lock(&self.inbox).entries.remove(&sequence);
         }
         self.put_writer_back(writer);
+        if result.is_ok() {
+            self.set_place(Sent { sequence, place });
+        }
         result.map_err(|error| self.send_failed(error)).map(|_| sequence)
     }
 
-    /// Enters where a request stands that was sent with an entry.
+    /// Enters where a request stands that was sent with an entry. Withdraws it if its outcome has come before: it may have
+    /// been cancelled, by somebody who did not know the place.
     pub(crate) fn set_place(&self, sent: Sent) {
         let mut inbox = lock(&self.inbox);
-        if let Some(entry) = inbox.entries.get_mut(&sent.sequence).filter(|entry| entry.is_pending()) {
-            entry.place = sent.place;
+        match inbox.entries.get_mut(&sent.sequence) {
+            Some(entry) if entry.is_pending() => entry.place = sent.place,
+            _ => {
+                drop(inbox);
+                self.withdraw(sent.place);
+            }
         }
     }
 

@@ -488,6 +488,28 @@ impl LockFile {
     pub(crate) fn role_is_held(&self, byte: i64) -> Result<bool> {
         ofd_is_held(self.fd(), byte)
     }
+
+    /// Eyes for the locks of others that may outlive this.
+    pub(crate) fn view(&self) -> Result<LockView> {
+        let copy = || {
+            // SAFETY: plain system call; a descriptor of -1 fails with EBADF.
+            let fd = check(unsafe { libc::fcntl(self.fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
+            // SAFETY: a new descriptor, which nobody else has.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        fork::Slot::enter(copy).map(LockView)
+    }
+}
+
+/// A second descriptor of a [`LockFile`], through which the locks of others can be seen. It is no owner of the first one's
+/// locks: that one gives them back when it goes.
+pub(crate) struct LockView(fork::Slot);
+
+impl LockView {
+    /// Whether another open file description holds the role lock on `byte`.
+    pub(crate) fn role_is_held(&self, byte: i64) -> Result<bool> {
+        ofd_is_held(self.0.fd(), byte)
+    }
 }
 
 impl Drop for LockFile {

@@ -36,6 +36,60 @@ fn a_request_cancelled_before_its_start_never_starts() {
 }
 
 #[test]
+fn a_request_cancelled_while_it_waits_for_space_never_starts() {
+    let channel = Channel::new("cancel");
+    let mut server = channel.server(&["payload=65536"]);
+    let client = channel.client();
+    let padded = |order: &str| format!("{order:<40000}").into_bytes();
+    const ROUNDS: u64 = 200;
+    for _ in 0..ROUNDS {
+        let first = client.send_request(&padded("!wait")).unwrap();
+        server.expect(&format!("waiting {first}"));
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| client.send_request(&padded("!kill")).unwrap());
+            // It is under way before it is sent, with the number that it will have.
+            while !client.cancel_request(first + 1).unwrap() {
+                thread::yield_now();
+            }
+            assert!(client.cancel_request(first).unwrap());
+            assert_eq!(sender.join().unwrap(), first + 1);
+        });
+        server.expect(&format!("cancelled {first}"));
+        for _ in 0..2 {
+            assert_eq!(client.receive_response(PATIENCE).unwrap_err().kind(), ErrorKind::Cancelled);
+        }
+    }
+    assert_eq!(*client.call(b"alive", PATIENCE).unwrap(), *b"alive");
+    server.tell("started");
+    assert_eq!(server.hear(), (ROUNDS + 1).to_string());
+}
+
+#[test]
+fn where_responses_are_counted_those_to_withdrawn_requests_are_too() {
+    for options in [&[][..], &["pool", "threads=1"], &["pool"]] {
+        let channel = Channel::new("cancel");
+        let mut server = channel.server(options);
+        // Flags reach the server and nothing but bytes comes back.
+        let client = channel.client_with(BufferConfig::default().classic(true));
+        for round in 0..3 {
+            let waits = client.send_request(b"!wait").unwrap();
+            server.expect(&format!("waiting {waits}"));
+            let withdrawn = client.send_request(b"withdrawn").unwrap();
+            let kept = client.send_request(b"kept").unwrap();
+            if options != ["pool"] {
+                assert!(client.cancel_request(withdrawn).unwrap(), "round {round}");
+            }
+            assert!(client.cancel_request(waits).unwrap(), "round {round}");
+            let response = client.receive_response_to(kept, PATIENCE).unwrap().expect("in time");
+            assert_eq!(*response, *b"kept", "round {round}");
+            drop(response);
+            assert_eq!(*client.call(b"next", PATIENCE).unwrap(), *b"next", "round {round}");
+            server.expect(&format!("cancelled {waits}"));
+        }
+    }
+}
+
+#[test]
 fn a_running_handler_sees_the_cancellation_and_whoever_waits_is_told_at_once() {
     let channel = Channel::new("cancel");
     let mut server = channel.server(&[]);

@@ -58,6 +58,39 @@ fn a_server_killed_in_a_request_is_known_to_all_callers_within_100_ms() {
 }
 
 #[test]
+fn a_servers_death_is_known_to_who_is_filling_a_request_and_to_all_others_within_100_ms() {
+    for (receives, sends) in [(true, true), (true, false), (false, true)] {
+        let channel = Channel::new("ends");
+        let mut server = channel.server(&[]);
+        let client = channel.client();
+        let mut request = client.acquire_request_buffer(4).unwrap();
+        thread::scope(|scope| {
+            let receiver = || (client.receive_response(PATIENCE).map(drop), Instant::now());
+            let receiver = receives.then(|| scope.spawn(receiver));
+            let sender = || (client.send_request(b"late").map(drop), Instant::now());
+            let sender = sends.then(|| scope.spawn(sender));
+            thread::sleep(Duration::from_millis(50));
+            assert!(client.is_server_connected());
+            server.kill();
+            let killed = Instant::now();
+            assert!(!client.is_server_connected());
+            for waiter in [receiver, sender].into_iter().flatten() {
+                let (result, told) = waiter.join().unwrap();
+                assert!(is_death(result.unwrap_err().kind()));
+                assert!(told - killed < crate::SOON, "told after {:?}", told - killed);
+            }
+        });
+        // Also to the one thread that does both.
+        let error = client.receive_response(PATIENCE).unwrap_err();
+        assert!(is_death(error.kind()), "{error}");
+        request.fill(1);
+        assert!(is_death(request.commit().unwrap_err().kind()));
+        drop(client);
+        channel.assert_nothing_left();
+    }
+}
+
+#[test]
 fn responses_sent_before_the_server_died_are_delivered() {
     let channel = Channel::new("killed");
     let mut server = channel.server(&[]);

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use zerobuffer::duplex::{
     ClientOptions, DuplexChannelFactory, DuplexClient, ImmutableDuplexServer, ProcessingMode,
 };
-use zerobuffer::{BufferConfig, Error, ErrorKind};
+use zerobuffer::{BufferConfig, Error, ErrorKind, inspect};
 
 use crate::support::{Name, PATIENCE};
-use crate::victim::{Action, NOTICE, Ring, Victim, config_of};
+use crate::victim::{Action, NOTICE, Ring, Victim, config_of, wait_for};
 
 /// Requests that a server handles before it stops.
 const REQUESTS: usize = 6;
@@ -77,6 +77,41 @@ pub(crate) fn caller(arguments: &[String]) {
     assert_eq!(*outcome(slow).unwrap().expect("in time"), *SLOW);
     assert_eq!(outcome(cancelled).unwrap_err().kind(), ErrorKind::Cancelled);
     client.close();
+}
+
+/// Calls once. Arguments: channel.
+pub(crate) fn lone_caller(arguments: &[String]) {
+    let client = connect(&arguments[0], PATIENCE).unwrap();
+    assert_eq!(*client.call(b"question", PATIENCE).unwrap(), *b"answer");
+}
+
+#[test]
+fn an_answer_that_comes_just_before_its_server_ends_reaches_a_lone_caller() {
+    for ring in [Ring::Extended, Ring::Classic] {
+        let channel = ring.name("stop-da");
+        let [_requests, responses] = buffers(&channel);
+        let (go, told) = std::sync::mpsc::sync_channel::<()>(0);
+        let told = Mutex::new(told);
+        let server = DuplexChannelFactory::new().create_immutable_server(&channel, config(&channel)).unwrap();
+        server
+            .start(
+                move |_| {
+                    told.lock().unwrap().recv().unwrap();
+                    Ok(b"answer".into())
+                },
+                ProcessingMode::SingleThread,
+            )
+            .unwrap();
+        // It has found no answer, and is about to look whether its server lives.
+        let mut caller = Action::Halt("duplex:look".into(), 1).start("lone-caller", &[&channel]);
+        wait_for("the look", || caller.is_stopped());
+        go.send(()).unwrap();
+        wait_for("the answer", || inspect::snapshot(&responses).unwrap().written_count == 1);
+        server.stop().unwrap();
+        caller.signal(libc::SIGCONT);
+        let status = caller.wait();
+        assert!(status.success(), "{ring:?}: {status}");
+    }
 }
 
 /// Both buffers of a channel.

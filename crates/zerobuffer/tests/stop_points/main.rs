@@ -32,6 +32,7 @@ fn peer_main() {
         ("client", clients::client),
         ("duplex-server", duplex::server),
         ("duplex-client", duplex::caller),
+        ("lone-caller", duplex::lone_caller),
         ("leaper", leaps::leaper),
         ("enterer", entry::enterer),
         ("looker", entry::looker),
@@ -84,7 +85,7 @@ const SCENARIOS: [Scenario; 18] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
@@ -93,6 +94,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("enter:mend", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:unmark", "a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic"),
     ("enter:give-back", "what_a_dead_writer_took_on_its_way_in_is_given_back"),
+    ("duplex:look", "an_answer_that_comes_just_before_its_server_ends_reaches_a_lone_caller"),
     ("metadata:forget", "a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works"),
 ];
 
