@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use zerobuffer::ErrorKind;
 
 use crate::duplex::requests::Held as Request;
+use crate::gate::milliseconds;
 use crate::memory::{self, Lease};
 use crate::{dlpack, errors, numpy};
 
@@ -169,6 +170,15 @@ impl Frame {
     fn is_cancelled(&self) -> bool {
         let request = self.inner.lock().request.clone();
         request.is_some_and(|request| request.is_cancelled())
+    }
+
+    /// For a request of a duplex channel: milliseconds until the client gives it up, 0 when they are over. None if the client
+    /// set no limit (a 1.x client cannot), for every other frame, and after the release. A handler can leave out what would
+    /// come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
+    #[getter]
+    fn time_left_ms(&self) -> Option<f64> {
+        let request = self.inner.lock().request.clone();
+        milliseconds(request?.time_left()?)
     }
 
     /// Gives the frame's bytes back to the writer, as soon as its last view is gone. More than once does no harm.

@@ -185,6 +185,52 @@ def test_cancelled_and_late_requests(serve, client_of):
     assert seen == [False]
 
 
+@pytest.mark.parametrize("create", ["create_immutable_server", "create_mutable_server"])
+def test_a_handler_sees_how_long_its_client_still_waits(channel, factory, client_of, create):
+    seen, kept, given_up = [], [], threading.Event()
+
+    def handler(frame):
+        seen.append(frame.time_left_ms)
+        if bytes(frame) == b"short":
+            until = time.monotonic() + 20
+            while frame.time_left_ms > 0 and time.monotonic() < until:
+                time.sleep(0.001)
+            seen.append(frame.time_left_ms)
+            given_up.wait(20)
+        kept.append(frame)
+        return b"done" if create == "create_immutable_server" else None
+
+    with getattr(factory, create)(channel, CONFIG) as server:
+        server.start(handler)
+        client = client_of()
+        with client.call(b"long", SECONDS_20) as response:
+            assert response.time_left_ms is None
+        for timeout in [None, -1]:
+            client.call(b"for ever", timeout).release()
+        client.send_request(b"no limit")
+        client.receive_response(SECONDS_20).release()
+        with pytest.raises(zerobuffer.DeadlineExceededError):
+            client.call(b"short", 300)
+        given_up.set()
+        client.call(b"the last", SECONDS_20).release()
+        client.send_request(b"sent", deadline_ms=SECONDS_20)
+        client.receive_response(SECONDS_20).release()
+        # A request whose handler has returned is nobody's.
+        assert [frame.time_left_ms for frame in kept] == [None] * 7
+        kept.clear()
+    first, *never, short, over, last, sent = seen
+    assert never == [None] * 3 and over == 0
+    assert 0 < short <= 300
+    # Only a machine that stands still for long uses them up.
+    for left in (first, last, sent):
+        assert type(left) is float and 0.5 * SECONDS_20 < left <= SECONDS_20
+
+
+def test_other_frames_have_no_time_left(reader, writer):
+    writer.write_frame(b"x")
+    assert [reader.read_frame().time_left_ms, reader.read_frame(0).time_left_ms] == [None, None]
+
+
 def test_request_buffers_belong_to_a_thread(serve, client_of):
     serve(bytes)
     client = client_of(request_timeout_ms=200)

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use zerobuffer::duplex::{MutableFrame, Request, Response};
@@ -23,6 +24,15 @@ impl Held {
             Held::Plain(request) => request.is_cancelled(),
             Held::Mutable(frame) => frame.is_cancelled(),
         }
+    }
+
+    /// How long the client still waits for the response; `None` if it set no limit.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let deadline = match self {
+            Held::Plain(request) => request.deadline(),
+            Held::Mutable(frame) => frame.deadline(),
+        };
+        Some(deadline?.saturating_duration_since(Instant::now()))
     }
 }
 
