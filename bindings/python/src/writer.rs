@@ -90,6 +90,31 @@ impl Writer {
         errors::own(py, ErrorKind::BufferFull, self.gate.name(), message)
     }
 
+    /// Lends a frame's bytes to be filled in place. `None` when the time is over.
+    fn acquire_within<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+        timeout: Duration,
+    ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
+        let lease = in_slices(py, timeout, |slice| {
+            self.gate.attempt(slice, |writer| {
+                if !acquire(writer, size, slice)? {
+                    return Ok(None);
+                }
+                let Some(bytes) = writer.acquired() else { return Ok(None) };
+                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+                // SAFETY: the guard keeps the memory mapped. The reader does not look at it before the commit, and what is
+                // written later can only spoil the content of frames.
+                Ok(Some(unsafe { Lease::writable(start, len, Arc::new(writer.memory_guard())) }))
+            })
+        })?;
+        let Some(lease) = lease else { return Ok(None) };
+        let view = memory::view(&Bound::new(py, lease)?)?;
+        *self.view.lock() = Some(view.clone().unbind());
+        Ok(Some(view))
+    }
+
     /// Takes the view back that was handed out. Arrays made of it may live on; their memory stays mapped.
     fn end_view(&self, py: Python<'_>) {
         let view = self.view.lock().take();
@@ -229,22 +254,17 @@ impl Writer {
     ///     As `write_frame`; InvalidStateError if a frame is acquired already.
     fn acquire_frame_buffer<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyMemoryView>> {
         let timeout = *self.timeout.lock();
-        let lease = in_slices(py, timeout, |slice| {
-            self.gate.attempt(slice, |writer| {
-                if !acquire(writer, size, slice)? {
-                    return Ok(None);
-                }
-                let Some(bytes) = writer.acquired() else { return Ok(None) };
-                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-                // SAFETY: the guard keeps the memory mapped. The reader does not look at it before the commit, and what is
-                // written later can only spoil the content of frames.
-                Ok(Some(unsafe { Lease::writable(start, len, Arc::new(writer.memory_guard())) }))
-            })
-        })?;
-        let Some(lease) = lease else { return Err(self.full(py, size)) };
-        let view = memory::view(&Bound::new(py, lease)?)?;
-        *self.view.lock() = Some(view.clone().unbind());
-        Ok(view)
+        let view = self.acquire_within(py, size, timeout)?;
+        view.ok_or_else(|| self.full(py, size))
+    }
+
+    /// As `acquire_frame_buffer`, without waiting: None if there is no space now.
+    fn try_acquire_frame_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+    ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
+        self.acquire_within(py, size, Duration::ZERO)
     }
 
     /// Commits the frame that was filled in place.

@@ -90,6 +90,36 @@ def test_frames_are_filled_in_place(reader, writer):
     assert [bytes(frame) for frame in frames] == [b"first", bytes([1, 0, 2, 0, 3, 0, 4, 0]), b"own"]
 
 
+def test_acquiring_can_be_tried_without_waiting(reader, writer):
+    writer.write_timeout_ms = 20_000
+    for size, error in [(0, zerobuffer.InvalidFrameSizeError), (1 << 20, zerobuffer.FrameTooLargeError)]:
+        with pytest.raises(error):
+            writer.try_acquire_frame_buffer(size)
+    view = writer.try_acquire_frame_buffer(700_000)
+    assert (len(view), view.format, view.readonly) == (700_000, "B", False)
+    view[:5] = b"first"
+    with pytest.raises(zerobuffer.InvalidStateError, match="acquired"):
+        writer.try_acquire_frame_buffer(1)
+    assert writer.commit_frame(700_000) == 1
+    with pytest.raises(ValueError, match="released"):
+        view[0] = 1
+    start = time.monotonic()
+    assert writer.try_acquire_frame_buffer(700_000) is None
+    thread, _ = blocked(lambda: writer.write_frame(bytes(700_000)))
+    time.sleep(0.1)
+    # Neither does it wait for another thread that does.
+    assert writer.try_acquire_frame_buffer(700_000) is None
+    assert time.monotonic() - start < 10
+    with reader.read_frame() as frame:
+        assert bytes(frame.data[:5]) == b"first"
+    del frame
+    thread.join()
+    reader.read_frame().release()
+    writer.try_acquire_frame_buffer(700_000)[:] = bytes(700_000)
+    writer.discard_frame()
+    assert writer.frames_written == 2
+
+
 def test_an_array_of_an_acquired_frame_outlives_commit_and_writer(name, reader):
     np = pytest.importorskip("numpy")
     writer = zerobuffer.Writer(name)
@@ -263,6 +293,7 @@ def test_closed_handles_say_so_and_close_again(name):
         lambda: writer.write_frame(b"x"),
         lambda: writer.try_write_frame(b"x"),
         lambda: writer.acquire_frame_buffer(1),
+        lambda: writer.try_acquire_frame_buffer(1),
         writer.commit_frame,
         writer.is_reader_connected,
         lambda: writer.set_metadata(b"x"),
