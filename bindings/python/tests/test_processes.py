@@ -74,6 +74,14 @@ BLOCKED = {
     client = DuplexChannelFactory().create_client(sys.argv[1])
     call = lambda: client.call(b"nobody answers", None)
 """,
+    "call in place": """
+    import sys, time, zerobuffer
+    from zerobuffer.duplex import DuplexChannelFactory
+    server = DuplexChannelFactory().create_immutable_server(sys.argv[1])
+    client = DuplexChannelFactory().create_client(sys.argv[1])
+    client.acquire_request_buffer(10)
+    call = lambda: client.call_acquired(20_000)
+""",
     "receive": """
     import sys, time, zerobuffer
     from zerobuffer.duplex import DuplexChannelFactory
@@ -158,6 +166,37 @@ def test_a_forked_child_can_look_but_not_touch(name, reader, writer):
     assert bytes(reader.read_frame()) == b"after it"
     assert bytes(frame) == b"before the fork"
     assert leftovers(name)
+
+
+def test_a_child_that_a_signal_handler_forks_leaves_the_call_to_its_parent(name, script):
+    lines = """
+    import os, signal, sys, time, warnings, zerobuffer
+    from zerobuffer.duplex import DuplexChannelFactory
+    warnings.simplefilter("ignore", DeprecationWarning)
+    def handler(frame):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.3)
+        return b"answer"
+    children = []
+    signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
+    factory = DuplexChannelFactory()
+    with factory.create_immutable_server(sys.argv[1]) as server, factory.create_client(sys.argv[1]) as client:
+        server.start(handler)
+        client.acquire_request_buffer(10)
+        try:
+            answer = bytes(client.call_acquired(20_000))
+        except zerobuffer.InvalidStateError:
+            os._exit(7)
+        until = time.monotonic() + 20
+        ended = (0, 0)
+        while ended == (0, 0) and time.monotonic() < until:
+            ended = os.waitpid(children[0], os.WNOHANG)
+            time.sleep(0.01)
+        if ended == (0, 0):
+            os.kill(children[0], signal.SIGKILL)
+        print(answer, ended[1] >> 8)
+    """
+    assert script(lines, name).end() == "b'answer' 7"
 
 
 def forked_writer(name):
