@@ -16,7 +16,10 @@ use zerobuffer::WaitStrategy;
 ///     classic: Keep the ring a classic one, as 1.x peers speak it, whoever connects.
 ///     wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 ///
-/// Sizes are rounded up to a multiple of 64.
+/// Sizes are rounded up to a multiple of 64. One that is not given is the default, or that of a kept buffer (of
+/// `relay --create-output`) that the reader takes over, whereas a kept buffer of another size than one that is given is
+/// refused. So a config that names the default sizes does not equal one that leaves them open, and `repr` shows only those
+/// that were given.
 ///
 /// Raises:
 ///     ValueError: for a `wait_strategy` that does not exist. Sizes and mode are checked when a buffer is made of them.
@@ -81,13 +84,13 @@ impl BufferConfig {
         Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait })
     }
 
-    /// Bytes of the metadata block.
+    /// Bytes of the metadata block; the default if they were not given.
     #[getter]
     fn metadata_size(&self) -> usize {
         self.to_core().get_metadata_size()
     }
 
-    /// Bytes of the ring.
+    /// Bytes of the ring; the default if they were not given.
     #[getter]
     fn payload_size(&self) -> usize {
         self.to_core().get_payload_size()
@@ -126,10 +129,11 @@ impl BufferConfig {
     }
 
     fn __repr__(&self) -> String {
+        let sizes = [("metadata_size", self.metadata_size), ("payload_size", self.payload_size)];
+        let given = |(name, size): (&str, Option<usize>)| size.map(|size| format!("{name}={size}, "));
         format!(
-            "BufferConfig(metadata_size={}, payload_size={}, mode={:#o}, preallocate={}, classic={}, wait_strategy='{}')",
-            self.metadata_size(),
-            self.payload_size(),
+            "BufferConfig({}mode={:#o}, preallocate={}, classic={}, wait_strategy='{}')",
+            sizes.into_iter().filter_map(given).collect::<String>(),
             self.mode,
             if self.preallocate { "True" } else { "False" },
             if self.classic { "True" } else { "False" },

@@ -39,6 +39,34 @@ def test_configs_have_the_defaults_asked_for_and_can_be_compared_and_pickled():
         config.mode = 0
 
 
+def test_equal_configs_look_equal_and_others_do_not():
+    made = [
+        zerobuffer.BufferConfig(),
+        zerobuffer.BufferConfig(4096),
+        zerobuffer.BufferConfig(payload_size=256 * 1024 * 1024),
+        zerobuffer.BufferConfig(4096, 256 * 1024 * 1024),
+        zerobuffer.BufferConfig(4096, 256 * 1024 * 1024, preallocate=True, classic=True),
+        zerobuffer.BufferConfig(mode=0o660, wait_strategy="block"),
+    ]
+    for config in made:
+        again = eval(repr(config), vars(zerobuffer))
+        assert again == config and hash(again) == hash(config) and repr(again) == repr(config)
+        assert [other for other in made if other == config] == [config]
+    assert len({repr(config) for config in made}) == len(set(made)) == len(made)
+    assert "size" not in repr(zerobuffer.BufferConfig())
+
+
+def test_a_size_that_is_given_is_not_one_that_is_left_open(name):
+    from zerobuffer._native import KeptBuffer
+
+    kept = KeptBuffer(name, zerobuffer.BufferConfig(payload_size=8192))
+    with pytest.raises(zerobuffer.InvalidConfigError, match="8192"):
+        zerobuffer.Reader(name, zerobuffer.BufferConfig(4096, 256 * 1024 * 1024))
+    with zerobuffer.Reader(name, zerobuffer.BufferConfig()):
+        assert zerobuffer.inspect.snapshot(name).payload_size == 8192
+    assert kept.close()
+
+
 @pytest.mark.parametrize(
     "data",
     [b"1234", bytearray(b"1234"), memoryview(b"1234"), array.array("B", b"1234"), memoryview(array.array("I", [0x34333231]))],
