@@ -428,6 +428,28 @@ def test_request_buffers_belong_to_a_thread(serve, client_of):
     assert bytes(client.call(b"free again", SECONDS_20)) == b"free again"
 
 
+@pytest.mark.parametrize("create", ["create_immutable_server", "create_mutable_server"])
+def test_a_pool_of_no_threads_has_one(channel, factory, client_of, create):
+    lock, overlaps = threading.Lock(), []
+
+    def handler(frame):
+        free = lock.acquire(blocking=False)
+        overlaps.append(not free)
+        time.sleep(0.02)
+        if free:
+            lock.release()
+        return bytes(frame) if create == "create_immutable_server" else None
+
+    with getattr(factory, create)(channel, CONFIG) as server:
+        assert "0 counts as 1" in server.set_pool_size.__doc__
+        server.set_pool_size(0)
+        server.start(handler, ProcessingMode.THREAD_POOL)
+        client = client_of()
+        sent = {client.send_request(b"x") for _ in range(10)}
+        assert {client.receive_response(SECONDS_20).sequence for _ in sent} == sent
+    assert overlaps == [False] * 10
+
+
 def test_many_threads_share_a_client(serve, client_of):
     serve(lambda frame: bytes(frame)[::-1], ProcessingMode.THREAD_POOL)
     client, wrong = client_of(), []

@@ -175,7 +175,7 @@ macro_rules! server {
             }
 
             /// Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
-            /// processor, two at least).
+            /// processor, two at least). 0 counts as 1.
             fn set_pool_size(&self, threads: usize) -> PyResult<()> {
                 self.server()?.set_pool_size(threads);
                 Ok(())
