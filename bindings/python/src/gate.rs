@@ -55,13 +55,6 @@ pub(crate) fn in_slices<T: Send>(
     }
 }
 
-/// Whether Python's signal handlers run on this thread.
-pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    threading.call_method0("get_ident")?.eq(main)
-}
-
 /// A handle of the core, for one thread at a time; `None` when it is closed.
 pub(crate) struct Gate<T> {
     name: Box<str>,

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::buffers::Bytes;
 use crate::config::BufferConfig;
 use crate::errors::{self, Failure, exception, raise};
 use crate::frame::Frame;
-use crate::gate::{SLICE, duration, in_slices, is_main_thread};
+use crate::gate::{SLICE, duration, in_slices};
 use crate::logging;
 use crate::memory::{self, Lease};
 use crate::owned::Owned;
@@ -80,48 +79,6 @@ impl DuplexClient {
         let message = "this thread has acquired no request buffer";
         Err(errors::own(py, ErrorKind::InvalidState, self.client.channel(), message))
     }
-}
-
-/// As [`RequestBuffer::call`], which waits in one piece: another thread does, while this one looks after signals.
-fn call_in_slices(
-    py: Python<'_>,
-    client: &duplex::DuplexClient,
-    request: RequestBuffer,
-    timeout: Duration,
-) -> PyResult<Response> {
-    let (sequence, pid) = (request.sequence(), std::process::id());
-    let (tell, mut outcome) = mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name("zerobuffer-call".to_owned());
-    let waiter = thread.spawn(move || drop(tell.send(request.call(timeout))));
-    let fail = |kind, message: &str| Failure::own(kind, client.channel(), message);
-    if let Err(error) = waiter {
-        return Err(raise(py, fail(ErrorKind::System, &format!("cannot start a thread: {error}"))));
-    }
-    let told = &mut outcome;
-    let response = in_slices(py, Duration::MAX, move |slice| match told.recv_timeout(slice) {
-        Ok(result) => Ok(Some(result?)),
-        Err(RecvTimeoutError::Timeout) if pid == std::process::id() => Ok(None),
-        // A signal handler forked: the other thread is not here.
-        Err(RecvTimeoutError::Timeout) => Err(fail(
-            ErrorKind::InvalidState,
-            "this client belongs to the process that forked this one; create one of your own",
-        )),
-        Err(RecvTimeoutError::Disconnected) => {
-            Err(fail(ErrorKind::System, "the thread that waits for the response panicked"))
-        }
-    });
-    if response.is_err() {
-        // Unless it has failed by itself, a signal handler raised something. Until the request is sent it cannot be cancelled.
-        py.detach(move || {
-            while client.cancel_request(sequence).is_ok() {
-                match outcome.recv_timeout(Duration::from_millis(1)) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => break,
-                }
-            }
-        });
-    }
-    response?.ok_or_else(|| raise(py, fail(ErrorKind::System, "waiting ended without an outcome")))
 }
 
 impl Acquired {
@@ -262,14 +219,14 @@ impl DuplexClient {
     #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
     fn call_acquired<'py>(&self, py: Python<'py>, timeout_ms: Option<f64>) -> PyResult<Bound<'py, Frame>> {
         let timeout = duration(timeout_ms)?;
-        let in_slices = is_main_thread(py)?;
         let request = self.take_acquired(py)?.end_view(py);
-        let response = if in_slices {
-            call_in_slices(py, &self.client, request, timeout)?
-        } else {
-            py.detach(|| request.call(timeout)).map_err(|error| raise(py, error))?
-        };
-        requests::response(py, response)
+        let mut call = py.detach(|| request.start_call(timeout)).map_err(|error| raise(py, error))?;
+        let response = in_slices(py, Duration::MAX, |slice| Ok(call.wait(slice)?));
+        // Gives the request up if it is still under way.
+        py.detach(|| drop(call));
+        let ended =
+            || errors::own(py, ErrorKind::System, self.client.channel(), "waiting ended without an outcome");
+        requests::response(py, response?.ok_or_else(ended)?)
     }
 
     /// Gives up the request that was to be filled in place.

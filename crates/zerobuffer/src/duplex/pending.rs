@@ -66,11 +66,16 @@ impl DuplexClient {
             }
             None => link.send(data, due, true, Due::after(self.request_timeout))?,
         };
-        Ok(PendingCall { link: Arc::clone(link), sequence, due, done: false })
+        Ok(PendingCall::new(Arc::clone(link), sequence, due))
     }
 }
 
 impl PendingCall {
+    /// Of a request that has been sent, and has an entry.
+    pub(crate) fn new(link: Arc<Link>, sequence: u64, due: Due) -> PendingCall {
+        PendingCall { link, sequence, due, done: false }
+    }
+
     /// The request's sequence number.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -82,6 +87,7 @@ impl PendingCall {
     ///
     /// As [`DuplexClient::call`], once; from then on InvalidState.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<Response>> {
+        self.link.check_mine()?;
         let left = self.due.left();
         let until = Due::after(left.unwrap_or_default().min(limit));
         match self.link.wait(Wants::One(self.sequence), until) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::due::Due;
 use super::link::Link;
 use super::lock;
+use super::pending::PendingCall;
 use super::response::Response;
 use crate::error::{ErrorKind, Result};
 use crate::writer::{MemoryGuard, Writer};
@@ -100,6 +101,47 @@ impl RequestBuffer {
         let due = link.due(timeout);
         let sequence = self.send(due, true)?;
         link.finish_call(sequence, due)
+    }
+
+    /// As [`RequestBuffer::call`], for callers that must look after something else while they wait; see
+    /// [`DuplexClient::start_call`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestBuffer::commit`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+    ///
+    /// # let name = format!("doc-start-call-in-place-{}", std::process::id());
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread)?;
+    /// let client = factory.create_client(&name)?;
+    /// let mut request = client.acquire_request_buffer(4)?;
+    /// request.copy_from_slice(b"ping");
+    /// let mut call = request.start_call(Duration::from_secs(5))?;
+    /// let response = loop {
+    ///     if let Some(response) = call.wait(Duration::from_millis(50))? {
+    ///         break response;
+    ///     }
+    ///     // look after something else
+    /// };
+    /// assert_eq!(&*response, b"ping");
+    /// # drop(response);
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    ///
+    /// [`DuplexClient::start_call`]: super::DuplexClient::start_call
+    pub fn start_call(self, timeout: Duration) -> Result<PendingCall> {
+        let link = Arc::clone(&self.link);
+        let due = link.due(timeout);
+        let sequence = self.send(due, true)?;
+        Ok(PendingCall::new(link, sequence, due))
     }
 
     fn send(mut self, due: Due, called: bool) -> Result<u64> {
