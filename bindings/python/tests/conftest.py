@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,11 @@ def _clean_up_after_this_process():
 
 
 _clean_up_after_this_process()
+
+# Where a shell runs the tests in its background, or nohup(1) does, these are ignored, and peers would inherit that.
+for _number, _usual in [(signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)]:
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 #: Small enough to be filled at once, large enough for every frame of the tests.
 CONFIG = zerobuffer.BufferConfig(metadata_size=1024, payload_size=1 << 20)
