@@ -168,8 +168,8 @@ impl DuplexClient {
         sent.ok_or_else(|| self.full(py, self.request_timeout))
     }
 
-    /// Lends `size` bytes of the request buffer, to be filled in place; then `commit_request()` or `discard_request()`, on the
-    /// same thread. Other threads that send wait meanwhile.
+    /// Lends `size` bytes of the request buffer, to be filled in place; then `commit_request()`, `call_acquired()` or
+    /// `discard_request()`, on the same thread. Other threads that send wait meanwhile.
     ///
     /// Returns:
     ///     The request's sequence number, and a writable `memoryview` (format "B", one dimension) that ends with the commit.
