@@ -16,7 +16,7 @@ use crate::reader::{Interrupt, InterruptHandle};
 use crate::registry::{self, OwnedFiles};
 use crate::reserve::Reserver;
 use crate::ring::classic::WriteSide;
-use crate::ring::extended::{self, Memory};
+use crate::ring::extended::{self, Marker, Memory};
 use crate::ring::laps;
 use crate::ring::space::{self, Plan};
 use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-/// Tells whether a writer's reader lives, whoever has the writer meanwhile.
+/// What can be done for a writer whoever has it meanwhile: to see whether its reader lives, and to withdraw frames.
 pub(crate) struct ReaderWatch {
     shared: Arc<Shared>,
     view: os::LockView,
@@ -101,6 +101,11 @@ impl ReaderWatch {
     /// As [`Writer::is_reader_connected`].
     pub(crate) fn is_reader_connected(&self) -> bool {
         matches!(self.shared.reader_state(&self.view), Ok(ReaderState::Alive))
+    }
+
+    /// Withdraws a committed frame while the writer's next one is filled; see [`extended::WriteSide::marker`].
+    pub(crate) fn cancel(&self, marker: Marker, place: Place) {
+        marker.mark(&self.shared.mapping, place.0, flags::CANCELLED);
     }
 }
 
@@ -461,6 +466,14 @@ impl Writer {
         match &mut self.ring {
             WriteRing::Classic(_) => false,
             WriteRing::Extended(side) => side.mark(&self.shared.mapping, place.0, flags::CANCELLED),
+        }
+    }
+
+    /// What withdraws frames while the one acquired is filled; see [`ReaderWatch::cancel`].
+    pub(crate) fn marker(&self) -> Option<Marker> {
+        match &self.ring {
+            WriteRing::Classic(_) => None,
+            WriteRing::Extended(side) => Some(side.marker()),
         }
     }
 

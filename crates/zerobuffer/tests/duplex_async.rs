@@ -292,3 +292,86 @@ fn a_call_goes_on_when_the_last_task_beside_it_has_ended() {
     client.close();
     server.stop().unwrap();
 }
+
+/// Closes the client when it is woken, and tells.
+struct Closer(DuplexClient, std::sync::mpsc::Sender<()>);
+
+impl std::task::Wake for Closer {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.close();
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_may_close_its_client() {
+    let channel = Channel::new();
+    let _server = channel.server("server", 1 << 16);
+    let (tell, told) = std::sync::mpsc::channel();
+    let closer = std::sync::Arc::new(Closer(channel.client(), tell));
+    let mut call = closer.0.call_async(b"a call", PATIENCE);
+    let waker = Waker::from(std::sync::Arc::clone(&closer));
+    assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    told.recv_timeout(PATIENCE).expect("the close ends");
+    // The channel is free, although nobody has let go of the old client.
+    assert_eq!(*channel.client().call(b"the next", PATIENCE).unwrap(), *b"the next");
+}
+
+#[test]
+fn an_executor_that_takes_no_task_fails_that_request_alone() {
+    let channel = Channel::new();
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&channel.name, BufferConfig::default()).unwrap();
+    let executor = ThreadPool::new().unwrap();
+    let number = std::sync::atomic::AtomicU64::new(0);
+    let spawn = move |task: Task| {
+        assert_ne!(number.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0, "closed");
+        executor.spawn_ok(task);
+    };
+    server.start_async(|request: Request| async move { Ok(request.to_vec().into()) }, spawn).unwrap();
+    let client = channel.client();
+    assert_eq!(client.call(b"first", PATIENCE).unwrap_err().kind(), ErrorKind::RequestFailed);
+    assert_eq!(*client.call(b"second", PATIENCE).unwrap(), *b"second");
+    assert!(server.is_running());
+    drop(client);
+    server.stop().unwrap();
+}
+
+#[test]
+fn answers_that_nobody_fetches_do_not_pile_up() {
+    const REQUESTS: u64 = 3000;
+    const ANSWER: usize = 20_000;
+    let channel = Channel::new();
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&channel.name, BufferConfig::default()).unwrap();
+    let executor = ThreadPool::new().unwrap();
+    let handled = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&handled);
+    let handler = move |_: Request| {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async { Ok(vec![1; ANSWER].into()) }
+    };
+    server.start_async(handler, move |task| executor.spawn_ok(task)).unwrap();
+    let small = BufferConfig::default().payload_size(1 << 20);
+    let options = ClientOptions::default().connect_timeout(PATIENCE).response_config(small);
+    let client = DuplexChannelFactory::new().create_client_with(&channel.name, options).unwrap();
+    for _ in 0..REQUESTS {
+        client.send_request(b"give").unwrap();
+    }
+    // Until no more are read.
+    let mut before = 0;
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = handled.load(std::sync::atomic::Ordering::SeqCst);
+        if now == before && now > 0 {
+            break;
+        }
+        before = now;
+    }
+    assert!(before < 1024 + 100, "{before} requests were handled");
+    for _ in 0..REQUESTS {
+        assert_eq!(client.receive_response(PATIENCE).unwrap().expect("in time").len(), ANSWER);
+    }
+    drop(client);
+    server.stop().unwrap();
+}

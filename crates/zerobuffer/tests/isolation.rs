@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use support::forge::{Forge, at};
 use support::{Name, Peer, confine, say};
+use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
 use zerobuffer::inspect::{self, Presence};
-use zerobuffer::{Error, ErrorKind, Reader, Writer, WriterOptions};
+use zerobuffer::{BufferConfig, Error, ErrorKind, Reader, Writer, WriterOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -154,6 +155,49 @@ fn writer(arguments: &[String]) {
     }
     drop(writer);
     say("closed");
+}
+
+#[test]
+fn a_forked_child_cannot_use_its_parents_server_or_request_and_drops_them_harmlessly() {
+    let name = Name::new("fork-duplex");
+    let buffers = [name.suffixed("_request"), name.suffixed("_response")];
+    let factory = DuplexChannelFactory::new();
+    let server = factory.create_immutable_server(&name, BufferConfig::default()).unwrap();
+    server.start(|request| Ok((&**request).into()), ProcessingMode::ThreadPool).unwrap();
+    let client = factory.create_client(&name).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // The books are locked by one or the other of these most of the time.
+        let polls = || {
+            while !over.load(Ordering::Relaxed) {
+                assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
+            }
+        };
+        let [one, two] = [(); 2].map(|()| scope.spawn(polls));
+        for _ in 0..20 {
+            let mut request = client.acquire_request_buffer(4).unwrap();
+            request.copy_from_slice(b"mine");
+            let child = fork(|| {
+                // SAFETY: plain system call; a child that hangs ends by the alarm.
+                unsafe { libc::alarm(10) };
+                assert_eq!(server.stop().unwrap_err().kind(), ErrorKind::InvalidState);
+                assert!(!server.is_running());
+                // SAFETY: neither is used again here: the child ends right after this.
+                let (server, request) =
+                    unsafe { (std::ptr::read(&raw const server), std::ptr::read(&raw const request)) };
+                drop(server);
+                assert_eq!(request.commit().unwrap_err().kind(), ErrorKind::InvalidState);
+            });
+            assert_eq!(wait(child), 0);
+            assert_eq!(*request.call(support::PATIENCE).unwrap(), *b"mine");
+        }
+        over.store(true, Ordering::Relaxed);
+        one.join().unwrap();
+        two.join().unwrap();
+    });
+    drop(client);
+    server.stop().unwrap();
+    buffers.iter().for_each(Name::assert_nothing_left);
 }
 
 /// Runs `body` in a forked child, which then ends; 0 if it did not panic.

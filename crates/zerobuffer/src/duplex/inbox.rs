@@ -9,6 +9,7 @@
 //! for others before it lets go: those who are told need no leader any more. And where answers come soon nobody of them
 //! sleeps: they yield to each other ([`super::turns`]).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, TryLockError};
 use std::thread::Thread;
@@ -61,6 +62,8 @@ pub(crate) struct Entry {
     /// Where it stands in the request buffer, to withdraw it.
     pub(crate) place: Option<Place>,
     outcome: Option<Outcome>,
+    /// It stands in [`Inbox::ready`].
+    ready: bool,
     /// The task that waits for it.
     #[cfg(feature = "async")]
     pub(crate) waker: Option<std::task::Waker>,
@@ -73,6 +76,7 @@ impl Entry {
             called,
             place: None,
             outcome: None,
+            ready: false,
             #[cfg(feature = "async")]
             waker: None,
         }
@@ -86,6 +90,10 @@ impl Entry {
 
     pub(crate) fn is_pending(&self) -> bool {
         self.outcome.is_none()
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Cancelled))
     }
 }
 
@@ -138,16 +146,19 @@ impl Inbox {
             Wants::Lead => None,
             Wants::One(sequence) => {
                 let outcome = self.entries.get_mut(&sequence)?.outcome.take()?;
-                self.entries.remove(&sequence);
+                self.forget(sequence);
                 Some((sequence, outcome))
             }
-            Wants::Any => loop {
-                let sequence = self.ready.pop_front()?;
-                // It may have been fetched by its number.
-                if let Some(outcome) = self.take(Wants::One(sequence)) {
-                    return Some(outcome);
-                }
-            },
+            Wants::Any => self.take(Wants::One(*self.ready.front()?)),
+        }
+    }
+
+    /// Takes a request off the books.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        let listed = self.entries.remove(&sequence).is_some_and(|entry| entry.ready);
+        // The first one, as a rule.
+        if listed && let Some(index) = self.ready.iter().position(|ready| *ready == sequence) {
+            self.ready.remove(index);
         }
     }
 
@@ -181,7 +192,7 @@ impl Inbox {
             return None;
         }
         let waiter = if self.leader == Some(Wants::Any) { None } else { waiting(Wants::Any) };
-        // Somebody may come for it by its number before; take() skips it then.
+        entry.ready = true;
         self.ready.push_back(sequence);
         waiter
     }
@@ -218,6 +229,13 @@ pub(crate) struct Leading<'a> {
     look: Duration,
     /// Somebody has been woken since the last wait.
     woke: bool,
+    /// The link for which this thread led before: a waker of one may use another.
+    before: *const Link,
+}
+
+thread_local! {
+    /// The link for which this thread leads.
+    static LEADS: Cell<*const Link> = const { Cell::new(std::ptr::null()) };
 }
 
 impl<'a> Leading<'a> {
@@ -228,7 +246,18 @@ impl<'a> Leading<'a> {
             Err(TryLockError::WouldBlock) => return None,
         };
         // Nobody is there to be woken for a reader that has been closed: end() did.
-        reader.is_some().then(|| Leading { link, reader: Some(reader), look: LOOK, woke: false })
+        reader.is_some().then(|| Leading {
+            link,
+            reader: Some(reader),
+            look: LOOK,
+            woke: false,
+            before: LEADS.replace(link),
+        })
+    }
+
+    /// Whether this thread leads.
+    pub(crate) fn is_mine(link: &Link) -> bool {
+        LEADS.get() == std::ptr::from_ref(link)
     }
 
     fn reader(&mut self) -> Option<&mut Reader> {
@@ -322,7 +351,13 @@ impl<'a> Leading<'a> {
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
+        LEADS.set(self.before);
+        let mut left = None;
+        if self.link.reader_left.load(Ordering::Relaxed) {
+            left = self.reader.as_mut().and_then(|reader| reader.take());
+        }
         self.reader = None;
+        drop(left);
         // A change of the same word on both sides, so that one comes after the other: a follower enters itself, then tries
         // to take the reader once more. Either we see it, or it acquires from us that the reader is free.
         if self.link.following.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -576,5 +611,37 @@ impl Inbox {
             self.followers.remove(index);
             link.following.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox() -> Inbox {
+        Inbox {
+            entries: BySequence::default(),
+            ready: VecDeque::new(),
+            leader: None,
+            followers: Vec::new(),
+            next_follower: 0,
+            ended: None,
+            #[cfg(feature = "async")]
+            tasks: super::super::tasks::Tasks::default(),
+        }
+    }
+
+    #[test]
+    fn an_outcome_that_is_fetched_by_its_number_leaves_nothing_behind() {
+        let mut inbox = inbox();
+        for sequence in 1..=3 {
+            inbox.entries.insert(sequence, Entry::new(Due(0), false));
+            inbox.enter_outcome(sequence, Outcome::Cancelled);
+        }
+        assert!(inbox.take(Wants::One(2)).is_some_and(|(sequence, _)| sequence == 2));
+        assert_eq!(inbox.ready, [1, 3]);
+        assert!(inbox.take(Wants::Any).is_some_and(|(sequence, _)| sequence == 1));
+        inbox.forget(3);
+        assert!(inbox.ready.is_empty() && inbox.entries.is_empty() && inbox.take(Wants::Any).is_none());
     }
 }

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::os;
 use crate::reader::{InterruptHandle, Reader};
 use crate::ring::Place;
+use crate::ring::extended::Marker;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::writer::{ReaderWatch, Writer};
 
@@ -38,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) turns: Turns,
     /// `inbox.ended` is set.
     over: AtomicBool,
+    /// Closed by the very thread that reads, which gives the reader up when it lets go of it.
+    pub(crate) reader_left: AtomicBool,
     /// Tells whether the server lives while the writer is out.
     server: ReaderWatch,
     reader_interrupt: InterruptHandle,
@@ -54,15 +57,15 @@ pub(crate) struct Sender {
     pub(crate) writer: Option<Box<Writer>>,
     /// Somebody has the writer, and will put it back when it is interrupted.
     pub(crate) is_waiting_for_space: bool,
-    /// The thread that has acquired a request buffer, and so the writer.
-    pub(crate) acquired_by: Option<ThreadId>,
+    /// The thread that has acquired a request buffer, and so the writer; and what withdraws requests meanwhile.
+    pub(crate) acquired: Option<(ThreadId, Option<Marker>)>,
     /// Threads that wait for the writer.
     pub(crate) waiting: usize,
     /// Sequence number of the next request.
     pub(crate) next: u64,
     /// Requests to withdraw, as soon as the writer is there.
     pub(crate) withdrawn: Vec<Place>,
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// Why a channel ended.
@@ -87,7 +90,7 @@ impl Link {
             sender: Mutex::new(Sender {
                 writer: Some(Box::new(writer)),
                 is_waiting_for_space: false,
-                acquired_by: None,
+                acquired: None,
                 waiting: 0,
                 next: 1,
                 withdrawn: Vec::new(),
@@ -107,6 +110,7 @@ impl Link {
             following: AtomicU64::new(0),
             turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
+            reader_left: AtomicBool::new(false),
         })
     }
 
@@ -207,6 +211,10 @@ impl Link {
         if sender.closed {
             return;
         }
+        if let Some((_, Some(marker))) = sender.acquired {
+            // Nobody commits more than what has been acquired before this lock is let go.
+            return self.server.cancel(marker, place);
+        }
         sender.withdrawn.push(place);
         drop(sender);
         // Whoever has the writer may be waiting for space behind this very request.
@@ -218,7 +226,7 @@ impl Link {
         for place in sender.withdrawn.drain(..) {
             writer.cancel(place);
         }
-        sender.acquired_by = None;
+        sender.acquired = None;
         sender.is_waiting_for_space = false;
         if sender.closed {
             drop(writer);
@@ -239,7 +247,13 @@ impl Link {
         self.end(ErrorKind::Closed, "the client has been closed");
         // The response buffer first: who finds the writer's role free finds the response buffer's name free too.
         self.wake_leader();
-        let reader = lock(&self.reader).take();
+        let reader = if Leading::is_mine(self) {
+            // By a waker that this thread calls while it reads.
+            self.reader_left.store(true, Ordering::Relaxed);
+            None
+        } else {
+            lock(&self.reader).take()
+        };
         let entries = std::mem::take(&mut lock(&self.inbox).entries);
         drop(entries);
         drop(reader);

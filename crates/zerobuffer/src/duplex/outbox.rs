@@ -50,7 +50,7 @@ impl Link {
         }
         let written = writer.write_tagged(data, self.tag(sequence, due), now);
         if entered && written.is_err() {
-            lock(&self.inbox).entries.remove(&sequence);
+            lock(&self.inbox).forget(sequence);
         }
         match written {
             Ok(_) => {
@@ -91,7 +91,7 @@ impl Link {
                 sender.is_waiting_for_space = true;
                 return Ok((writer, sender.next));
             }
-            if sender.acquired_by == Some(std::thread::current().id()) {
+            if sender.acquired.is_some_and(|(thread, _)| thread == std::thread::current().id()) {
                 let message = "this thread has acquired a request buffer: commit or drop it first";
                 return Err(self.error(ErrorKind::InvalidState, message));
             }
@@ -145,7 +145,8 @@ impl Link {
         if result.is_ok() {
             lock(&self.sender).next += 1;
         } else {
-            lock(&self.inbox).entries.remove(&sequence);
+            // It may have been cancelled before it failed.
+            lock(&self.inbox).forget(sequence);
         }
         self.put_writer_back(writer);
         if result.is_ok() {
@@ -154,12 +155,13 @@ impl Link {
         result.map_err(|error| self.send_failed(error)).map(|_| sequence)
     }
 
-    /// Enters where a request stands that was sent with an entry. Withdraws it if its outcome has come before: it may have
-    /// been cancelled, by somebody who did not know the place.
+    /// Enters where a request stands that was sent with an entry. Withdraws it if it may have been cancelled meanwhile, by
+    /// somebody who did not know the place.
     pub(crate) fn set_place(&self, sent: Sent) {
         let mut inbox = lock(&self.inbox);
         match inbox.entries.get_mut(&sent.sequence) {
             Some(entry) if entry.is_pending() => entry.place = sent.place,
+            Some(entry) if !entry.is_cancelled() => {}
             _ => {
                 drop(inbox);
                 self.withdraw(sent.place);

@@ -48,14 +48,20 @@ impl RequestBuffer {
         link.check_mine()?;
         let until = Due::after(timeout);
         let (writer, sequence) = link.take_writer(until)?;
-        let (writer, result) = link.persist(writer, until, |writer| writer.acquire_frame_buffer(len));
+        let (mut writer, result) = link.persist(writer, until, |writer| writer.acquire_frame_buffer(len));
         if let Err(error) = result {
             link.put_writer_back(writer);
             return Err(link.send_failed(error));
         }
         let mut sender = lock(&link.sender);
         sender.is_waiting_for_space = false;
-        sender.acquired_by = Some(std::thread::current().id());
+        sender.withdrawn.drain(..).for_each(|place| _ = writer.cancel(place));
+        sender.acquired = Some((std::thread::current().id(), writer.marker()));
+        if sender.closed {
+            // The close waits for whoever waits for space.
+            link.writer_free.notify_all();
+        }
+        drop(sender);
         Ok(RequestBuffer { link: Arc::clone(link), writer: Some(writer), sequence })
     }
 
@@ -145,6 +151,7 @@ impl RequestBuffer {
     }
 
     fn send(mut self, due: Due, called: bool) -> Result<u64> {
+        self.link.check_mine()?;
         self.link.check_end()?;
         let Some(mut writer) = self.writer.take() else {
             return Err(self

@@ -324,13 +324,20 @@ impl Run {
     pub(crate) fn guard<T>(&self, function: impl FnOnce() -> T) -> std::result::Result<T, String> {
         // Relaxed: only a stop asks, to tell a busy handler from a slow machine. Two locked instructions less where one
         // thread counts: they lie between a request and its response.
-        let count = |by: u64| match self.single {
-            true => self.handlers.store(by, Ordering::Relaxed),
-            false => _ = self.handlers.fetch_add(if by == 0 { u64::MAX } else { 1 }, Ordering::Relaxed),
+        let running = match self.single {
+            true => {
+                let running = self.handlers.load(Ordering::Relaxed);
+                self.handlers.store(running + 1, Ordering::Relaxed);
+                running
+            }
+            false => self.handlers.fetch_add(1, Ordering::Relaxed),
         };
-        count(1);
         let result = catch_unwind(AssertUnwindSafe(function));
-        count(0);
+        match self.single {
+            // One within another, as on_error within a handler, leaves that one counted.
+            true => self.handlers.store(running, Ordering::Relaxed),
+            false => _ = self.handlers.fetch_sub(1, Ordering::Relaxed),
+        }
         result.map_err(|panic| panic_message(&*panic))
     }
 }
@@ -340,6 +347,12 @@ struct EndOfThread<'a>(&'a Run);
 
 impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Without this thread nobody might answer, and clients must not wait for it.
+            let _ = self.0.stop();
+            let message = "a thread of the server panicked, and the server has stopped";
+            self.0.report(&Error::channel(ErrorKind::InvalidState, &self.0.names.channel, message));
+        }
         let own = std::thread::current().id();
         lock(&self.0.threads).retain(|id| *id != own);
         self.0.thread_ended.notify_all();

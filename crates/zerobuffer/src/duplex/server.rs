@@ -11,11 +11,13 @@ use super::run::{Callbacks, Job, Names, Run};
 use super::{HandlerError, ProcessingMode, Reply, buffer_names, lock};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::os;
 use crate::reader::Reader;
 
 /// What both kinds are made of.
 pub(crate) struct Server {
     names: Arc<Names>,
+    generation: u64,
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
     current: Mutex<Current>,
@@ -35,6 +37,7 @@ impl Server {
         let names = Names { channel: channel.into(), requests: requests.into(), responses: responses.into() };
         Ok(Server {
             names: Arc::new(names),
+            generation: os::fork_generation(),
             config,
             callbacks: Arc::default(),
             current: Mutex::new(Current {
@@ -43,6 +46,15 @@ impl Server {
                 pool_size: pool::default_size(),
             }),
         })
+    }
+
+    /// Refuses to work in a forked child, whose copy of a lock may be held by a thread that is not there.
+    fn check_mine(&self) -> Result<()> {
+        if self.generation == os::fork_generation() {
+            return Ok(());
+        }
+        let message = "this server belongs to the process that forked this one; create one of your own";
+        Err(Error::channel(ErrorKind::InvalidState, &self.names.channel, message))
     }
 
     fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
@@ -61,6 +73,7 @@ impl Server {
         single: bool,
         start: impl FnOnce(&Arc<Run>, usize) -> Result<()>,
     ) -> Result<()> {
+        self.check_mine()?;
         let mut current = lock(&self.current);
         if current.run.as_ref().is_some_and(|run| run.is_running()) {
             let message = "the server runs already: stop it first";
@@ -82,6 +95,7 @@ impl Server {
     }
 
     fn stop(&self) -> Result<()> {
+        self.check_mine()?;
         let mut current = lock(&self.current);
         // One that has never been started has a request buffer all the same.
         let (run, created) = (current.run.take(), current.created.take());
@@ -91,13 +105,13 @@ impl Server {
     }
 
     fn is_running(&self) -> bool {
-        lock(&self.current).run.as_ref().is_some_and(|run| run.is_running())
+        self.check_mine().is_ok() && lock(&self.current).run.as_ref().is_some_and(|run| run.is_running())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A busy handler has been told, and ends by itself.
+        // A busy handler has been told, and ends by itself. In a forked child the server stays the parent's.
         let _ = self.stop();
     }
 }
@@ -108,10 +122,10 @@ fn guarded<T>(
     to: Address,
     handler: impl FnOnce() -> std::result::Result<T, HandlerError>,
 ) -> std::result::Result<T, Answer<'static>> {
-    let message = match run.guard(handler) {
+    // To put an error into words, and to drop it, is the user's code too.
+    let message = match run.guard(|| handler().map_err(|error| error.to_string())) {
         Ok(Ok(reply)) => return Ok(reply),
-        Ok(Err(error)) => error.to_string(),
-        Err(words) => words,
+        Ok(Err(words)) | Err(words) => words,
     };
     run.report_failure(to.sequence, &message);
     Err(Answer::Failed(message.into()))
@@ -123,9 +137,23 @@ fn answer_owned<R: AsRef<[u8]>>(
     to: Address,
     handler: impl FnOnce() -> std::result::Result<R, HandlerError>,
 ) {
-    match guarded(run, to, handler) {
-        Ok(reply) => run.answer(to, &Answer::Bytes(reply.as_ref().into())),
-        Err(failed) => run.answer(to, &failed),
+    let reply = match guarded(run, to, handler) {
+        Ok(reply) => reply,
+        Err(failed) => return run.answer(to, &failed),
+    };
+    // To look at the owner, and to drop it, is the user's code too.
+    let mut answered = false;
+    let sent = run.guard(|| {
+        let bytes = reply.as_ref();
+        answered = true;
+        run.answer(to, &Answer::Bytes(bytes.into()));
+        drop(reply);
+    });
+    if let Err(words) = sent {
+        run.report_failure(to.sequence, &words);
+        if !answered {
+            run.answer(to, &Answer::Failed(words.into()));
+        }
     }
 }
 

@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{self, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use super::request::Request;
 use super::responses::{Address, Answer};
 use super::run::{Run, panic_message};
 use super::server::ImmutableDuplexServer;
-use super::{HandlerError, Reply};
+use super::{HandlerError, Reply, lock, wait};
 use crate::error::Result;
 
 /// The work for one request, for an executor to run.
@@ -22,10 +23,11 @@ type Message = Option<(Address, Answer<'static>)>;
 
 impl ImmutableDuplexServer {
     /// Starts processing with an async handler. `spawn` hands each request's task to an executor of yours, for example
-    /// `|task| { tokio::spawn(task); }`. As many run at once as the request buffer has room for.
+    /// `move |task| { handle.spawn(task); }` with a `tokio::runtime::Handle`, as it is called on a thread of the server.
     ///
-    /// Requests are read on one thread of the server, and answered on another one. A task that is dropped before it is
-    /// done is a failed request.
+    /// Requests are read on one thread of the server, and answered on another one. Up to 1,024 are under way at once, as far
+    /// as the request buffer has room for them; and while answers of more than 16 MiB wait for a client that does not fetch
+    /// them, no more requests are read. A task that is dropped before it is done is a failed request.
     ///
     /// # Errors
     ///
@@ -56,28 +58,105 @@ impl ImmutableDuplexServer {
         T: Future<Output = std::result::Result<Reply<'static>, HandlerError>> + Send + 'static,
     {
         self.0.start_with(false, |run, _| {
-            let (sender, receiver) = channel::<Message>();
+            let (queue, receiver) = channel::<Message>();
+            let sender = Sender { queue, backlog: Arc::default() };
+            let backlog = Arc::clone(&sender.backlog);
             run.spawn(move |run| {
                 while let Ok(Some((to, answer))) = receiver.recv() {
                     run.answer(to, &answer);
+                    backlog.answered(&answer);
                 }
             })?;
             run.spawn(move |run| {
                 run.read(|request, to| {
                     if run.admits(&request, to) {
+                        sender.backlog.started();
                         let pending =
                             Pending { run: Arc::clone(run), to, sender: sender.clone(), done: false };
                         // A handler may also panic before its future exists.
                         match run.guard(|| handler(request)) {
-                            Ok(future) => spawn(Box::pin(pending.fulfil(future))),
+                            // A task that was not taken is dropped, and so answered.
+                            Ok(future) => match run.guard(|| spawn(Box::pin(pending.fulfil(future)))) {
+                                Ok(()) => {}
+                                Err(words) => run.report_failure(to.sequence, &words),
+                            },
                             Err(words) => pending.fail(words),
                         }
                     }
+                    sender.backlog.wait(run);
                 });
                 // Tasks may live on; what they answer goes nowhere.
-                let _ = sender.send(None);
+                let _ = sender.queue.send(None);
             })
         })
+    }
+}
+
+/// Requests that are owed an answer, and the answers that wait for the thread that sends them.
+#[derive(Default)]
+struct Backlog {
+    now: Mutex<Amount>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Amount {
+    requests: usize,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// With so many under way no more requests are read: far more than an executor runs at once.
+    const REQUESTS: usize = 1024;
+    /// Nor with answers of more bytes: four large pictures, and nothing that a machine would miss.
+    const BYTES: usize = 16 << 20;
+    /// How often a stop is looked for.
+    const LOOK: Duration = Duration::from_millis(10);
+
+    fn bytes_of(answer: &Answer<'_>) -> usize {
+        match answer {
+            Answer::Bytes(bytes) => bytes.len(),
+            Answer::Failed(words) => words.len(),
+            _ => 0,
+        }
+    }
+
+    fn started(&self) {
+        lock(&self.now).requests += 1;
+    }
+
+    fn done(&self, answer: &Answer<'_>) {
+        lock(&self.now).bytes += Self::bytes_of(answer);
+    }
+
+    fn answered(&self, answer: &Answer<'_>) {
+        let mut now = lock(&self.now);
+        now.requests -= 1;
+        now.bytes -= Self::bytes_of(answer);
+        drop(now);
+        self.changed.notify_one();
+    }
+
+    fn wait(&self, run: &Run) {
+        let mut now = lock(&self.now);
+        while (now.requests >= Self::REQUESTS || now.bytes > Self::BYTES) && !run.is_stopping() {
+            now = wait(&self.changed, now, Self::LOOK);
+        }
+    }
+}
+
+/// The way of answers to the thread that sends them.
+#[derive(Clone)]
+struct Sender {
+    queue: mpsc::Sender<Message>,
+    backlog: Arc<Backlog>,
+}
+
+impl Sender {
+    fn send(&self, to: Address, answer: Answer<'static>) {
+        self.backlog.done(&answer);
+        // Fails only after a stop.
+        let _ = self.queue.send(Some((to, answer)));
     }
 }
 
@@ -85,7 +164,7 @@ impl ImmutableDuplexServer {
 struct Pending {
     run: Arc<Run>,
     to: Address,
-    sender: Sender<Message>,
+    sender: Sender,
     done: bool,
 }
 
@@ -118,8 +197,7 @@ impl Pending {
 
     fn send(mut self, answer: Answer<'static>) {
         self.done = true;
-        // Fails only after a stop.
-        let _ = self.sender.send(Some((self.to, answer)));
+        self.sender.send(self.to, answer);
     }
 }
 
@@ -127,7 +205,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if !self.done {
             let words = "the task of its handler was dropped";
-            let _ = self.sender.send(Some((self.to, Answer::Failed(words.into()))));
+            self.sender.send(self.to, Answer::Failed(words.into()));
         }
     }
 }

@@ -588,10 +588,28 @@ impl WriteSide {
 
     /// Sets `flags` in the header of a committed frame. Says whether the frame had not been given back.
     pub(crate) fn mark(&mut self, memory: &impl Memory, frame: Spot, flags: u16) -> bool {
-        if self.look_tail(memory).is_err() {
-            return false;
-        }
-        let (at, head, tail) = (frame.position(), self.head, self.tail);
+        self.look_tail(memory).is_ok() && self.marker().mark(memory, frame, flags)
+    }
+
+    /// Marks the frames that are there now, while nothing else is done with the writer than to fill and commit, or discard,
+    /// what it has reserved: that lies outside what was taken, as of the writer's last look.
+    pub(crate) fn marker(&self) -> Marker {
+        Marker { head: self.head, tail: self.tail }
+    }
+}
+
+/// See [`WriteSide::marker`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marker {
+    head: Spot,
+    tail: Spot,
+}
+
+impl Marker {
+    /// As [`WriteSide::mark`]; a frame that has been given back since is marked in vain.
+    pub(crate) fn mark(self, memory: &impl Memory, frame: Spot, flags: u16) -> bool {
+        let Marker { head, tail } = self;
+        let at = frame.position();
         let live = if frame.lap() == head.lap() {
             at < head.position() && (tail.lap() != head.lap() || at >= tail.position())
         } else {

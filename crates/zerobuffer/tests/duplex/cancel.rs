@@ -65,6 +65,31 @@ fn a_request_cancelled_while_it_waits_for_space_never_starts() {
 }
 
 #[test]
+fn a_request_cancelled_while_the_next_one_is_filled_never_starts() {
+    let channel = Channel::new("cancel");
+    let mut server = channel.server(&[]);
+    let client = channel.client();
+    let first = client.send_request(b"!wait").unwrap();
+    server.expect("waiting 1");
+    let second = client.send_request(b"!kill").unwrap();
+    let mut next = client.acquire_request_buffer(4).unwrap();
+    next.copy_from_slice(b"next");
+    let third = next.sequence();
+    assert!(client.cancel_request(second).unwrap() && client.cancel_request(first).unwrap());
+    server.expect("cancelled 1");
+    // Long enough to start with the second one.
+    thread::sleep(Duration::from_millis(30));
+    assert_eq!(*next.call(PATIENCE).unwrap(), *b"next");
+    for sequence in [second, first] {
+        let error = client.receive_response(PATIENCE).unwrap_err();
+        assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(sequence)));
+    }
+    assert_eq!(third, 3);
+    server.tell("started");
+    assert_eq!(server.hear(), "2");
+}
+
+#[test]
 fn where_responses_are_counted_those_to_withdrawn_requests_are_too() {
     for options in [&[][..], &["pool", "threads=1"], &["pool"]] {
         let channel = Channel::new("cancel");

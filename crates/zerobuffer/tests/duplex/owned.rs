@@ -104,3 +104,102 @@ type Frames = (std::sync::mpsc::Sender<Arc<MutableFrame>>, std::sync::mpsc::Rece
 fn channel_of_frames() -> Frames {
     channel()
 }
+
+/// An owner of bytes.
+enum Owner {
+    Fine(Request),
+    /// Whose bytes cannot be had.
+    Broken,
+    /// That is no good when it goes.
+    Trap,
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Owner::Fine(request) => request,
+            Owner::Broken => panic!("no bytes"),
+            Owner::Trap => b"trap",
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        assert!(!matches!(self, Owner::Trap), "sprung");
+    }
+}
+
+/// An error without words.
+#[derive(Debug)]
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for Speechless {}
+
+#[test]
+fn a_panic_in_whatever_a_handler_gives_back_fails_that_request_alone() {
+    for mode in [ProcessingMode::SingleThread, ProcessingMode::ThreadPool] {
+        let channel = Channel::new("owned");
+        let server = DuplexChannelFactory::new().create_immutable_server(&channel.name, config()).unwrap();
+        let (tell, told) = std::sync::mpsc::channel::<String>();
+        server.on_error(move |error| tell.send(error.to_string()).unwrap());
+        let handler = |request: Request| match &*request {
+            b"broken" => Ok(Owner::Broken),
+            b"speechless" => Err(Speechless.into()),
+            b"trap" => Ok(Owner::Trap),
+            _ => Ok(Owner::Fine(request)),
+        };
+        server.start_owned(handler, mode).unwrap();
+        let client = channel.client();
+        for (request, words) in [(b"broken".as_slice(), "no bytes"), (b"speechless", "no words")] {
+            // More often than there are threads.
+            for _ in 0..5 {
+                let error = client.call(request, PATIENCE).unwrap_err();
+                assert!(
+                    error.kind() == ErrorKind::RequestFailed && error.to_string().contains(words),
+                    "{error}"
+                );
+                assert!(told.recv_timeout(PATIENCE).unwrap().contains(words));
+            }
+        }
+        assert_eq!(*client.call(b"trap", PATIENCE).unwrap(), *b"trap");
+        assert!(told.recv_timeout(PATIENCE).unwrap().contains("sprung"));
+        assert!(server.is_running());
+        assert_eq!(*client.call(b"alive", PATIENCE).unwrap(), *b"alive");
+        drop(client);
+        server.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_handler_whose_answer_cannot_be_sent_is_busy_all_the_same() {
+    let channel = Channel::new("owned");
+    let server = DuplexChannelFactory::new().create_immutable_server(&channel.name, config()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel::<String>();
+    server.on_error(move |error| tell.send(error.to_string()).unwrap());
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
+    let wait = Mutex::new(wait);
+    server
+        .start_responding(
+            move |_, responder| {
+                responder.reply(&vec![1; 1 << 20])?;
+                wait.lock().unwrap().recv()?;
+                Ok(())
+            },
+            ProcessingMode::SingleThread,
+        )
+        .unwrap();
+    let client = channel.client_with(config());
+    client.send_request(b"too much").unwrap();
+    assert!(told.recv_timeout(PATIENCE).unwrap().contains("too large"));
+    let start = std::time::Instant::now();
+    assert_eq!(server.stop().unwrap_err().kind(), ErrorKind::HandlerBusy);
+    assert!(start.elapsed() < crate::SOON, "after {:?}", start.elapsed());
+    go.send(()).unwrap();
+}
