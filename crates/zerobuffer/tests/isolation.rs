@@ -174,7 +174,7 @@ fn a_forked_child_cannot_use_its_parents_server_or_request_and_drops_them_harmle
             }
         };
         let [one, two] = [(); 2].map(|()| scope.spawn(polls));
-        for _ in 0..20 {
+        let round = || {
             let mut request = client.acquire_request_buffer(4).unwrap();
             request.copy_from_slice(b"mine");
             let child = fork(|| {
@@ -190,8 +190,12 @@ fn a_forked_child_cannot_use_its_parents_server_or_request_and_drops_them_harmle
             });
             assert_eq!(wait(child), 0);
             assert_eq!(*request.call(support::PATIENCE).unwrap(), *b"mine");
-        }
+        };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..20).for_each(|_| round())));
         over.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
         one.join().unwrap();
         two.join().unwrap();
     });
