@@ -199,6 +199,24 @@ def test_a_child_that_a_signal_handler_forks_leaves_the_call_to_its_parent(name,
     assert script(lines, name).end() == "b'answer' 7"
 
 
+def test_a_forked_child_that_ends_leaves_server_and_client_to_its_parent(name, script):
+    lines = """
+    import os, signal, sys, warnings
+    from zerobuffer.duplex import DuplexChannelFactory
+    warnings.simplefilter("ignore", DeprecationWarning)
+    factory = DuplexChannelFactory()
+    server = factory.create_immutable_server(sys.argv[1])
+    server.start(lambda request: bytes(request))
+    client = factory.create_client(sys.argv[1])
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        sys.exit(0)
+    print(os.waitpid(child, 0)[1], bytes(client.call(b"alive")))
+    """
+    assert script(lines, name).end() == "0 b'alive'"
+
+
 def forked_writer(name):
     with zerobuffer.Writer(name) as writer:
         writer.write_frames(f"{n}".encode() for n in range(500))

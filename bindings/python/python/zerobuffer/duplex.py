@@ -19,6 +19,7 @@ import asyncio
 import atexit
 import contextlib
 import enum
+import os
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -70,6 +71,15 @@ def _end_all() -> None:
     # As the interpreter waits for threads of its own, unless they are daemons.
     while any(server._busy for server in servers):
         time.sleep(0.002)
+
+
+def _leave_to_parent() -> None:
+    _clients.clear()
+    _servers.clear()
+
+
+# A forked child's are its parent's to end.
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class IDuplexClient(ABC):
