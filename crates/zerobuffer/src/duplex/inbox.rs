@@ -16,7 +16,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::due::Due;
-use super::link::{BySequence, End, Link};
+use super::link::{BySequence, End, GONE, Link};
 use super::lock;
 use super::outbox::Sent;
 use super::response::Response;
@@ -38,6 +38,7 @@ const HAND_OUT: usize = 32;
 /// The same after the server has left the response buffer: a killed process's roles end one after the other.
 const SOON: Duration = Duration::from_millis(4);
 
+#[derive(Default)]
 pub(crate) struct Inbox {
     /// Requests under way, and outcomes that nobody has fetched.
     pub(crate) entries: BySequence<Entry>,
@@ -336,8 +337,7 @@ impl<'a> Leading<'a> {
                 Ok(Some(frame)) if mine(&frame) => return Some(frame),
                 Ok(Some(frame)) => _ = link.deliver(frame),
                 Ok(None) => {
-                    let message = "the server has stopped, or died; create a new client when there is one";
-                    link.end(ErrorKind::ReaderDead, message);
+                    link.end(ErrorKind::ReaderDead, GONE);
                     return None;
                 }
                 Err(error) => {
@@ -353,6 +353,7 @@ impl Drop for Leading<'_> {
     fn drop(&mut self) {
         LEADS.set(self.before);
         let mut left = None;
+        // Relaxed: set by this thread if it closed the client; whoever sees it later finds no reader.
         if self.link.reader_left.load(Ordering::Relaxed) {
             left = self.reader.as_mut().and_then(|reader| reader.take());
         }
@@ -618,22 +619,9 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn inbox() -> Inbox {
-        Inbox {
-            entries: BySequence::default(),
-            ready: VecDeque::new(),
-            leader: None,
-            followers: Vec::new(),
-            next_follower: 0,
-            ended: None,
-            #[cfg(feature = "async")]
-            tasks: super::super::tasks::Tasks::default(),
-        }
-    }
-
     #[test]
     fn an_outcome_that_is_fetched_by_its_number_leaves_nothing_behind() {
-        let mut inbox = inbox();
+        let mut inbox = Inbox::default();
         for sequence in 1..=3 {
             inbox.entries.insert(sequence, Entry::new(Due(0), false));
             inbox.enter_outcome(sequence, Outcome::Cancelled);

@@ -4,7 +4,7 @@
 //! that does not wait (who must wait for space takes the writer out), `inbox` for the books, and `reader`, which is held
 //! by the one who reads and which nobody else ever waits for but to close. Order: sender, inbox.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
@@ -21,6 +21,9 @@ use crate::ring::Place;
 use crate::ring::extended::Marker;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::writer::{ReaderWatch, Writer};
+
+/// What they are told whose server has gone.
+pub(crate) const GONE: &str = "the server has stopped, or died; create a new client when there is one";
 
 /// How long closing waits for a call that has the writer, and has been interrupted.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
@@ -41,7 +44,7 @@ pub(crate) struct Link {
     over: AtomicBool,
     /// Closed by the very thread that reads, which gives the reader up when it lets go of it.
     pub(crate) reader_left: AtomicBool,
-    /// Tells whether the server lives while the writer is out.
+    /// Tells whether the server lives, and withdraws requests, while somebody fills one.
     server: ReaderWatch,
     reader_interrupt: InterruptHandle,
     writer_interrupt: InterruptHandle,
@@ -66,6 +69,13 @@ pub(crate) struct Sender {
     /// Requests to withdraw, as soon as the writer is there.
     pub(crate) withdrawn: Vec<Place>,
     pub(crate) closed: bool,
+}
+
+impl Sender {
+    /// Withdraws what was to be withdrawn, by one who has the writer.
+    pub(crate) fn withdraw_with(&mut self, writer: &mut Writer) {
+        self.withdrawn.drain(..).for_each(|place| _ = writer.cancel(place));
+    }
 }
 
 /// Why a channel ended.
@@ -97,16 +107,7 @@ impl Link {
                 closed: false,
             }),
             reader: Mutex::new(Some(Box::new(reader))),
-            inbox: Mutex::new(Inbox {
-                entries: HashMap::default(),
-                ready: VecDeque::new(),
-                leader: None,
-                followers: Vec::new(),
-                next_follower: 0,
-                ended: None,
-                #[cfg(feature = "async")]
-                tasks: super::tasks::Tasks::default(),
-            }),
+            inbox: Mutex::default(),
             following: AtomicU64::new(0),
             turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
@@ -223,9 +224,7 @@ impl Link {
 
     pub(crate) fn put_writer_back(&self, mut writer: Box<Writer>) {
         let mut sender = lock(&self.sender);
-        for place in sender.withdrawn.drain(..) {
-            writer.cancel(place);
-        }
+        sender.withdraw_with(&mut writer);
         sender.acquired = None;
         sender.is_waiting_for_space = false;
         if sender.closed {
@@ -248,7 +247,7 @@ impl Link {
         // The response buffer first: who finds the writer's role free finds the response buffer's name free too.
         self.wake_leader();
         let reader = if Leading::is_mine(self) {
-            // By a waker that this thread calls while it reads.
+            // By a waker that this thread calls while it reads. Relaxed: only this thread asks, when it lets go.
             self.reader_left.store(true, Ordering::Relaxed);
             None
         } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::due::Due;
 use super::inbox::{Entry, LOOK};
-use super::link::Link;
+use super::link::{GONE, Link};
 use super::{lock, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::os;
@@ -105,8 +105,7 @@ impl Link {
             sender.waiting -= 1;
             // Nobody may be reading, and whoever has the writer be filling it for long.
             if sender.writer.is_none() && self.server_is_gone() {
-                let message = "the server has stopped, or died; create a new client when there is one";
-                return Err(self.error(ErrorKind::ReaderDead, message));
+                return Err(self.error(ErrorKind::ReaderDead, GONE));
             }
         }
     }
@@ -122,9 +121,7 @@ impl Link {
             writer.set_write_timeout(until.left().unwrap_or_default());
             match attempt(&mut writer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    for place in lock(&self.sender).withdrawn.drain(..) {
-                        writer.cancel(place);
-                    }
+                    lock(&self.sender).withdraw_with(&mut writer);
                     if let Err(error) = self.check_end() {
                         return (writer, Err(error));
                     }

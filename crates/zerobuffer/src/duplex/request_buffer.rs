@@ -55,7 +55,7 @@ impl RequestBuffer {
         }
         let mut sender = lock(&link.sender);
         sender.is_waiting_for_space = false;
-        sender.withdrawn.drain(..).for_each(|place| _ = writer.cancel(place));
+        sender.withdraw_with(&mut writer);
         sender.acquired = Some((std::thread::current().id(), writer.marker()));
         if sender.closed {
             // The close waits for whoever waits for space.
