@@ -12,6 +12,7 @@ mod sanitize;
 mod test;
 mod tools;
 mod venv;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

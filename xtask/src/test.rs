@@ -34,6 +34,11 @@ const STEPS: &[Step] = &[
     },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
+    Step {
+        name: "workflows",
+        what: "the workflows and forms of .github against their schemas",
+        check: crate::workflows::test,
+    },
     Step { name: "deny", what: "rules for dependencies: bans, licences, sources", check: deny },
     Step {
         name: "cpp",
