@@ -375,3 +375,66 @@ fn answers_that_nobody_fetches_do_not_pile_up() {
     drop(client);
     server.stop().unwrap();
 }
+
+/// Bytes of a request that ends the channel just as they are asked for, which is between the look for the end and the sending.
+struct EndsTheChannel<F>(F);
+
+impl<F: Fn()> AsRef<[u8]> for EndsTheChannel<F> {
+    fn as_ref(&self) -> &[u8] {
+        (self.0)();
+        b"ping"
+    }
+}
+
+#[test]
+fn a_call_ends_although_the_channel_ends_while_it_is_being_sent() {
+    for _ in 0..20 {
+        let channel = Channel::new();
+        let factory = DuplexChannelFactory::new();
+        let server = factory.create_immutable_server(&channel.name, BufferConfig::default()).unwrap();
+        server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread).unwrap();
+        let client = channel.client();
+        assert_eq!(*client.call(b"first", PATIENCE).unwrap(), *b"first");
+        let data = EndsTheChannel(|| {
+            server.stop().unwrap();
+            client.receive_response(PATIENCE).unwrap_err();
+        });
+        let mut call = Box::pin(client.call_async(data, PATIENCE));
+        let (tell, told) = std::sync::mpsc::channel();
+        let waker = Waker::from(std::sync::Arc::new(Teller(tell)));
+        let mut result = call.poll_unpin(&mut Context::from_waker(&waker));
+        if result.is_pending() {
+            told.recv_timeout(Duration::from_secs(5)).expect("the call is never woken");
+            result = call.poll_unpin(&mut Context::from_waker(&waker));
+        }
+        let Poll::Ready(Err(error)) = result else { panic!("{result:?}") };
+        assert!(matches!(error.kind(), ErrorKind::ReaderDead | ErrorKind::WriterDead), "{error}");
+    }
+}
+
+#[test]
+fn a_call_whose_response_another_thread_has_fetched_ends() {
+    let channel = Channel::new();
+    let mut server = channel.server("server", 1 << 16);
+    let client = channel.client();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waker = Waker::from(std::sync::Arc::new(Teller(tell)));
+    let mut call = client.call_async(b"!wait", PATIENCE);
+    assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    server.expect("waiting");
+    assert!(client.cancel_request(1).unwrap());
+    told.recv_timeout(PATIENCE).expect("the call is woken");
+    assert_eq!(client.receive_response_to(1, PATIENCE).unwrap_err().kind(), ErrorKind::Cancelled);
+    let result = call.poll_unpin(&mut Context::from_waker(&waker));
+    let Poll::Ready(Err(error)) = result else { panic!("{result:?}") };
+    assert_eq!((error.kind(), error.sequence()), (ErrorKind::InvalidState, Some(1)));
+}
+
+/// Tells when it is woken.
+struct Teller(std::sync::mpsc::Sender<()>);
+
+impl std::task::Wake for Teller {
+    fn wake(self: std::sync::Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}

@@ -463,8 +463,7 @@ impl Link {
             if let Wants::One(sequence) = wants
                 && !inbox.entries.contains_key(&sequence)
             {
-                let message = format!("no response to request {sequence} is to be expected");
-                return Err(self.error(ErrorKind::InvalidState, message).of_request(sequence));
+                return Err(self.no_response_expected(sequence));
             }
             let left = until.left();
             if left.is_none() && std::mem::replace(&mut polled, true) {
@@ -563,6 +562,13 @@ impl Link {
         let message = if bits & flags::EMPTY != 0 { &[] } else { &*frame };
         let message = String::from_utf8_lossy(message).into_owned();
         Err(self.error(ErrorKind::RequestFailed, message).of_request(sequence))
+    }
+
+    pub(crate) fn no_response_expected(&self, sequence: u64) -> Error {
+        let message = format!(
+            "request {sequence} has no response to wait for: it was never sent, or its response was fetched"
+        );
+        self.error(ErrorKind::InvalidState, message).of_request(sequence)
     }
 
     pub(crate) fn too_late(&self, sequence: u64) -> Error {

@@ -145,11 +145,12 @@ impl<D: AsRef<[u8]>> Call<D> {
             link.start_reading_for_tasks()?;
             self.stage = Stage::Sending;
         }
+        // Cloned, and later dropped, without a lock: a waker is the user's code.
+        let waker = context.waker().clone();
         if self.stage == Stage::Sending {
             link.check_end()?;
             let Some(data) = &self.data else { return Err(self.polled_again()) };
-            let mut entry = Entry::new(self.due, true);
-            entry.waker = Some(context.waker().clone());
+            let entry = Entry::new(self.due, true);
             match link.try_send(data.as_ref(), self.due, os::coarse_now(), Some(entry))? {
                 Some(sent) => {
                     self.stage = Stage::Sent(sent.sequence);
@@ -162,14 +163,16 @@ impl<D: AsRef<[u8]>> Call<D> {
                     return Err(link.error(ErrorKind::BufferFull, message));
                 }
                 None => {
-                    lock(&link.inbox).tasks.stalled.push(context.waker().clone());
-                    // It may have ended in between.
+                    lock(&link.inbox).tasks.stalled.push(waker);
+                    // An end that came before the waker was there has not woken it.
                     link.check_end()?;
+                    return Ok(None);
                 }
             }
-            return Ok(None);
         }
         let Stage::Sent(sequence) = self.stage else { return Err(self.polled_again()) };
+        // One look and the waker under one lock: whatever comes later finds the waker. So the first look follows the sending,
+        // during which the channel may have ended.
         let mut inbox = lock(&link.inbox);
         if let Some((_, outcome)) = inbox.take(Wants::One(sequence)) {
             drop(inbox);
@@ -181,9 +184,13 @@ impl<D: AsRef<[u8]>> Call<D> {
         if self.due.left().is_none() {
             return Err(link.too_late(sequence));
         }
-        if let Some(entry) = inbox.entries.get_mut(&sequence) {
-            entry.waker = Some(context.waker().clone());
-        }
+        let Some(entry) = inbox.entries.get_mut(&sequence) else {
+            // Another thread has asked for it by its number.
+            return Err(link.no_response_expected(sequence));
+        };
+        let before = entry.waker.replace(waker);
+        drop(inbox);
+        drop(before);
         Ok(None)
     }
 
