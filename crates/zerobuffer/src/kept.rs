@@ -1,13 +1,13 @@
 //! Buffers that exist before their reader does.
 
 use crate::config::BufferConfig;
-use crate::create::{self, Locks, Parts};
 use crate::error::Result;
 use crate::layout::ReaderWord;
+use crate::lifecycle::create::{self, Locks, Parts};
+use crate::lifecycle::registry::OwnedFiles;
 use crate::reader::Shared;
-use crate::registry::OwnedFiles;
-use crate::stop::stop_point;
 use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
 
 /// A buffer kept for a reader that comes later.
 ///

@@ -32,34 +32,21 @@
 
 #![deny(unsafe_code)]
 
-mod bell;
-pub mod cleanup;
 mod config;
-mod connect;
-mod create;
 pub mod duplex;
-mod entry;
 mod error;
 mod frame;
 mod frame_mut;
-#[cfg(any(fuzzing, all(test, not(loom))))]
-#[doc(hidden)]
-pub mod fuzzing;
-pub mod inspect;
 mod kept;
 mod layout;
-mod liveness;
-#[cfg(all(test, loom))]
-mod loom;
-mod mapping;
+mod lifecycle;
+mod memory;
 mod os;
 mod reader;
-mod registry;
-mod reserve;
 mod ring;
-mod signal;
-mod stop;
 mod sync;
+mod testing;
+mod wait;
 mod writer;
 
 pub use config::{
@@ -69,8 +56,12 @@ pub use error::{Error, ErrorKind, Result};
 pub use frame::{Frame, FrameRef};
 pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
+pub use lifecycle::registry::MAX_NAME_LEN;
+pub use lifecycle::{cleanup, inspect};
 pub use reader::{Frames, InterruptHandle, Reader};
-pub use registry::MAX_NAME_LEN;
+#[cfg(any(fuzzing, all(test, not(loom))))]
+#[doc(hidden)]
+pub use testing::fuzzing;
 pub use writer::{MemoryGuard, Writer};
 
 /// The version of this library.

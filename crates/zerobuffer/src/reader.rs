@@ -3,26 +3,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bell;
 use crate::config::BufferConfig;
-use crate::create::{self, Locks, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameRef};
 use crate::layout::{HeaderWord, METADATA_PREFIX, Spot, WRITER_ROLE_BYTE};
-use crate::liveness::{self, WriterId, WriterState};
-use crate::mapping::Mapping;
+use crate::lifecycle::create::{self, Locks, Parts};
+use crate::lifecycle::liveness::{self, WriterId, WriterState};
+use crate::lifecycle::registry::OwnedFiles;
+use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
 use crate::os;
-use crate::registry::OwnedFiles;
-use crate::reserve::Reserver;
 use crate::ring::classic::{ReadSide, ReleaseQueue};
-use crate::ring::extended::{self, Memory};
-use crate::ring::held::Held;
+use crate::ring::extended;
+use crate::ring::extended::held::Held;
+use crate::ring::extended::pace::Pace;
 use crate::ring::{Located, Look, ReadRing, Tag, Trouble};
-use crate::signal::{
-    Deadline, FIRST_SLICE, Pace, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look,
-};
-use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
+use crate::testing::stop::stop_point;
+use crate::wait::bell;
+use crate::wait::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 
 /// Frames read before the semaphore's tokens for them are taken, so that its cache line moves rarely.
 const TOKEN_BATCH: u32 = 256;

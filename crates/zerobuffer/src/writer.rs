@@ -3,28 +3,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bell;
 use crate::config::WriterOptions;
-use crate::connect::{self, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame_mut::FrameMut;
 use crate::layout::{FRAME_HEADER, METADATA_PREFIX};
-use crate::liveness::{self, ReaderState, RoleProbe, WriterWords};
-use crate::mapping::Mapping;
+use crate::lifecycle::connect::{self, Connection};
+use crate::lifecycle::liveness::{self, ReaderState, RoleProbe, WriterWords};
+use crate::lifecycle::registry::{self, OwnedFiles};
+use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::reader::{Interrupt, InterruptHandle};
-use crate::registry::{self, OwnedFiles};
-use crate::reserve::Reserver;
 use crate::ring::classic::WriteSide;
-use crate::ring::extended::{self, Marker, Memory};
-use crate::ring::laps;
-use crate::ring::space::{self, Plan};
+use crate::ring::classic::nap::Nap;
+use crate::ring::classic::plan::{self, Plan};
+use crate::ring::extended::patience::Patience;
+use crate::ring::extended::plan::ALIGN_FROM;
+use crate::ring::extended::{self, Marker};
 use crate::ring::{Place, Reservation, Tag, Trouble, WriteRing, flags};
-use crate::signal::{
-    Deadline, FIRST_SLICE, Nap, Patience, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look,
-};
-use crate::stop::stop_point;
 use crate::sync::{AtomicBool, Ordering, fence};
+use crate::testing::stop::stop_point;
+use crate::wait::bell;
+use crate::wait::{Deadline, FIRST_SLICE, SLICE, Spin, UNSURE_LIMIT, UNSURE_SLICE, taken_before_look};
 
 /// How often a writer that never blocks makes sure that its reader lives, in nanoseconds.
 const READER_CHECK: u64 = 10_000_000;
@@ -297,7 +298,7 @@ impl Writer {
         self.tick = now;
         let usual = !self.short
             && self.pending.is_none()
-            && self.shared.mapping.geometry().payload_size > laps::ALIGN_FROM * 2;
+            && self.shared.mapping.geometry().payload_size > ALIGN_FROM * 2;
         self.at_once = if usual { self.at_once_most } else { 0 };
         self.at_once_until = side.open_until().min(self.reserver.up_to());
     }
@@ -1084,7 +1085,7 @@ impl Writer {
         let free = known.map_or_else(|| side.look_free(mapping).map_err(doubt), Ok)?;
         let mut question = side.question(mapping, free, len, may_shrink);
         loop {
-            let placement = match space::plan(question) {
+            let placement = match plan::plan(question) {
                 Plan::Place(placement) => placement,
                 Plan::Wait { .. } if fresh => return Ok(None),
                 Plan::Wait { .. } => {

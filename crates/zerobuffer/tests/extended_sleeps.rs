@@ -1,4 +1,4 @@
-//! Real sleeps over the barrier that no model checker knows (src/bell.rs): two processes that block at every frame, in both
+//! Real sleeps over the barrier that no model checker knows (src/wait/bell.rs): two processes that block at every frame, in both
 //! roles. A wake-up that is lost shows as a wait that only the end of its slice (5 ms) ended, though its frame, or its
 //! space, had been there for long: every frame says when it was published.
 

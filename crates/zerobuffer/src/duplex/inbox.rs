@@ -25,8 +25,8 @@ use crate::frame::Frame;
 use crate::os;
 use crate::reader::Reader;
 use crate::ring::{Place, flags};
-use crate::stop::stop_point;
 use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
 
 /// How often a leader makes sure that the server lives: its death shows at the response buffer only if it had connected
 /// there.

@@ -65,7 +65,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::registry::MAX_NAME_LEN;
+use crate::lifecycle::registry::MAX_NAME_LEN;
 
 pub use client::DuplexClient;
 pub use factory::{ClientOptions, DuplexChannelFactory};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::signal::Spin;
 use crate::sync::{AtomicU64, Ordering};
+use crate::wait::Spin;
 
 /// For how long those who wait while another one reads let each other have the processor in turn, rather than sleep.
 ///

@@ -4,11 +4,8 @@
 //! decides for the life of a buffer; until then a reader looks at it as at a classic one.
 
 pub(crate) mod classic;
+pub(crate) mod entry;
 pub(crate) mod extended;
-pub(crate) mod held;
-pub(crate) mod laps;
-pub(crate) mod space;
-pub(crate) mod survey;
 
 use crate::error::ErrorKind;
 use crate::layout::{HeaderWord, Spot};
@@ -48,7 +45,7 @@ pub(crate) struct Located {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reservation {
     /// `rewind`: in a classic ring, the empty ring is taken back to 0; in an extended one, a new lap begins.
-    pub(crate) placement: space::Placement,
+    pub(crate) placement: classic::plan::Placement,
     /// Bytes of the header.
     pub(crate) header: u64,
     pub(crate) len: usize,

@@ -1,4 +1,4 @@
-//! A kill, and a halt, at every stop point of the protocol (src/stop.rs): the survivor, its next partner, and what is
+//! A kill, and a halt, at every stop point of the protocol (src/testing/stop.rs): the survivor, its next partner, and what is
 //! left behind. Needs the feature `stop-points`.
 
 mod cases;

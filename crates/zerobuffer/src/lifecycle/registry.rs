@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{OIEB_SIZE, OiebCopy};
-use crate::liveness::{self, ReaderState};
+use crate::lifecycle::liveness::{self, ReaderState};
 use crate::os::{self, FileId};
-use crate::stop::stop_point;
+use crate::testing::stop::stop_point;
 
 /// Longest name of a buffer, in bytes: NAME_MAX (255) less the longest prefix of its files, `sem.sem-w-`.
 pub const MAX_NAME_LEN: usize = 255 - 10;

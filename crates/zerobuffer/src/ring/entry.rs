@@ -11,9 +11,9 @@
 //! It is set, and removed where nobody died, by the holder of the writer's role only.
 
 use crate::layout::{ExtensionWord, FrameHeader};
-use crate::mapping::Mapping;
-use crate::stop::stop_point;
+use crate::memory::mapping::Mapping;
 use crate::sync::{Ordering, fence};
+use crate::testing::stop::stop_point;
 
 /// Looks at a count that changes.
 pub(crate) const LOOKS: u32 = 100;

@@ -2,20 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bell;
-use crate::entry::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE, WriterWord};
-use crate::liveness::{self, ReaderState, WriterWords};
-use crate::mapping::Mapping;
+use crate::lifecycle::liveness::{self, ReaderState, WriterWords};
+use crate::lifecycle::registry::{self, OwnedFiles};
+use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
 use crate::os;
-use crate::registry::{self, OwnedFiles};
 use crate::ring::classic::WriteSide;
-use crate::ring::extended::{self, Memory};
+use crate::ring::entry::{self, Entry};
+use crate::ring::extended;
 use crate::ring::{Trouble, WriteRing};
-use crate::signal::Deadline;
-use crate::stop::stop_point;
 use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
+use crate::wait::Deadline;
+use crate::wait::bell;
 use crate::writer::Shared;
 
 /// Pause between two attempts to connect.

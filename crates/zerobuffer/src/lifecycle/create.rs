@@ -6,13 +6,13 @@ use crate::layout::{
     CONTROL_SIZE, ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy,
     READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
 };
-use crate::mapping::Mapping;
+use crate::lifecycle::registry::{self, Claim, NameLock, OwnedFiles};
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::reader::Shared;
-use crate::registry::{self, Claim, NameLock, OwnedFiles};
-use crate::reserve::Reserver;
-use crate::stop::stop_point;
 use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
 
 /// What a reader is made of.
 pub(crate) struct Parts {

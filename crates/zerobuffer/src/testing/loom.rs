@@ -1,7 +1,7 @@
 //! What the model checker tries in every order: the shipped code of ring and bells on memory of the heap.
 //! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
 //!
-//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::bell`], and
+//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::wait::bell`], and
 //! `tests/extended_sleeps.rs` sleeps millions of times over it.
 #![allow(unsafe_code)]
 
@@ -11,12 +11,13 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::bell;
 use crate::layout::{BellLine, Control, ReadLine, Spot, WrittenLine};
-use crate::ring::extended::{Memory, ReadSide, WriteSide};
-use crate::ring::held::Held;
+use crate::memory::Memory;
+use crate::ring::extended::held::Held;
+use crate::ring::extended::{ReadSide, WriteSide};
 use crate::ring::{Located, Look, Tag};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::wait::bell;
 
 /// An extended ring on the heap.
 struct Heap {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OIEB_SIZE, OiebCopy};
-use crate::liveness::{self, ReaderState, WriterId, WriterState, WriterWords};
+use crate::lifecycle::liveness::{self, ReaderState, WriterId, WriterState, WriterWords};
+use crate::lifecycle::registry;
 use crate::os;
-use crate::registry;
-use crate::ring::survey;
+use crate::ring::extended::survey;
 
 /// How full a buffer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

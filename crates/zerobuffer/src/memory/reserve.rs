@@ -8,7 +8,7 @@ use std::io;
 
 use crate::layout::{FRAME_HEADER, Geometry};
 use crate::os;
-use crate::stop::stop_point;
+use crate::testing::stop::stop_point;
 
 /// Bytes reserved at a time: some 40 us of work, once per place in the ring.
 const CHUNK: u64 = 256 << 10;

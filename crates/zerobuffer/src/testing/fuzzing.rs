@@ -6,19 +6,20 @@
 
 use std::cell::RefCell;
 
-use crate::connect;
 use crate::layout::{
     CONTROL_SIZE, ControlCopy, ExtensionWord, Geometry, OIEB_SIZE, OiebCopy, ReaderWord, Spot, TailWord,
     VERSION_1_0_0,
 };
-use crate::mapping::Mapping;
+use crate::lifecycle::connect;
+use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
 use crate::os;
-use crate::reserve::Reserver;
+use crate::ring::classic::plan::{self, Plan};
 use crate::ring::classic::{self, ReleaseQueue};
-use crate::ring::extended::{self, Memory};
-use crate::ring::held::Held;
-use crate::ring::space::{self, Plan};
-use crate::ring::{Located, Look, Reservation, Tag, WriteRing, survey};
+use crate::ring::extended::held::Held;
+use crate::ring::extended::{self, survey};
+use crate::ring::{Located, Look, Reservation, Tag, WriteRing};
 use crate::sync::Ordering;
 
 const PAYLOAD: u64 = 1024;
@@ -182,7 +183,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 }
                 let Ok(free) = writer.look_free(mapping) else { continue };
                 let question = writer.question(mapping, free, len, false);
-                let Plan::Place(placement) = space::plan(question) else { continue };
+                let Plan::Place(placement) = plan::plan(question) else { continue };
                 if placement.rewind && !writer.rewind(mapping) {
                     continue;
                 }
@@ -371,7 +372,7 @@ fn connect_to(arena: &Arena) {
         }
         Some(WriteRing::Classic(mut side)) => {
             if let Ok(free) = side.look_free(mapping)
-                && let Plan::Place(placement) = space::plan(side.question(mapping, free, 40, false))
+                && let Plan::Place(placement) = plan::plan(side.question(mapping, free, 40, false))
                 && (!placement.rewind || side.rewind(mapping))
             {
                 let reservation = Reservation { placement, header: 16, len: 40 };

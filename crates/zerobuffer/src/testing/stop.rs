@@ -9,7 +9,7 @@
 #[cfg(feature = "stop-points")]
 macro_rules! stop_point {
     ($name:literal) => {
-        $crate::stop::pass($name)
+        $crate::testing::stop::pass($name)
     };
 }
 #[cfg(not(feature = "stop-points"))]

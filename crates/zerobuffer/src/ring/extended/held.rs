@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
-use super::Located;
-use super::extended::Memory;
-use crate::bell;
 use crate::layout::Spot;
-use crate::stop::stop_point;
+use crate::memory::Memory;
+use crate::ring::Located;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
+use crate::testing::stop::stop_point;
+use crate::wait::bell;
 
 /// Bytes that may be withheld: each time the tail is stored, its cache line is taken from the writer, so that the cost is
 /// shared among many small frames. Also at most 1/64 of the ring, so that a buffer never seems notably smaller.

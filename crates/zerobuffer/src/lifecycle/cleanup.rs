@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{OIEB_SIZE, OiebCopy};
-use crate::liveness::{self, WriterState, WriterWords};
+use crate::lifecycle::liveness::{self, WriterState, WriterWords};
+use crate::lifecycle::registry::{self, NameLock, Standing};
 use crate::os;
-use crate::registry::{self, NameLock, Standing};
-use crate::stop::stop_point;
+use crate::testing::stop::stop_point;
 
 /// Semaphores without a segment may be those of a 1.x C# reader at work, whose lock is not where ours is.
 const UNBORN_AGE: Duration = Duration::from_secs(10);

@@ -1,0 +1,104 @@
+//! The control block of an extended ring.
+
+use core::mem::{offset_of, size_of};
+
+use super::words::Spot;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// Alignment of the control block and of its lines: two cache lines, since x86 fetches them in pairs.
+pub(crate) const LINE: u64 = 128;
+
+/// The control block of an extended ring, at the offset that the extension word names. Each line is written by one side
+/// (the bells by both, rarely), so that neither takes from the other what it needs for the next frame.
+#[repr(C)]
+pub(crate) struct Control {
+    /// Written by the writer.
+    pub(crate) written: WrittenLine,
+    /// Written by the reader.
+    pub(crate) read: ReadLine,
+    /// Tells the writer whether the reader sleeps; see [`crate::wait::bell`].
+    pub(crate) reader_bell: BellLine,
+    /// Tells the reader whether the writer sleeps, or wants space.
+    pub(crate) writer_bell: BellLine,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct WrittenLine {
+    /// [`Spot`] behind the last committed frame: its store is the commit.
+    pub(crate) head: AtomicU64,
+    /// Ring position at which the lap before that of `head` ended.
+    pub(crate) lap_end: AtomicU64,
+    /// [`Spot`] from which the writer leapt ahead within its lap, by the lap's lowest bit.
+    pub(crate) leap_from: [AtomicU64; 2],
+    /// Ring position to which it leapt.
+    pub(crate) leap_to: [AtomicU64; 2],
+    /// Frames committed since the buffer was made; for tools.
+    pub(crate) count: AtomicU64,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct ReadLine {
+    /// [`Spot`] of the oldest byte not given back.
+    pub(crate) tail: AtomicU64,
+    /// Frames read; for tools.
+    pub(crate) count: AtomicU64,
+}
+
+#[repr(C, align(128))]
+pub(crate) struct BellLine {
+    pub(crate) bell: AtomicU32,
+}
+
+/// Bytes of the control block.
+pub(crate) const CONTROL_SIZE: u64 = size_of::<Control>() as u64;
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(CONTROL_SIZE == 4 * LINE);
+    assert!(offset_of!(Control, read) == 128);
+    assert!(offset_of!(Control, reader_bell) == 256);
+    assert!(offset_of!(Control, writer_bell) == 384);
+    assert!(offset_of!(WrittenLine, head) == 0);
+    assert!(offset_of!(WrittenLine, lap_end) == 8);
+    assert!(offset_of!(WrittenLine, leap_from) == 16);
+    assert!(offset_of!(WrittenLine, leap_to) == 32);
+    assert!(offset_of!(WrittenLine, count) == 48);
+    assert!(offset_of!(ReadLine, tail) == 0);
+    assert!(offset_of!(ReadLine, count) == 8);
+};
+
+/// A plain copy of the control block's words, for tools that only look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ControlCopy {
+    pub(crate) head: Spot,
+    pub(crate) lap_end: u64,
+    /// Where the writer leapt from, and to, by the lap's lowest bit.
+    pub(crate) leaps: [(Spot, u64); 2],
+    pub(crate) written_count: u64,
+    pub(crate) tail: Spot,
+    pub(crate) read_count: u64,
+}
+
+impl ControlCopy {
+    pub(crate) fn parse(bytes: &[u8; CONTROL_SIZE as usize]) -> ControlCopy {
+        let at = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(word)
+        };
+        let written = |field: usize| at(offset_of!(Control, written) + field);
+        let read = |field: usize| at(offset_of!(Control, read) + field);
+        let leap = |index: usize| {
+            let from = Spot(written(offset_of!(WrittenLine, leap_from) + 8 * index));
+            (from, written(offset_of!(WrittenLine, leap_to) + 8 * index))
+        };
+        ControlCopy {
+            head: Spot(written(offset_of!(WrittenLine, head))),
+            lap_end: written(offset_of!(WrittenLine, lap_end)),
+            leaps: [leap(0), leap(1)],
+            written_count: written(offset_of!(WrittenLine, count)),
+            tail: Spot(read(offset_of!(ReadLine, tail))),
+            read_count: read(offset_of!(ReadLine, count)),
+        }
+    }
+}

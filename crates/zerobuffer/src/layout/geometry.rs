@@ -1,0 +1,143 @@
+//! Where the blocks of a buffer lie.
+
+use super::control::{CONTROL_SIZE, LINE};
+use super::oieb::{OIEB_SIZE, OiebCopy};
+use super::words::{FRAME_HEADER, Spot};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Blocks start and end on multiples of this.
+pub(crate) const BLOCK_ALIGN: u64 = 64;
+
+/// Where the blocks of one buffer lie; checked once, then trusted, never read from shared memory again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Size of the metadata block, a multiple of 64 for buffers of ours.
+    pub(crate) metadata_size: u64,
+    /// Size of the classic ring, and what a frame may need at the most in either kind.
+    pub(crate) payload_size: u64,
+    /// Offset of the control block in the segment, if the buffer can be an extended one.
+    pub(crate) control: Option<u64>,
+}
+
+impl Geometry {
+    /// The largest segment we accept: the user half of a 47-bit address space.
+    const MAX_TOTAL: u64 = 1 << 46;
+
+    /// The geometry of a new buffer: sizes rounded up to the block alignment. `None` if it can't be mapped.
+    pub(crate) fn new(metadata_size: u64, payload_size: u64, extension: bool) -> Option<Geometry> {
+        let mut geometry = Geometry {
+            metadata_size: metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?,
+            payload_size: payload_size.checked_next_multiple_of(BLOCK_ALIGN)?,
+            control: None,
+        };
+        let classic = geometry.total()?;
+        if extension {
+            let slack = geometry.payload_size.checked_mul(3)? / 16 + Self::LEAST_SLACK;
+            geometry.control = Some(classic.checked_add(slack)?.checked_next_multiple_of(LINE)?);
+        }
+        geometry.total().map(|_| geometry)
+    }
+
+    /// Bytes that the extended ring has beyond the payload block, and 3/16 of that: so that a frame of `payload_size - 16`
+    /// bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15), and nearly as
+    /// many frames fit as in a classic ring, whatever alignment and a leap cost ([`crate::ring`]). It is memory only where
+    /// frames reach it.
+    const LEAST_SLACK: u64 = 128;
+
+    /// Bytes of the extended ring: all between the start of the payload block and the control block. 0 without one.
+    pub(crate) fn extended_size(&self) -> u64 {
+        self.control.map_or(0, |control| (control - self.payload_offset()) & !(Spot::UNIT - 1))
+    }
+
+    /// Bytes behind the start of the payload block that frames of either kind may lie in.
+    pub(crate) fn ring_size(&self) -> u64 {
+        self.payload_size.max(self.extended_size())
+    }
+
+    pub(crate) fn metadata_offset(&self) -> u64 {
+        u64::from(OIEB_SIZE)
+    }
+
+    /// Start of the ring.
+    pub(crate) fn payload_offset(&self) -> u64 {
+        // total() was Some when this geometry was accepted, so neither step can overflow.
+        self.metadata_offset() + self.metadata_size.next_multiple_of(BLOCK_ALIGN)
+    }
+
+    /// Bytes of the whole segment. `None` if that is more than can be mapped.
+    pub(crate) fn total(&self) -> Option<u64> {
+        let metadata = self.metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?;
+        let payload = self.payload_size.checked_next_multiple_of(BLOCK_ALIGN)?;
+        let classic = u64::from(OIEB_SIZE).checked_add(metadata)?.checked_add(payload)?;
+        let total = match self.control {
+            None => classic,
+            Some(control) if control < classic.checked_add(Self::LEAST_SLACK)? => return None,
+            Some(control) => control.checked_add(CONTROL_SIZE)?,
+        };
+        (total <= Self::MAX_TOTAL).then_some(total)
+    }
+}
+
+impl OiebCopy {
+    /// The geometry that the block announces, checked against the length of its file.
+    pub(crate) fn check(&self, name: &str, file_len: u64) -> Result<Geometry> {
+        if self.oieb_size != OIEB_SIZE || self.version[0] != 1 {
+            let message = format!(
+                "it speaks protocol {}.{}.{} with a first block of {} bytes; this library speaks protocol 1 (128 bytes)",
+                self.version[0], self.version[1], self.version[2], self.oieb_size
+            );
+            return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
+        }
+        let geometry = Geometry {
+            metadata_size: self.metadata_size,
+            payload_size: self.payload_size,
+            // Only a reader of ours makes one, and only its word is believed.
+            control: self.extension.control().filter(|_| self.reader_word.is_ours()),
+        };
+        match geometry.total() {
+            Some(total) if total <= file_len && self.payload_size > FRAME_HEADER as u64 => Ok(geometry),
+            _ => {
+                let message = format!(
+                    "its sizes cannot be true: {} bytes of metadata and {} of payload in a file of {file_len} bytes",
+                    self.metadata_size, self.payload_size
+                );
+                Err(Error::new(ErrorKind::CorruptBuffer, name, message))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::ExtensionWord;
+    use super::*;
+
+    #[test]
+    fn geometry_rounds_up_and_refuses_what_cannot_be_mapped() {
+        let geometry = Geometry::new(100, 1000, false).unwrap();
+        assert_eq!((geometry.metadata_size, geometry.payload_size), (128, 1024));
+        assert_eq!((geometry.payload_offset(), geometry.total()), (256, Some(1280)));
+        assert_eq!((geometry.extended_size(), geometry.ring_size()), (0, 1024));
+        for extension in [false, true] {
+            assert_eq!(Geometry::new(0, u64::MAX, extension), None);
+            assert_eq!(Geometry::new(u64::MAX - 63, 64, extension), None);
+            assert_eq!(Geometry::new(1 << 45, 1 << 46, extension), None);
+        }
+        assert_eq!(Geometry::new(0, Geometry::MAX_TOTAL - 128, true), None);
+    }
+
+    #[test]
+    fn the_control_block_lies_behind_the_slack() {
+        let geometry = Geometry::new(100, 1000, true).unwrap();
+        // 256 + 1024 + 192 + 128, rounded.
+        assert_eq!((geometry.control, geometry.total()), (Some(1664), Some(1664 + 512)));
+        assert_eq!((geometry.extended_size(), geometry.ring_size()), (1408, 1408));
+        assert!(ExtensionWord::new(1664).control() == Some(1664) && !ExtensionWord::new(1664).is_extended());
+        assert!(
+            ExtensionWord(ExtensionWord::new(1664).0 | 1).is_extended() && !ExtensionWord(1).is_extended()
+        );
+        for misplaced in [0, 1280, Geometry::MAX_TOTAL] {
+            assert_eq!(Geometry { control: Some(misplaced - misplaced % 128), ..geometry }.total(), None);
+        }
+    }
+}

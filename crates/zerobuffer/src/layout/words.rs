@@ -1,0 +1,286 @@
+//! What stands in one word, or two: the reserved words of the first block, positions and headers of frames.
+
+/// Size of a frame's header: u64 payload size, u64 sequence number.
+pub(crate) const FRAME_HEADER: usize = 16;
+/// Size of the length word in front of the metadata.
+pub(crate) const METADATA_PREFIX: u64 = 8;
+
+/// Reserved word 1: bits 48..64 a magic, bits 7..48 the offset of the control block in the segment (a multiple of 128),
+/// bit 0 "extended": the ring is an extended one, for the life of the buffer; bit 1 "entering". 0: no extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExtensionWord(pub(crate) u64);
+
+impl ExtensionWord {
+    /// "EZ", little-endian.
+    const MAGIC: u64 = 0x5A45 << 48;
+    const OFFSET_MASK: u64 = (1 << 48) - (1 << 7);
+    /// The bit that the first writer sets.
+    pub(crate) const EXTENDED: u64 = 1;
+    /// A writer is making the ring an extended one, or has died of it ([`crate::ring::entry`]).
+    pub(crate) const ENTERING: u64 = 1 << 1;
+
+    pub(crate) fn new(control: u64) -> ExtensionWord {
+        debug_assert!(control & !Self::OFFSET_MASK == 0);
+        ExtensionWord(Self::MAGIC | control)
+    }
+    /// Offset of the control block, if one is announced.
+    pub(crate) fn control(self) -> Option<u64> {
+        (self.0 >> 48 == Self::MAGIC >> 48).then_some(self.0 & Self::OFFSET_MASK)
+    }
+    pub(crate) fn is_entering(self) -> bool {
+        self.control().is_some() && self.0 & Self::ENTERING != 0
+    }
+    pub(crate) fn is_extended(self) -> bool {
+        self.control().is_some() && self.0 & Self::EXTENDED != 0
+    }
+}
+
+/// Reserved word 2, written by a reader of ours: bits 0..32 its pid, as it stands in `reader_pid`; bit 32 "kept": its
+/// creator only holds the buffer for a reader of ours that comes later, who takes it over by clearing the bit.
+///
+/// It tells a writer of ours that this reader holds a role lock, that `tail_word` is kept, and that the reader follows
+/// `payload_read_pos` when the writer takes an empty ring back to 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReaderWord(pub(crate) u64);
+
+impl ReaderWord {
+    const KEPT: u64 = 1 << 32;
+
+    pub(crate) fn new(pid: u32) -> ReaderWord {
+        ReaderWord(u64::from(pid))
+    }
+    pub(crate) fn kept(pid: u32) -> ReaderWord {
+        ReaderWord(u64::from(pid) | Self::KEPT)
+    }
+    pub(crate) fn is_kept(self) -> bool {
+        self.0 & Self::KEPT != 0
+    }
+    /// Whether a reader of ours made this buffer.
+    pub(crate) fn is_ours(self) -> bool {
+        self.0 as u32 != 0
+    }
+}
+
+/// Reserved word 3, written only by the writer of ours that holds the role lock: bits 0..32 its pid as it stands in
+/// `writer_pid`, bits 32..56 the epoch (how many writers of ours this buffer has had), bits 56..62 and 63 the fates of
+/// the writers before (1 = died: bit 63 of the one right before this one, bit 56 of the one before that, and so on),
+/// bit 62 "closed in good order".
+///
+/// The fates are there because a reader may learn of several writers' ends at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WriterWord(pub(crate) u64);
+
+impl WriterWord {
+    const EPOCH_MASK: u64 = (1 << 24) - 1;
+    const CLOSED: u64 = 1 << 62;
+    const PREDECESSOR_DIED: u64 = 1 << 63;
+    const OLDER_FATES: u32 = 56;
+    const OLDER_MASK: u64 = (1 << 6) - 1;
+
+    /// The word of the writer that follows the one of `self`.
+    pub(crate) fn next(self, pid: u32, predecessor_died: bool) -> WriterWord {
+        let epoch = (u64::from(self.epoch()) + 1) & Self::EPOCH_MASK;
+        let died = if predecessor_died { Self::PREDECESSOR_DIED } else { 0 };
+        let older = (self.fates() & Self::OLDER_MASK) << Self::OLDER_FATES;
+        // Epoch 0 means "never a writer of ours", so the count skips it when it comes round.
+        WriterWord(u64::from(pid) | epoch.max(1) << 32 | older | died)
+    }
+    /// Fates of the writers before this one, that of the last one in bit 0.
+    fn fates(self) -> u64 {
+        (self.0 >> Self::OLDER_FATES & Self::OLDER_MASK) << 1 | self.0 >> 63
+    }
+    pub(crate) fn closed(self) -> WriterWord {
+        WriterWord(self.0 | Self::CLOSED)
+    }
+    pub(crate) fn pid(self) -> u32 {
+        self.0 as u32
+    }
+    pub(crate) fn epoch(self) -> u32 {
+        ((self.0 >> 32) & Self::EPOCH_MASK) as u32
+    }
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & Self::CLOSED != 0
+    }
+    /// Whether the writer before this one died.
+    pub(crate) fn predecessor_died(self) -> bool {
+        self.0 & Self::PREDECESSOR_DIED != 0
+    }
+    /// Whether, as far as is known, one of the writers before this one died whose epoch is above `after` and at most
+    /// `upto`.
+    pub(crate) fn died_among(self, after: u32, upto: u32) -> bool {
+        let last = self.epoch().saturating_sub(1);
+        let upto = upto.min(last);
+        // What lies further back than the fates reach is not known to have died.
+        let (newest, oldest) = (last - upto, last.saturating_sub(after).min(u64::BITS - 1));
+        let mask = (1_u64 << oldest) - 1;
+        oldest > newest && self.fates() & mask >> newest << newest != 0
+    }
+}
+
+/// Reserved word 4, kept by a reader of ours: bit 0 "being changed", bits 1..64 the ring position of the oldest byte
+/// not given back yet.
+///
+/// Position and `payload_free_bytes` together say where the last committed frame ends, whatever a dead writer had
+/// stored in `payload_write_pos`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TailWord(pub(crate) u64);
+
+impl TailWord {
+    pub(crate) fn settled(position: u64) -> TailWord {
+        TailWord(position << 1)
+    }
+    pub(crate) fn changing(position: u64) -> TailWord {
+        TailWord(position << 1 | 1)
+    }
+    pub(crate) fn is_changing(self) -> bool {
+        self.0 & 1 != 0
+    }
+    pub(crate) fn position(self) -> u64 {
+        self.0 >> 1
+    }
+}
+
+/// A place in the endless stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
+/// how often the writer has gone back to position 0 (the *lap*; wraps).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot(pub(crate) u64);
+
+impl Spot {
+    const LAP: u32 = 42;
+    /// Frames start at multiples of this.
+    pub(crate) const UNIT: u64 = 16;
+
+    pub(crate) fn new(lap: u64, position: u64) -> Spot {
+        debug_assert!(position.is_multiple_of(Self::UNIT) && position / Self::UNIT < 1 << Self::LAP);
+        Spot((lap << Self::LAP) | (position / Self::UNIT))
+    }
+    pub(crate) fn lap(self) -> u64 {
+        self.0 >> Self::LAP
+    }
+    /// Ring position in bytes.
+    pub(crate) fn position(self) -> u64 {
+        (self.0 & ((1 << Self::LAP) - 1)) * Self::UNIT
+    }
+    /// Which of two words tells of this lap: at most two laps are in use.
+    pub(crate) fn parity(self) -> usize {
+        (self.lap() & 1) as usize
+    }
+    /// The same lap, further on.
+    pub(crate) fn at(self, position: u64) -> Spot {
+        Spot::new(self.lap(), position)
+    }
+    /// Position 0 of the next lap.
+    pub(crate) fn next_lap(self) -> Spot {
+        Spot(self.lap().wrapping_add(1) << Self::LAP)
+    }
+    /// Whether this is one lap behind `other`.
+    pub(crate) fn is_lap_before(self, other: Spot) -> bool {
+        self.next_lap().lap() == other.lap()
+    }
+}
+
+/// The first word of a frame's header in an extended ring; the second one is the sequence number.
+///
+/// Bits 0..48 the bytes of data, bits 48..54 the size of the header in units of 16 bytes (1 or more: the data begins
+/// behind it), bits 54..64 flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeaderWord(pub(crate) u64);
+
+impl HeaderWord {
+    const LEN_MASK: u64 = (1 << 48) - 1;
+    pub(crate) const FLAGS: u32 = 54;
+    /// The first frame of its writer.
+    pub(crate) const FIRST: u16 = 1 << 9;
+    /// The third word of the header is a deadline.
+    pub(crate) const DEADLINE: u16 = 1 << 8;
+    const FLAGS_MASK: u16 = (1 << 10) - 1;
+
+    pub(crate) fn new(len: u64, units: u64, flags: u16) -> HeaderWord {
+        debug_assert!(len <= Self::LEN_MASK && units < 64 && flags <= Self::FLAGS_MASK);
+        HeaderWord(len | units << 48 | u64::from(flags) << Self::FLAGS)
+    }
+    pub(crate) fn len(self) -> u64 {
+        self.0 & Self::LEN_MASK
+    }
+    /// Bytes of the header.
+    pub(crate) fn header(self) -> u64 {
+        (self.0 >> 48 & 63) * Spot::UNIT
+    }
+    pub(crate) fn flags(self) -> u16 {
+        (self.0 >> Self::FLAGS) as u16
+    }
+}
+
+/// A frame header as it stands in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) size: u64,
+    pub(crate) sequence: u64,
+}
+
+impl FrameHeader {
+    /// Says: the rest of the ring is unused, go on at position 0.
+    pub(crate) const WRAP: FrameHeader = FrameHeader { size: 0, sequence: 0 };
+
+    pub(crate) fn to_bytes(self) -> [u8; FRAME_HEADER] {
+        let mut bytes = [0; FRAME_HEADER];
+        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; FRAME_HEADER]) -> FrameHeader {
+        let word = u128::from_le_bytes(bytes);
+        FrameHeader { size: word as u64, sequence: (word >> 64) as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spots_and_header_words_keep_their_parts() {
+        let spot = Spot::new((1 << 22) - 1, 48);
+        assert_eq!((spot.lap(), spot.position()), ((1 << 22) - 1, 48));
+        assert_eq!((spot.next_lap().lap(), spot.next_lap().position()), (0, 0));
+        assert!(spot.is_lap_before(Spot::new(0, 32)) && !Spot::new(0, 32).is_lap_before(spot));
+        let word = HeaderWord::new(5_000_000_000, 4, HeaderWord::FIRST | 3);
+        assert_eq!((word.len(), word.header(), word.flags()), (5_000_000_000, 64, HeaderWord::FIRST | 3));
+    }
+
+    #[test]
+    fn headers_survive_the_round_trip() {
+        let header = FrameHeader { size: 0x0102_0304_0506_0708, sequence: u64::MAX - 1 };
+        assert_eq!(FrameHeader::from_bytes(header.to_bytes()), header);
+        assert_eq!(FrameHeader::WRAP.to_bytes(), [0; 16]);
+    }
+
+    #[test]
+    fn writer_words_count_epochs_and_never_reach_zero() {
+        let first = WriterWord(0).next(7, false);
+        assert_eq!((first.pid(), first.epoch(), first.is_closed()), (7, 1, false));
+        let second = first.closed().next(8, true);
+        assert_eq!((second.pid(), second.epoch()), (8, 2));
+        assert!(second.predecessor_died() && !second.is_closed());
+        assert!(second.died_among(0, 1) && !second.died_among(1, 2));
+        let last = WriterWord(WriterWord::EPOCH_MASK << 32);
+        assert_eq!(last.next(1, false).epoch(), 1);
+    }
+
+    #[test]
+    fn writer_words_remember_who_died() {
+        let died = [true, false, false, true, false, true, false, true, false];
+        let word = died.iter().fold(WriterWord(0).next(1, false), |word, died| word.next(1, *died));
+        assert_eq!(word.epoch(), 10);
+        for after in 2..10 {
+            for upto in after..=10 {
+                let expected = (after + 1..=upto.min(9)).any(|epoch| died[epoch as usize - 1]);
+                assert_eq!(word.died_among(after, upto), expected, "{after}..={upto}");
+            }
+        }
+        // Out of reach: the first two writers.
+        assert!(!word.died_among(0, 2));
+        assert_eq!((word.pid(), word.is_closed(), word.closed().is_closed()), (1, false, true));
+    }
+}

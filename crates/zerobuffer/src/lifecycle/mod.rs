@@ -1,0 +1,8 @@
+//! The life of a buffer: how it is made, found, joined, judged and removed.
+
+pub mod cleanup;
+pub(crate) mod connect;
+pub(crate) mod create;
+pub mod inspect;
+pub(crate) mod liveness;
+pub(crate) mod registry;

@@ -1,0 +1,121 @@
+//! UNSAFE: copies to and from shared memory, and requests for cache lines.
+#![allow(unsafe_code)]
+
+/// Copies `data` to `target`; frames of 16 to 128 bytes without a call.
+///
+/// # Safety
+///
+/// `target` is valid for `data.len()` bytes, which nobody else reads or writes meanwhile, and `data` is elsewhere.
+#[inline]
+pub(super) unsafe fn copy(data: &[u8], target: *mut u8) {
+    const CHUNK: usize = 16;
+    let (len, source) = (data.len(), data.as_ptr());
+    if !(CHUNK..=8 * CHUNK).contains(&len) {
+        // SAFETY: by the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(source, target, len) };
+        return;
+    }
+    let chunk = |at: usize| {
+        // SAFETY: at + CHUNK <= len at each call, so both sides are within what the caller promised.
+        unsafe {
+            let bytes = source.add(at).cast::<[u8; CHUNK]>().read_unaligned();
+            target.add(at).cast::<[u8; CHUNK]>().write_unaligned(bytes);
+        }
+    };
+    // The caller has often just stored a number at one end, or both. A wide load of such bytes cannot be served from the
+    // store buffer: it would wait until all stores before it have reached the cache.
+    let end = |at: usize| {
+        for at in [at, at + CHUNK / 2] {
+            // SAFETY: as above.
+            unsafe { target.add(at).cast::<u64>().write_unaligned(load_word(source.add(at))) };
+        }
+    };
+    // From both ends; the chunks meet in the middle, or overlap there.
+    end(0);
+    end(len - CHUNK);
+    if len > 2 * CHUNK {
+        chunk(CHUNK);
+        chunk(len - 2 * CHUNK);
+    }
+    if len > 4 * CHUNK {
+        chunk(2 * CHUNK);
+        chunk(3 * CHUNK);
+        chunk(len - 3 * CHUNK);
+        chunk(len - 4 * CHUNK);
+    }
+}
+
+/// Loads 8 bytes by one instruction of its own, which the compiler does not make part of a wider load.
+///
+/// # Safety
+///
+/// `at` is valid for reads of 8 bytes.
+#[inline]
+unsafe fn load_word(at: *const u8) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let word: u64;
+        // SAFETY: the one load is the caller's promise.
+        unsafe {
+            core::arch::asm!("mov {word}, [{at}]", word = out(reg) word, at = in(reg) at,
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        word
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: by the caller's promise.
+    unsafe {
+        at.cast::<u64>().read_unaligned()
+    }
+}
+
+/// Asks for the cache line at `at`; any address will do.
+#[inline]
+pub(super) fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint: it reads nothing that the program sees, and faults on no address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
+}
+
+/// As [`prefetch`], for a line that will be written.
+#[inline]
+pub(super) fn prefetch_to_write(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, as above; processors that do not know it take it for a no-operation.
+    unsafe {
+        core::arch::asm!("prefetchw [{at}]", at = in(reg) at, options(nostack, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pstl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn copies_of_every_length_are_exact_and_stay_within() {
+        let source: Vec<u8> = (0..400_u32).map(|i| (i * 7 + 1) as u8).collect();
+        for len in 0..300 {
+            for from in [0, 1, 8] {
+                let mut target = vec![0_u8; len + 32];
+                // SAFETY: `target` has 16 bytes more on either side.
+                unsafe { super::copy(&source[from..from + len], target.as_mut_ptr().add(16)) };
+                assert_eq!(target[16..16 + len], source[from..from + len], "{len} bytes");
+                assert!(target[..16].iter().chain(&target[16 + len..]).all(|byte| *byte == 0), "{len} bytes");
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! UNSAFE: what a forked child must not inherit.
+//!
+//! Lock descriptors must not live on in a forked child: an open file description keeps its locks until its last
+//! descriptor is closed, so a child would keep its dead parent alive. A `pthread_atfork` handler closes them.
+
+#![allow(unsafe_code)]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+const SLOTS: usize = 64;
+const EMPTY: RawFd = -1;
+
+/// Descriptors to close in a child. Chunks are never freed: the handler may only do async-signal-safe things.
+struct Chunk {
+    slots: [AtomicI32; SLOTS],
+    next: AtomicPtr<Chunk>,
+}
+
+impl Chunk {
+    const fn new() -> Chunk {
+        Chunk { slots: [const { AtomicI32::new(EMPTY) }; SLOTS], next: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+}
+
+static FIRST: Chunk = Chunk::new();
+/// Held while descriptors are opened and entered, and across fork: no child inherits one that is not entered.
+static BUSY: AtomicBool = AtomicBool::new(false);
+/// Barriers of other processes reach this one (`barrier.rs`). A forked child starts without that.
+pub(super) static REGISTERED: AtomicBool = AtomicBool::new(false);
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+fn lock() {
+    // Acquire pairs with the Release in unlock().
+    while BUSY.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        std::thread::yield_now();
+    }
+}
+
+fn unlock() {
+    BUSY.store(false, Ordering::Release);
+}
+
+extern "C" fn prepare() {
+    lock();
+}
+
+extern "C" fn parent() {
+    unlock();
+}
+
+extern "C" fn child() {
+    // One thread is left, and prepare() took the lock: nobody changes the slots.
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    REGISTERED.store(false, Ordering::Relaxed);
+    let mut chunk = &FIRST;
+    loop {
+        for slot in &chunk.slots {
+            let fd = slot.swap(EMPTY, Ordering::Relaxed);
+            if fd != EMPTY {
+                // SAFETY: close(2) is async-signal-safe; the descriptor is the child's copy of one that `Slot`
+                // owned, and taking it out of the slot makes this the only close.
+                unsafe { libc::close(fd) };
+            }
+        }
+        // SAFETY: chunks are leaked boxes or null, so the reference is valid for ever.
+        match unsafe { chunk.next.load(Ordering::Relaxed).as_ref() } {
+            Some(next) => chunk = next,
+            None => break,
+        }
+    }
+    unlock();
+}
+
+/// A number that differs between a process and its forked children.
+pub(crate) fn generation() -> u64 {
+    // Relaxed: changes only inside fork(), in a child with one thread.
+    GENERATION.load(Ordering::Relaxed)
+}
+
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the three handlers are plain functions that live as long as this library's code.
+        let result = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+        assert_eq!(result, 0, "pthread_atfork fails only for want of a few bytes of memory");
+    });
+}
+
+/// An entered descriptor: closed on drop in the process that opened it, by the handler in a child.
+pub(crate) struct Slot(&'static AtomicI32);
+
+impl Slot {
+    pub(crate) fn enter(open: impl FnOnce() -> std::io::Result<OwnedFd>) -> std::io::Result<Slot> {
+        install();
+        lock();
+        let result = open().map(|fd| {
+            let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
+            let mut chunk = &FIRST;
+            loop {
+                // Relaxed throughout: the slots are changed under the lock, or by their one owner.
+                let free = chunk.slots.iter().find(|slot| slot.load(Ordering::Relaxed) == EMPTY);
+                if let Some(slot) = free {
+                    slot.store(fd, Ordering::Relaxed);
+                    return Slot(slot);
+                }
+                let mut next = chunk.next.load(Ordering::Relaxed);
+                if next.is_null() {
+                    next = Box::into_raw(Box::new(Chunk::new()));
+                    chunk.next.store(next, Ordering::Relaxed);
+                }
+                // SAFETY: a leaked box, valid for ever.
+                chunk = unsafe { &*next };
+            }
+        });
+        unlock();
+        result
+    }
+
+    /// The descriptor, or -1 in a forked child.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let fd = self.0.swap(EMPTY, Ordering::Relaxed);
+        if fd != EMPTY {
+            // SAFETY: taken out of the slot, so this is the only owner.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! UNSAFE: processes and clocks.
+#![allow(unsafe_code)]
+
+use super::files::check;
+
+/// Whether a process with this pid lives, in this process's pid namespace. Another user's does; one that has ended and
+/// only waits to be reaped by its parent does not.
+pub(crate) fn process_exists(pid: u64) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+    if pid <= 0 {
+        return false;
+    }
+    // SAFETY: signal 0 only asks.
+    match check(unsafe { libc::kill(pid, 0) }) {
+        Ok(_) => !is_zombie(pid),
+        Err(error) => error.raw_os_error() != Some(libc::ESRCH),
+    }
+}
+
+/// Whether all threads of a process have ended (proc_pid_stat(5): field 3 is the state, field 20 the number of threads;
+/// a process whose first thread alone has ended also shows state Z).
+fn is_zombie(pid: libc::pid_t) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name in field 2 may contain anything, also `)`.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next();
+    let threads = fields.nth(16).and_then(|field| field.parse::<u32>().ok());
+    matches!(state, Some("Z" | "X")) && threads.is_some_and(|threads| threads <= 1)
+}
+
+/// In nanoseconds, not as a `Duration`, whose arithmetic would take longer than to read the coarse clock.
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` has room for the result; the clocks asked for exist on every Linux.
+    unsafe { libc::clock_gettime(id, &raw mut now) };
+    // Of the time since the machine was started, which 64 bits hold for 584 years; neither is negative.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The monotonic clock in nanoseconds: the same for all processes.
+pub(crate) fn monotonic_now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// The same to within a few milliseconds, read in a few nanoseconds.
+pub(crate) fn coarse_now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Kills or halts this process; for stop points.
+#[cfg(feature = "stop-points")]
+pub(crate) fn stop_self(kill: bool) {
+    let signal = if kill { libc::SIGKILL } else { libc::SIGSTOP };
+    // To this very thread: one sent to the process may stop another thread first, and this one only a few stores later.
+    // SAFETY: sends a signal to this thread; both act on the whole process.
+    unsafe { libc::raise(signal) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_ended_is_gone_before_it_is_reaped() {
+        assert!(process_exists(std::process::id().into()));
+        assert!(process_exists(1));
+        assert!(!process_exists(0) && !process_exists(u64::MAX));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = u64::from(child.id());
+        assert!(process_exists(pid));
+        child.kill().unwrap();
+        let start = std::time::Instant::now();
+        while process_exists(pid) {
+            assert!(start.elapsed() < Duration::from_secs(10), "a zombie counts as alive");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!process_exists(pid));
+    }
+}

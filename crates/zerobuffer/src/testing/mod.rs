@@ -1,0 +1,8 @@
+//! What tests drive: stop points, the model checker's runs, the fuzzers' targets.
+
+#[cfg(any(fuzzing, all(test, not(loom))))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, loom))]
+mod loom;
+pub(crate) mod stop;
