@@ -5,6 +5,8 @@ mod conformance;
 mod cpp;
 mod cpp_package;
 mod fuzz;
+mod house;
+mod instructions;
 mod model;
 mod prepare;
 mod python;
@@ -33,6 +35,9 @@ Usage: cargo xtask <command>
                             kills peers at random and counts what becomes of the others
   fuzz [--executions N] [TARGET...]
                             runs the fuzz targets of fuzz/ (10,000,000 executions each where nothing else is said)
+  house [--update]          checks the shape of the sources: edges between modules, circles, lengths; --update writes
+                            the table of what is allowed
+  instructions [--update]   counts the instructions that a frame takes; --update writes the figures to compare with
   sanitize                  runs tests of the core under AddressSanitizer and LeakSanitizer
   model                     checks the models of docs/model with spin
 ";
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         "bench" => bench::command(&root(), rest),
         "wheels" => python::wheels(&root()),
         "fuzz" => fuzz::command(&root(), rest),
+        "house" => house::command(&root(), rest),
+        "instructions" => instructions::command(&root(), rest),
         "model" => model::command(&root()),
         "sanitize" => sanitize::command(&root()),
         // Only for `test`, which runs it beside its tests.

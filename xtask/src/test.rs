@@ -20,6 +20,11 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "format", what: "rustfmt on all packages", check: format },
     Step {
+        name: "house",
+        what: "the shape of the sources: edges between modules, circles, lengths",
+        check: crate::house::test,
+    },
+    Step {
         name: "lint",
         what: "clippy, warnings are errors; also checks the minimum Rust version's API",
         check: lint,
@@ -33,6 +38,11 @@ const STEPS: &[Step] = &[
         check: classic,
     },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
+    Step {
+        name: "instructions",
+        what: "how many instructions a frame takes, against the figures in the tree",
+        check: crate::instructions::test,
+    },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
     Step {
         name: "workflows",
@@ -82,7 +92,7 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
 
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
-        STEPS.iter().for_each(|step| println!("{:11} {}", step.name, step.what));
+        STEPS.iter().for_each(|step| println!("{:13} {}", step.name, step.what));
         return Ok(());
     }
     let full = arguments.iter().any(|argument| argument == "--full");
