@@ -2,7 +2,7 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../crates/zerobuffer-cli/src/args.rs"]
+#[path = "../../crates/zerobuffer-cli/src/args/mod.rs"]
 mod args;
 
 /// What `args` knows of the demo.

@@ -5,6 +5,8 @@ use std::fmt;
 use zerobuffer::{Error, ErrorKind};
 
 pub(crate) const OK: u8 = 0;
+/// A tool could not do its work, or found a problem.
+pub(crate) const FAILED: u8 = 1;
 /// A bad command line, for every command but the relay.
 pub(crate) const BAD_ARGUMENTS: u8 = 3;
 /// Ended by Ctrl-C or SIGTERM, in good order.

@@ -1,28 +1,17 @@
-//! The `zerobuffer` command. Each command has a file of its own; `args.rs` has every option.
+//! The `zerobuffer` command. `commands` has a file for each command; `args` has every option.
 #![forbid(unsafe_code)]
 
 mod args;
+mod commands;
 mod connect;
 mod demo;
-mod doctor;
-mod duplex;
 mod exit;
-mod font;
 mod logger;
-mod manual;
+mod output;
 mod pattern;
-mod peers;
-mod picture;
-mod reader;
-mod relay;
 mod report;
-mod sheet;
-mod sink;
-mod source;
 mod stop;
-mod tools;
 mod wait;
-mod writer;
 
 use std::process::ExitCode;
 
@@ -30,6 +19,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
+use commands::{clean, doctor, duplex_client, duplex_server, inspect, list, manual, reader, relay, writer};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -40,13 +30,13 @@ fn main() -> ExitCode {
         Command::Writer(args) => writer::run(args),
         Command::Reader(args) => reader::run(args),
         Command::Relay(args) => relay::run(args),
-        Command::DuplexServer(args) => duplex::run_server(args),
-        Command::DuplexClient(args) => duplex::run_client(args),
+        Command::DuplexServer(args) => duplex_server::run(args),
+        Command::DuplexClient(args) => duplex_client::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoPeer(args) => demo::run_peer(args),
-        Command::List(args) => tools::list(args),
-        Command::Inspect(args) => tools::inspect(args),
-        Command::Clean(args) => tools::clean(args),
+        Command::List(args) => list::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Clean(args) => clean::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),

@@ -12,7 +12,7 @@ use zerobuffer::{BufferConfig, DEFAULT_PAYLOAD_SIZE, Reader, Writer, cleanup, in
 
 use crate::args::DoctorArgs;
 use crate::exit;
-use crate::report::{Bytes, say, say_json};
+use crate::output::{Bytes, say, say_json};
 
 const SHM: &str = "/dev/shm";
 const LOCKS: &str = "/tmp/zerobuffer";

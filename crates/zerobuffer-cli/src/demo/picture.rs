@@ -5,7 +5,7 @@
 
 use std::f64::consts::TAU;
 
-use crate::font;
+use super::font;
 
 pub(crate) const WIDTH: usize = 1920;
 pub(crate) const HEIGHT: usize = 1080;

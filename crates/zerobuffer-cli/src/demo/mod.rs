@@ -4,6 +4,11 @@
 //! over their standard output, a line of JSON at a time, and end when their standard input is closed: whatever becomes
 //! of the demo, nothing of it stays.
 
+mod font;
+mod peers;
+mod picture;
+mod sheet;
+
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,11 +20,11 @@ use zerobuffer::cleanup;
 
 use crate::args::DemoArgs;
 use crate::exit::{self, Failure};
-use crate::peers::{FRAMES_PER_SECOND, Note, monotonic_ns};
-use crate::picture::{FRAME_SIZE, HEIGHT, WIDTH};
-use crate::report::{complain, say};
+use crate::logger;
+use crate::output::{complain, say};
 use crate::stop::Stop;
-use crate::{logger, peers};
+use peers::{FRAMES_PER_SECOND, Note, monotonic_ns};
+use picture::{FRAME_SIZE, HEIGHT, WIDTH};
 
 pub(crate) use peers::{Role, run_peer};
 

@@ -8,10 +8,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Result, Writer, WriterOptions};
 
+use super::picture::{FRAME_SIZE, Loop, Picture, Stamp};
+use super::sheet::Sheet;
 use crate::args::DemoPeerArgs;
-use crate::picture::{FRAME_SIZE, Loop, Picture, Stamp};
-use crate::report::say;
-use crate::sheet::Sheet;
+use crate::output::say;
 use crate::stop::Stop;
 
 pub(crate) const FRAMES_PER_SECOND: u32 = 60;

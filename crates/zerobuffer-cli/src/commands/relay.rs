@@ -1,38 +1,82 @@
 //! `zerobuffer relay`: frames from one buffer to another, straight from ring to ring.
 
+use std::fmt::{self, Display};
 use std::time::Duration;
 
+use serde::Serialize;
 use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, KeptBuffer, Reader, Writer, inspect};
 
 use crate::args::{RelayArgs, Transform};
 use crate::exit::{self, Failure};
-use crate::report::{Lines, Progress, Report, Tally};
+use crate::output::complain;
+use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::wait::{self, Deadline};
-use crate::{connect, logger, reader};
+use crate::{connect, logger};
+
+use super::reader;
 
 /// Pause between two looks at whether a created output has found its reader.
 const LOOK: Duration = Duration::from_millis(5);
 
+#[derive(Serialize)]
+struct Relayed {
+    operation: &'static str,
+    input_buffer: String,
+    output_buffer: String,
+    frames_relayed: u64,
+    #[serde(flatten)]
+    volume: Volume,
+    transform: &'static str,
+    metadata_relayed: bool,
+    /// Frames that no reader fetched from an output that the relay created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames_lost: Option<u64>,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+impl Report for Relayed {
+    fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+}
+
+impl Display for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.volume.write(f, "relayed", self.frames_relayed, "frame")?;
+        if self.metadata_relayed {
+            write!(f, "; {} bytes of metadata relayed", self.volume.metadata_size)?;
+        }
+        if let Some(lost) = self.frames_lost.filter(|lost| *lost > 0) {
+            write!(f, "; {lost} LOST")?;
+        }
+        self.outcome.write(f)
+    }
+}
+
 pub(crate) fn run(args: &RelayArgs) -> u8 {
     logger::install(args.report.verbose);
-    let mut report = Report {
+    let mut report = Relayed {
         operation: "relay",
-        input_buffer: Some(args.input.clone()),
-        output_buffer: Some(args.output.clone()),
-        transform: Some(format!("{:?}", args.transform).to_lowercase()),
-        metadata_relayed: Some(false),
-        ..Report::default()
+        input_buffer: args.input.clone(),
+        output_buffer: args.output.clone(),
+        frames_relayed: 0,
+        volume: Volume::default(),
+        transform: args.transform.name(),
+        metadata_relayed: false,
+        frames_lost: None,
+        outcome: Outcome::default(),
     };
     let mut tally = Tally::default();
     let result = relay(args, &mut report, &mut tally);
-    report.frames_relayed = Some(tally.frames);
-    report.frame_size = tally.largest;
-    report.tally(&tally);
-    report.finish(result, args.report, false)
+    report.frames_relayed = tally.frames;
+    report.volume.frame_size = tally.largest;
+    report.volume.count(&tally);
+    report::finish(report, result, args.report, false)
 }
 
-fn relay(args: &RelayArgs, report: &mut Report, tally: &mut Tally) -> Result<(), Failure> {
+fn relay(args: &RelayArgs, report: &mut Relayed, tally: &mut Tally) -> Result<(), Failure> {
     let bad = |message: String| Failure::new(exit::relay::BAD_ARGUMENTS, message);
     if args.input == args.output {
         return Err(bad("IN and OUT are the same buffer: a relay needs two".into()));
@@ -80,7 +124,7 @@ fn hand_over(
     mut kept: KeptBuffer,
     stop: &Stop,
     tally: &Tally,
-    report: &mut Report,
+    report: &mut Relayed,
 ) -> Result<(), Failure> {
     let deadline = Deadline::after(wait::timeout(args.timeout_ms));
     let mut waited = !stop.requested();
@@ -99,8 +143,8 @@ fn hand_over(
     );
     if !waited {
         // The exit code says "interrupted"; the loss is told all the same.
-        crate::report::complain(&message);
-        report.errors.push(message);
+        complain(&message);
+        report.outcome.errors.push(message);
         return Err(Failure::Interrupted);
     }
     Err(Failure::new(exit::relay::RELAY_ERROR, message))
@@ -115,7 +159,7 @@ enum Metadata {
 struct Relay<'a> {
     args: &'a RelayArgs,
     metadata: Metadata,
-    report: &'a mut Report,
+    report: &'a mut Relayed,
 }
 
 impl Relay<'_> {
@@ -189,8 +233,8 @@ impl Relay<'_> {
             .set_metadata(&metadata)
             .map_err(|error| Failure::of(&error, exit::relay::RELAY_ERROR, exit::relay::BAD_ARGUMENTS))?;
         self.metadata = Metadata::Passed;
-        self.report.metadata_relayed = Some(true);
-        self.report.metadata_size = metadata.len() as u64;
+        self.report.metadata_relayed = true;
+        self.report.volume.metadata_size = metadata.len() as u64;
         Ok(())
     }
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
-use crate::font;
-use crate::picture::Thumbnail;
+use super::font;
+use super::picture::Thumbnail;
 
 const COLUMNS: usize = 4;
 const ROWS: usize = 4;

@@ -1,37 +1,67 @@
 //! `zerobuffer reader`: frames out of a buffer, verified, summed up, or written to a file.
 
+mod checks;
+mod sink;
+
+use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use twox_hash::XxHash3_64;
+use serde::Serialize;
 use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, Reader};
 
-use crate::args::{Pattern, ReaderArgs};
+use crate::args::ReaderArgs;
 use crate::exit::{self, Failure};
-use crate::logger;
-use crate::report::{Checksums, Lines, Progress, Report, Tally, complain, say};
-use crate::sink::Sink;
+use crate::output::complain;
+use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
-use crate::wait;
+use crate::{logger, wait};
+use checks::{Checks, Checksums};
+use sink::Sink;
 
-/// Bytes expected per frame by default.
-const DEFAULT_SIZE: usize = 1024;
+#[derive(Serialize)]
+struct Read {
+    operation: &'static str,
+    buffer_name: String,
+    frames_read: u64,
+    #[serde(flatten)]
+    volume: Volume,
+    verification_errors: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksums: Option<Checksums>,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
 
-/// Wrong frames that are told of one by one.
-const TOLD: u64 = 10;
+impl Report for Read {
+    fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+}
+
+impl Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.volume.write(f, "read", self.frames_read, "frame")?;
+        if self.verification_errors > 0 {
+            write!(f, "; {} FAILED verification", self.verification_errors)?;
+        }
+        if let Some((algorithm, sum)) = self.checksums.as_ref().map(Checksums::stream) {
+            write!(f, "; {algorithm} {sum}")?;
+        }
+        self.outcome.write(f)
+    }
+}
 
 pub(crate) fn run(args: &ReaderArgs) -> u8 {
     logger::install(args.report.verbose);
-    let mut report = Report { operation: "read", buffer_name: Some(args.name.clone()), ..Report::default() };
+    let mut volume = Volume::default();
     let mut checks = Checks::new(args);
     let mut tally = Tally::default();
-    let mut result = read(args, &mut report, &mut tally, &mut checks);
-    report.frames_read = Some(tally.frames);
-    report.frame_size = tally.largest;
-    report.verification_errors = Some(checks.wrong);
-    report.tally(&tally);
+    let mut result = read(args, &mut volume, &mut tally, &mut checks);
+    volume.frame_size = tally.largest;
+    volume.count(&tally);
     if result.is_ok() && checks.wrong > 0 {
         let message = format!(
             "buffer `{}`: {} of {} frames are not what was expected: writer and reader need the same pattern and --size",
@@ -39,14 +69,22 @@ pub(crate) fn run(args: &ReaderArgs) -> u8 {
         );
         result = Err(Failure::new(exit::reader::VERIFICATION_FAILED, message));
     }
-    report.checksums = checks.sums.map(Sums::report);
+    let report = Read {
+        operation: "read",
+        buffer_name: args.name.clone(),
+        frames_read: tally.frames,
+        volume,
+        verification_errors: checks.wrong,
+        checksums: checks.checksums(),
+        outcome: Outcome::default(),
+    };
     let data_on_stdout = args.output.as_deref() == Some(Path::new("-"));
-    report.finish(result, args.report, data_on_stdout)
+    report::finish(report, result, args.report, data_on_stdout)
 }
 
 fn read(
     args: &ReaderArgs,
-    report: &mut Report,
+    volume: &mut Volume,
     tally: &mut Tally,
     checks: &mut Checks,
 ) -> Result<(), Failure> {
@@ -68,7 +106,7 @@ fn read(
     let result = stream(args, &mut reader, sink.as_mut(), &stop, tally, checks, &mut progress);
     progress.finish();
     if let Ok(Some(metadata)) = reader.metadata() {
-        report.metadata_size = metadata.len() as u64;
+        volume.metadata_size = metadata.len() as u64;
     }
     // The names go before the last bytes are written: a stalled pipe keeps nobody else waiting.
     let closed = reader.close();
@@ -192,87 +230,4 @@ pub(crate) fn config(buffer_size: Option<usize>, metadata_size: Option<usize>) -
         config = config.metadata_size(bytes);
     }
     config
-}
-
-/// What is looked at in each frame.
-struct Checks {
-    pattern: Option<Pattern>,
-    /// `None` for any size.
-    size: Option<usize>,
-    wrong: u64,
-    sums: Option<Sums>,
-    /// Checksums are printed as they come: `Some(true)` on standard error, as standard output has the data.
-    print: Option<bool>,
-}
-
-impl Checks {
-    fn new(args: &ReaderArgs) -> Checks {
-        let pattern = args.verify.pattern();
-        let size = match args.size {
-            None if pattern.is_none() => None,
-            None => Some(DEFAULT_SIZE),
-            Some(size) => (size > 0).then_some(size),
-        };
-        let print = (!args.report.json_output).then_some(args.output.as_deref() == Some(Path::new("-")));
-        Checks { pattern, size, wrong: 0, sums: args.checksum.then(Sums::default), print }
-    }
-
-    fn check(&mut self, frame: &Frame) {
-        // The first frame of a writer has the number 1.
-        let index = frame.sequence().wrapping_sub(1);
-        let trouble = match (self.size, self.pattern) {
-            (Some(size), _) if size != frame.len() => {
-                Some(format!("frame {index} has {} bytes, {size} were expected", frame.len()))
-            }
-            (_, Some(pattern)) => pattern.mismatch(index, frame).map(|(at, found, expected)| {
-                format!("frame {index} is wrong: byte {at} is {found}, {expected} was expected")
-            }),
-            (_, None) => None,
-        };
-        if let Some(trouble) = trouble {
-            self.wrong += 1;
-            if self.wrong <= TOLD {
-                complain(&trouble);
-            }
-            if self.wrong == TOLD {
-                complain(&"further wrong frames are only counted");
-            }
-        }
-        if let Some(sums) = &mut self.sums {
-            let sum = sums.add(frame);
-            let line = format_args!("frame {index}: {} bytes, {} {sum:016x}", frame.len(), Sums::ALGORITHM);
-            match self.print {
-                Some(false) => say(&line),
-                Some(true) => eprintln!("{line}"),
-                None => {}
-            }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Sums {
-    stream: XxHash3_64,
-    frames: Vec<u64>,
-}
-
-impl Sums {
-    const ALGORITHM: &'static str = "xxh3-64";
-
-    fn add(&mut self, bytes: &[u8]) -> u64 {
-        use std::hash::Hasher;
-        self.stream.write(bytes);
-        let sum = XxHash3_64::oneshot(bytes);
-        self.frames.push(sum);
-        sum
-    }
-
-    fn report(self) -> Checksums {
-        use std::hash::Hasher;
-        Checksums {
-            algorithm: Sums::ALGORITHM,
-            stream: format!("{:016x}", self.stream.finish()),
-            frames: self.frames.iter().map(|sum| format!("{sum:016x}")).collect(),
-        }
-    }
 }

@@ -1,35 +1,64 @@
 //! `zerobuffer writer`: a pattern, or real data, into a buffer.
 
+mod source;
+
+use std::fmt::{self, Display};
 use std::time::Duration;
 
+use serde::Serialize;
 use zerobuffer::{Error, Writer};
 
 use crate::args::WriterArgs;
 use crate::exit::{self, Failure};
-use crate::report::{Lines, Progress, Report, Tally};
-use crate::source::Source;
+use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::{connect, logger};
+use source::Source;
+
+#[derive(Serialize)]
+struct Written {
+    operation: &'static str,
+    buffer_name: String,
+    frames_written: u64,
+    #[serde(flatten)]
+    volume: Volume,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+impl Report for Written {
+    fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+}
+
+impl Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.volume.write(f, "wrote", self.frames_written, "frame")?;
+        self.outcome.write(f)
+    }
+}
 
 /// Frames by default, of a pattern.
 const DEFAULT_FRAMES: u64 = 1000;
 
 pub(crate) fn run(args: &WriterArgs) -> u8 {
     logger::install(args.report.verbose);
-    let mut report = Report {
+    let mut report = Written {
         operation: "write",
-        buffer_name: Some(args.name.clone()),
-        frame_size: args.size as u64,
-        ..Report::default()
+        buffer_name: args.name.clone(),
+        frames_written: 0,
+        volume: Volume { frame_size: args.size as u64, ..Volume::default() },
+        outcome: Outcome::default(),
     };
     let mut tally = Tally::default();
-    let result = write(args, &mut report, &mut tally);
-    report.frames_written = Some(tally.frames);
-    report.tally(&tally);
-    report.finish(result, args.report, false)
+    let result = write(args, &mut report.volume, &mut tally);
+    report.frames_written = tally.frames;
+    report.volume.count(&tally);
+    report::finish(report, result, args.report, false)
 }
 
-fn write(args: &WriterArgs, report: &mut Report, tally: &mut Tally) -> Result<(), Failure> {
+fn write(args: &WriterArgs, volume: &mut Volume, tally: &mut Tally) -> Result<(), Failure> {
     let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
     let metadata = match (&args.metadata, &args.metadata_file) {
         (Some(text), _) => Some(text.clone().into_bytes()),
@@ -56,7 +85,7 @@ fn write(args: &WriterArgs, report: &mut Report, tally: &mut Tally) -> Result<()
     let mut writer = connect::writer(&stop, &args.name, args.timeout_ms, code, exit::BAD_ARGUMENTS)?;
     if let Some(metadata) = metadata {
         writer.set_metadata(&metadata).map_err(failure)?;
-        report.metadata_size = metadata.len() as u64;
+        volume.metadata_size = metadata.len() as u64;
     }
 
     let mut progress = Progress::new("writing", limit, args.report, Lines::Timed);

@@ -1,0 +1,124 @@
+//! A snapshot of a buffer, as `zerobuffer list` and `zerobuffer inspect` print it.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Serialize;
+use zerobuffer::inspect::{Health, Peer, Presence, RingKind, Snapshot};
+
+/// A snapshot as the tools print it.
+#[derive(Serialize)]
+pub(super) struct View {
+    pub(super) name: String,
+    pub(super) health: &'static str,
+    pub(super) version: String,
+    pub(super) ring: &'static str,
+    pub(super) payload_size: u64,
+    pub(super) payload_used: u64,
+    pub(super) payload_free: u64,
+    pub(super) utilisation: f64,
+    pub(super) write_position: u64,
+    pub(super) read_position: u64,
+    pub(super) written_count: u64,
+    pub(super) read_count: u64,
+    pub(super) metadata_size: u64,
+    pub(super) metadata_written: u64,
+    pub(super) metadata_free: u64,
+    pub(super) reader: PeerView,
+    pub(super) writer: PeerView,
+    pub(super) kept: bool,
+    pub(super) file_size: u64,
+    pub(super) memory: u64,
+    pub(super) owner: u32,
+    pub(super) mode: String,
+    pub(super) age_seconds: Option<f64>,
+    pub(super) defects: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PeerView {
+    pub(super) state: &'static str,
+    pub(super) pid: u64,
+    /// Of this library, so that its state is certain.
+    pub(super) ours: bool,
+}
+
+impl From<Peer> for PeerView {
+    fn from(peer: Peer) -> PeerView {
+        let state = match peer.presence {
+            Presence::Absent => "absent",
+            Presence::Alive => "alive",
+            Presence::Dead => "dead",
+            Presence::Closed => "closed",
+            _ => "unknown",
+        };
+        PeerView { state, pid: peer.pid, ours: peer.ours }
+    }
+}
+
+impl Display for PeerView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = if self.pid == 0 || matches!(self.state, "absent" | "closed") {
+            self.state.to_owned()
+        } else {
+            format!("{} ({}{})", self.state, self.pid, if self.ours { "" } else { ", 1.x" })
+        };
+        f.pad(&text)
+    }
+}
+
+impl From<Snapshot> for View {
+    fn from(snapshot: Snapshot) -> View {
+        let health = match snapshot.health() {
+            _ if !snapshot.defects.is_empty() => "corrupt",
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::Critical => "critical",
+            _ => "unknown",
+        };
+        let ring = match snapshot.ring {
+            RingKind::Classic => "classic",
+            RingKind::Extended => "extended",
+            RingKind::Undecided => "undecided",
+            _ => "unknown",
+        };
+        let (major, minor, patch) = snapshot.version;
+        View {
+            health,
+            version: format!("{major}.{minor}.{patch}"),
+            ring,
+            payload_used: snapshot.payload_size.saturating_sub(snapshot.payload_free),
+            utilisation: snapshot.utilisation(),
+            name: snapshot.name,
+            payload_size: snapshot.payload_size,
+            payload_free: snapshot.payload_free,
+            write_position: snapshot.write_position,
+            read_position: snapshot.read_position,
+            written_count: snapshot.written_count,
+            read_count: snapshot.read_count,
+            metadata_size: snapshot.metadata_size,
+            metadata_written: snapshot.metadata_written,
+            metadata_free: snapshot.metadata_free,
+            reader: snapshot.reader.into(),
+            writer: snapshot.writer.into(),
+            kept: snapshot.kept,
+            file_size: snapshot.file_size,
+            memory: snapshot.memory,
+            owner: snapshot.owner,
+            mode: format!("{:04o}", snapshot.mode),
+            age_seconds: snapshot.age.map(|age| age.as_secs_f64()),
+            defects: snapshot.defects,
+        }
+    }
+}
+
+pub(super) fn age(seconds: Option<f64>) -> String {
+    let Some(seconds) = seconds else { return "unknown".to_owned() };
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
