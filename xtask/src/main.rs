@@ -4,6 +4,7 @@ mod bench;
 mod conformance;
 mod cpp;
 mod cpp_package;
+mod examples;
 mod fuzz;
 mod house;
 mod instructions;

@@ -187,6 +187,14 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     Ok(())
 }
 
+/// The environment of the tests with the package installed, as the tests build it. Returns its interpreter.
+pub(crate) fn installed(root: &Path) -> Result<PathBuf> {
+    let interpreter = tested()?;
+    let python = environment(root, &interpreter)?;
+    install(&python, &wheel(root, &python, &interpreter, "tests")?)?;
+    Ok(python)
+}
+
 /// An environment with the package as it is shipped, and its rivals in the benchmarks; gives its interpreter.
 pub(crate) fn bench(root: &Path) -> Result<PathBuf> {
     let interpreter = tested()?;

@@ -61,6 +61,11 @@ const STEPS: &[Step] = &[
         check: crate::python::test,
     },
     Step {
+        name: "examples",
+        what: "the programs of examples/, in every language and between them",
+        check: crate::examples::test,
+    },
+    Step {
         name: "conformance",
         what: "the API's names in every language, a share of the scenarios for every pair, random kills",
         check: crate::conformance::test,
