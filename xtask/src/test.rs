@@ -32,11 +32,6 @@ const STEPS: &[Step] = &[
     Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", check: msrv },
     Step { name: "docs", what: "rustdoc, broken links are errors", check: docs },
     Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
-    Step {
-        name: "classic",
-        what: "the tests for which the kind of ring matters once more, on classic rings between peers of ours",
-        check: classic,
-    },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
     Step {
         name: "instructions",
@@ -169,33 +164,6 @@ fn unit(root: &Path, full: bool) -> Result<()> {
         prepare::start(root);
     }
     run(&mut tests)
-}
-
-/// Test binaries of the core crate whose buffers have peers of ours alone, so that their rings are extended ones unless
-/// told otherwise.
-const BOTH_KINDS: &[&str] = &[
-    "basics",
-    "bindings",
-    "cleanup",
-    "clock",
-    "give_back",
-    "idle",
-    "kept",
-    "kills",
-    "limits",
-    "model",
-    "races",
-    "real_data",
-    "tokens",
-];
-
-fn classic(root: &Path, full: bool) -> Result<()> {
-    // As in the step before, so that nothing is built anew.
-    let mut test = cargo(root, &["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"]);
-    BOTH_KINDS.iter().for_each(|name| {
-        test.args(["--test", name]);
-    });
-    run(with_environment(test, root, full)?.env("ZEROBUFFER_TEST_RING", "classic"))
 }
 
 fn stops(root: &Path, full: bool) -> Result<()> {

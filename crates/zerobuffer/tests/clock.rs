@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use support::ledger::StallWatch;
-use support::{Name, Peer, say};
-use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions};
+use support::{Name, Peer, role, say};
+use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 
 /// Seconds by which the wall clock is wrong at the moment.
 static JUMP: AtomicI64 = AtomicI64::new(0);
@@ -97,19 +97,27 @@ impl Drop for Jumping {
     }
 }
 
-#[test]
-fn peer_main() {
-    support::run_peer(&[("writer", |arguments| {
-        let _jumping = Jumping::start();
-        let mut writer = Writer::connect(&arguments[0]).unwrap();
-        writer.write_frame(b"jump").unwrap();
-        say("written");
-        support::hear();
-    })]);
+support::peers!(writer);
+
+fn writer(arguments: &[String]) {
+    let _jumping = Jumping::start();
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    writer.write_frame(b"jump").unwrap();
+    say("written");
+    support::hear();
 }
 
 #[test]
 fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
+    // One after the other: both move the one clock of this process.
+    for classic in [false, true] {
+        no_time_out_changes(&support::config().classic(classic));
+    }
+}
+
+fn no_time_out_changes(config: &BufferConfig) {
+    STOP.store(false, Ordering::Relaxed);
+    JUMP.store(0, Ordering::Relaxed);
     let jumping = Jumping::start();
     let limit = Duration::from_millis(300);
     let stalls = StallWatch::start();
@@ -124,7 +132,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
     assert_eq!(error.kind(), ErrorKind::BufferNotFound);
     in_time(start);
 
-    let mut reader = Reader::create(&name, support::config().payload_size(64)).unwrap();
+    let mut reader = Reader::create(&name, config.clone().payload_size(64)).unwrap();
     let start = Instant::now();
     assert!(!reader.wait_for_writer(limit).unwrap());
     in_time(start);
@@ -147,7 +155,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
     assert_eq!(reader.read_frame(limit).unwrap_err().kind(), ErrorKind::WriterClosed);
 
     // A peer lives while it lives, and its death is noticed as fast as ever.
-    let mut peer = Peer::start("writer", &[&name]);
+    let mut peer = Peer::start(role!(writer), &[&name]);
     peer.expect("written");
     assert_eq!(&*reader.read_frame(limit).unwrap().unwrap(), b"jump");
     let start = Instant::now();
@@ -161,7 +169,7 @@ fn failure_11_a_jump_of_the_wall_clock_changes_no_time_out() {
 
     // A writer that never waits looks at its reader from time to time; after a jump back by years, too.
     drop(reader);
-    let reader = Reader::create(&name, support::config()).unwrap();
+    let reader = Reader::create(&name, config.clone()).unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     drop(jumping);
     JUMP.store(-300_000_000, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
 //!
 //! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::wait::bell`], and
-//! `tests/extended_sleeps.rs` sleeps millions of times over it.
+//! `tests/promises/extended_sleeps.rs` sleeps millions of times over it.
 #![allow(unsafe_code)]
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 """A ZeroBuffer 1.x peer that a test drives: commands on stdin, one answer a line on stdout.
 
 Uses the public API of the package `zerobuffer-ipc` and nothing else. Every command is answered by one line, `@ ok ...`
-or `@ error <exception> <text>`; the content of frame `index` is the same on both sides (tests/peers.rs, `Content`).
+or `@ error <exception> <text>`; the content of frame `index` is the same on both sides (driver.rs, `Content`).
 """
 
 import ctypes

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
+use crate::roles;
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RECEIVED, RELEASED, Sink, Source};
-use crate::support::{Name, PATIENCE, Peer};
+use crate::support::{Name, PATIENCE, Peer, role};
 use crate::victim::{Action, DRAIN, FRAMES, MAX, NOTICE, Ring, Victim, WRITER_PID, config, poke};
 
 /// Where a writer's role is free already.
@@ -17,7 +18,7 @@ pub(crate) fn writer_case(action: &Action, ring: Ring, drain: &str) -> bool {
     let name = ring.name("stop-w");
     let ledger = Ledger::create();
     let mut reader = Reader::create(&name, config(&name)).unwrap();
-    let mut victim = Victim::start(action, "writer", &[&name, ledger.path(), drain]);
+    let mut victim = Victim::start(action, role!(roles::writer), &[&name, ledger.path(), drain]);
     let mut sink = Sink::new(1, 2);
     let mut pid_taken = false;
     let start = Instant::now();
@@ -117,7 +118,7 @@ pub(crate) fn reader_case(action: &Action, ring: Ring, over_leftovers: bool, suc
     if over_leftovers {
         leave_leftovers(&name);
     }
-    let mut victim = Victim::start(action, "reader", &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path()]);
     let options = || WriterOptions::default().write_timeout(Duration::from_millis(1));
     let start = Instant::now();
     let writer = loop {
@@ -204,7 +205,7 @@ pub(crate) fn write_until_the_end(mut writer: Writer, victim: &mut Victim, ledge
 pub(crate) fn sleeping_writer_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-s");
     let ledger = Ledger::create();
-    let mut victim = Victim::start(action, "slow-reader", &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::slow_reader), &[&name, ledger.path()]);
     let options = || {
         WriterOptions::default()
             .write_timeout(Duration::from_millis(50))
@@ -255,7 +256,7 @@ pub(crate) fn sleeping_writer_case(action: &Action, ring: Ring) -> bool {
 }
 
 pub(crate) fn leave_leftovers(name: &Name) {
-    let mut dead = Peer::start("plain-reader", &[name]);
+    let mut dead = Peer::start(role!(roles::plain_reader), &[name]);
     dead.expect("created");
     dead.kill();
     assert_eq!(name.leftovers().len(), 4);

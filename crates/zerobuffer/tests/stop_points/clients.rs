@@ -3,7 +3,7 @@
 use zerobuffer::BufferConfig;
 use zerobuffer::duplex::{ClientOptions, DuplexChannelFactory, ProcessingMode};
 
-use crate::support::{PATIENCE, say};
+use crate::support::{PATIENCE, role, say};
 use crate::victim::{Action, Ring, Victim, run_all};
 
 /// Arguments: channel.
@@ -28,7 +28,7 @@ fn case(action: &Action) {
     first.set_metadata(b"the first").unwrap();
     first.call(b"hello", PATIENCE).unwrap();
     drop(first);
-    let mut victim = Victim::start(action, "client", &[&name]);
+    let mut victim = Victim::start(action, role!(client), &[&name]);
     assert!(victim.suffered());
     // The next one starts afresh, whatever is left of the metadata.
     let next = connect();
@@ -50,3 +50,5 @@ fn a_client_that_ends_while_it_takes_metadata_back_leaves_a_channel_that_works()
     let boxed = |action: Action| -> Box<dyn Fn() + Send + Sync> { Box::new(move || case(&action)) };
     run_all(actions.map(|action| (format!("{action:?}"), boxed(action))).into());
 }
+
+crate::support::peers!(client);

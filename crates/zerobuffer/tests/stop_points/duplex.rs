@@ -10,7 +10,7 @@ use zerobuffer::duplex::{
 };
 use zerobuffer::{BufferConfig, Error, ErrorKind, inspect};
 
-use crate::support::{Name, PATIENCE};
+use crate::support::{Name, PATIENCE, role};
 use crate::victim::{Action, NOTICE, Ring, Victim, config_of, wait_for};
 
 /// Requests that a server handles before it stops.
@@ -103,7 +103,7 @@ fn an_answer_that_comes_just_before_its_server_ends_reaches_a_lone_caller() {
             )
             .unwrap();
         // It has found no answer, and is about to look whether its server lives.
-        let mut caller = Action::Halt("duplex:look".into(), 1).start("lone-caller", &[&channel]);
+        let mut caller = Action::Halt("duplex:look".into(), 1).start(role!(lone_caller), &[&channel]);
         wait_for("the look", || caller.is_stopped());
         go.send(()).unwrap();
         wait_for("the answer", || inspect::snapshot(&responses).unwrap().written_count == 1);
@@ -137,7 +137,7 @@ fn work_and_end(channel: &Name, ring: Ring, server: &ImmutableDuplexServer) {
 pub(crate) fn server_case(action: &Action, ring: Ring) -> bool {
     let channel = ring.name("stop-ds");
     let _removed = buffers(&channel);
-    let mut victim = Victim::start(action, "duplex-server", &[&channel]);
+    let mut victim = Victim::start(action, role!(server), &[&channel]);
     let client = loop {
         match connect(&channel, Duration::from_millis(2)) {
             Ok(client) => break Some(client),
@@ -190,7 +190,7 @@ pub(crate) fn client_case(action: &Action, ring: Ring) -> bool {
     let channel = ring.name("stop-dc");
     let _removed = buffers(&channel);
     let server = serve(&channel, || {});
-    let mut victim = Victim::start(action, "duplex-client", &[&channel]);
+    let mut victim = Victim::start(action, role!(caller), &[&channel]);
     while victim.tend() {
         std::thread::sleep(Duration::from_micros(500));
     }
@@ -233,3 +233,5 @@ pub(crate) fn assert_heard_soon() {
         heard.len()
     );
 }
+
+crate::support::peers!(server, caller, lone_caller);

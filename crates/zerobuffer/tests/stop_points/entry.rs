@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zerobuffer::{ErrorKind, Reader, Writer};
 
 use crate::support::forge::{Mapped, at};
-use crate::support::{Name, PATIENCE, Peer, hear, say};
+use crate::support::{Name, PATIENCE, Peer, hear, role, say};
 use crate::victim::{CAPACITY, Ring, config, run_all, wait_for};
 
 const METADATA: usize = 256;
@@ -159,7 +159,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
     let mut had = Had::default();
     old.go(steps[0]);
     let stops: Vec<String> = points.iter().map(|point| format!("halt:1:{point}")).collect();
-    let mut ours = Peer::start_with("enterer", &[&name], |command| {
+    let mut ours = Peer::start_with(role!(enterer), &[&name], |command| {
         command.env("ZEROBUFFER_STOP", stops.join(","));
     });
     let mut came = true;
@@ -220,7 +220,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
     } else if !kill || !came {
         ours.wait();
     }
-    let mut next = Peer::start("enterer", &[&name]);
+    let mut next = Peer::start(role!(enterer), &[&name]);
     had.ours = 0;
     assert_eq!(hear_and_read(&mut next, &mut reader, &old, &mut had), "connected");
     let start = Instant::now();
@@ -315,7 +315,7 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
 /// Theirs comes while one of ours has just found that nobody has used the ring, and does `steps`; ours takes all bytes, and
 /// dies.
 fn take_and_die(reader: &mut Reader, old: &mut Old, had: &mut Had, name: &Name, steps: usize) {
-    let mut ours = Peer::start_with("enterer", &[name], |command| {
+    let mut ours = Peer::start_with(role!(enterer), &[name], |command| {
         command.env("ZEROBUFFER_STOP", "halt:1:enter:free,kill:1:enter:second-look");
     });
     wait_for("the halt", || ours.is_stopped());
@@ -363,9 +363,9 @@ fn a_writer_that_finds_a_dead_ones_entry_waits_for_the_reader() {
     let mut old = Old::new(&name);
     let mut had = Had::default();
     take_and_die(&mut reader, &mut old, &mut had, &name, STEPS);
-    let mut next = Peer::start("enterer", &[&name]);
+    let mut next = Peer::start(role!(enterer), &[&name]);
     assert_eq!(next.hear(), "InvalidState", "nobody looks");
-    let mut next = Peer::start("enterer", &[&name]);
+    let mut next = Peer::start(role!(enterer), &[&name]);
     assert_eq!(hear_and_read(&mut next, &mut reader, &old, &mut had), "connected");
     read(&mut reader, &old, &mut had, MOMENT);
     assert_eq!((had.old, had.ours), (1, OURS));
@@ -393,17 +393,17 @@ fn a_writer_that_comes_while_the_reader_ends_an_entry_is_not_refused() {
     for kill in [false, true] {
         for point in ["enter:give-back", "enter:unmark"] {
             let name: Name = Ring::Extended.name("entry-role");
-            let mut reader = Peer::start_with("looker", &[&name], |command| {
+            let mut reader = Peer::start_with(role!(looker), &[&name], |command| {
                 command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
             });
             reader.expect("created");
-            let mut ours = Peer::start_with("enterer", &[&name], |command| {
+            let mut ours = Peer::start_with(role!(enterer), &[&name], |command| {
                 command.env("ZEROBUFFER_STOP", "kill:1:enter:second-look");
             });
             ours.wait();
             reader.tell("look");
             wait_for("the halt", || reader.is_stopped());
-            let mut next = Peer::start("enterer", &[&name]);
+            let mut next = Peer::start(role!(enterer), &[&name]);
             assert!(next.hear_within(Duration::from_millis(20)).is_none(), "it waits");
             if kill {
                 reader.kill();
@@ -422,3 +422,5 @@ fn a_writer_that_comes_while_the_reader_ends_an_entry_is_not_refused() {
         }
     }
 }
+
+crate::support::peers!(enterer, looker);

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 
 use crate::cases::{go_on_with_a_new_writer, use_and_close};
+use crate::roles;
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, Sink, Source};
-use crate::support::{Name, PATIENCE, Peer};
+use crate::support::{Name, PATIENCE, Peer, role};
 use crate::victim::{FRAMES, HALT, MAX, Ring, config, run_all, wait_for};
 
 /// Two writers are killed one after the other, the second one while it connects; the third one goes on.
@@ -21,7 +22,7 @@ fn recovery_case(ring: Ring, first: &str, nth: u64, second: Option<&str>) {
     let drain = if rewind { "always" } else { "" };
     let mut sink = Sink::new(1, if rewind { 0 } else { 2 });
     let unread = if rewind { 0 } else { 3 };
-    let mut victim = Peer::start_with("writer", &[&name, ledger.path(), drain], |command| {
+    let mut victim = Peer::start_with(role!(roles::writer), &[&name, ledger.path(), drain], |command| {
         command.env("ZEROBUFFER_STOP", format!("kill:{nth}:{first}"));
     });
     let start = Instant::now();
@@ -36,7 +37,7 @@ fn recovery_case(ring: Ring, first: &str, nth: u64, second: Option<&str>) {
     assert_eq!(victim.wait().signal(), Some(libc::SIGKILL), "{first} was not passed {nth} times");
     let committed = ledger.get(COMMITTED);
     if let Some(second) = second {
-        let mut victim = Peer::start_with("connector", &[&name], |command| {
+        let mut victim = Peer::start_with(role!(roles::connector), &[&name], |command| {
             command.env("ZEROBUFFER_STOP", format!("kill:1:{second}"));
         });
         let signal = victim.wait().signal();
@@ -142,7 +143,7 @@ fn exact_fill_case(action: &str) {
     let sizes = [700 - 16, 100 - 16, 300 - 16, 500 - 16].map(|size: usize| size.to_string());
     let mut arguments: Vec<&str> = vec![&name, ledger.path()];
     arguments.extend(sizes.iter().map(String::as_str));
-    let mut writer = Peer::start_with("exact-writer", &arguments, |command| {
+    let mut writer = Peer::start_with(role!(roles::exact_writer), &arguments, |command| {
         command.env("ZEROBUFFER_STOP", format!("{action}:4:write:free-bytes"));
     });
     let first = reader.read_frame(PATIENCE).unwrap().expect("the first frame");
@@ -181,13 +182,13 @@ fn failure_07_frames_committed_between_a_look_at_the_ring_and_one_at_the_writer_
 fn late_case(ring: Ring) {
     let name = ring.name("late");
     let ledger = Ledger::create();
-    let mut reader = Peer::start_with("careful-reader", &[&name], |command| {
+    let mut reader = Peer::start_with(role!(roles::careful_reader), &[&name], |command| {
         command.env("ZEROBUFFER_STOP", "halt:1:read:judge");
     });
     reader.expect("created");
     // It has found the ring empty, and is about to look at the writer.
     wait_for("the halt", || reader.is_stopped());
-    let mut writer = Peer::start("exact-writer", &[&name, ledger.path(), "10", "20"]);
+    let mut writer = Peer::start(role!(roles::exact_writer), &[&name, ledger.path(), "10", "20"]);
     writer.expect("written");
     writer.kill();
     reader.signal(libc::SIGCONT);
@@ -201,7 +202,7 @@ fn late_case(ring: Ring) {
 /// A reader that is stopped at `point`; meanwhile another one wants its name. Says whether the other one got it.
 fn stopped_owner_case(point: &str) -> bool {
     let name = Name::new("stopped");
-    let mut owner = Peer::start_with("plain-reader", &[&name], |command| {
+    let mut owner = Peer::start_with(role!(roles::plain_reader), &[&name], |command| {
         command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
     });
     if point.starts_with("close") || point == "lock:remove" {
@@ -248,10 +249,10 @@ fn failure_08_a_stopped_owner_of_a_name_is_not_robbed() {
 #[test]
 fn a_cleaner_removes_nothing_that_came_in_the_place_of_what_it_judged() {
     let name = Name::new("replaced");
-    let mut dead = Peer::start("plain-reader", &[&name]);
+    let mut dead = Peer::start(role!(roles::plain_reader), &[&name]);
     dead.expect("created");
     dead.kill();
-    let mut cleaner = Peer::start_with("cleaner", &[&name], |command| {
+    let mut cleaner = Peer::start_with(role!(roles::cleaner), &[&name], |command| {
         command.env("ZEROBUFFER_STOP", "halt:1:clean:unlink");
     });
     wait_for("the cleaner halts", || cleaner.is_stopped());

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 
 use crate::cases::go_on_with_a_new_writer;
+use crate::roles;
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RELEASED, Sink};
-use crate::support::{PATIENCE, Peer, fill, say};
+use crate::support::{PATIENCE, Peer, fill, role, say};
 use crate::victim::{Action, Ring, Victim, config_of};
 
 /// So large that a lap which ends as early as it may (1 MiB) is within the part that may be leapt over (1/10).
@@ -89,7 +90,7 @@ fn buffer(ring: Ring) -> (crate::support::Name, Reader, Ledger) {
 /// A writer that suffers `action` in an early lap, a leap, or what follows.
 pub(crate) fn leaping_writer_case(action: &Action, ring: Ring) -> bool {
     let (name, mut reader, ledger) = buffer(ring);
-    let mut victim = Victim::start(action, "leaper", &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(leaper), &[&name, ledger.path()]);
     let mut sink = Sink::new(1, 0);
     let end = read_rounds(&mut reader, &mut sink, &ledger, &mut || victim.tend());
     if !victim.suffered() {
@@ -134,7 +135,7 @@ fn nth_behind(trace: &str, point: &str, behind: &str) -> u64 {
 fn a_leap_that_was_not_committed_was_not_made() {
     let trace = {
         let (name, mut reader, ledger) = buffer(Ring::Extended);
-        let mut victim = Victim::start(&Action::Trace, "leaper", &[&name, ledger.path()]);
+        let mut victim = Victim::start(&Action::Trace, role!(leaper), &[&name, ledger.path()]);
         read_rounds(&mut reader, &mut Sink::new(1, 0), &ledger, &mut || victim.tend());
         assert!(victim.suffered());
         let path = crate::victim::trace_path(&name);
@@ -170,7 +171,7 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
     let what = format!("{point} {nth}, {second:?}");
     let (name, mut reader, ledger) = buffer(Ring::Extended);
     let action = Action::Kill(point.to_owned(), nth);
-    let mut victim = Victim::start(&action, "leaper", &[&name, ledger.path()]);
+    let mut victim = Victim::start(&action, role!(leaper), &[&name, ledger.path()]);
     let mut sink = Sink::new(1, 0);
     let mut dead = 0;
     // The reader reads nothing of what was written while it stalled before the third writer is there.
@@ -196,7 +197,7 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
     assert!(victim.suffered(), "{what}: not passed");
     let committed = ledger.get(COMMITTED);
     if let Some(second) = second {
-        let mut next = Peer::start_with("connector", &[&name], |command| {
+        let mut next = Peer::start_with(role!(roles::connector), &[&name], |command| {
             command.env("ZEROBUFFER_STOP", format!("kill:1:{second}"));
         });
         assert_eq!(next.wait().signal(), Some(libc::SIGKILL), "{what}: not passed");
@@ -249,3 +250,5 @@ fn the_config_of_these_tests_is_the_default_but_for_its_size() {
         format!("{:?}", BufferConfig::default().payload_size(1024))
     );
 }
+
+crate::support::peers!(leaper);

@@ -22,29 +22,6 @@ use rare_cases::{
 };
 use victim::{Action, Ring, run_all};
 
-#[test]
-fn peer_main() {
-    support::run_peer(&[
-        ("reader", roles::reader),
-        ("writer", roles::writer),
-        ("connector", roles::connector),
-        ("exact-writer", roles::exact_writer),
-        ("client", clients::client),
-        ("duplex-server", duplex::server),
-        ("duplex-client", duplex::caller),
-        ("lone-caller", duplex::lone_caller),
-        ("leaper", leaps::leaper),
-        ("enterer", entry::enterer),
-        ("looker", entry::looker),
-        ("plain-reader", roles::plain_reader),
-        ("slow-reader", roles::slow_reader),
-        ("careful-reader", roles::careful_reader),
-        ("adopter", roles::adopter),
-        ("keeper", roles::keeper),
-        ("cleaner", roles::cleaner),
-    ]);
-}
-
 #[derive(PartialEq, Clone, Copy)]
 enum Points {
     All,

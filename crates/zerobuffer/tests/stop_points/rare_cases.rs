@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use zerobuffer::{BufferConfig, ErrorKind, KeptBuffer, Reader, Writer, WriterOptions};
 
 use crate::cases::{go_on_with_a_new_writer, leave_leftovers, use_and_close};
+use crate::roles;
 use crate::support::ledger::Ledger;
 use crate::support::stream::{RECEIVED, Sink, Source};
-use crate::support::{PATIENCE, Peer};
+use crate::support::{PATIENCE, Peer, role};
 use crate::victim::{
     Action, CAPACITY, EXTENSION, FREE_BYTES, KEPT, MAX, Ring, Victim, WRITER_PID, config, peek, poke,
     trace_path, wait_for,
@@ -17,9 +18,9 @@ use crate::victim::{
 /// A writer that suffers `action` as it closes and cleans up after its dead reader.
 pub(crate) fn clean_up_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-c");
-    let mut reader = Peer::start("plain-reader", &[&name]);
+    let mut reader = Peer::start(role!(roles::plain_reader), &[&name]);
     reader.expect("created");
-    let mut victim = Victim::start(action, "connector", &[&name]);
+    let mut victim = Victim::start(action, role!(roles::connector), &[&name]);
     while victim.tend() && victim.peer.hear_within(Duration::from_millis(5)).is_none() {}
     reader.kill();
     // Closing its input tells it to close.
@@ -42,7 +43,7 @@ pub(crate) fn clean_up_case(action: &Action, ring: Ring) -> bool {
 pub(crate) fn foreign_writer_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-f");
     let ledger = Ledger::create();
-    let mut victim = Victim::start(action, "reader", &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path()]);
     victim.peer.expect("created");
     poke(&name, WRITER_PID, u64::from(std::process::id()));
     // A lost update: bytes missing from the count, though nothing was written.
@@ -78,7 +79,7 @@ pub(crate) fn overtaken_writer_case(action: &Action, ring: Ring, moment: &str) -
         Action::Kill(point, nth) => format!(",kill:{nth}:{point}"),
         Action::Halt(point, nth) => format!(",halt:{nth}:{point}"),
     };
-    let mut peer = Peer::start_with("writer", &[&name, ledger.path(), ""], |command| {
+    let mut peer = Peer::start_with(role!(roles::writer), &[&name, ledger.path(), ""], |command| {
         command.env("ZEROBUFFER_STOP", format!("halt:1:{moment}{stops}"));
         if matches!(action, Action::Trace) {
             command.env("ZEROBUFFER_STOP_TRACE", trace_path(&name));
@@ -119,7 +120,7 @@ pub(crate) fn adopter_case(action: &Action, ring: Ring) -> bool {
     let mut writer = Writer::connect_with(&name, options).unwrap();
     let mut source = Source::new(1, MAX);
     (0..KEPT).for_each(|_| source.write(&mut writer, &ledger).unwrap());
-    let mut victim = Victim::start(action, "adopter", &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::adopter), &[&name, ledger.path()]);
     while victim.tend() {
         if let Err(error) = writer.acquire_frame(1)
             && victim.tend()
@@ -166,7 +167,7 @@ pub(crate) fn adopter_case(action: &Action, ring: Ring) -> bool {
 /// A keeper that suffers `action` as it ends, with a writer in this process.
 pub(crate) fn keeper_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-k");
-    let mut victim = Victim::start(action, "keeper", &[&name]);
+    let mut victim = Victim::start(action, role!(roles::keeper), &[&name]);
     while victim.tend() && victim.peer.hear_within(Duration::from_millis(5)).is_none() {}
     let mut writer = Writer::connect(&name).unwrap();
     writer.write_frame(b"nobody will read this").unwrap();
@@ -189,7 +190,7 @@ pub(crate) fn keeper_case(action: &Action, ring: Ring) -> bool {
 pub(crate) fn cleaner_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-l");
     leave_leftovers(&name);
-    let mut victim = Victim::start(action, "cleaner", &[&name]);
+    let mut victim = Victim::start(action, role!(roles::cleaner), &[&name]);
     if !victim.suffered() {
         return false;
     }
@@ -206,7 +207,7 @@ pub(crate) fn refused_writer_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-u");
     let ledger = Ledger::create();
     let mut reader = Reader::create(&name, config(&name)).unwrap();
-    let mut dead = Peer::start("connector", &[&name]);
+    let mut dead = Peer::start(role!(roles::connector), &[&name]);
     dead.expect("connected");
     dead.kill();
     // Its ring is of one kind or the other by now.
@@ -215,7 +216,7 @@ pub(crate) fn refused_writer_case(action: &Action, ring: Ring) -> bool {
         Ring::Extended => (peek(&name, EXTENSION) & ((1 << 48) - 128), CAPACITY as u64, 0),
     };
     poke(&name, word, wrong);
-    let mut victim = Victim::start(action, "writer", &[&name, ledger.path(), ""]);
+    let mut victim = Victim::start(action, role!(roles::writer), &[&name, ledger.path(), ""]);
     if !victim.suffered() {
         return false;
     }
@@ -235,12 +236,13 @@ pub(crate) fn refused_writer_case(action: &Action, ring: Ring) -> bool {
 pub(crate) fn bereaved_reader_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-b");
     let ledger = Ledger::create();
-    let mut victim = Victim::start(action, "careful-reader", &[&name]);
+    let mut victim = Victim::start(action, role!(roles::careful_reader), &[&name]);
     victim.peer.expect("created");
-    let mut writer = Peer::start_with("exact-writer", &[&name, ledger.path(), "10", "20"], |command| {
-        let commit = if ring == Ring::Classic { "write:free-bytes" } else { "extended:head" };
-        command.env("ZEROBUFFER_STOP", format!("kill:2:{commit}"));
-    });
+    let mut writer =
+        Peer::start_with(role!(roles::exact_writer), &[&name, ledger.path(), "10", "20"], |command| {
+            let commit = if ring == Ring::Classic { "write:free-bytes" } else { "extended:head" };
+            command.env("ZEROBUFFER_STOP", format!("kill:2:{commit}"));
+        });
     assert_eq!(writer.wait().signal(), Some(libc::SIGKILL));
     if !victim.suffered() {
         return false;

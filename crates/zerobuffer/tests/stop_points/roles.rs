@@ -163,3 +163,16 @@ pub(crate) fn careful_reader(arguments: &[String]) {
         }
     }
 }
+
+crate::support::peers!(
+    reader,
+    writer,
+    connector,
+    exact_writer,
+    plain_reader,
+    slow_reader,
+    careful_reader,
+    adopter,
+    keeper,
+    cleaner
+);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::BufferConfig;
 
-use crate::support::{Name, PATIENCE, Peer};
+use crate::support::{Name, PATIENCE, Peer, Role};
 
 pub(crate) const CAPACITY: usize = 1024;
 pub(crate) const MAX: u64 = CAPACITY as u64 / 8 - 16;
@@ -59,7 +59,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) fn start(&self, role: &str, arguments: &[&str]) -> Peer {
+    pub(crate) fn start(&self, role: Role, arguments: &[&str]) -> Peer {
         Peer::start_with(role, arguments, |command| {
             match self {
                 Action::Trace => command.env("ZEROBUFFER_STOP_TRACE", trace_path(arguments[0])),
@@ -89,7 +89,7 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    pub(crate) fn start(action: &Action, role: &str, arguments: &[&str]) -> Victim {
+    pub(crate) fn start(action: &Action, role: Role, arguments: &[&str]) -> Victim {
         let peer = action.start(role, arguments);
         Victim {
             peer,

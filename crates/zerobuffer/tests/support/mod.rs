@@ -1,8 +1,8 @@
 //! Shared by all tests: unique names that clean up after themselves, and peers in processes of their own.
 //!
-//! A peer is this very test binary, started again with a role in its environment; each test file has
-//! `#[test] fn peer_main() { support::run_peer(&[("role", function), ...]) }`. Peers talk over stdin and stdout, one
-//! message a line, and die with their parent.
+//! A peer is this very test binary, started again to run one function, its role. A module lists its roles once,
+//! `peers!(reader, writer)`, and starts one by `Peer::start(role!(reader), &arguments)`. Peers talk over stdin and stdout,
+//! one message a line, and die with their parent.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod confine;
@@ -108,16 +108,64 @@ impl Drop for Name {
     }
 }
 
-/// A role that a peer process can play; gets its arguments.
-pub type Role = fn(&[String]);
+/// A function that a peer process runs, and the module that lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct Role {
+    module: &'static str,
+    name: &'static str,
+}
+
+impl Role {
+    /// The role of a function; see [`role!`].
+    pub fn of<F: Fn(&[String])>(_: F) -> Role {
+        // The path of a function's type is the function's.
+        let path = std::any::type_name::<F>();
+        let (module, name) = path.rsplit_once("::").expect("the path of a function");
+        Role { module, name }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The test that runs the role.
+    fn test(self) -> String {
+        match self.module.split_once("::") {
+            Some((_, module)) => format!("{module}::peer_main"),
+            None => "peer_main".to_owned(),
+        }
+    }
+}
+
+/// The role of a function: `role!(reader)`, `role!(roles::server)`.
+macro_rules! role {
+    ($($path:ident)::+) => {
+        $crate::support::Role::of(self::$($path)::+)
+    };
+}
+pub(crate) use role;
+
+/// Lists the functions of a module that peers run.
+macro_rules! peers {
+    ($($role:ident),+ $(,)?) => {
+        #[test]
+        fn peer_main() {
+            $crate::support::run_peer(&[$((stringify!($role), $role)),+]);
+        }
+    };
+}
+pub(crate) use peers;
+
+/// A function that a peer process runs; gets the peer's arguments.
+type Body = fn(&[String]);
 
 /// Plays the role that the environment asks for; returns at once in an ordinary test run.
-pub fn run_peer(roles: &[(&str, Role)]) {
+pub fn run_peer(roles: &[(&str, Body)]) {
     let Ok(role) = std::env::var(ROLE) else { return };
     let arguments = std::env::var(ARGUMENTS).unwrap_or_default();
     let arguments: Vec<String> =
         if arguments.is_empty() { vec![] } else { arguments.split(SEPARATOR).map(str::to_owned).collect() };
-    let (_, function) = roles.iter().find(|(name, _)| *name == role).expect("a known role");
+    let (_, function) = roles.iter().find(|(name, _)| *name == role).expect("a role of this module");
     function(&arguments);
     let _ = std::io::stdout().flush();
     std::process::exit(0);
@@ -146,19 +194,19 @@ pub struct Peer {
 
 impl Peer {
     /// Starts this test binary again in `role`.
-    pub fn start(role: &str, arguments: &[&str]) -> Peer {
+    pub fn start(role: Role, arguments: &[&str]) -> Peer {
         Peer::start_with(role, arguments, |_| {})
     }
 
     /// As `start`, with a chance to change the command (environment, user, limits, namespaces).
-    pub fn start_with(role: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Peer {
+    pub fn start_with(role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Peer {
         Peer::start_through(&[], role, arguments, change)
     }
 
     /// As `start_with`, started by the command `wrapper` (see `confine::unshare`), whose pid the peer then has.
     pub fn start_through(
         wrapper: &[String],
-        role: &str,
+        role: Role,
         arguments: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Peer {
@@ -171,8 +219,8 @@ impl Peer {
                 command
             }
         };
-        command.args(["--exact", "peer_main", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).env(ARGUMENTS, arguments.join(SEPARATOR));
+        command.args(["--exact", &role.test(), "--nocapture", "--test-threads=1"]);
+        command.env(ROLE, role.name).env(ARGUMENTS, arguments.join(SEPARATOR));
         change(&mut command);
         Peer::start_command(command)
     }
@@ -319,19 +367,9 @@ pub fn is_filled(index: u64, bytes: &[u8]) -> bool {
     bytes.chunks(8).all(|chunk| *chunk == random.next().to_le_bytes()[..chunk.len()])
 }
 
-/// What a test makes its buffers of: the default, or with `ZEROBUFFER_TEST_RING=classic` in the environment, which peers
-/// inherit, the same with a classic ring. What holds for one kind only says so with `classic(true)`.
+/// A buffer's default configuration.
 pub fn config() -> BufferConfig {
-    BufferConfig::default().classic(is_classic())
-}
-
-/// Whether this run is about classic rings.
-pub fn is_classic() -> bool {
-    match std::env::var("ZEROBUFFER_TEST_RING").as_deref() {
-        Err(_) | Ok("extended") => false,
-        Ok("classic") => true,
-        Ok(other) => panic!("ZEROBUFFER_TEST_RING is `{other}`, neither `classic` nor `extended`"),
-    }
+    BufferConfig::default()
 }
 
 /// Whether the long rounds were asked for (`cargo xtask test --full`).

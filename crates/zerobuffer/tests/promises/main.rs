@@ -1,0 +1,27 @@
+//! What the library promises, file by file; real processes play the peers.
+//!
+//! Files in `rings/` are built twice, over extended rings and over classic ones. A new file goes there if its promise holds
+//! for both kinds, and beside this one otherwise.
+
+mod corrupt;
+#[path = "../peers/driver.rs"]
+mod driver;
+mod duplex;
+#[cfg(feature = "async")]
+mod duplex_async;
+mod entry;
+mod extended_counters;
+mod extended_sleeps;
+mod hostile;
+mod isolation;
+mod peers;
+mod peers_failures;
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "rings/mod.rs"]
+mod extended;
+
+#[path = "rings/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same promises hold for the other kind of ring")]
+mod classic;
