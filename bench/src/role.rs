@@ -22,6 +22,8 @@ use crate::transport::ours::{OurSink, OurSource};
 #[cfg(feature = "shmem-ipc")]
 use crate::transport::shmem_ipc::{ShmemIpcSink, ShmemIpcSource};
 use crate::transport::streams::{PipeSink, PipeSource, SocketSink, SocketSource};
+#[cfg(feature = "tachyon")]
+use crate::transport::tachyon::{TachyonSink, TachyonSource};
 #[cfg(feature = "zeromq")]
 use crate::transport::zeromq::{ZeromqSink, ZeromqSource};
 use crate::transport::{Channel, Next, PATIENCE, Sink, Source, Transport};
@@ -116,6 +118,10 @@ pub fn play(job: &Job) -> Result<Outcome> {
         Transport::ShmemIpc => play_with::<ShmemIpcSink<false>, ShmemIpcSource<false>>(job),
         #[cfg(feature = "shmem-ipc")]
         Transport::ShmemIpcEvents => play_with::<ShmemIpcSink<true>, ShmemIpcSource<true>>(job),
+        #[cfg(feature = "tachyon")]
+        Transport::Tachyon => play_with::<TachyonSink<true>, TachyonSource<true>>(job),
+        #[cfg(feature = "tachyon")]
+        Transport::TachyonBatched => play_with::<TachyonSink<false>, TachyonSource<false>>(job),
         #[cfg(feature = "zeromq")]
         Transport::Zeromq => play_with::<ZeromqSink, ZeromqSource>(job),
         #[cfg(feature = "ipc-channel")]

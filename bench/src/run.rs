@@ -69,9 +69,10 @@ impl Scenario {
                 pair.sender.in_place(size) && pair.receiver.in_place(size)
             }
             Scenario::Stream { mode: Mode::Checksum, .. } | Scenario::Relay { .. } | Scenario::IdleReader => {
-                !other
+                !other && pair.sender.publishes_each()
             }
-            Scenario::Stream { .. } | Scenario::RoundTrip { .. } => true,
+            Scenario::RoundTrip { .. } => pair.sender.publishes_each(),
+            Scenario::Stream { .. } => true,
         }
     }
 }

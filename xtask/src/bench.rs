@@ -24,15 +24,18 @@ const RIVALS: &[Rival] = &[
     Rival { feature: "iceoryx2", prepare: |_, _| Ok(()) },
     Rival { feature: "aeron", prepare: aeron },
     Rival { feature: "shmem-ipc", prepare: |_, _| Ok(()) },
+    Rival { feature: "tachyon", prepare: tachyon },
     Rival { feature: "zeromq", prepare: zeromq },
     Rival { feature: "ipc-channel", prepare: |_, _| Ok(()) },
     Rival { feature: "grpc", prepare: |_, _| Ok(()) },
 ];
 
-/// Programs that go to the front of the path.
+/// What a build needs that the machine does not give by itself: programs that go to the front of the path, compilers.
 #[derive(Default)]
 struct Tools {
     path: Option<PathBuf>,
+    /// C and C++ compilers, where a rival needs others than the machine's own.
+    compilers: Option<[&'static str; 2]>,
 }
 
 /// Builds what the options ask for and runs the driver: all rivals that this machine can build (`--rivals`), our peer in C++
@@ -137,6 +140,9 @@ fn driver(root: &Path, tools: &Tools, action: &str, features: &[&str]) -> Comman
             command.env("PATH", path);
         }
     }
+    if let Some([c, cpp]) = tools.compilers {
+        command.env("CC", c).env("CXX", cpp);
+    }
     command
 }
 
@@ -162,6 +168,14 @@ fn aeron(root: &Path, tools: &mut Tools) -> Result<()> {
     need("libclang-dev", libclang)?;
     need("libbsd-dev", || links("bsd"))?;
     need("uuid-dev", || links("uuid"))
+}
+
+/// Tachyon's core is C++23, which GCC 14 and Clang 17 were the first to compile.
+fn tachyon(_: &Path, tools: &mut Tools) -> Result<()> {
+    need("libclang-dev", libclang)?;
+    need("clang-19", || has("clang++-19", &["--version"]))?;
+    tools.compilers = Some(["clang-19", "clang++-19"]);
+    Ok(())
 }
 
 fn zeromq(_: &Path, _: &mut Tools) -> Result<()> {

@@ -9,6 +9,8 @@ mod grpc;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx2;
 mod ours;
+#[cfg(feature = "tachyon")]
+mod tachyon;
 mod verdict;
 #[cfg(feature = "zeromq")]
 mod zeromq;
@@ -37,6 +39,7 @@ pub enum Peer {
     /// Two plain streams of ours.
     OurStreams,
     Iceoryx2,
+    Tachyon,
     Zeromq,
     Grpc,
     #[serde(rename = "python-1x")]
@@ -50,6 +53,7 @@ impl Peer {
             Peer::OursPool => "ours, pool",
             Peer::OurStreams => "two streams",
             Peer::Iceoryx2 => "iceoryx2",
+            Peer::Tachyon => "tachyon",
             Peer::Zeromq => "zeromq",
             Peer::Grpc => "grpc",
             Peer::Python1x => "python-1x",
@@ -65,6 +69,7 @@ impl Peer {
         match transport {
             Transport::Ours => &[Peer::Ours, Peer::OursPool, Peer::OurStreams],
             Transport::Iceoryx2 => &[Peer::Iceoryx2],
+            Transport::Tachyon => &[Peer::Tachyon],
             Transport::Zeromq => &[Peer::Zeromq],
             Transport::Grpc => &[Peer::Grpc],
             Transport::Python1x => &[Peer::Python1x],
@@ -76,8 +81,8 @@ impl Peer {
         match self {
             // A stream has one writer.
             Peer::OurStreams => case.callers == 1 || case.way == Way::Pipeline,
-            // Its client is not made for several threads.
-            Peer::Python1x => case.callers == 1 || case.way == Way::Pipeline,
+            // Their clients are not made for several threads.
+            Peer::Python1x | Peer::Tachyon => case.callers == 1 || case.way == Way::Pipeline,
             _ => true,
         }
     }
@@ -156,6 +161,10 @@ pub fn play(job: &Job) -> Result<Outcome> {
         (Peer::Iceoryx2, true) => iceoryx2::serve(job),
         #[cfg(feature = "iceoryx2")]
         (Peer::Iceoryx2, false) => iceoryx2::call(job),
+        #[cfg(feature = "tachyon")]
+        (Peer::Tachyon, true) => tachyon::serve(job),
+        #[cfg(feature = "tachyon")]
+        (Peer::Tachyon, false) => tachyon::call(job),
         #[cfg(feature = "zeromq")]
         (Peer::Zeromq, true) => zeromq::serve(job),
         #[cfg(feature = "zeromq")]

@@ -13,6 +13,8 @@ pub mod ours;
 #[cfg(feature = "shmem-ipc")]
 pub mod shmem_ipc;
 pub mod streams;
+#[cfg(feature = "tachyon")]
+pub mod tachyon;
 #[cfg(feature = "zeromq")]
 pub mod zeromq;
 
@@ -56,6 +58,10 @@ pub enum Transport {
     ShmemIpc,
     /// shmem-ipc, both sides sleep on its eventfds.
     ShmemIpcEvents,
+    /// Tachyon, both sides poll, each frame is published by a flush.
+    Tachyon,
+    /// Tachyon, both sides poll, frames are published 32 at a time: streams only.
+    TachyonBatched,
     /// ZeroMQ, PUSH and PULL over a Unix socket.
     Zeromq,
     /// Servo's ipc-channel, its channel of bytes.
@@ -124,6 +130,11 @@ impl Transport {
         self != Transport::Grpc
     }
 
+    /// Whether each frame is published when it is sent, so that the other side may answer it.
+    pub fn publishes_each(self) -> bool {
+        self != Transport::TachyonBatched
+    }
+
     /// Why this program cannot run it, if it cannot.
     pub fn missing(self) -> Option<&'static str> {
         let (there, why) = match self {
@@ -134,6 +145,7 @@ impl Transport {
             Transport::ShmemIpc | Transport::ShmemIpcEvents => {
                 (cfg!(feature = "shmem-ipc"), "feature shmem-ipc")
             }
+            Transport::Tachyon | Transport::TachyonBatched => (cfg!(feature = "tachyon"), "feature tachyon"),
             Transport::Zeromq => (cfg!(feature = "zeromq"), "feature zeromq"),
             Transport::IpcChannel => (cfg!(feature = "ipc-channel"), "feature ipc-channel"),
             Transport::Grpc => (cfg!(feature = "grpc"), "feature grpc"),
@@ -152,6 +164,7 @@ impl Transport {
         match self {
             Transport::Ours | Transport::OursClassic | Transport::OursCpp | Transport::OursPython => true,
             Transport::Iceoryx2 | Transport::Iceoryx2Events => true,
+            Transport::Tachyon | Transport::TachyonBatched => true,
             Transport::PythonSharedMemory | Transport::Iceoryx2Python => true,
             // Larger frames come in pieces.
             Transport::Aeron => size <= AERON_WHOLE,
