@@ -63,7 +63,7 @@ struct Arguments {
     #[arg(long, default_value = compare::COMPARISON)]
     name: String,
     /// Write every single run (JSON lines, the machine's description first) and plots (SVG) to this folder [default:
-    /// docs/benchmarks for complete runs, else none]
+    /// bench/records for complete runs, else none]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -106,7 +106,7 @@ fn act(arguments: &Arguments) -> Result<()> {
     }
     let mut runner = Runner::new(enough.then_some(cpus), seconds, warm_up)?;
     let complete = !arguments.quick && arguments.only.is_none() && arguments.transports.is_empty();
-    let docs = complete.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks"));
+    let docs = complete.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("records"));
     let out = arguments.out.clone().or(docs);
     let runs = |usual| if arguments.quick { 1 } else { arguments.runs.unwrap_or(usual) };
     let plan = Plan {

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::tools::{self, apt_install, cargo, has, is_root, run};
 use crate::venv;
 
-const PACKAGE: &str = "zerobuffer-conformance";
+const PACKAGE: &str = "zerobuffer-verification";
 const CPP_BUILD: &str = "target/conformance-cpp";
 
 /// The step plays one case of so many.
@@ -30,19 +30,21 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
     let cpp = cpp_peer(root)?;
     let python = crate::python::with_package(root)?;
-    run(Command::new(&python).current_dir(root).arg("conformance/parity.py"))?;
+    run(Command::new(&python).current_dir(root).arg("verification/parity.py"))?;
     let old = venv::ensure(root)?;
     let mut runner = Command::new(root.join("target/debug/conformance"));
     runner.current_dir(root);
     runner.args(["--peer", "rust=target/debug/conformance-peer"]);
     runner.arg("--peer").arg(format!("c++={}", cpp.display()));
-    runner.arg("--peer").arg(format!("python={} conformance/peers/python/ours.py", python.display()));
-    runner.arg("--peer").arg(format!("1.x={} conformance/peers/python/one_x.py", old.display()));
+    runner
+        .arg("--peer")
+        .arg(format!("python={} verification/conformance/peers/python/ours.py", python.display()));
+    runner.arg("--peer").arg(format!("1.x={} verification/conformance/peers/python/one_x.py", old.display()));
     for argument in arguments {
         runner.arg(argument);
         // The report that is kept in the tree.
         if argument == "--report" {
-            runner.arg("docs/conformance");
+            runner.arg("verification/records/conformance");
         }
     }
     run(&mut runner)
@@ -63,7 +65,7 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
     }
     run(Command::new("cmake")
         .current_dir(root)
-        .args(["-S", "conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_CXX_FLAGS=-O1"])
+        .args(["-S", "verification/conformance/peers/cpp", "-B", CPP_BUILD, "-DCMAKE_CXX_FLAGS=-O1"])
         .arg(format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display())))?;
     crate::cpp_package::make(&root.join(CPP_BUILD))?;
     Ok(root.join(CPP_BUILD).join("conformance_peer"))

@@ -31,7 +31,7 @@ Usage: cargo xtask <command>
                             compare our C++ API, and our Python package and its rivals, with Rust
   wheels                    builds a Python wheel for each CPython 3.8 to 3.13 that is installed, and tries each
   conformance [--report] [--only TEXT] [ARGUMENT...]
-                            plays every scenario with every pair of languages; --report writes docs/conformance/
+                            plays every scenario with every pair of languages; --report writes verification/records/conformance/
   soak [--minutes N] [--kills N] [ARGUMENT...]
                             kills peers at random and counts what becomes of the others
   fuzz [--executions N] [TARGET...]
@@ -40,7 +40,7 @@ Usage: cargo xtask <command>
                             the table of what is allowed
   instructions [--update]   counts the instructions that a frame takes; --update writes the figures to compare with
   sanitize                  runs tests of the core under AddressSanitizer and LeakSanitizer
-  model                     checks the models of docs/model with spin
+  model                     checks the models of verification/models with spin
 ";
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! `cargo xtask model`: the Promela models of docs/model under spin, and what each of their measures is good for.
+//! `cargo xtask model`: the Promela models of verification/models under spin, and what each of their measures is good for.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,8 @@ pub(crate) fn command(root: &Path) -> Result<()> {
     tools::need("gcc", "gcc")?;
     let folder = root.join("target/model");
     std::fs::create_dir_all(&folder)?;
-    let log = std::fs::read_to_string(root.join("docs/model/LOG.md")).context("cannot read the log")?;
+    let log =
+        std::fs::read_to_string(root.join("verification/models/LOG.md")).context("cannot read the log")?;
     let mut rows = Vec::new();
     for check in &CHECKS {
         let (model, definitions, _) = check;
@@ -43,15 +44,15 @@ pub(crate) fn command(root: &Path) -> Result<()> {
     }
     let missing: Vec<&String> = rows.iter().filter(|row| !log.contains(row.as_str())).collect();
     if !missing.is_empty() {
-        bail!("docs/model/LOG.md does not say so: {missing:#?}");
+        bail!("verification/models/LOG.md does not say so: {missing:#?}");
     }
-    println!("{} searches came out as docs/model/LOG.md says", rows.len());
+    println!("{} searches came out as verification/models/LOG.md says", rows.len());
     Ok(())
 }
 
 /// Searches all states; says how many there were.
 fn one(root: &Path, folder: &Path, (model, definitions, holds): &Check) -> Result<String> {
-    let file = root.join("docs/model").join(model).with_extension("pml");
+    let file = root.join("verification/models").join(model).with_extension("pml");
     let definitions = definitions.iter().map(|definition| format!("-D{definition}"));
     run(Command::new("spin").current_dir(folder).args(definitions).arg("-a").arg(&file))?;
     let flags = ["-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=6000", "-o", "pan", "pan.c"];

@@ -1,5 +1,5 @@
 //! How a ring becomes an extended one, and what is left of an entry that was broken off (docs/PROTOCOL.md, "Entry";
-//! docs/model/entry.pml).
+//! verification/models/entry.pml).
 //!
 //! Whoever enters takes all bytes away for a moment, under the mark ENTERING of the extension word. Where that mark stands,
 //! `payload_free_bytes` may be short by exactly the capacity, and it can be told whether it is:

@@ -25,9 +25,9 @@ struct Options {
     /// A language and the command of its peer: `rust=target/debug/conformance-peer`. `1.x` is the earlier library.
     #[arg(long = "peer", required = true, value_parser = language)]
     peers: Vec<Language>,
-    #[arg(long, default_value = "conformance/scenarios")]
+    #[arg(long, default_value = "verification/conformance/scenarios")]
     scenarios: PathBuf,
-    #[arg(long, default_value = "conformance/known-failures.toml")]
+    #[arg(long, default_value = "verification/conformance/known-failures.toml")]
     known: PathBuf,
     /// Only scenarios and cases with this in their name (`scenario` or `scenario/case`).
     #[arg(long)]

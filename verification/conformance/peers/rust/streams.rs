@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 use zerobuffer::{BufferConfig, Frame, InterruptHandle, Reader, Writer, WriterOptions, inspect};
-use zerobuffer_conformance::content;
+use zerobuffer_verification::content;
 
 use crate::steps::{Answer, Step, described, fields, told};
 

@@ -1,4 +1,4 @@
-//! The Rust peer of the conformance suite: one JSON step a line on stdin, one answer a line on stdout. conformance/README.md
+//! The Rust peer of the conformance suite: one JSON step a line on stdin, one answer a line on stdout. verification/conformance/README.md
 //! describes the steps.
 
 mod duplex;

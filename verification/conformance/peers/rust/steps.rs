@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use zerobuffer_conformance::{content, size_of, sum};
+use zerobuffer_verification::{content, size_of, sum};
 
 /// Fields of the answer, or an error's kind and message.
 pub(crate) type Answer = Result<Map<String, Value>, (String, String)>;

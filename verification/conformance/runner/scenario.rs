@@ -1,4 +1,4 @@
-//! Scenarios as data: the files in `conformance/scenarios/`. conformance/README.md says what may stand in them.
+//! Scenarios as data: the files in `verification/conformance/scenarios/`. verification/conformance/README.md says what may stand in them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-// A step as it came, the answer to it, and the content of frames (conformance/README.md).
+// A step as it came, the answer to it, and the content of frames (verification/conformance/README.md).
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-//! Failures that are known, as data: `conformance/known-failures.toml`. Only 1.x peers may have some.
+//! Failures that are known, as data: `verification/conformance/known-failures.toml`. Only 1.x peers may have some.
 
 use std::path::Path;
 

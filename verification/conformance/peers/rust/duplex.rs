@@ -59,7 +59,7 @@ fn is_order(request: &[u8], order: &str) -> bool {
     request.strip_prefix(b"!").is_some_and(|rest| rest == order.as_bytes())
 }
 
-/// The handler's part that both kinds have: orders. conformance/README.md lists them.
+/// The handler's part that both kinds have: orders. verification/conformance/README.md lists them.
 fn obey(request: &[u8], is_cancelled: impl Fn() -> bool, events: &Events) -> Result<(), HandlerError> {
     events.change(|counts| counts.started += 1);
     let end = Ended(events);

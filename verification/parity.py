@@ -249,7 +249,7 @@ def check_operations(surfaces, header):
             what = cells[0]
             types = CLOSE_DUPLEX if what == "close" and section.startswith("Duplex") else ROWS.get(what)
             if types is None:
-                fail(f"docs/API.md has a row `{what}` that conformance/parity.py does not know")
+                fail(f"docs/API.md has a row `{what}` that verification/parity.py does not know")
                 continue
             for language, surface in surfaces.items():
                 # The same words as in the column before it, in the language's own casing.

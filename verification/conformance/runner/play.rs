@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
-use zerobuffer_conformance::{content, sum};
+use zerobuffer_verification::{content, sum};
 
 use crate::peer::{Answer, PATIENCE, Peer};
 use crate::scenario::{Scenario, Side};

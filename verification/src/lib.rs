@@ -1,4 +1,4 @@
-//! What the runner and the Rust peer of the conformance suite share: the content of frames (conformance/README.md, "Content").
+//! What the runner and the Rust peer of the conformance suite share: the content of frames (verification/conformance/README.md, "Content").
 
 use std::sync::OnceLock;
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn content_is_what_every_language_makes_of_it() {
-        // The same figures stand in conformance/README.md, for whoever writes a peer.
+        // The same figures stand in verification/conformance/README.md, for whoever writes a peer.
         assert_eq!(sum(&content(1, 100)), 0xef7d_a3da);
         assert_eq!(sum(&content(12, 200_000)), 0x1afa_9d1a);
         assert_eq!((size_of(5, 1, 1000), size_of(6, 1, 1000)), (619, 593));
