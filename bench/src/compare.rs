@@ -31,7 +31,7 @@ pub struct Plan<'a> {
     pub out: Option<&'a Path>,
 }
 
-/// Measures and shows all of it; gives the failures of ours.
+/// Measures and shows all of it; returns the failures of ZeroBuffer itself.
 pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     let machine = Machine::describe();
     let mut record = Record::new(plan.out, &machine.date, plan.name)?;

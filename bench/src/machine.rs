@@ -78,7 +78,7 @@ pub fn line_round_trip(cpus: [usize; 2]) -> Result<f64> {
     let side = |first: bool| {
         // A thread that cannot be pinned still plays, so that the other one ends.
         let pinned = pin(cpus[usize::from(!first)]);
-        // The fastest batch is the one that nobody disturbed.
+        // The fastest batch is the one that nothing else disturbed.
         let mut fastest = f64::INFINITY;
         for batch in 0..BATCHES {
             let start = Instant::now();

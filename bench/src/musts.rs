@@ -81,7 +81,7 @@ fn reached(value: f64, bound: f64) -> bool {
     value >= if bound == 1.0 { 0.97 } else { bound }
 }
 
-/// One line an aim: reached, missed, or (if all was to be measured, over these transports) why nobody can tell. Gives how
+/// One line an aim: reached, missed, or (if all was to be measured, over these transports) why that is unknown. Returns how
 /// many were missed.
 pub fn judge(rows: &[Row], all: Option<&[Transport]>) -> usize {
     println!(

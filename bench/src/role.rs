@@ -1,7 +1,7 @@
 //! The processes of a run: a producer and a consumer of a stream, the two ends of round trips, the three of a relay.
 //!
 //! Every frame that is copied carries its index in its first and last 8 bytes, and is checked; in a verifying run every
-//! byte is. Frames in place that nobody is to touch are counted.
+//! byte is. Frames that stay untouched in place are counted.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

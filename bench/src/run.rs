@@ -214,7 +214,9 @@ impl Runner {
         let line_ns = self.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
         let players = jobs.iter().map(|job| self.start_role(job)).collect::<Result<Vec<_>>>()?;
         let mut outcomes = self.wait(players)?.into_iter();
-        let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else { bail!("nobody played") };
+        let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else {
+            bail!("no process reported")
+        };
         Ok(Measured { outcome, other, line_ns })
     }
 

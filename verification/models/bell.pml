@@ -1,7 +1,7 @@
 /* The bell of an extended ring (docs/PROTOCOL.md, "Bells"; crates/zerobuffer/src/wait/bell.rs) on a machine that delays stores:
  * each side's last store may wait in a buffer of its own until a fence, an atomic read-modify-write, the kernel, or
  * chance takes it out. `loom` checks the shipped code, but knows no barrier that one process has the kernel execute in
- * another; here that is what empties the publisher's buffer. A wake-up that is lost is a sleeper for ever: an invalid end.
+ * another; here that is what empties the publisher's buffer. A lost wake-up leaves a sleeper that never ends: an invalid end.
  *
  *   cargo xtask model
  *

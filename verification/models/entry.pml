@@ -1,12 +1,12 @@
-/* The entry to the extended ring, beside a reader of ours, writers of ours that may die or stand still anywhere, and
+/* The entry to the extended ring, beside a native reader, native writers that may die or stand still anywhere, and
  * writers of the 1.x libraries that know nothing of it (docs/PROTOCOL.md, "Entry", "Life of a buffer", "Crashes").
  *
  *   cargo xtask model
  *
- * Every step that reads or changes shared memory is one step of the model; whoever is not scheduled stands still, for as
+ * Every step that reads or changes shared memory is one step of the model; a process that is not scheduled stands still, for as
  * long as the checker likes. A ring has N units and a frame takes one of them. What is not modelled: bytes of frames, the
  * order of stores by one process (the code names a pairing for each), the extended ring itself (loom has it), classic
- * writing of ours. `-D` switches off one measure each, to see that its assertion fails: see xtask/src/model.rs.
+ * writing of native writers. `-D` switches off one measure each, to see that its assertion fails: see xtask/src/model.rs.
  */
 
 #define N 2
@@ -19,7 +19,7 @@
 #define PER_OLD 2       /* frames of each */
 #endif
 #ifndef ENTERERS
-#define ENTERERS 2      /* writers of ours */
+#define ENTERERS 2      /* native writers */
 #endif
 
 /* Process ids. */
@@ -75,7 +75,7 @@ active proctype old_writers() {
 #ifdef NOBODY_LOOKS
             :: atomic { free != 0 -> seen = free; }
 #else
-            /* Space may seem boundless for a moment (PROTOCOL.md, "Entry"): until the reader looks, or the writer of ours
+            /* Space may seem boundless for a moment (PROTOCOL.md, "Entry"): until the reader looks, or the native writer
              * goes on. Either does before a whole ring is written. */
             :: atomic { free > 0 || (free < 0 && free + N > 0) -> seen = free; }
 #endif
@@ -109,7 +109,7 @@ refused:
 /* Leaves without another step: the kernel drops the lock. */
 #define MAY_DIE if :: skip :: goto die fi
 
-/* ---- a writer of ours ---- */
+/* ---- a native writer ---- */
 proctype our_writer(byte me) {
     byte last_pid, last_epoch, shown;
     bool ok;
@@ -138,7 +138,7 @@ proctype our_writer(byte me) {
     :: atomic { writer_pid == last_pid -> writer_pid = me; }
     :: else -> goto withdraw
     fi;
-    /* What a writer of ours that died has left of its entry. A count below 0 can only be one thing, and anybody may mend
+    /* What a native writer that died has left of its entry. A count below 0 can only be one thing, and anybody may mend
      * it; that of 0 is left to the reader, unless nothing was ever written. */
     do
     :: entering ->
@@ -233,7 +233,7 @@ init {
     }
 }
 
-/* ---- the reader of ours ---- */
+/* ---- the native reader ---- */
 active proctype reader() {
     short u;
     byte at, found, my_reads;
@@ -282,8 +282,8 @@ nothing:
 #ifndef NO_UNDO
         if
         :: mark ->
-            /* Perhaps an entry that has ended, or died. While the reader has the writer's role nobody is on the way, and
-             * nobody else changes a 0, but for what a 1.x writer had begun. So all is looked at anew. */
+            /* Perhaps an entry that has ended, or died. While the reader has the writer's role no entry is under way, and
+             * only a 1.x writer that had begun changes a 0. So all is read again. */
             if
             :: atomic { lock == NOBODY -> lock = READER; }
                 mark = false;

@@ -1,4 +1,4 @@
-//! Frames that prove themselves: each bears the number of its writer (the salt) and its own, or cannot be taken for another.
+//! Frames that prove themselves: each carries the number of its writer (the salt) and its own, or cannot be taken for another.
 
 /// A small generator of pseudo-random numbers (SplitMix64: Steele, Lea, Flood 2014), so that runs can be repeated.
 #[derive(Debug, Clone)]

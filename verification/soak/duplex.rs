@@ -123,7 +123,7 @@ fn kill_server(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     let connected = !client.is(STARTED);
     let killed = lane.kill(&mut server);
     if !connected {
-        // It connects to whoever comes next, or has connected to the dead one.
+        // It connects to the next peer, or has connected to the dead one.
         pair.unsettled = true;
         return Ok(());
     }

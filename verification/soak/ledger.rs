@@ -25,7 +25,7 @@ pub(crate) struct Seat {
     /// Not 0: it is in use.
     taken: AtomicU32,
     pub(crate) state: AtomicU32,
-    /// Not 0: it is to close in good order.
+    /// Not 0: it is to close its handles and end.
     order: AtomicU32,
     /// Ends of writers that a reader was told.
     pub(crate) ends: AtomicU32,
@@ -99,7 +99,7 @@ impl Seat {
         self.state.load(SeqCst) == state
     }
 
-    /// Asks for a close in good order.
+    /// Asks for an orderly close.
     pub(crate) fn order_close(&self) {
         self.order.store(1, SeqCst);
         process::wake(&self.order);
@@ -137,7 +137,7 @@ pub(crate) const VICTIMS: [Victim; 5] =
 
 /// Sums over all lanes.
 pub(crate) struct Totals {
-    /// Not 0: lanes end in good order. 2: cleaners end too; not before the lanes, which count on them to the last.
+    /// Not 0: lanes close and end. 2: cleaners end too; not before the lanes, which count on them to the last.
     pub(crate) stop: AtomicU32,
     /// By victim and kind of ring (extended, classic).
     pub(crate) kills: [[AtomicU64; 2]; VICTIMS.len()],

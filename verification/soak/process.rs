@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) unsafe fn shared<T: Sync>() -> &'static T {
     let len = size_of::<T>();
     let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping, which nobody else knows of.
+    // SAFETY: a new mapping, which no other code knows.
     let base = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, flags, -1, 0) };
     assert_ne!(base, libc::MAP_FAILED, "no memory to share: {}", std::io::Error::last_os_error());
     // SAFETY: page-aligned, large enough, never unmapped; the caller vouches for zeroes being a `T`.
@@ -67,7 +67,7 @@ impl Child {
     fn wait_for(&mut self, options: i32) -> Option<End> {
         if self.ended.is_none() {
             let mut status = 0;
-            // SAFETY: a child of ours that has not been waited for; `status` has room for the answer.
+            // SAFETY: a child of this process that has not been waited for; `status` has room for the answer.
             let got = unsafe { libc::waitpid(self.pid, &raw mut status, options) };
             if got == self.pid {
                 self.ended = Some(if libc::WIFSIGNALED(status) {

@@ -185,7 +185,7 @@ fn kill_reader(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     }
     pair.untold = false;
     if !connected {
-        // It connects to whoever comes next, or has connected to the dead one.
+        // It connects to the next peer, or has connected to the dead one.
         pair.unsettled = true;
         return Ok(());
     }

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn content_is_what_every_language_makes_of_it() {
-        // The same figures stand in verification/conformance/README.md, for whoever writes a peer.
+        // The same figures stand in verification/conformance/README.md, for the author of a peer.
         assert_eq!(sum(&content(1, 100)), 0xef7d_a3da);
         assert_eq!(sum(&content(12, 200_000)), 0x1afa_9d1a);
         assert_eq!((size_of(5, 1, 1000), size_of(6, 1, 1000)), (619, 593));

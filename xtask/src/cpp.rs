@@ -95,7 +95,7 @@ fn tidy(root: &Path) -> Result<()> {
     run(Command::new("clang-tidy").current_dir(root).args(["--quiet", "-p", BUILD, EXAMPLES]))
 }
 
-/// The shared library shows its functions and nothing else, and bears the name that programs ask for.
+/// The shared library shows its functions and nothing else, and carries the name that programs ask for.
 fn symbols(root: &Path) -> Result<()> {
     let library = root.join(BUILD).join("lib/libzerobuffer_c.so");
     let shown = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(&library))?;

@@ -65,7 +65,7 @@ fn one(root: &Path, folder: &Path, (model, definitions, holds): &Check) -> Resul
     if *holds && !(whole && errors.ends_with("errors: 0")) {
         bail!("an assertion fails, or the search was cut short:\n{said}");
     }
-    // A sleeper for ever is a state without a way on.
+    // A sleeper that never wakes is a state without a way on.
     if !holds && !["assertion violated", "invalid end state"].iter().any(|fault| said.contains(fault)) {
         bail!("a fault should have been found:\n{said}");
     }

@@ -1,6 +1,6 @@
 //! What later steps of `cargo xtask test` need is built while the tests run, most of which wait for other processes.
 //!
-//! Whoever prepares gets what the tests leave of the processors (SCHED_IDLE), and nobody minds if it fails: the step that needs
+//! Preparation gets what the tests leave of the processors (SCHED_IDLE), and may fail: the step that needs
 //! it builds it again, and says what is wrong.
 
 use std::fs::File;

@@ -152,7 +152,9 @@ pub fn pipeline(job: &Job, client: &mut impl Pipeline) -> Result<Outcome> {
             client.receive(&mut response)?;
             let number = (marks(&response).0 & 0xff) as usize;
             let number = if job.verify { filled_by(&callers, &response)? } else { number };
-            let Some(caller) = callers.get_mut(number) else { anyhow::bail!("a response to nobody") };
+            let Some(caller) = callers.get_mut(number) else {
+                anyhow::bail!("a response that belongs to no caller")
+            };
             caller.answered(&response)?;
             if caller.next(&mut data) {
                 client.send(&data)?;

@@ -32,11 +32,11 @@ use crate::transport::{Channel, Transport};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
-    /// Our channel, its server on one thread.
+    /// ZeroBuffer's channel, its server on one thread.
     Ours,
-    /// Our channel, its server with a pool of threads.
+    /// ZeroBuffer's channel, its server with a pool of threads.
     OursPool,
-    /// Two plain streams of ours.
+    /// Two plain streams of ZeroBuffer.
     OurStreams,
     Iceoryx2,
     Tachyon,
@@ -193,7 +193,7 @@ impl Row {
     }
 }
 
-/// Measures and shows all cases over all peers, in turns; gives the failures of ours.
+/// Measures and shows all cases over all peers, in turns; returns the failures of ZeroBuffer itself.
 pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<Vec<String>> {
     let cases = cases(plan);
     if cases.is_empty() {
@@ -264,7 +264,8 @@ fn run(runner: &Runner, row: &Row, verify: bool) -> Result<Measured> {
             &["play-duplex", &job],
         )?);
     }
-    let [outcome, other] = runner.wait(players)?.try_into().map_err(|_| anyhow::anyhow!("nobody played"))?;
+    let [outcome, other] =
+        runner.wait(players)?.try_into().map_err(|_| anyhow::anyhow!("no process reported"))?;
     Ok(Measured { outcome, other, line_ns })
 }
 

@@ -26,7 +26,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Longest wait for the other side; whoever reaches it has failed.
+/// Longest wait for the other side; a side that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Names the program that `peers/ours.cpp` was made into.
@@ -223,7 +223,7 @@ pub type Next = Result<ControlFlow<()>>;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Channel {
     pub name: String,
-    /// A path that nobody else uses; does not exist.
+    /// A path that no other run uses; does not exist.
     pub path: PathBuf,
     /// Begins the names of all that belongs to both directions of this run.
     pub run: String,
@@ -268,7 +268,7 @@ impl Channel {
     }
 }
 
-/// A wait by polling that does not last for ever.
+/// A wait by polling, with an end.
 #[derive(Default)]
 #[cfg_attr(not(feature = "rivals"), allow(dead_code))]
 pub struct Spin {

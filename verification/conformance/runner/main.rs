@@ -142,14 +142,14 @@ fn main() -> Result<()> {
         let names = options.peers.iter().map(|peer| peer.name.clone()).collect();
         report::write(folder, &scenarios, &findings, names)?;
     }
-    // A scenario that no pair of ours can play would show nothing.
+    // A scenario that no pair of native peers can play would show nothing.
     for (index, scenario) in scenarios.iter().enumerate() {
         let mut mine = findings.iter().filter(|finding| finding.scenario == index).peekable();
         if options.only.is_none()
             && mine.peek().is_some()
             && mine.all(|one| one.verdict == Verdict::Inapplicable)
         {
-            bail!("nobody can play `{}`", scenario.name);
+            bail!("no pair of languages can play `{}`", scenario.name);
         }
     }
     if count(Verdict::Failed) + count(Verdict::Stale) > 0 {

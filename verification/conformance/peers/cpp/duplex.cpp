@@ -23,7 +23,7 @@ void obey(const Frame& request, Events& events) {
     }
     events.changed.notify_all();
     if (is_order(request, "!wait")) {
-        // Until it is cancelled; nobody can tell a handler, it has to ask.
+        // Until it is cancelled. A handler is not told; it has to ask.
         const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
         while (!request.is_cancelled() && std::chrono::steady_clock::now() < limit) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));

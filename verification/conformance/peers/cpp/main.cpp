@@ -97,6 +97,6 @@ int main() {
             changed.notify_one();
         }
     }
-    // The worker may be blocked; nobody listens any more.
+    // The worker may be blocked; the runner no longer listens.
     std::_Exit(0);
 }

@@ -57,7 +57,7 @@ class Events:
         order = bytes(frame.data[:16]) if len(frame) < 16 else b""
         self.count("started")
         if order == b"!wait":
-            # Until it is cancelled; nobody can tell a handler, it has to ask.
+            # Until it is cancelled. A handler is not told; it has to ask.
             until = time.monotonic() + 20
             cancelled = getattr(frame, "is_cancelled", False)
             while not (cancelled() if callable(cancelled) else cancelled) and time.monotonic() < until:

@@ -64,7 +64,7 @@ fn obey(request: &[u8], is_cancelled: impl Fn() -> bool, events: &Events) -> Res
     events.change(|counts| counts.started += 1);
     let end = Ended(events);
     if is_order(request, "wait") {
-        // Until it is cancelled; nobody can tell a handler, it has to ask.
+        // Until it is cancelled. A handler is not told; it has to ask.
         let limit = Instant::now() + Duration::from_secs(20);
         while !is_cancelled() && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(1));

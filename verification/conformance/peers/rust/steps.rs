@@ -58,7 +58,7 @@ impl Step {
         self.0[key].as_bool().unwrap_or(false)
     }
 
-    /// A time-out in milliseconds; a negative one is for ever.
+    /// A time-out in milliseconds; a negative one has no limit.
     pub(crate) fn timeout(&self, key: &str) -> Duration {
         match self.0[key].as_i64() {
             None => Duration::from_secs(5),
