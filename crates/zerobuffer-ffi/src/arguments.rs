@@ -5,6 +5,24 @@ use std::time::Duration;
 
 use crate::error::Failure;
 
+/// Evaluates checks of this module on the parameters of a function of the ABI: one, or several as a tuple.
+///
+/// The one place that turns the promise of C callers into the one that the checks ask for.
+macro_rules! passed {
+    ($check:expr) => {
+        // SAFETY: The checks ask that each pointer be NULL, or valid for its type until the call returns. These are the
+        // parameters of a function of the ABI, or read from an array that one points to, and its caller promises just that
+        // ("Rules for callers", crate documentation).
+        unsafe { $check }
+    };
+    ($($check:expr),+) => {
+        // SAFETY: The checks ask that each pointer be NULL, or valid for its type until the call returns. These are the
+        // parameters of a function of the ABI, whose caller promises just that ("Rules for callers", crate documentation).
+        unsafe { ($($check),+) }
+    };
+}
+pub(crate) use passed;
+
 /// The object behind a handle.
 ///
 /// # Safety
@@ -12,21 +30,21 @@ use crate::error::Failure;
 /// The pointer is NULL, or a live handle of this type that outlives `'a`.
 #[inline(always)]
 pub(crate) unsafe fn handle<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Failure> {
-    // SAFETY: by the caller's promise.
+    // SAFETY: The caller promises a pointer that is NULL or live during `'a`.
     match unsafe { pointer.as_ref() } {
         Some(object) => Ok(object),
         None => Err(Failure::argument(format!("the {what} is NULL"))),
     }
 }
 
-/// As [`handle`], to change the object.
+/// The object behind a handle, to be changed.
 ///
 /// # Safety
 ///
-/// As for [`handle`]; nobody else uses the object during `'a`.
+/// The pointer is NULL, or a live handle of this type that outlives `'a`, and nothing else uses the object during `'a`.
 #[inline(always)]
 pub(crate) unsafe fn handle_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T, Failure> {
-    // SAFETY: by the caller's promise.
+    // SAFETY: The caller promises a pointer that is NULL, or live and used by nothing else during `'a`.
     match unsafe { pointer.as_mut() } {
         Some(object) => Ok(object),
         None => Err(Failure::argument(format!("the {what} is NULL"))),
@@ -50,7 +68,7 @@ impl<T> Out<T> {
 
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: by the promise of new().
+        // SAFETY: The caller of new() promised a place for a `T` as long as `self` lives, and new() refused NULL.
         unsafe { self.0.write(value) };
     }
 
@@ -67,7 +85,7 @@ impl<T> Out<T> {
 #[inline(always)]
 pub(crate) unsafe fn set_if_wanted<T>(pointer: *mut T, value: T) {
     if !pointer.is_null() {
-        // SAFETY: by the caller's promise.
+        // SAFETY: The caller promises a place for a `T` where the pointer is not NULL.
         unsafe { pointer.write(value) };
     }
 }
@@ -81,7 +99,7 @@ pub(crate) unsafe fn string<'a>(pointer: *const c_char, what: &str) -> Result<&'
     if pointer.is_null() {
         return Err(Failure::argument(format!("the {what} is NULL")));
     }
-    // SAFETY: by the caller's promise.
+    // SAFETY: The caller promises a string that ends with a zero byte and outlives `'a`; NULL was refused above.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map_err(|_| {
         let shown = text.to_string_lossy();
@@ -102,7 +120,8 @@ pub(crate) unsafe fn bytes<'a>(data: *const u8, size: usize) -> Result<&'a [u8],
     if data.is_null() || size > isize::MAX as usize {
         return Err(bad_bytes(size));
     }
-    // SAFETY: by the caller's promise, and checked to be no more than a slice may have.
+    // SAFETY: The caller promises `size` readable bytes that do not change during `'a`; NULL and sizes beyond those of a slice
+    // were refused above.
     Ok(unsafe { std::slice::from_raw_parts(data, size) })
 }
 

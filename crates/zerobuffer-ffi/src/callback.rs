@@ -11,9 +11,9 @@ pub(crate) struct UserData {
     destroy: zb_destroy,
 }
 
-// SAFETY: by the rules for callers (crate documentation), user data may be used from any thread.
+// SAFETY: The rules for callers (crate documentation) let user data be used from any thread.
 unsafe impl Send for UserData {}
-// SAFETY: the same.
+// SAFETY: The rules for callers let several threads use user data at once.
 unsafe impl Sync for UserData {}
 
 impl UserData {
@@ -30,7 +30,8 @@ impl UserData {
 impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(destroy) = self.destroy {
-            // SAFETY: by the rules for callers the function fits the data, which nobody uses any more.
+            // SAFETY: The caller promises that the function fits the data. It is called once, here, when the last user of the
+            // data is gone.
             unsafe { destroy(self.pointer) };
         }
     }

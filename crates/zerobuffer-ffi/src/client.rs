@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 
 use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer};
 
-use crate::arguments::{Out, bytes, handle, set_if_wanted, string, timeout};
+use crate::arguments::{Out, bytes, handle, passed, set_if_wanted, string, timeout};
 use crate::config::{give, take, zb_client_options};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::frame::{Place, zb_frame};
@@ -56,18 +56,15 @@ pub unsafe extern "C" fn zb_client_connect(
     client: *mut *mut zb_client,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, channel, options) =
-            unsafe { (Out::new(client, "client")?, string(channel, "channel")?, options.as_ref()) };
+            passed!(Out::new(client, "client")?, string(channel, "channel")?, options.as_ref());
         out.set(std::ptr::null_mut());
         let options = options.map(|given| given.options.clone()).unwrap_or_default();
         let client = DuplexChannelFactory::new().create_client_with(channel, options)?;
         out.set(give(zb_client { acquired: Mutex::new(None), client, channel: text(channel) }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
@@ -80,14 +77,11 @@ pub unsafe extern "C" fn zb_client_set_metadata(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         handle.client.set_metadata(data)?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Copies `data` into the request buffer as one request. `sequence`, which may be NULL, gets its number. Its response is for
@@ -103,16 +97,12 @@ pub unsafe extern "C" fn zb_client_send_request(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         let number = handle.client.send_request(data)?;
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_client_send_request`, with a deadline `timeout_ms` from now: a server that has not started with the request by then
@@ -126,16 +116,12 @@ pub unsafe extern "C" fn zb_client_send_request_within(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(client, "client")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         let number = handle.client.send_request_within(data, timeout(timeout_ms))?;
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the first one, `*sequence` (may be NULL) the
@@ -151,19 +137,15 @@ pub unsafe extern "C" fn zb_client_acquire_request_buffer(
     data: *mut *mut u8,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(client, "client")?, Out::new(data, "data")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(client, "client")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
         let mut request = handle.client.acquire_request_buffer(size)?;
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, request.sequence()) };
+        passed!(set_if_wanted(sequence, request.sequence()));
         out.set(request.as_mut_ptr());
         *handle.acquired() = Some((std::thread::current().id(), request));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sends the request that this thread has acquired. `sequence`, which may be NULL, gets its number.
@@ -175,15 +157,11 @@ pub unsafe extern "C" fn zb_client_commit_request(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let number = unsafe { handle(client, "client") }?.take_acquired()?.commit()?;
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+    guarded!(error, {
+        let number = passed!(handle(client, "client")?).take_acquired()?.commit()?;
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, as `zb_client_call`.
@@ -194,14 +172,11 @@ pub unsafe extern "C" fn zb_client_call_acquired(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(client, response) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(client, response)?);
         place.put_response(handle.take_acquired()?.call(timeout(timeout_ms))?);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Discards the request that this thread has acquired.
@@ -212,13 +187,10 @@ pub unsafe extern "C" fn zb_client_discard_request(
     client: *const zb_client,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        drop(unsafe { handle(client, "client") }?.take_acquired()?);
+    guarded!(error, {
+        drop(passed!(handle(client, "client")?).take_acquired()?);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The client, and the place for a response, made empty.
@@ -230,7 +202,7 @@ unsafe fn at<'a>(
     client: *const zb_client,
     response: *mut zb_frame,
 ) -> Result<(&'a zb_client, Place), Failure> {
-    // SAFETY: by the caller's promise.
+    // SAFETY: This function's caller promises of each pointer what the checks ask for.
     unsafe {
         let place = Place::empty(Out::new(response, "response")?.as_ptr());
         Ok((handle(client, "client")?, place))
@@ -249,17 +221,14 @@ pub unsafe extern "C" fn zb_client_receive_response(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(client, response) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(client, response)?);
         let Some(response) = handle.client.receive_response(timeout(timeout_ms))? else {
             return Ok(ZB_TIMEOUT);
         };
         place.put_response(response);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_client_receive_response`, for the outcome of one request alone.
@@ -273,16 +242,13 @@ pub unsafe extern "C" fn zb_client_receive_response_to(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(client, response) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(client, response)?);
         let outcome = handle.client.receive_response_to(sequence, timeout(timeout_ms))?;
         let Some(response) = outcome else { return Ok(ZB_TIMEOUT) };
         place.put_response(response);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sends a request and waits up to `timeout_ms` for its own response, whoever else is sending and receiving.
@@ -298,16 +264,12 @@ pub unsafe extern "C" fn zb_client_call(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(client, response) }?;
-        // SAFETY: the same.
-        let data = unsafe { bytes(data, size) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(client, response)?);
+        let data = passed!(bytes(data, size)?);
         place.put_response(handle.client.call(data, timeout(timeout_ms))?);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, tells whether it was still to come.
@@ -320,49 +282,37 @@ pub unsafe extern "C" fn zb_client_cancel_request(
     under_way: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let was = unsafe { handle(client, "client") }?.client.cancel_request(sequence)?;
-        // SAFETY: the same.
-        unsafe { set_if_wanted(under_way, was) };
+    guarded!(error, {
+        let was = passed!(handle(client, "client")?).client.cancel_request(sequence)?;
+        passed!(set_if_wanted(under_way, was));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Whether the server lives and reads requests; false for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_is_server_connected(client: *const zb_client) -> bool {
-    guarded_or(false, || {
-        // SAFETY: by the rules for callers.
-        unsafe { client.as_ref() }.is_some_and(|handle| handle.client.is_server_connected())
-    })
+    guarded_or(false, || passed!(client.as_ref()).is_some_and(|handle| handle.client.is_server_connected()))
 }
 
 /// The channel's name; valid until the client is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_channel(client: *const zb_client) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { client.as_ref() }.map_or(c"".as_ptr(), |handle| handle.channel.as_ptr())
+    passed!(client.as_ref()).map_or(c"".as_ptr(), |handle| handle.channel.as_ptr())
 }
 
 /// Closes the client, whatever other threads wait for: they get `CLOSED`. The channel is free for the next client. Responses
 /// still held stay valid; the handle is still to be freed. A second close does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_close(client: *const zb_client, error: *mut *mut zb_error) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        unsafe { handle(client, "client") }?.client.close();
+    guarded!(error, {
+        passed!(handle(client, "client")?).client.close();
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Closes the client, if that was not done, and frees it. No other thread may be using it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_free(client: *mut zb_client) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(client) };
+    passed!(take(client));
 }

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use zerobuffer::duplex::ClientOptions;
 use zerobuffer::{BufferConfig, WaitStrategy, WriterOptions};
 
-use crate::arguments::{handle_mut, timeout};
+use crate::arguments::{handle_mut, passed, timeout};
 use crate::error::{Failure, ZB_OK, zb_status};
 use crate::panic::{guarded, guarded_or};
 
@@ -57,7 +57,7 @@ pub(crate) fn give<T>(object: T) -> *mut T {
 /// The pointer is NULL or came from [`give`], and is not used any more.
 pub(crate) unsafe fn take<T>(pointer: *mut T) {
     if let Some(pointer) = NonNull::new(pointer) {
-        // SAFETY: by the caller's promise.
+        // SAFETY: The caller promises a pointer that give() made by Box::into_raw and that is not used any more.
         let object = unsafe { Box::from_raw(pointer.as_ptr()) };
         guarded_or((), || drop(object));
     }
@@ -69,13 +69,11 @@ pub(crate) unsafe fn take<T>(pointer: *mut T) {
 ///
 /// As for [`handle_mut`].
 unsafe fn set<T>(object: *mut T, change: impl FnOnce(&mut T) -> Result<(), Failure>) -> zb_status {
-    let body = || {
-        // SAFETY: by the caller's promise.
+    guarded!(std::ptr::null_mut(), {
+        // SAFETY: This function's caller promises of the pointer what handle_mut() asks for.
         change(unsafe { handle_mut(object, "config or options") }?)?;
         Ok(ZB_OK)
-    };
-    // SAFETY: NULL is a place for no error.
-    unsafe { guarded(std::ptr::null_mut(), body) }
+    })
 }
 
 /// A config with all defaults: 4096 bytes of metadata, 256 MiB of payload, mode 0600. Free it with `zb_config_free`.
@@ -87,36 +85,31 @@ pub extern "C" fn zb_config_new() -> *mut zb_config {
 /// Bytes of the metadata block, rounded up to a multiple of 64. 8 of them hold the length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_metadata_size(config: *mut zb_config, bytes: usize) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.metadata_size(bytes))) }
+    passed!(set_config(config, |old| Ok(old.metadata_size(bytes))))
 }
 
 /// Bytes of the ring, rounded up to a multiple of 64. A frame needs its size plus 16.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_payload_size(config: *mut zb_config, bytes: usize) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.payload_size(bytes))) }
+    passed!(set_config(config, |old| Ok(old.payload_size(bytes))))
 }
 
 /// Permission bits of the buffer's files, set exactly, whatever the umask is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_mode(config: *mut zb_config, mode: u32) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.mode(mode))) }
+    passed!(set_config(config, |old| Ok(old.mode(mode))))
 }
 
 /// Whether to reserve and touch all memory at creation.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_preallocate(config: *mut zb_config, preallocate: bool) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.preallocate(preallocate))) }
+    passed!(set_config(config, |old| Ok(old.preallocate(preallocate))))
 }
 
 /// Whether to keep the ring a classic one, as 1.x peers speak it, whoever connects.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_classic(config: *mut zb_config, classic: bool) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.classic(classic))) }
+    passed!(set_config(config, |old| Ok(old.classic(classic))))
 }
 
 /// How the reader waits for frames.
@@ -125,8 +118,7 @@ pub unsafe extern "C" fn zb_config_set_wait_strategy(
     config: *mut zb_config,
     wait: zb_wait_strategy,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe { set_config(config, |old| Ok(old.wait_strategy(strategy(wait)?))) }
+    passed!(set_config(config, |old| Ok(old.wait_strategy(strategy(wait)?))))
 }
 
 /// # Safety
@@ -136,7 +128,7 @@ unsafe fn set_config(
     config: *mut zb_config,
     step: impl FnOnce(BufferConfig) -> Result<BufferConfig, Failure>,
 ) -> zb_status {
-    // SAFETY: by the caller's promise.
+    // SAFETY: This function's caller promises of the pointer what set() asks for.
     unsafe {
         set(config, |config| {
             config.config = step(config.config.clone())?;
@@ -148,8 +140,7 @@ unsafe fn set_config(
 /// Frees a config. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_free(config: *mut zb_config) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(config) };
+    passed!(take(config));
 }
 
 /// A config, the default for NULL.
@@ -158,7 +149,7 @@ pub unsafe extern "C" fn zb_config_free(config: *mut zb_config) {
 ///
 /// The pointer is NULL or a live handle.
 pub(crate) unsafe fn config_or_default(config: *const zb_config) -> BufferConfig {
-    // SAFETY: by the caller's promise.
+    // SAFETY: The caller promises a pointer that is NULL or live.
     unsafe { config.as_ref() }.map(|config| config.config.clone()).unwrap_or_default()
 }
 
@@ -174,14 +165,11 @@ pub unsafe extern "C" fn zb_writer_options_set_write_timeout(
     options: *mut zb_writer_options,
     timeout_ms: i64,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().write_timeout(timeout(timeout_ms));
-            object.write_timeout_ms = timeout_ms;
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().write_timeout(timeout(timeout_ms));
+        object.write_timeout_ms = timeout_ms;
+        Ok(())
+    }))
 }
 
 /// How long connecting waits for a reader to create the buffer, in milliseconds.
@@ -190,13 +178,10 @@ pub unsafe extern "C" fn zb_writer_options_set_connect_timeout(
     options: *mut zb_writer_options,
     timeout_ms: i64,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().connect_timeout(timeout(timeout_ms));
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().connect_timeout(timeout(timeout_ms));
+        Ok(())
+    }))
 }
 
 /// How the writer waits for space.
@@ -205,20 +190,16 @@ pub unsafe extern "C" fn zb_writer_options_set_wait_strategy(
     options: *mut zb_writer_options,
     wait: zb_wait_strategy,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().wait_strategy(strategy(wait)?);
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().wait_strategy(strategy(wait)?);
+        Ok(())
+    }))
 }
 
 /// Frees options. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_options_free(options: *mut zb_writer_options) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(options) };
+    passed!(take(options));
 }
 
 /// Options with all defaults: sending waits for 5 s, connecting does not wait, the response buffer is a default one. Free
@@ -234,13 +215,10 @@ pub unsafe extern "C" fn zb_client_options_set_connect_timeout(
     options: *mut zb_client_options,
     timeout_ms: i64,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().connect_timeout(timeout(timeout_ms));
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().connect_timeout(timeout(timeout_ms));
+        Ok(())
+    }))
 }
 
 /// How long sending a request waits for space, and for other threads that send, in milliseconds.
@@ -249,13 +227,10 @@ pub unsafe extern "C" fn zb_client_options_set_request_timeout(
     options: *mut zb_client_options,
     timeout_ms: i64,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().request_timeout(timeout(timeout_ms));
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().request_timeout(timeout(timeout_ms));
+        Ok(())
+    }))
 }
 
 /// Sizes and mode of the response buffer; NULL for the defaults.
@@ -264,18 +239,14 @@ pub unsafe extern "C" fn zb_client_options_set_response_config(
     options: *mut zb_client_options,
     config: *const zb_config,
 ) -> zb_status {
-    // SAFETY: by the rules for callers.
-    unsafe {
-        set(options, |object| {
-            object.options = object.options.clone().response_config(config_or_default(config));
-            Ok(())
-        })
-    }
+    passed!(set(options, |object| {
+        object.options = object.options.clone().response_config(config_or_default(config));
+        Ok(())
+    }))
 }
 
 /// Frees options. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_options_free(options: *mut zb_client_options) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(options) };
+    passed!(take(options));
 }

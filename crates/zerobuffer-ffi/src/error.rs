@@ -4,6 +4,8 @@ use std::ffi::{CString, c_char};
 
 use zerobuffer::ErrorKind;
 
+use crate::arguments::passed;
+
 /// What a function gives back: `ZB_OK`, a positive number when there is nothing to hand out, a negative one when it failed.
 pub type zb_status = i32;
 
@@ -184,43 +186,38 @@ pub(crate) fn text(words: impl Into<String>) -> CString {
 /// The error's number; `ZB_OK` for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_code(error: *const zb_error) -> zb_status {
-    // SAFETY: by the rules for callers (crate documentation).
-    unsafe { error.as_ref() }.map_or(ZB_OK, |error| error.status)
+    passed!(error.as_ref()).map_or(ZB_OK, |error| error.status)
 }
 
 /// The error in words (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_message(error: *const zb_error) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    passed!(error.as_ref()).map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
 /// The name of the buffer that the error is about; empty if it is about none. Valid until the error is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_buffer(error: *const zb_error) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.buffer.as_ptr())
+    passed!(error.as_ref()).map_or(c"".as_ptr(), |error| error.buffer.as_ptr())
 }
 
 /// The operating system's number (`errno`), 0 if it was not the operating system.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_os_error(error: *const zb_error) -> i32 {
-    // SAFETY: by the rules for callers.
-    unsafe { error.as_ref() }.map_or(0, |error| error.os_error)
+    passed!(error.as_ref()).map_or(0, |error| error.os_error)
 }
 
 /// The sequence number of the request of a duplex channel that the error is about, 0 if it is not about one alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_sequence(error: *const zb_error) -> u64 {
-    // SAFETY: by the rules for callers.
-    unsafe { error.as_ref() }.map_or(0, |error| error.sequence)
+    passed!(error.as_ref()).map_or(0, |error| error.sequence)
 }
 
 /// Frees an error. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_free(error: *mut zb_error) {
     if !error.is_null() {
-        // SAFETY: by the rules for callers it came from this library, and is not used any more.
+        // SAFETY: The caller promises that it came from this library, which made it by Box::new, and is not used any more.
         drop(unsafe { Box::from_raw(error) });
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use zerobuffer::Frame;
 use zerobuffer::duplex::{MutableFrame, Request, Response};
 
+use crate::arguments::passed;
 use crate::panic::guarded_or;
 
 /// Words that the core's frame may take; more than today's need. A plain number in the struct, as the header shows it.
@@ -67,7 +68,8 @@ impl Place {
 
     #[inline(always)]
     fn describe(self, data: *const u8, size: usize, sequence: u64, state: u64) {
-        // SAFETY: by the promise of empty(). No reference is made: the rest of the struct may be uninitialised.
+        // SAFETY: The caller of empty() promised a place for a frame as long as `self` is used. No reference is made, as the
+        // rest of the struct may be uninitialised.
         unsafe {
             (&raw mut (*self.0).data).write(data);
             (&raw mut (*self.0).size).write(size);
@@ -78,7 +80,8 @@ impl Place {
 
     #[inline(always)]
     fn own<T>(self, owner: T) {
-        // SAFETY: by the promise of empty(); `T` fits (asserted above, and a pointer does).
+        // SAFETY: The caller of empty() promised a place for a frame as long as `self` is used; a `T` fits into `owner`, as is
+        // asserted above of frames and responses, and as a pointer does.
         unsafe { (&raw mut (*self.0).owner).cast::<T>().write(owner) };
     }
 
@@ -128,10 +131,11 @@ impl zb_frame {
 
     fn cancelled(&self) -> bool {
         match self.state {
-            // SAFETY: made by of_request from a request that lives as long as the handler's call, in which we are by the
-            // rules for callers.
+            // SAFETY: of_request() pointed it at a request that lives until the handler returns, and the rules for callers
+            // (crate documentation) end the use of the frame there.
             REQUEST => unsafe { (*self.owner::<NonNull<Request>>()).as_ref() }.is_cancelled(),
-            // SAFETY: the same of of_mutable_request; its bytes are not touched.
+            // SAFETY: of_mutable_request() pointed it at a request that lives until the handler returns, and the rules for
+            // callers end the use of the frame there. A shared reference is made, whose bytes are not touched.
             MUTABLE_REQUEST => unsafe { (*self.owner::<NonNull<MutableFrame>>()).as_ref() }.is_cancelled(),
             _ => false,
         }
@@ -139,9 +143,11 @@ impl zb_frame {
 
     fn deadline(&self) -> Option<Instant> {
         match self.state {
-            // SAFETY: as in cancelled().
+            // SAFETY: of_request() pointed it at a request that lives until the handler returns, and the rules for callers
+            // (crate documentation) end the use of the frame there.
             REQUEST => unsafe { (*self.owner::<NonNull<Request>>()).as_ref() }.deadline(),
-            // SAFETY: the same.
+            // SAFETY: of_mutable_request() pointed it at a request that lives until the handler returns, and the rules for
+            // callers end the use of the frame there. A shared reference is made, whose bytes are not touched.
             MUTABLE_REQUEST => unsafe { (*self.owner::<NonNull<MutableFrame>>()).as_ref() }.deadline(),
             _ => None,
         }
@@ -151,8 +157,7 @@ impl zb_frame {
 /// Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are fine, and left alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
-    // SAFETY: by the rules for callers.
-    let Some(frame) = (unsafe { frame.as_mut() }) else { return };
+    let Some(frame) = passed!(frame.as_mut()) else { return };
     let state = frame.state;
     if state != FRAME && state != RESPONSE {
         return;
@@ -165,7 +170,7 @@ pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     guarded_or((), || match state {
         // SAFETY: put() wrote a Frame there, which is dropped only here, as the state says EMPTY from now on.
         FRAME => unsafe { owner.cast::<Frame>().drop_in_place() },
-        // SAFETY: the same of put_response().
+        // SAFETY: put_response() wrote a Response there, which is dropped only here, as the state says EMPTY from now on.
         _ => unsafe { owner.cast::<Response>().drop_in_place() },
     });
 }
@@ -173,8 +178,7 @@ pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
 /// The bytes of a request that the handler of a mutable server may change; NULL for any other frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_mutable_data(frame: *mut zb_frame) -> *mut u8 {
-    // SAFETY: by the rules for callers.
-    match unsafe { frame.as_ref() } {
+    match passed!(frame.as_ref()) {
         Some(frame) if frame.state == MUTABLE_REQUEST => frame.data.cast_mut(),
         _ => std::ptr::null_mut(),
     }
@@ -184,8 +188,7 @@ pub unsafe extern "C" fn zb_frame_mutable_data(frame: *mut zb_frame) -> *mut u8 
 /// over, or the server has been stopped. False for any other frame. For handlers that work for long.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_is_cancelled(frame: *const zb_frame) -> bool {
-    // SAFETY: by the rules for callers.
-    guarded_or(false, || unsafe { frame.as_ref() }.is_some_and(zb_frame::cancelled))
+    guarded_or(false, || passed!(frame.as_ref()).is_some_and(zb_frame::cancelled))
 }
 
 /// How long the client of this request still waits for its response, in nanoseconds; -1 if it set no limit, and for any
@@ -193,8 +196,7 @@ pub unsafe extern "C" fn zb_frame_is_cancelled(frame: *const zb_frame) -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_time_left_ns(frame: *const zb_frame) -> i64 {
     guarded_or(-1, || {
-        // SAFETY: by the rules for callers.
-        let deadline = unsafe { frame.as_ref() }.and_then(zb_frame::deadline);
+        let deadline = passed!(frame.as_ref()).and_then(zb_frame::deadline);
         deadline.map_or(-1, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)

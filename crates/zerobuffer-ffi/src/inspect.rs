@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 
 use zerobuffer::inspect::{self, Health, Peer, Presence, RingKind, Snapshot};
 
-use crate::arguments::{Out, string};
+use crate::arguments::{Out, passed, string};
 use crate::error::{ZB_OK, text, zb_error, zb_status};
 use crate::panic::{guarded, guarded_or};
 
@@ -213,22 +213,20 @@ pub unsafe extern "C" fn zb_inspect_snapshot(
     snapshot: *mut *mut zb_snapshot,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (out, name) = unsafe { (Out::new(snapshot, "snapshot")?, string(name, "name")?) };
+    guarded!(error, {
+        let (out, name) = passed!(Out::new(snapshot, "snapshot")?, string(name, "name")?);
         out.set(std::ptr::null_mut());
         out.set(Box::into_raw(Box::new(own(inspect::snapshot(name)?))).cast());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a snapshot. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_snapshot_free(snapshot: *mut zb_snapshot) {
     if !snapshot.is_null() {
-        // SAFETY: by the rules for callers it came from zb_inspect_snapshot, which made an OwnedSnapshot.
+        // SAFETY: The caller promises that it came from zb_inspect_snapshot, which made an OwnedSnapshot, and that it is not
+        // used any more.
         let snapshot = unsafe { Box::from_raw(snapshot.cast::<OwnedSnapshot>()) };
         guarded_or((), || drop(snapshot));
     }
@@ -239,24 +237,21 @@ pub unsafe extern "C" fn zb_snapshot_free(snapshot: *mut zb_snapshot) {
 /// Errors: `SYSTEM`, `PERMISSION_DENIED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_inspect_list(names: *mut *mut zb_names, error: *mut *mut zb_error) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let out = unsafe { Out::new(names, "names") }?;
+    guarded!(error, {
+        let out = passed!(Out::new(names, "names")?);
         out.set(std::ptr::null_mut());
         let texts = Texts::new(inspect::list()?);
         let shown = zb_names { names: texts.pointers.as_ptr(), count: texts.pointers.len() };
         out.set(Box::into_raw(Box::new(OwnedNames { shown, _texts: texts })).cast());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees names. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_names_free(names: *mut zb_names) {
     if !names.is_null() {
-        // SAFETY: by the rules for callers they came from zb_inspect_list, which made OwnedNames.
+        // SAFETY: The caller promises that they came from zb_inspect_list, which made OwnedNames, and are not used any more.
         let names = unsafe { Box::from_raw(names.cast::<OwnedNames>()) };
         guarded_or((), || drop(names));
     }

@@ -2,9 +2,9 @@
 
 use zerobuffer::InterruptHandle;
 
-use crate::arguments::handle;
+use crate::arguments::{handle, passed};
 use crate::config::take;
-use crate::error::{Failure, ZB_OK, zb_error, zb_status};
+use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::panic::guarded;
 
 /// Ends the blocked calls of a reader or writer from any thread. Lives on its own: it may be used when the reader or writer is
@@ -19,18 +19,14 @@ pub unsafe extern "C" fn zb_interrupt_fire(
     interrupt: *const zb_interrupt,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || -> Result<zb_status, Failure> {
-        // SAFETY: by the rules for callers.
-        unsafe { handle(interrupt, "interrupt") }?.handle.interrupt();
+    guarded!(error, {
+        passed!(handle(interrupt, "interrupt")?).handle.interrupt();
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees an interrupt. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_interrupt_free(interrupt: *mut zb_interrupt) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(interrupt) };
+    passed!(take(interrupt));
 }

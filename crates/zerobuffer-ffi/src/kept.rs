@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use zerobuffer::KeptBuffer;
 
-use crate::arguments::{Out, handle, set_if_wanted, string};
+use crate::arguments::{Out, handle, passed, set_if_wanted, string};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::exclusive::Exclusive;
@@ -28,17 +28,14 @@ pub unsafe extern "C" fn zb_kept_buffer_create(
     kept: *mut *mut zb_kept_buffer,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, name, config) =
-            unsafe { (Out::new(kept, "kept buffer")?, string(name, "name")?, config_or_default(config)) };
+            passed!(Out::new(kept, "kept buffer")?, string(name, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let kept = KeptBuffer::create(name, config)?;
         out.set(give(zb_kept_buffer { kept: Exclusive::new(name, kept) }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Whether a reader has taken the buffer over.
@@ -48,15 +45,12 @@ pub unsafe extern "C" fn zb_kept_buffer_is_adopted(
     adopted: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(kept, "kept buffer")?, Out::new(adopted, "answer")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(kept, "kept buffer")?, Out::new(adopted, "answer")?);
         out.set(false);
         out.set(handle.kept.enter()?.is_adopted());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Ends the keeping. `adopted`, which may be NULL, tells whether a reader had taken the buffer over; if none had, its names are
@@ -67,24 +61,19 @@ pub unsafe extern "C" fn zb_kept_buffer_close(
     adopted: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let handle = unsafe { handle(kept, "kept buffer") }?;
+    guarded!(error, {
+        let handle = passed!(handle(kept, "kept buffer")?);
         let was = match handle.kept.close(|| ()) {
             Some(kept) => kept.close()?,
             None => false,
         };
-        // SAFETY: the same.
-        unsafe { set_if_wanted(adopted, was) };
+        passed!(set_if_wanted(adopted, was));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Ends the keeping, if that was not done, and frees the handle. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_kept_buffer_free(kept: *mut zb_kept_buffer) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(kept) };
+    passed!(take(kept));
 }

@@ -65,7 +65,7 @@ impl Log for Logger {
             Level::Trace => ZB_LOG_TRACE,
         };
         let (target, message) = (text(record.target()), text(record.args().to_string()));
-        // SAFETY: by the rules for callers the function fits its data, which `hook` keeps alive.
+        // SAFETY: The caller who set the callback promises that it fits its user data, which `hook` keeps alive.
         unsafe { (hook.function)(hook.data.get(), level, target.as_ptr(), message.as_ptr()) };
     }
 
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn zb_set_logger(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    let body = || {
+    guarded!(error, {
         let filter = match level {
             ZB_LOG_OFF => LevelFilter::Off,
             ZB_LOG_ERROR => LevelFilter::Error,
@@ -116,7 +116,5 @@ pub unsafe extern "C" fn zb_set_logger(
         // Its destroy function may call us again: the lock is free by now.
         drop(before);
         Ok(ZB_OK)
-    };
-    // SAFETY: by the rules for callers.
-    unsafe { guarded(error, body) }
+    })
 }

@@ -5,42 +5,58 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Failure, ZB_ERROR_INTERNAL, zb_error, zb_status};
 
-/// Runs the body of a function of the ABI. A failure, or a panic, becomes a negative status, and an error object where the
-/// caller wants one; otherwise `*error` is set to NULL.
+/// The body of a function of the ABI that returns a status, and whose last parameter takes the error object.
+///
+/// A failure, or a panic, becomes a negative status, and an error object where the caller wants one.
+macro_rules! guarded {
+    ($error:expr, $body:block) => {{
+        let body = || -> Result<$crate::error::zb_status, $crate::error::Failure> { $body };
+        // SAFETY: `$error` is the parameter of a function of the ABI. Its caller promises ("Rules for callers", crate
+        // documentation) that it is NULL, or points to a place for a pointer until the function returns.
+        unsafe { $crate::panic::run($error, body) }
+    }};
+}
+pub(crate) use guarded;
+
+/// Runs the body of a function of the ABI; what [`guarded!`] rests on. Sets `*error` to NULL unless the body fails.
 ///
 /// # Safety
 ///
 /// `error` is NULL or points to a place for a pointer.
 #[inline(always)]
-pub(crate) unsafe fn guarded(
+pub(crate) unsafe fn run(
     error: *mut *mut zb_error,
     body: impl FnOnce() -> Result<zb_status, Failure>,
 ) -> zb_status {
-    // A panic leaves nothing half-done that is used again: handles stay locked by whoever panicked with them, or hold no
-    // state of ours.
-    let outcome = catch_unwind(AssertUnwindSafe(body));
-    match outcome {
+    // No state that a panic leaves half-changed is used again: a handle that a call panicked with lets no later call in, and
+    // the rest holds no state of this crate.
+    match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => {
             if !error.is_null() {
-                // SAFETY: by the caller's promise.
+                // SAFETY: The caller promises a place for a pointer where `error` is not NULL.
                 unsafe { error.write(std::ptr::null_mut()) };
             }
             status
         }
-        // SAFETY: the same.
+        // SAFETY: fail() asks the same promise about `error` that this function's caller gives.
         Ok(Err(failure)) => unsafe { fail(error, failure) },
-        // SAFETY: the same.
+        // SAFETY: fail() asks the same promise about `error` that this function's caller gives.
         Err(panic) => unsafe { fail(error, panicked(&*panic)) },
     }
 }
 
+/// Turns a failure into its status, and into an error object where the caller wants one.
+///
+/// # Safety
+///
+/// `error` is NULL or points to a place for a pointer.
 #[cold]
 #[inline(never)]
 unsafe fn fail(error: *mut *mut zb_error, failure: Failure) -> zb_status {
     let failed = zb_error::from(failure);
     let status = failed.code();
     if !error.is_null() {
-        // SAFETY: by the promise of guarded().
+        // SAFETY: The caller promises a place for a pointer where `error` is not NULL.
         unsafe { error.write(Box::into_raw(Box::new(failed))) };
     }
     status
@@ -55,7 +71,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::new(ZB_ERROR_INTERNAL, "", format!("internal error, please report it: {words}"))
 }
 
-/// Runs the body of a function that has no status to give; a panic gives `otherwise`.
+/// Runs the body of a function that returns no status; a panic returns `otherwise`.
 #[inline(always)]
 pub(crate) fn guarded_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
@@ -69,13 +85,12 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_with_its_words() {
         let mut error = std::ptr::null_mut();
-        // SAFETY: `error` is a place for a pointer.
-        let status = unsafe { guarded(&raw mut error, || panic!("the {} panicked", "core")) };
+        let status = guarded!(&raw mut error, { panic!("the {} panicked", "core") });
         assert_eq!(status, ZB_ERROR_INTERNAL);
-        // SAFETY: the error was just made.
+        // SAFETY: `error` is the live error object that the call has made.
         let message = unsafe { std::ffi::CStr::from_ptr(zb_error_message(error)) };
         assert!(message.to_str().unwrap().ends_with("the core panicked"), "{message:?}");
-        // SAFETY: the same; it is not used any more.
+        // SAFETY: `error` is the live error object that the call has made, and nothing uses it afterwards.
         unsafe { zb_error_free(error) };
         assert_eq!(guarded_or(7, || panic!("again")), 7);
     }

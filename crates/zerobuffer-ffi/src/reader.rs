@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zerobuffer::{ErrorKind, Frame, InterruptHandle, Reader};
 
-use crate::arguments::{Out, handle, string, timeout};
+use crate::arguments::{Out, handle, passed, string, timeout};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{Failure, ZB_END_OF_STREAM, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::exclusive::{Entered, Exclusive};
@@ -85,10 +85,9 @@ pub unsafe extern "C" fn zb_reader_create(
     reader: *mut *mut zb_reader,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, name, config) =
-            unsafe { (Out::new(reader, "reader")?, string(name, "name")?, config_or_default(config)) };
+            passed!(Out::new(reader, "reader")?, string(name, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let reader = Reader::create(name, config)?;
         out.set(give(zb_reader {
@@ -99,9 +98,7 @@ pub unsafe extern "C" fn zb_reader_create(
             bytes_read: AtomicU64::new(0),
         }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and
@@ -116,9 +113,8 @@ pub unsafe extern "C" fn zb_reader_read_frame(
     frame: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(reader, frame) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(reader, frame)?);
         let mut inner = handle.inner.enter()?;
         match inner.lending.reader().read_frame(timeout(timeout_ms)) {
             Ok(Some(frame)) => {
@@ -129,9 +125,7 @@ pub unsafe extern "C" fn zb_reader_read_frame(
             Ok(None) => Ok(ZB_TIMEOUT),
             Err(error) => ended(error),
         }
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The next frame if there is one now; as `zb_reader_read_frame` with a time-out of 0, but leaves interrupts alone.
@@ -141,9 +135,8 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
     frame: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, place) = unsafe { at(reader, frame) }?;
+    guarded!(error, {
+        let (handle, place) = passed!(at(reader, frame)?);
         let mut inner = handle.inner.enter()?;
         match inner.lending.reader().try_read_frame() {
             Ok(Some(frame)) => {
@@ -154,9 +147,7 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
             Ok(None) => Ok(ZB_TIMEOUT),
             Err(error) => ended(error),
         }
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_reader_read_frame`, but the frame is lent, and the cheapest to be had: see `zb_frame_ref`. Gives back the one that was
@@ -168,9 +159,8 @@ pub unsafe extern "C" fn zb_reader_read_frame_ref(
     frame: *mut zb_frame_ref,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(reader, "reader")?, Out::new(frame, "frame")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(reader, "reader")?, Out::new(frame, "frame")?);
         let mut inner = handle.inner.enter().inspect_err(|_| out.set(zb_frame_ref::EMPTY))?;
         match inner.lending.lend(timeout(timeout_ms)) {
             Ok(Some(frame)) => {
@@ -187,9 +177,7 @@ pub unsafe extern "C" fn zb_reader_read_frame_ref(
                 ended(error)
             }
         }
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Gives the frame back that the reader has lent, if any, without reading the next one.
@@ -200,13 +188,10 @@ pub unsafe extern "C" fn zb_reader_release_frame_ref(
     reader: *const zb_reader,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        unsafe { handle(reader, "reader") }?.inner.enter()?.lending.end();
+    guarded!(error, {
+        passed!(handle(reader, "reader")?).inner.enter()?.lending.end();
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The reader, and the place for a frame, made empty.
@@ -216,7 +201,7 @@ pub unsafe extern "C" fn zb_reader_release_frame_ref(
 /// Each pointer is NULL or as the rules for callers say.
 #[inline(always)]
 unsafe fn at<'a>(reader: *const zb_reader, frame: *mut zb_frame) -> Result<(&'a zb_reader, Place), Failure> {
-    // SAFETY: by the caller's promise.
+    // SAFETY: This function's caller promises of each pointer what the checks ask for.
     unsafe {
         let place = Place::empty(Out::new(frame, "frame")?.as_ptr());
         Ok((handle(reader, "reader")?, place))
@@ -236,10 +221,9 @@ pub unsafe extern "C" fn zb_reader_read_frames(
     count: *mut usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (handle, frames, count) =
-            unsafe { (handle(reader, "reader")?, Out::new(frames, "frames")?, Out::new(count, "count")?) };
+            passed!(handle(reader, "reader")?, Out::new(frames, "frames")?, Out::new(count, "count")?);
         count.set(0);
         let mut inner = handle.inner.enter()?;
         let Inner { lending, batch } = &mut *inner;
@@ -249,15 +233,14 @@ pub unsafe extern "C" fn zb_reader_read_frames(
             Err(error) => return ended(error),
         };
         for (index, frame) in batch.drain(..).enumerate() {
-            // SAFETY: by the rules for callers there is room for `max` frames, of which this is one.
+            // SAFETY: The caller promises room for `max` frames at `frames`, and `index` is less than that, as the core reads
+            // at most `max`.
             unsafe { Place::empty(frames.as_ptr().add(index)) }.put(frame);
         }
         count.set(read);
         handle.count(&inner);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Whether a writer lives, or frames that one committed are still unread.
@@ -267,15 +250,12 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
     connected: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(reader, "reader")?, Out::new(connected, "answer")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(reader, "reader")?, Out::new(connected, "answer")?);
         out.set(false);
         out.set(handle.inner.enter()?.lending.reader().is_writer_connected());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Waits up to `timeout_ms` for a writer: `ZB_OK` when one is there (or was, and left frames), else `ZB_TIMEOUT`.
@@ -287,14 +267,11 @@ pub unsafe extern "C" fn zb_reader_wait_for_writer(
     timeout_ms: i64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let mut inner = unsafe { handle(reader, "reader") }?.inner.enter()?;
+    guarded!(error, {
+        let mut inner = passed!(handle(reader, "reader")?).inner.enter()?;
         let there = inner.lending.reader().wait_for_writer(timeout(timeout_ms))?;
         Ok(if there { ZB_OK } else { ZB_TIMEOUT })
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Copies the metadata into `target`, as far as its `capacity` reaches, and sets `*size` to its whole size; 0 and
@@ -309,9 +286,8 @@ pub unsafe extern "C" fn zb_reader_get_metadata(
     size: *mut usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, size) = unsafe { (handle(reader, "reader")?, Out::new(size, "size")?) };
+    guarded!(error, {
+        let (handle, size) = passed!(handle(reader, "reader")?, Out::new(size, "size")?);
         size.set(0);
         if target.is_null() && capacity > 0 {
             return Err(Failure::argument("the target is NULL, and its capacity is not 0"));
@@ -319,34 +295,30 @@ pub unsafe extern "C" fn zb_reader_get_metadata(
         let Some(metadata) = handle.inner.enter()?.lending.look().metadata()? else { return Ok(ZB_TIMEOUT) };
         size.set(metadata.len());
         if capacity > 0 {
-            // SAFETY: the target has `capacity` writable bytes by the rules for callers; the copy is ours alone.
+            // SAFETY: The caller promises `capacity` writable bytes at `target`, which is not NULL and cannot overlap `metadata`,
+            // a fresh copy on the heap.
             unsafe { target.copy_from_nonoverlapping(metadata.as_ptr(), metadata.len().min(capacity)) };
         }
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frames read so far. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_frames_read(reader: *const zb_reader) -> u64 {
-    // SAFETY: by the rules for callers.
-    unsafe { reader.as_ref() }.map_or(0, |handle| handle.frames_read.load(Ordering::Relaxed))
+    passed!(reader.as_ref()).map_or(0, |handle| handle.frames_read.load(Ordering::Relaxed))
 }
 
 /// Bytes of data (without headers) read so far. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_bytes_read(reader: *const zb_reader) -> u64 {
-    // SAFETY: by the rules for callers.
-    unsafe { reader.as_ref() }.map_or(0, |handle| handle.bytes_read.load(Ordering::Relaxed))
+    passed!(reader.as_ref()).map_or(0, |handle| handle.bytes_read.load(Ordering::Relaxed))
 }
 
 /// The buffer's name; valid until the reader is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_name(reader: *const zb_reader) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { reader.as_ref() }.map_or(c"".as_ptr(), |handle| handle.name.as_ptr())
+    passed!(reader.as_ref()).map_or(c"".as_ptr(), |handle| handle.name.as_ptr())
 }
 
 /// Makes the reader's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
@@ -354,8 +326,7 @@ pub unsafe extern "C" fn zb_reader_name(reader: *const zb_reader) -> *const c_ch
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_interrupt(reader: *const zb_reader) {
     guarded_or((), || {
-        // SAFETY: by the rules for callers.
-        if let Some(handle) = unsafe { reader.as_ref() } {
+        if let Some(handle) = passed!(reader.as_ref()) {
             handle.interrupt.interrupt();
         }
     });
@@ -365,8 +336,7 @@ pub unsafe extern "C" fn zb_reader_interrupt(reader: *const zb_reader) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
-        // SAFETY: by the rules for callers.
-        unsafe { reader.as_ref() }
+        passed!(reader.as_ref())
             .map_or(std::ptr::null_mut(), |reader| give(zb_interrupt { handle: reader.interrupt.clone() }))
     })
 }
@@ -375,21 +345,17 @@ pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) ->
 /// ones with `CLOSED`. Frames still held stay valid; the handle is still to be freed. A second close does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *mut zb_error) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let handle = unsafe { handle(reader, "reader") }?;
+    guarded!(error, {
+        let handle = passed!(handle(reader, "reader")?);
         if let Some(inner) = handle.inner.close(|| handle.interrupt.interrupt()) {
             inner.lending.close()?;
         }
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Closes the reader, if that was not done, and frees it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_free(reader: *mut zb_reader) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(reader) };
+    passed!(take(reader));
 }

@@ -6,7 +6,7 @@ use zerobuffer::duplex::{
     DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode, Responder,
 };
 
-use crate::arguments::{Out, bytes, handle, handle_mut, string};
+use crate::arguments::{Out, bytes, handle, handle_mut, passed, string};
 use crate::callback::{UserData, zb_destroy};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
@@ -87,17 +87,14 @@ pub unsafe extern "C" fn zb_server_create_immutable(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, channel, config) =
-            unsafe { (Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config)) };
+            passed!(Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let kind = Kind::Immutable(DuplexChannelFactory::new().create_immutable_server(channel, config)?);
         out.set(give(zb_server { kind, channel: text(channel) }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_server_create_immutable`, for a server whose handler changes each request in place.
@@ -108,17 +105,14 @@ pub unsafe extern "C" fn zb_server_create_mutable(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, channel, config) =
-            unsafe { (Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config)) };
+            passed!(Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let kind = Kind::Mutable(DuplexChannelFactory::new().create_mutable_server(channel, config)?);
         out.set(give(zb_server { kind, channel: text(channel) }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
@@ -135,25 +129,22 @@ pub unsafe extern "C" fn zb_server_start(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
         let Kind::Immutable(immutable) = &server.kind else { return Err(other_kind(server, "mutable")) };
         let run = move |request: &_, responder: &mut Responder<'_>| {
             let frame = of_request(request);
             let responder = (&raw mut *responder).cast::<Responder<'static>>();
             let mut answer = zb_responder { responder: Some(responder), failure: None };
-            // SAFETY: by the rules for callers the handler fits its data, which `data` keeps alive; the pointers are valid
-            // during the call, after which the rules forbid their use.
+            // SAFETY: The caller of zb_server_start promises that the handler fits its user data, which `data` keeps alive, and
+            // that it uses `frame` and `answer` until it returns and no longer; both live on this stack until then.
             unsafe { handler(data.get(), &raw const frame, &raw mut answer) };
             answer.outcome()
         };
         immutable.start_responding(run, mode_of(mode)?)?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_server_start`, for a mutable server.
@@ -167,23 +158,22 @@ pub unsafe extern "C" fn zb_server_start_mutable(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
         let Kind::Mutable(mutable) = &server.kind else { return Err(other_kind(server, "immutable")) };
         let run = move |request: &mut _| {
             let mut frame = of_mutable_request(request);
             let mut answer = zb_responder { responder: None, failure: None };
-            // SAFETY: as in zb_server_start; `request` is not touched during the call but through `frame`.
+            // SAFETY: The caller of zb_server_start_mutable promises that the handler fits its user data, which `data` keeps
+            // alive, and that it uses `frame` and `answer` until it returns and no longer. Nothing else touches `request`
+            // meanwhile.
             unsafe { handler(data.get(), &raw mut frame, &raw mut answer) };
             answer.outcome()
         };
         mutable.start(run, mode_of(mode)?)?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 #[cold]
@@ -211,19 +201,17 @@ pub unsafe extern "C" fn zb_responder_reply(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (answer, data) = unsafe { (handle_mut(responder, "responder")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (answer, data) = passed!(handle_mut(responder, "responder")?, bytes(data, size)?);
         let Some(responder) = answer.responder.filter(|_| answer.failure.is_none()) else {
             let message = "the request has failed, or its changed bytes are the answer (mutable server)";
             return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
         };
-        // SAFETY: valid during the handler's call, in which we are by the rules for callers.
+        // SAFETY: zb_server_start pointed it at the responder of the handler that is running: the caller promises to use
+        // `responder` only until that handler returns, and on one thread at a time.
         unsafe { (*responder).reply(data) }?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Without effect after a reply,
@@ -231,10 +219,8 @@ pub unsafe extern "C" fn zb_responder_reply(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message: *const c_char) {
     guarded_or((), || {
-        // SAFETY: by the rules for callers.
-        if let Some(answer) = unsafe { responder.as_mut() } {
-            // SAFETY: the same.
-            let words = unsafe { string(message, "message") };
+        if let Some(answer) = passed!(responder.as_mut()) {
+            let words = passed!(string(message, "message"));
             answer.failure = Some(words.unwrap_or("the handler failed").to_owned());
         }
     });
@@ -251,20 +237,17 @@ pub unsafe extern "C" fn zb_server_on_error(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
         let tell = move |error: &zerobuffer::Error| {
             let error = zb_error::from(error);
-            // SAFETY: by the rules for callers the callback fits its data, which `data` keeps alive.
+            // SAFETY: The caller who set the callback promises that it fits its user data, which `data` keeps alive.
             unsafe { callback(data.get(), &raw const error) };
         };
         either!(server, inner => inner.on_error(tell));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sets what is called with the metadata of each client that sets some. Before or during a run. `destroy`, which may be NULL, is
@@ -278,19 +261,16 @@ pub unsafe extern "C" fn zb_server_on_init(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
         let tell = move |metadata: &[u8]| {
-            // SAFETY: by the rules for callers the callback fits its data, which `data` keeps alive.
+            // SAFETY: The caller who set the callback promises that it fits its user data, which `data` keeps alive.
             unsafe { callback(data.get(), metadata.as_ptr(), metadata.len()) };
         };
         either!(server, inner => inner.on_init(tell));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sets the number of threads of `ZB_THREAD_POOL`, for the next start. At least 1; one for each processor, two at least, if never
@@ -301,14 +281,11 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
     threads: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         either!(server, inner => inner.set_pool_size(threads));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
@@ -317,35 +294,29 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
 /// nowhere, and its thread ends, and its user data is destroyed, when it returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_stop(server: *const zb_server, error: *mut *mut zb_error) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let server = unsafe { handle(server, "server") }?;
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
         either!(server, inner => inner.stop())?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Whether requests are being processed; false for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_is_running(server: *const zb_server) -> bool {
     guarded_or(false, || {
-        // SAFETY: by the rules for callers.
-        unsafe { server.as_ref() }.is_some_and(|server| either!(server, inner => inner.is_running()))
+        passed!(server.as_ref()).is_some_and(|server| either!(server, inner => inner.is_running()))
     })
 }
 
 /// The channel's name; valid until the server is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_channel(server: *const zb_server) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { server.as_ref() }.map_or(c"".as_ptr(), |server| server.channel.as_ptr())
+    passed!(server.as_ref()).map_or(c"".as_ptr(), |server| server.channel.as_ptr())
 }
 
 /// Stops the server, if that was not done, and frees it. No other thread may be using it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_free(server: *mut zb_server) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(server) };
+    passed!(take(server));
 }

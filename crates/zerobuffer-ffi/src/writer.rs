@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use zerobuffer::{InterruptHandle, MemoryGuard, Writer, WriterOptions};
 
-use crate::arguments::{Out, bytes, handle, set_if_wanted, string, timeout};
+use crate::arguments::{Out, bytes, handle, passed, set_if_wanted, string, timeout};
 use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
 use crate::error::{Failure, ZB_ERROR_INTERNAL, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::exclusive::{Entered, Exclusive};
@@ -65,10 +65,9 @@ pub unsafe extern "C" fn zb_writer_connect(
     writer: *mut *mut zb_writer,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
+    guarded!(error, {
         let (out, name, options) =
-            unsafe { (Out::new(writer, "writer")?, string(name, "name")?, options.as_ref()) };
+            passed!(Out::new(writer, "writer")?, string(name, "name")?, options.as_ref());
         out.set(std::ptr::null_mut());
         let (options, write_timeout_ms) = options.map_or_else(
             || (WriterOptions::default(), DEFAULT_TIMEOUT_MS),
@@ -84,9 +83,7 @@ pub unsafe extern "C" fn zb_writer_connect(
             bytes_written: AtomicU64::new(0),
         }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Copies `data` into the buffer as one frame, waiting for space up to the write time-out. `sequence`, which may be NULL,
@@ -102,18 +99,14 @@ pub unsafe extern "C" fn zb_writer_write_frame(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
         let mut writer = handle.writer.enter()?;
         let number = writer.write_frame(data)?;
         handle.count(&writer);
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
@@ -125,18 +118,14 @@ pub unsafe extern "C" fn zb_writer_try_write_frame(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
         let mut writer = handle.writer.enter()?;
         let Some(number) = writer.try_write_frame(data)? else { return Ok(ZB_TIMEOUT) };
         handle.count(&writer);
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL, gets how many were
@@ -151,35 +140,28 @@ pub unsafe extern "C" fn zb_writer_write_frames(
     written: *mut usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        unsafe { set_if_wanted(written, 0) };
-        // SAFETY: the same.
-        let handle = unsafe { handle(writer, "writer") }?;
+    guarded!(error, {
+        passed!(set_if_wanted(written, 0));
+        let handle = passed!(handle(writer, "writer")?);
         let frames = match count {
             0 => &[],
             _ if frames.is_null() => return Err(Failure::argument("the frames are NULL")),
-            // SAFETY: the same.
-            _ => unsafe { std::slice::from_raw_parts(frames, count) },
+            _ => passed!(std::slice::from_raw_parts(frames, count)),
         };
         // All are checked before the first is written.
         for frame in frames {
-            // SAFETY: the same.
-            unsafe { bytes(frame.data, frame.size) }?;
+            passed!(bytes(frame.data, frame.size)?);
         }
         let mut writer = handle.writer.enter()?;
-        // SAFETY: the same; nothing is left out, as all were fine a moment ago.
-        let checked = frames.iter().map(|frame| unsafe { bytes(frame.data, frame.size) }.unwrap_or_default());
+        // None of them is empty for want of sense: all were checked a moment ago.
+        let checked = frames.iter().map(|frame| passed!(bytes(frame.data, frame.size)).unwrap_or_default());
         let before = writer.frames_written();
         let outcome = writer.write_frames(checked);
         handle.count(&writer);
-        // SAFETY: the same.
-        unsafe { set_if_wanted(written, (writer.frames_written() - before) as usize) };
+        passed!(set_if_wanted(written, (writer.frames_written() - before) as usize));
         outcome?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the first one. Waits for space up to the write
@@ -193,17 +175,14 @@ pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
     data: *mut *mut u8,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(data, "data")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
         let mut writer = handle.writer.enter()?;
         writer.acquire_frame_buffer(size)?;
         out.set(acquired(&mut writer)?);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
@@ -214,9 +193,8 @@ pub unsafe extern "C" fn zb_writer_try_acquire_frame_buffer(
     data: *mut *mut u8,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(data, "data")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
         let mut writer = handle.writer.enter()?;
         match writer.try_acquire_frame(size)? {
@@ -226,9 +204,7 @@ pub unsafe extern "C" fn zb_writer_try_acquire_frame_buffer(
         }
         out.set(acquired(&mut writer)?);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 #[inline(always)]
@@ -251,18 +227,14 @@ pub unsafe extern "C" fn zb_writer_commit_frame(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let handle = unsafe { handle(writer, "writer") }?;
+    guarded!(error, {
+        let handle = passed!(handle(writer, "writer")?);
         let mut writer = handle.writer.enter()?;
         let number = writer.commit_frame((size != ZB_WHOLE_FRAME).then_some(size))?;
         handle.count(&writer);
-        // SAFETY: the same.
-        unsafe { set_if_wanted(sequence, number) };
+        passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Discards the frame acquired, if any. The reader never learns of it.
@@ -271,13 +243,10 @@ pub unsafe extern "C" fn zb_writer_discard_frame(
     writer: *const zb_writer,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        unsafe { handle(writer, "writer") }?.writer.enter()?.discard_frame();
+    guarded!(error, {
+        passed!(handle(writer, "writer")?).writer.enter()?.discard_frame();
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// A guard that keeps the buffer's memory mapped when the writer is closed or freed. What is written there after a commit is
@@ -288,23 +257,19 @@ pub unsafe extern "C" fn zb_writer_memory_guard(
     guard: *mut *mut zb_memory_guard,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(guard, "guard")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(guard, "guard")?);
         out.set(std::ptr::null_mut());
         let guard = handle.writer.enter()?.memory_guard();
         out.set(give(zb_memory_guard { _guard: guard }));
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a guard. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_memory_guard_free(guard: *mut zb_memory_guard) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(guard) };
+    passed!(take(guard));
 }
 
 /// Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.
@@ -317,14 +282,11 @@ pub unsafe extern "C" fn zb_writer_set_metadata(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, data) = unsafe { (handle(writer, "writer")?, bytes(data, size)?) };
+    guarded!(error, {
+        let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
         handle.writer.enter()?.set_metadata(data)?;
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Whether the reader lives.
@@ -334,15 +296,12 @@ pub unsafe extern "C" fn zb_writer_is_reader_connected(
     connected: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(connected, "answer")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(connected, "answer")?);
         out.set(false);
         out.set(handle.writer.enter()?.is_reader_connected());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The largest frame that the buffer can take, in bytes.
@@ -352,15 +311,12 @@ pub unsafe extern "C" fn zb_writer_max_frame_size(
     size: *mut usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let (handle, out) = unsafe { (handle(writer, "writer")?, Out::new(size, "size")?) };
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(size, "size")?);
         out.set(0);
         out.set(handle.writer.enter()?.max_frame_size());
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
@@ -370,44 +326,37 @@ pub unsafe extern "C" fn zb_writer_set_write_timeout(
     timeout_ms: i64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let handle = unsafe { handle(writer, "writer") }?;
+    guarded!(error, {
+        let handle = passed!(handle(writer, "writer")?);
         let mut writer = handle.writer.enter()?;
         writer.set_write_timeout(timeout(timeout_ms));
         handle.write_timeout_ms.store(timeout_ms, Ordering::Relaxed);
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// How long a write waits for space, in milliseconds. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_write_timeout(writer: *const zb_writer) -> i64 {
-    // SAFETY: by the rules for callers.
-    unsafe { writer.as_ref() }.map_or(0, |handle| handle.write_timeout_ms.load(Ordering::Relaxed))
+    passed!(writer.as_ref()).map_or(0, |handle| handle.write_timeout_ms.load(Ordering::Relaxed))
 }
 
 /// Frames committed so far. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_frames_written(writer: *const zb_writer) -> u64 {
-    // SAFETY: by the rules for callers.
-    unsafe { writer.as_ref() }.map_or(0, |handle| handle.frames_written.load(Ordering::Relaxed))
+    passed!(writer.as_ref()).map_or(0, |handle| handle.frames_written.load(Ordering::Relaxed))
 }
 
 /// Bytes of data (without headers) committed so far. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_bytes_written(writer: *const zb_writer) -> u64 {
-    // SAFETY: by the rules for callers.
-    unsafe { writer.as_ref() }.map_or(0, |handle| handle.bytes_written.load(Ordering::Relaxed))
+    passed!(writer.as_ref()).map_or(0, |handle| handle.bytes_written.load(Ordering::Relaxed))
 }
 
 /// The buffer's name; valid until the writer is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_name(writer: *const zb_writer) -> *const c_char {
-    // SAFETY: by the rules for callers.
-    unsafe { writer.as_ref() }.map_or(c"".as_ptr(), |handle| handle.name.as_ptr())
+    passed!(writer.as_ref()).map_or(c"".as_ptr(), |handle| handle.name.as_ptr())
 }
 
 /// Makes the writer's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
@@ -415,8 +364,7 @@ pub unsafe extern "C" fn zb_writer_name(writer: *const zb_writer) -> *const c_ch
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
     guarded_or((), || {
-        // SAFETY: by the rules for callers.
-        if let Some(handle) = unsafe { writer.as_ref() } {
+        if let Some(handle) = passed!(writer.as_ref()) {
             handle.interrupt.interrupt();
         }
     });
@@ -426,8 +374,7 @@ pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
-        // SAFETY: by the rules for callers.
-        unsafe { writer.as_ref() }
+        passed!(writer.as_ref())
             .map_or(std::ptr::null_mut(), |writer| give(zb_interrupt { handle: writer.interrupt.clone() }))
     })
 }
@@ -436,21 +383,17 @@ pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) ->
 /// blocked fails with `INTERRUPTED`, later ones with `CLOSED`. The handle is still to be freed. A second close does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *mut zb_error) -> zb_status {
-    let body = || {
-        // SAFETY: by the rules for callers.
-        let handle = unsafe { handle(writer, "writer") }?;
+    guarded!(error, {
+        let handle = passed!(handle(writer, "writer")?);
         if let Some(writer) = handle.writer.close(|| handle.interrupt.interrupt()) {
             writer.close()?;
         }
         Ok(ZB_OK)
-    };
-    // SAFETY: the same.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Closes the writer, if that was not done, and frees it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_free(writer: *mut zb_writer) {
-    // SAFETY: by the rules for callers.
-    unsafe { take(writer) };
+    passed!(take(writer));
 }
