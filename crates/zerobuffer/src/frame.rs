@@ -140,12 +140,12 @@ impl fmt::Debug for Frame {
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct FrameRef<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     located: &'a Located,
 }
 
 impl<'a> FrameRef<'a> {
-    pub(crate) fn new(shared: &'a Shared, located: &'a Located) -> FrameRef<'a> {
+    pub(crate) fn new(shared: &'a Arc<Shared>, located: &'a Located) -> FrameRef<'a> {
         FrameRef { shared, located }
     }
 
@@ -174,6 +174,28 @@ impl<'a> FrameRef<'a> {
         // SAFETY: as in deref().
         let copied = unsafe { self.shared.mapping.read_frame(self.located.position(), target) };
         copied.map_or(0, |()| self.len())
+    }
+
+    /// Makes an owned frame of it, which outlives the next read and the reader.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-frame-ref-keep-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096))?;
+    /// Writer::connect(&name)?.write_frame(b"hello")?;
+    /// let kept = reader.read_frame_ref(Duration::from_secs(1))?.expect("a frame").keep();
+    /// reader.close()?;
+    /// assert_eq!(*kept, *b"hello");
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[inline]
+    pub fn keep(self) -> Frame {
+        let frame = self.shared.own(self.located);
+        // The owned frame gives the bytes back.
+        std::mem::forget(self);
+        frame
     }
 
     /// Gives the bytes back; the same as dropping the frame.

@@ -58,11 +58,11 @@ pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
 pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
-pub use reader::{Frames, InterruptHandle, Reader};
+pub use reader::{Frames, InterruptHandle, Reader, WriterWatch};
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]
 pub use testing::fuzzing;
-pub use writer::{MemoryGuard, Writer};
+pub use writer::{MemoryGuard, ReaderWatch, Writer};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

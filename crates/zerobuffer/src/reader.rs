@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameRef};
 use crate::layout::{HeaderWord, METADATA_PREFIX, Spot, WRITER_ROLE_BYTE};
 use crate::lifecycle::create::{self, Locks, Parts};
-use crate::lifecycle::liveness::{self, WriterId, WriterState};
+use crate::lifecycle::liveness::{self, RoleProbe, WriterId, WriterState};
 use crate::lifecycle::registry::OwnedFiles;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
@@ -153,6 +153,35 @@ impl Shared {
         &self.name
     }
 
+    /// Makes the last frame read an owned one, on the reader's thread; returns its ticket.
+    #[inline(always)]
+    fn hold(&self, located: &Located) -> u64 {
+        if self.is_extended() { self.held.hold(located) } else { located.ticket }
+    }
+
+    /// Makes an owned frame of the last one read, on the reader's thread.
+    #[inline(always)]
+    pub(crate) fn own(self: &Arc<Self>, located: &Located) -> Frame {
+        Frame::new(Arc::clone(self), located.with_ticket(self.hold(located)))
+    }
+
+    /// Whether something is committed behind [`Reader::cursor`]; on any thread.
+    pub(crate) fn has_unread_behind(&self, cursor: u64) -> bool {
+        if self.mapping.can_be_extended() && self.mapping.is_extended() {
+            // Acquire: whoever is told of a frame finds it.
+            return self.mapping.control().written.head.load(Ordering::Acquire) != cursor;
+        }
+        let held = self.queue().held();
+        let free = self.mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
+        self.mapping.geometry().payload_size.saturating_sub(free) > held
+    }
+
+    /// Whether a writer lives; on any thread.
+    pub(crate) fn writer_lives(&self, probe: &impl RoleProbe) -> bool {
+        let words = || Ok(liveness::WriterWords::load(self.mapping.oieb()));
+        matches!(liveness::writer_state(words, probe), Ok(WriterState::Alive(_)))
+    }
+
     /// Sleeps until something is committed or somebody interrupts, at most `left`.
     fn sleep(&self, side: &extended::ReadSide, left: Duration) {
         let ready = || side.changed(&self.mapping) || self.interrupted.load(Ordering::Relaxed);
@@ -176,6 +205,45 @@ impl Shared {
     }
 }
 
+/// Tells from any thread whether the writer of a [`Reader`](crate::Reader) is connected, whatever the reader is doing; made by
+/// [`Reader::writer_watch`](crate::Reader::writer_watch). It changes nothing, and keeps the buffer's memory mapped.
+///
+/// ```
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-writer-watch-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default())?;
+/// let watch = reader.writer_watch()?;
+/// let mut writer = Writer::connect(&name)?;
+/// writer.write_frame(b"unread")?;
+/// writer.close()?;
+/// assert!(watch.is_writer_connected(reader.cursor())); // it left a frame
+/// let frame = reader.try_read_frame()?;
+/// let cursor = reader.cursor();
+/// std::thread::scope(|scope| scope.spawn(|| assert!(!watch.is_writer_connected(cursor))).join()).unwrap();
+/// # drop(frame);
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct WriterWatch {
+    shared: Arc<Shared>,
+    view: os::LockView,
+}
+
+impl WriterWatch {
+    /// Whether a writer lives, or frames that one committed are still unread by the reader, which stood at `cursor`
+    /// ([`Reader::cursor`](crate::Reader::cursor)) after the last frame that it read.
+    pub fn is_writer_connected(&self, cursor: u64) -> bool {
+        self.shared.is_mine()
+            && (self.shared.has_unread_behind(cursor) || self.shared.writer_lives(&self.view))
+    }
+}
+
+impl std::fmt::Debug for WriterWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterWatch").field("name", &self.shared.name()).finish()
+    }
+}
+
 /// Ends a blocked call of a [`Reader`] or [`crate::Writer`] from another thread.
 ///
 /// ```
@@ -196,6 +264,7 @@ pub struct InterruptHandle(pub(crate) Arc<dyn Interrupt>);
 
 pub(crate) trait Interrupt: Send + Sync {
     fn interrupt(&self);
+    fn clear(&self);
 }
 
 impl Interrupt for Shared {
@@ -207,6 +276,11 @@ impl Interrupt for Shared {
         }
         self.sem_w.post();
     }
+
+    fn clear(&self) {
+        // Relaxed: what the interrupt was about is the caller's to know.
+        self.interrupted.store(false, Ordering::Relaxed);
+    }
 }
 
 impl InterruptHandle {
@@ -214,6 +288,11 @@ impl InterruptHandle {
     /// [`ErrorKind::Interrupted`].
     pub fn interrupt(&self) {
         self.0.interrupt();
+    }
+
+    /// Takes back an interrupt that no call has met yet.
+    pub fn clear(&self) {
+        self.0.clear();
     }
 }
 
@@ -353,11 +432,7 @@ impl Reader {
     /// Makes a frame of the last one read. Inlined, so that it is made in its place, not copied there.
     #[inline(always)]
     fn own(&self) -> Frame {
-        let ticket = match self.ring {
-            ReadRing::Extended(_) => self.shared.held.hold(&self.last),
-            _ => self.last.ticket,
-        };
-        Frame::new(Arc::clone(&self.shared), self.last.with_ticket(ticket))
+        self.shared.own(&self.last)
     }
 
     /// The next frame if there is one now; the same as a time-out of zero, but for interrupts, which it leaves alone.
@@ -524,6 +599,33 @@ impl Reader {
     /// Bytes of data (without headers) read by this reader.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// Where the reader stands behind the last frame that it read: what a [`WriterWatch`] compares.
+    #[inline]
+    pub fn cursor(&self) -> u64 {
+        match &self.ring {
+            ReadRing::Extended(side) => side.spot().0,
+            // Relaxed: before the first frame of an extended ring only this reader stores it.
+            ReadRing::Classic(_) if self.shared.mapping.can_be_extended() => {
+                self.shared.mapping.control().read.tail.load(Ordering::Relaxed)
+            }
+            ReadRing::Classic(_) => 0,
+        }
+    }
+
+    /// What tells from any thread whether the writer is connected while another thread uses the reader.
+    ///
+    /// # Errors
+    ///
+    /// `System` if there is no file descriptor left.
+    pub fn writer_watch(&self) -> Result<WriterWatch> {
+        let Some(locks) = &self.locks else {
+            return Err(self.shared.error(ErrorKind::Closed, "the reader is closed: create a new one"));
+        };
+        let view = locks.role.view();
+        let view = view.map_err(|error| Error::os(&self.shared.name, "copy its descriptor", error))?;
+        Ok(WriterWatch { shared: Arc::clone(&self.shared), view })
     }
 
     /// A handle with which another thread ends a blocked call.

@@ -67,6 +67,11 @@ impl Interrupt for Shared {
         }
         self.sem_r.post();
     }
+
+    fn clear(&self) {
+        // Relaxed: what the interrupt was about is the caller's to know.
+        self.interrupted.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -92,15 +97,28 @@ impl Shared {
     }
 }
 
-/// What can be done for a writer whoever has it meanwhile: to see whether its reader lives, and to withdraw frames.
-pub(crate) struct ReaderWatch {
+/// Tells from any thread whether the reader of a [`Writer`] is connected, whatever the writer is doing; made by
+/// [`Writer::reader_watch`]. It changes nothing, and keeps the buffer's memory mapped.
+///
+/// ```
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-reader-watch-{}", std::process::id());
+/// let reader = Reader::create(&name, BufferConfig::default())?;
+/// let watch = Writer::connect(&name)?.reader_watch()?;
+/// assert!(watch.is_reader_connected());
+/// reader.close()?;
+/// std::thread::scope(|scope| scope.spawn(|| assert!(!watch.is_reader_connected())).join()).unwrap();
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct ReaderWatch {
     shared: Arc<Shared>,
     view: os::LockView,
 }
 
 impl ReaderWatch {
-    /// As [`Writer::is_reader_connected`].
-    pub(crate) fn is_reader_connected(&self) -> bool {
+    /// Whether the reader lives.
+    pub fn is_reader_connected(&self) -> bool {
         matches!(self.shared.reader_state(&self.view), Ok(ReaderState::Alive))
     }
 
@@ -164,6 +182,12 @@ pub struct Writer {
     bytes_before_wait: u64,
     /// Makes the type `!Sync`.
     not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
+}
+
+impl std::fmt::Debug for ReaderWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReaderWatch").field("name", &self.shared.name).finish()
+    }
 }
 
 impl Writer {
@@ -539,8 +563,12 @@ impl Writer {
         matches!(self.reader_state(), Ok(ReaderState::Alive))
     }
 
-    /// What tells whether the reader lives while somebody else has the writer.
-    pub(crate) fn reader_watch(&self) -> Result<ReaderWatch> {
+    /// What tells from any thread whether the reader is connected while another thread uses the writer.
+    ///
+    /// # Errors
+    ///
+    /// `System` if there is no file descriptor left; `Closed`.
+    pub fn reader_watch(&self) -> Result<ReaderWatch> {
         let view = self.role()?.view();
         let view = view.map_err(|error| Error::os(&self.shared.name, "copy its descriptor", error))?;
         Ok(ReaderWatch { shared: Arc::<Shared>::clone(&self.shared), view })

@@ -78,6 +78,11 @@ impl ReleaseQueue {
         }
     }
 
+    /// Bytes of the entries, and those withheld.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
     pub(super) fn push(&mut self, bytes: u64, released: bool) -> u64 {
         self.entries.push_back(Entry { bytes, released });
         self.held += bytes;
