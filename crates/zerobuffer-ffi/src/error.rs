@@ -121,6 +121,13 @@ impl Failure {
         Failure::Own { status, buffer: buffer.to_owned(), message: message.into() }
     }
 
+    pub(crate) fn status(&self) -> zb_status {
+        match self {
+            Failure::Core(error) => status_of(error.kind()),
+            Failure::Own { status, .. } => *status,
+        }
+    }
+
     #[cold]
     pub(crate) fn argument(message: impl Into<String>) -> Failure {
         Failure::new(ZB_ERROR_INVALID_ARGUMENT, "", message)

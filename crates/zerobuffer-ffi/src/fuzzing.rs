@@ -43,6 +43,8 @@ struct World {
     acquired: [Option<(*mut u8, usize)>; 2],
     kept: *mut zb_kept_buffer,
     held: Vec<zb_frame>,
+    /// What each reader has lent, and the loan has not ended.
+    lent: [Option<zb_frame_ref>; 2],
     interrupts: Vec<*mut zb_interrupt>,
     guards: Vec<*mut zb_memory_guard>,
 }
@@ -68,6 +70,7 @@ impl World {
             acquired: [None; 2],
             kept: null_mut(),
             held: Vec::new(),
+            lent: [None, None],
             interrupts: Vec::new(),
             guards: Vec::new(),
         }
@@ -79,6 +82,7 @@ impl World {
         let (reader, writer) = (self.readers[r], self.writers[w]);
         let odd = how & 4 != 0;
         let size = usize::from(number) * (1 + usize::from(how >> 6) * 3);
+        self.lent.iter().flatten().for_each(check_ref);
         let mut error = null_mut();
         let place = if how & 8 == 0 { &raw mut error } else { null_mut() };
         let name: *const c_char = match how >> 4 & 7 {
@@ -88,7 +92,7 @@ impl World {
         // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
         // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
         let status = unsafe {
-            match what % 24 {
+            match what % 28 {
                 0 if reader.is_null() => {
                     let config = config(how, number);
                     let status = zb_reader_create(name, config, &raw mut self.readers[r], place);
@@ -112,7 +116,7 @@ impl World {
                         2 if odd => (data.as_ptr(), usize::MAX),
                         _ => (data.as_ptr(), size),
                     };
-                    match what % 24 {
+                    match what % 28 {
                         2 => zb_writer_write_frame(writer, at, size, null_mut(), place),
                         _ => zb_writer_try_write_frame(writer, at, size, null_mut(), place),
                     }
@@ -146,6 +150,7 @@ impl World {
                     zb_writer_discard_frame(writer, place)
                 }
                 8 | 9 => {
+                    self.lent[r] = None;
                     let mut frame = empty_frame();
                     let status = match odd {
                         true => zb_reader_read_frame(reader, 0, &raw mut frame, place),
@@ -156,6 +161,7 @@ impl World {
                     status
                 }
                 10 => {
+                    self.lent[r] = None;
                     let mut frames = [empty_frame(), empty_frame(), empty_frame()];
                     let (max, mut count) = (usize::from(number & 3), 9);
                     let status =
@@ -180,6 +186,7 @@ impl World {
                     zb_writer_close(writer, place)
                 }
                 16 => {
+                    self.lent[r] = None;
                     zb_reader_free(std::mem::replace(&mut self.readers[r], null_mut()));
                     ZB_OK
                 }
@@ -208,12 +215,64 @@ impl World {
                     }
                     status
                 }
-                22 => ask(reader, writer, number, place),
+                22 => {
+                    if number & 7 == 1 {
+                        // Waiting for a writer ends the loan.
+                        self.lent[r] = None;
+                    }
+                    ask(reader, writer, number, place)
+                }
                 23 => without_a_handle(number, place),
+                24..=27 => self.lend(what % 28, r, number, place),
                 _ => ZB_OK,
             }
         };
         judge(status, error, !place.is_null());
+    }
+
+    /// Frames that a reader lends, gives back and keeps.
+    ///
+    /// # Safety
+    ///
+    /// `place` is NULL or a place for an error.
+    unsafe fn lend(&mut self, what: u8, r: usize, number: u8, place: *mut *mut zb_error) -> zb_status {
+        let reader = self.readers[r];
+        // SAFETY: As this function's caller promises; the reader is live or NULL.
+        unsafe {
+            match what {
+                24 => {
+                    self.lent[r] = None;
+                    let mut frame = zb_frame_ref { data: std::ptr::null(), size: 0, sequence: 0 };
+                    let status = zb_reader_read_frame_ref(reader, 0, &raw mut frame, place);
+                    assert_eq!(status == ZB_OK, !frame.data.is_null());
+                    self.lent[r] = (status == ZB_OK).then_some(frame);
+                    status
+                }
+                25 => {
+                    self.lent[r] = None;
+                    zb_reader_release_frame_ref(reader, place)
+                }
+                26 => {
+                    // Half of them late, or of a frame that never was.
+                    let sequence =
+                        self.lent[r].as_ref().map_or(1, |frame| frame.sequence) + u64::from(number & 1);
+                    if number & 1 == 0 {
+                        self.lent[r] = None;
+                    }
+                    zb_reader_release_frame_ref_of(reader, sequence, place)
+                }
+                _ => {
+                    let (mut frame, lent) = (empty_frame(), self.lent[r].take());
+                    let status = zb_reader_keep_frame_ref(reader, &raw mut frame, place);
+                    assert_eq!(status == ZB_OK, lent.is_some());
+                    assert!(
+                        lent.is_none_or(|lent| lent.data == frame.data && lent.sequence == frame.sequence)
+                    );
+                    self.hold(frame);
+                    status
+                }
+            }
+        }
     }
 
     /// # Safety
@@ -259,6 +318,8 @@ impl World {
             match number & 7 {
                 0 => zb_reader_interrupt(reader),
                 1 => zb_writer_interrupt(writer),
+                5 => zb_reader_clear_interrupt(reader),
+                6 => zb_writer_clear_interrupt(writer),
                 2 => self.interrupts.push(zb_reader_interrupt_handle(reader)),
                 3 => self.interrupts.push(zb_writer_interrupt_handle(writer)),
                 4 if !self.interrupts.is_empty() => zb_interrupt_free(self.interrupts.remove(0)),
@@ -334,6 +395,13 @@ fn config(how: u8, number: u8) -> *mut zb_config {
         zb_config_set_mode(config, if number == 255 { 0o7777 } else { 0o600 });
     }
     config
+}
+
+/// What was written, whole.
+fn check_ref(frame: &zb_frame_ref) {
+    // SAFETY: The frame is lent: its bytes are there and are not written.
+    let bytes = unsafe { std::slice::from_raw_parts(frame.data, frame.size) };
+    assert!(bytes.iter().all(|byte| *byte == frame.size as u8), "loan {} is torn", frame.sequence);
 }
 
 /// What was written, whole.

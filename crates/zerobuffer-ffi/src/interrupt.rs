@@ -1,5 +1,7 @@
 //! Ending a blocked call of another thread.
 
+use std::sync::Weak;
+
 use zerobuffer::InterruptHandle;
 
 use crate::arguments::{handle, passed};
@@ -10,7 +12,8 @@ use crate::panic::guarded;
 /// Ends the blocked calls of a reader or writer from any thread. Lives on its own: it may be used when the reader or writer is
 /// gone already.
 pub struct zb_interrupt {
-    pub(crate) handle: InterruptHandle,
+    /// Weak, as it must not keep the memory of a closed buffer mapped.
+    pub(crate) handle: Weak<InterruptHandle>,
 }
 
 /// Makes the call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`.
@@ -20,7 +23,9 @@ pub unsafe extern "C" fn zb_interrupt_fire(
     error: *mut *mut zb_error,
 ) -> zb_status {
     guarded!(error, {
-        passed!(handle(interrupt, "interrupt")?).handle.interrupt();
+        if let Some(handle) = passed!(handle(interrupt, "interrupt")?).handle.upgrade() {
+            handle.interrupt();
+        }
         Ok(ZB_OK)
     })
 }

@@ -7,7 +7,7 @@ use zerobuffer::KeptBuffer;
 use crate::arguments::{Out, handle, passed, set_if_wanted, string};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{ZB_OK, zb_error, zb_status};
-use crate::exclusive::Exclusive;
+use crate::exclusive::{Closed, Exclusive};
 use crate::panic::guarded;
 
 /// A buffer kept for a reader that comes later, which takes it over with the frames in it.
@@ -64,8 +64,8 @@ pub unsafe extern "C" fn zb_kept_buffer_close(
     guarded!(error, {
         let handle = passed!(handle(kept, "kept buffer")?);
         let was = match handle.kept.close(|| ()) {
-            Some(kept) => kept.close()?,
-            None => false,
+            Closed::Now(kept) => kept.close()?,
+            Closed::Later | Closed::Before => false,
         };
         passed!(set_if_wanted(adopted, was));
         Ok(ZB_OK)

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use zerobuffer::{FrameRef, Reader, Result};
+use zerobuffer::{Frame, FrameRef, Reader, Result};
 
 /// A reader whose last borrowed frame stays borrowed between two calls of C.
 ///
@@ -11,11 +11,11 @@ use zerobuffer::{FrameRef, Reader, Result};
 pub(crate) struct Lending {
     /// Borrows `*reader`: gone before that is used, or freed.
     lent: Option<FrameRef<'static>>,
-    /// Of a box of ours. Not the box itself, as moving that would claim its contents for it alone, which are lent.
+    /// Made by Box::leak in new(). Not the box itself, as moving that would claim its contents for it alone, which are lent.
     reader: NonNull<Reader>,
 }
 
-// SAFETY: a reader may move between threads, and with it the right to release its last frame.
+// SAFETY: A reader may move between threads, and with it the right to release its last frame.
 unsafe impl Send for Lending {}
 
 impl Lending {
@@ -27,14 +27,15 @@ impl Lending {
     #[inline(always)]
     pub(crate) fn reader(&mut self) -> &mut Reader {
         self.lent = None;
-        // SAFETY: the box lives as long as `self`, which is borrowed mutably, and nothing else borrows it any more.
+        // SAFETY: The box lives as long as `self`, which is borrowed mutably. The only other borrow of it, `lent`, has just ended.
         unsafe { self.reader.as_mut() }
     }
 
     /// The reader, to look at only; the loan goes on.
     #[inline(always)]
     pub(crate) fn look(&self) -> &Reader {
-        // SAFETY: as in reader(), but shared, as is what `lent` borrows.
+        // SAFETY: The box lives as long as `self`. `lent` borrows it shared, as this does, and reader() and lend(), which borrow
+        // it mutably, need `self` mutably.
         unsafe { self.reader.as_ref() }
     }
 
@@ -42,10 +43,16 @@ impl Lending {
     #[inline(always)]
     pub(crate) fn lend(&mut self, timeout: Duration) -> Result<Option<&FrameRef<'static>>> {
         self.lent = None;
-        // SAFETY: as in reader(). The frame may call itself 'static, as it goes before the box is used again or freed.
+        // SAFETY: The box lives as long as `self`, which is borrowed mutably, and the last loan has just ended. The frame may call
+        // itself 'static, as each function of this type ends it before the box is borrowed mutably or freed.
         let reader: &'static mut Reader = unsafe { &mut *self.reader.as_ptr() };
         self.lent = reader.read_frame_ref(timeout)?;
         Ok(self.lent.as_ref())
+    }
+
+    /// The number of the frame that is lent; 0 if none is.
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent.as_ref().map_or(0, FrameRef::sequence)
     }
 
     /// Gives the frame back that is lent, if any.
@@ -54,13 +61,20 @@ impl Lending {
         self.lent = None;
     }
 
-    /// Closes the reader. What was lent is given back; its memory stays mapped as long as an interrupt of the reader lives.
-    pub(crate) fn close(mut self) -> Result<()> {
-        self.lent = None;
+    /// Makes an owned frame of the one that is lent, if any.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self) -> Option<Frame> {
+        self.lent.take().map(FrameRef::keep)
+    }
+
+    /// Closes the reader. The frame that is lent, if any, becomes an owned one.
+    pub(crate) fn close(mut self) -> (Option<Frame>, Result<()>) {
+        let kept = self.keep();
         let reader = self.reader;
         std::mem::forget(self);
-        // SAFETY: new() leaked this box, nothing borrows it, and the drop that would free it was forgotten.
-        unsafe { Box::from_raw(reader.as_ptr()) }.close()
+        // SAFETY: new() leaked this box, nothing borrows it, as the loan has ended, and the drop that would free it was
+        // forgotten.
+        (kept, unsafe { Box::from_raw(reader.as_ptr()) }.close())
     }
 }
 

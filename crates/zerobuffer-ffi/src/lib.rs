@@ -22,7 +22,6 @@
 #![allow(unreachable_pub)]
 
 mod arguments;
-mod barrier;
 mod callback;
 mod client;
 mod config;
@@ -38,6 +37,7 @@ mod kept;
 mod lending;
 mod log;
 mod panic;
+mod peer;
 mod reader;
 mod server;
 mod version;

@@ -2,27 +2,37 @@
 
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use zerobuffer::{ErrorKind, Frame, InterruptHandle, Reader};
+use zerobuffer::{ErrorKind, Frame, Reader, WriterWatch};
 
 use crate::arguments::{Out, handle, passed, string, timeout};
 use crate::config::{config_or_default, give, take, zb_config};
-use crate::error::{Failure, ZB_END_OF_STREAM, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
-use crate::exclusive::{Entered, Exclusive};
+use crate::error::{
+    Failure, ZB_END_OF_STREAM, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status,
+};
+use crate::exclusive::{Closed, Entered, Exclusive};
 use crate::frame::{Place, zb_frame};
 use crate::interrupt::zb_interrupt;
 use crate::lending::Lending;
 use crate::panic::{guarded, guarded_or};
+use crate::peer::Peer;
 
 /// The reading side of a buffer: creates it, owns it, removes it.
 ///
-/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_reader_interrupt`, `zb_reader_close`,
+/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_reader_interrupt`,
+/// `zb_reader_clear_interrupt`, `zb_reader_close`, `zb_reader_is_writer_connected`, `zb_reader_release_frame_ref_of`,
 /// `zb_reader_name` and the counters may be used from any thread at any time.
 pub struct zb_reader {
     inner: Exclusive<Inner>,
-    interrupt: InterruptHandle,
+    peer: Peer<WriterWatch>,
     name: CString,
+    /// The number of the frame that is lent; 0 if none is, or a call that ends the loan has begun.
+    lent: AtomicU64,
+    /// The frame that was lent when the reader was closed.
+    left: Mutex<Option<Frame>>,
     // As of the last call that read, so that other threads may ask.
+    cursor: AtomicU64,
     frames_read: AtomicU64,
     bytes_read: AtomicU64,
 }
@@ -30,9 +40,9 @@ pub struct zb_reader {
 /// A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
 /// NULL when there was nothing to read.
 ///
-/// The loan ends with any further call of the reader but its name, counters, metadata and interrupts, with
-/// `zb_reader_release_frame_ref`, and when the reader is closed (its bytes may be looked at until the reader is freed, but are
-/// not the frame's any more). One at a time, and for the thread that uses the reader.
+/// The loan ends with any further call that reads or waits for a writer, with `zb_reader_release_frame_ref`, with
+/// `zb_reader_release_frame_ref_of` on any thread, and with `zb_reader_keep_frame_ref`, which makes an owned frame of it. A loan
+/// that is out when the reader is closed goes on until one of the latter three, or until the reader is freed. One at a time.
 #[repr(C)]
 pub struct zb_frame_ref {
     /// The first byte.
@@ -54,10 +64,30 @@ struct Inner {
 }
 
 impl zb_reader {
+    /// Enters for a call that ends the loan.
+    #[inline(always)]
+    fn enter(&self) -> Result<Entered<'_, Inner>, Failure> {
+        let inner = self.inner.enter()?;
+        // Relaxed: a thread that still reads the old number waits, and reads again.
+        self.lent.store(0, Ordering::Relaxed);
+        Ok(inner)
+    }
+
+    /// Takes the frame that was lent when the reader was closed, if it is the one that is wanted.
+    fn take_left(&self, wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
+        if self.inner.is_forked() {
+            return None;
+        }
+        // Nothing in the critical sections leaves it half-changed.
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.as_ref().is_some_and(wanted) { left.take() } else { None }
+    }
+
     #[inline(always)]
     fn count(&self, inner: &Entered<'_, Inner>) {
         // Relaxed: numbers for people.
         let reader = inner.lending.look();
+        self.cursor.store(reader.cursor(), Ordering::Relaxed);
         self.frames_read.store(reader.frames_read(), Ordering::Relaxed);
         self.bytes_read.store(reader.bytes_read(), Ordering::Relaxed);
     }
@@ -65,10 +95,10 @@ impl zb_reader {
 
 /// Where the core reports the end of a stream as an error, the ABI has a status.
 #[inline(always)]
-pub(crate) fn ended(error: zerobuffer::Error) -> Result<zb_status, Failure> {
+fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_status, Failure> {
     match error.kind() {
         ErrorKind::WriterClosed => Ok(ZB_END_OF_STREAM),
-        _ => Err(error.into()),
+        _ => Err(handle.inner.why(error)),
     }
 }
 
@@ -91,9 +121,12 @@ pub unsafe extern "C" fn zb_reader_create(
         out.set(std::ptr::null_mut());
         let reader = Reader::create(name, config)?;
         out.set(give(zb_reader {
-            interrupt: reader.interrupt_handle(),
+            peer: Peer::new(reader.interrupt_handle(), reader.writer_watch()?),
+            cursor: AtomicU64::new(reader.cursor()),
             inner: Exclusive::new(name, Inner { lending: Lending::new(reader), batch: Vec::new() }),
             name: text(name),
+            lent: AtomicU64::new(0),
+            left: Mutex::new(None),
             frames_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
         }));
@@ -115,7 +148,7 @@ pub unsafe extern "C" fn zb_reader_read_frame(
 ) -> zb_status {
     guarded!(error, {
         let (handle, place) = passed!(at(reader, frame)?);
-        let mut inner = handle.inner.enter()?;
+        let mut inner = handle.enter()?;
         match inner.lending.reader().read_frame(timeout(timeout_ms)) {
             Ok(Some(frame)) => {
                 place.put(frame);
@@ -123,7 +156,7 @@ pub unsafe extern "C" fn zb_reader_read_frame(
                 Ok(ZB_OK)
             }
             Ok(None) => Ok(ZB_TIMEOUT),
-            Err(error) => ended(error),
+            Err(error) => ended(handle, error),
         }
     })
 }
@@ -137,7 +170,7 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
 ) -> zb_status {
     guarded!(error, {
         let (handle, place) = passed!(at(reader, frame)?);
-        let mut inner = handle.inner.enter()?;
+        let mut inner = handle.enter()?;
         match inner.lending.reader().try_read_frame() {
             Ok(Some(frame)) => {
                 place.put(frame);
@@ -145,7 +178,7 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
                 Ok(ZB_OK)
             }
             Ok(None) => Ok(ZB_TIMEOUT),
-            Err(error) => ended(error),
+            Err(error) => ended(handle, error),
         }
     })
 }
@@ -161,10 +194,11 @@ pub unsafe extern "C" fn zb_reader_read_frame_ref(
 ) -> zb_status {
     guarded!(error, {
         let (handle, out) = passed!(handle(reader, "reader")?, Out::new(frame, "frame")?);
-        let mut inner = handle.inner.enter().inspect_err(|_| out.set(zb_frame_ref::EMPTY))?;
+        let mut inner = handle.enter().inspect_err(|_| out.set(zb_frame_ref::EMPTY))?;
         match inner.lending.lend(timeout(timeout_ms)) {
             Ok(Some(frame)) => {
                 out.set(zb_frame_ref { data: frame.as_ptr(), size: frame.len(), sequence: frame.sequence() });
+                handle.lent.store(frame.sequence(), Ordering::Relaxed);
                 handle.count(&inner);
                 Ok(ZB_OK)
             }
@@ -174,13 +208,13 @@ pub unsafe extern "C" fn zb_reader_read_frame_ref(
             }
             Err(error) => {
                 out.set(zb_frame_ref::EMPTY);
-                ended(error)
+                ended(handle, error)
             }
         }
     })
 }
 
-/// Gives the frame back that the reader has lent, if any, without reading the next one.
+/// Gives the frame back that the reader has lent, if any, without reading the next one; also when the reader has been closed.
 ///
 /// Errors: `CLOSED`, `INVALID_STATE`.
 #[unsafe(no_mangle)]
@@ -189,7 +223,62 @@ pub unsafe extern "C" fn zb_reader_release_frame_ref(
     error: *mut *mut zb_error,
 ) -> zb_status {
     guarded!(error, {
-        passed!(handle(reader, "reader")?).inner.enter()?.lending.end();
+        let handle = passed!(handle(reader, "reader")?);
+        let mut inner = handle.enter().inspect_err(|_| drop(handle.take_left(|_| true)))?;
+        inner.lending.end();
+        Ok(ZB_OK)
+    })
+}
+
+/// Gives the frame `sequence` back if it is the one that the reader has lent, from any thread, whatever the reader is doing.
+/// Does nothing if its loan has ended before: a late call does no harm.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_release_frame_ref_of(
+    reader: *const zb_reader,
+    sequence: u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let handle = passed!(handle(reader, "reader")?);
+        // A call that ends the loan stores 0 when it begins, and a close when it has put the frame aside. Acquire pairs with the
+        // Release of the latter.
+        while handle.lent.load(Ordering::Acquire) == sequence && !handle.inner.is_forked() {
+            let Some(mut inner) = handle.inner.enter_briefly() else {
+                std::thread::yield_now();
+                continue;
+            };
+            if inner.lending.lent() == sequence {
+                handle.lent.store(0, Ordering::Relaxed);
+                inner.lending.end();
+            }
+            return Ok(ZB_OK);
+        }
+        drop(handle.take_left(|frame| frame.sequence() == sequence));
+        Ok(ZB_OK)
+    })
+}
+
+/// Makes an owned frame of the one that the reader has lent, also when the reader has been closed: it stays until
+/// `zb_frame_release`, on any thread, whatever the reader does.
+///
+/// Errors: `INVALID_STATE` if no frame is lent, or another thread is using the reader.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_keep_frame_ref(
+    reader: *const zb_reader,
+    frame: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let (handle, place) = passed!(at(reader, frame)?);
+        let kept = match handle.enter() {
+            Ok(mut inner) => inner.lending.keep(),
+            Err(refused) => Some(handle.take_left(|_| true).ok_or(refused)?),
+        };
+        let Some(kept) = kept else {
+            let name = handle.name.to_string_lossy();
+            return Err(Failure::new(ZB_ERROR_INVALID_STATE, &name, "no frame is lent: read one first"));
+        };
+        place.put(kept);
         Ok(ZB_OK)
     })
 }
@@ -225,12 +314,12 @@ pub unsafe extern "C" fn zb_reader_read_frames(
         let (handle, frames, count) =
             passed!(handle(reader, "reader")?, Out::new(frames, "frames")?, Out::new(count, "count")?);
         count.set(0);
-        let mut inner = handle.inner.enter()?;
+        let mut inner = handle.enter()?;
         let Inner { lending, batch } = &mut *inner;
         let read = match lending.reader().read_frames(batch, max, timeout(timeout_ms)) {
             Ok(0) => return Ok(ZB_TIMEOUT),
             Ok(read) => read,
-            Err(error) => return ended(error),
+            Err(error) => return ended(handle, error),
         };
         for (index, frame) in batch.drain(..).enumerate() {
             // SAFETY: The caller promises room for `max` frames at `frames`, and `index` is less than that, as the core reads
@@ -243,7 +332,10 @@ pub unsafe extern "C" fn zb_reader_read_frames(
     })
 }
 
-/// Whether a writer lives, or frames that one committed are still unread.
+/// Whether a writer lives, or frames that one committed are still unread. From any thread, whatever the reader is doing; changes
+/// nothing.
+///
+/// Errors: `CLOSED`; `INVALID_STATE` in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_is_writer_connected(
     reader: *const zb_reader,
@@ -253,7 +345,9 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
     guarded!(error, {
         let (handle, out) = passed!(handle(reader, "reader")?, Out::new(connected, "answer")?);
         out.set(false);
-        out.set(handle.inner.enter()?.lending.reader().is_writer_connected());
+        let cursor = handle.cursor.load(Ordering::Relaxed);
+        let answer = handle.peer.ask(|watch| watch.is_writer_connected(cursor));
+        out.set(answer.ok_or_else(|| handle.inner.refusal())?);
         Ok(ZB_OK)
     })
 }
@@ -268,8 +362,10 @@ pub unsafe extern "C" fn zb_reader_wait_for_writer(
     error: *mut *mut zb_error,
 ) -> zb_status {
     guarded!(error, {
-        let mut inner = passed!(handle(reader, "reader")?).inner.enter()?;
-        let there = inner.lending.reader().wait_for_writer(timeout(timeout_ms))?;
+        let handle = passed!(handle(reader, "reader")?);
+        let mut inner = handle.enter()?;
+        let there = inner.lending.reader().wait_for_writer(timeout(timeout_ms));
+        let there = there.map_err(|error| handle.inner.why(error))?;
         Ok(if there { ZB_OK } else { ZB_TIMEOUT })
     })
 }
@@ -326,8 +422,18 @@ pub unsafe extern "C" fn zb_reader_name(reader: *const zb_reader) -> *const c_ch
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_interrupt(reader: *const zb_reader) {
     guarded_or((), || {
-        if let Some(handle) = passed!(reader.as_ref()) {
-            handle.interrupt.interrupt();
+        if let Some(interrupt) = passed!(reader.as_ref()).and_then(|handle| handle.peer.interrupt()) {
+            interrupt.interrupt();
+        }
+    });
+}
+
+/// Takes back an interrupt that no call has met yet. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_clear_interrupt(reader: *const zb_reader) {
+    guarded_or((), || {
+        if let Some(interrupt) = passed!(reader.as_ref()).and_then(|handle| handle.peer.interrupt()) {
+            interrupt.clear();
         }
     });
 }
@@ -336,19 +442,30 @@ pub unsafe extern "C" fn zb_reader_interrupt(reader: *const zb_reader) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
-        passed!(reader.as_ref())
-            .map_or(std::ptr::null_mut(), |reader| give(zb_interrupt { handle: reader.interrupt.clone() }))
+        passed!(reader.as_ref()).map_or(std::ptr::null_mut(), |reader| {
+            let handle = reader.peer.interrupt().map(|interrupt| Arc::downgrade(&interrupt));
+            give(zb_interrupt { handle: handle.unwrap_or_default() })
+        })
     })
 }
 
-/// Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `INTERRUPTED`, later
-/// ones with `CLOSED`. Frames still held stay valid; the handle is still to be freed. A second close does nothing.
+/// Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `CLOSED`, as later ones
+/// do. Frames still held stay valid, and so does the one that is lent; the handle is still to be freed. A second close does
+/// nothing. From a callback within one of the reader's own calls, that call closes it when it ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
         let handle = passed!(handle(reader, "reader")?);
-        if let Some(inner) = handle.inner.close(|| handle.interrupt.interrupt()) {
-            inner.lending.close()?;
+        let interrupt = handle.peer.interrupt();
+        let closed = handle.inner.close(|| interrupt.iter().for_each(|interrupt| interrupt.interrupt()));
+        drop(interrupt);
+        handle.peer.end();
+        if let Closed::Now(inner) = closed {
+            let (left, result) = inner.lending.close();
+            *handle.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
+            // Release pairs with the Acquire in zb_reader_release_frame_ref_of.
+            handle.lent.store(0, Ordering::Release);
+            result?;
         }
         Ok(ZB_OK)
     })

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 /// Major version of the ABI, which is also the number in the SONAME: raised when something that was there goes or changes.
 pub const ZB_ABI_VERSION_MAJOR: u32 = 1;
 /// Minor version of the ABI: raised when something is added.
-pub const ZB_ABI_VERSION_MINOR: u32 = 0;
+pub const ZB_ABI_VERSION_MINOR: u32 = 1;
 
 /// The ABI version of the library at hand: major * 65536 + minor.
 ///

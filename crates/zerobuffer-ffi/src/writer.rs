@@ -1,24 +1,27 @@
 //! The writing side of a buffer.
 
 use std::ffi::{CString, c_char};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use zerobuffer::{InterruptHandle, MemoryGuard, Writer, WriterOptions};
+use zerobuffer::{MemoryGuard, ReaderWatch, Writer, WriterOptions};
 
 use crate::arguments::{Out, bytes, handle, passed, set_if_wanted, string, timeout};
 use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
 use crate::error::{Failure, ZB_ERROR_INTERNAL, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
-use crate::exclusive::{Entered, Exclusive};
+use crate::exclusive::{Closed, Entered, Exclusive};
 use crate::interrupt::zb_interrupt;
 use crate::panic::{guarded, guarded_or};
+use crate::peer::Peer;
 
 /// The writing side of a buffer.
 ///
-/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`, `zb_writer_close`,
-/// `zb_writer_name` and the counters may be used from any thread at any time.
+/// Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`,
+/// `zb_writer_clear_interrupt`, `zb_writer_close`, `zb_writer_is_reader_connected`, `zb_writer_name` and the counters may be used
+/// from any thread at any time.
 pub struct zb_writer {
     writer: Exclusive<Writer>,
-    interrupt: InterruptHandle,
+    peer: Peer<ReaderWatch>,
     name: CString,
     write_timeout_ms: AtomicI64,
     // As of the last call that wrote, so that other threads may ask.
@@ -75,7 +78,7 @@ pub unsafe extern "C" fn zb_writer_connect(
         );
         let writer = Writer::connect_with(name, options)?;
         out.set(give(zb_writer {
-            interrupt: writer.interrupt_handle(),
+            peer: Peer::new(writer.interrupt_handle(), writer.reader_watch()?),
             writer: Exclusive::new(name, writer),
             name: text(name),
             write_timeout_ms: AtomicI64::new(write_timeout_ms),
@@ -102,7 +105,7 @@ pub unsafe extern "C" fn zb_writer_write_frame(
     guarded!(error, {
         let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
         let mut writer = handle.writer.enter()?;
-        let number = writer.write_frame(data)?;
+        let number = writer.write_frame(data).map_err(|error| handle.writer.why(error))?;
         handle.count(&writer);
         passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
@@ -159,7 +162,7 @@ pub unsafe extern "C" fn zb_writer_write_frames(
         let outcome = writer.write_frames(checked);
         handle.count(&writer);
         passed!(set_if_wanted(written, (writer.frames_written() - before) as usize));
-        outcome?;
+        outcome.map_err(|error| handle.writer.why(error))?;
         Ok(ZB_OK)
     })
 }
@@ -179,7 +182,7 @@ pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
         let (handle, out) = passed!(handle(writer, "writer")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
         let mut writer = handle.writer.enter()?;
-        writer.acquire_frame_buffer(size)?;
+        writer.acquire_frame_buffer(size).map_err(|error| handle.writer.why(error))?;
         out.set(acquired(&mut writer)?);
         Ok(ZB_OK)
     })
@@ -289,7 +292,9 @@ pub unsafe extern "C" fn zb_writer_set_metadata(
     })
 }
 
-/// Whether the reader lives.
+/// Whether the reader lives. From any thread, whatever the writer is doing.
+///
+/// Errors: `CLOSED`; `INVALID_STATE` in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_is_reader_connected(
     writer: *const zb_writer,
@@ -299,7 +304,8 @@ pub unsafe extern "C" fn zb_writer_is_reader_connected(
     guarded!(error, {
         let (handle, out) = passed!(handle(writer, "writer")?, Out::new(connected, "answer")?);
         out.set(false);
-        out.set(handle.writer.enter()?.is_reader_connected());
+        let answer = handle.peer.ask(ReaderWatch::is_reader_connected);
+        out.set(answer.ok_or_else(|| handle.writer.refusal())?);
         Ok(ZB_OK)
     })
 }
@@ -364,8 +370,18 @@ pub unsafe extern "C" fn zb_writer_name(writer: *const zb_writer) -> *const c_ch
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
     guarded_or((), || {
-        if let Some(handle) = passed!(writer.as_ref()) {
-            handle.interrupt.interrupt();
+        if let Some(interrupt) = passed!(writer.as_ref()).and_then(|handle| handle.peer.interrupt()) {
+            interrupt.interrupt();
+        }
+    });
+}
+
+/// Takes back an interrupt that no call has met yet. From any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_clear_interrupt(writer: *const zb_writer) {
+    guarded_or((), || {
+        if let Some(interrupt) = passed!(writer.as_ref()).and_then(|handle| handle.peer.interrupt()) {
+            interrupt.clear();
         }
     });
 }
@@ -374,18 +390,25 @@ pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
-        passed!(writer.as_ref())
-            .map_or(std::ptr::null_mut(), |writer| give(zb_interrupt { handle: writer.interrupt.clone() }))
+        passed!(writer.as_ref()).map_or(std::ptr::null_mut(), |writer| {
+            let handle = writer.peer.interrupt().map(|interrupt| Arc::downgrade(&interrupt));
+            give(zb_interrupt { handle: handle.unwrap_or_default() })
+        })
     })
 }
 
 /// Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
-/// blocked fails with `INTERRUPTED`, later ones with `CLOSED`. The handle is still to be freed. A second close does nothing.
+/// blocked fails with `CLOSED`, as later ones do. The handle is still to be freed. A second close does nothing. From a callback
+/// within one of the writer's own calls, that call closes it when it ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
         let handle = passed!(handle(writer, "writer")?);
-        if let Some(writer) = handle.writer.close(|| handle.interrupt.interrupt()) {
+        let interrupt = handle.peer.interrupt();
+        let closed = handle.writer.close(|| interrupt.iter().for_each(|interrupt| interrupt.interrupt()));
+        drop(interrupt);
+        handle.peer.end();
+        if let Closed::Now(writer) = closed {
             writer.close()?;
         }
         Ok(ZB_OK)

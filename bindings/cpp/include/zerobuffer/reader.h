@@ -22,9 +22,9 @@ namespace zerobuffer {
 /**
  * The reading side of a buffer: creates it, owns it, removes it when it is destroyed.
  *
- * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), close(), name() and the counters may be
- * called from any thread at any time. Frames may go anywhere, and outlive the reader. Move-only; a moved-from reader may only be
- * assigned to or destroyed.
+ * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), clear_interrupt(), close(),
+ * is_writer_connected() without a time-out, name() and the counters may be called from any thread at any time. Frames may go
+ * anywhere, and outlive the reader. Move-only; a moved-from reader may only be assigned to or destroyed.
  */
 class Reader {
 public:
@@ -121,6 +121,17 @@ public:
     /** Gives the frame back that is lent, if any, without reading the next one. */
     void release_frame_ref() { detail::call(zb_reader_release_frame_ref, static_cast<const zb_reader*>(reader_.get())); }
 
+    /**
+     * Makes an owned frame of the one that is lent, also when the reader has been closed.
+     *
+     * @throws invalid_state_exception if no frame is lent
+     */
+    [[nodiscard]] Frame keep_frame_ref() {
+        Frame frame;
+        detail::call(zb_reader_keep_frame_ref, static_cast<const zb_reader*>(reader_.get()), detail::FrameAccess::out(frame));
+        return frame;
+    }
+
     /** Gives a frame's bytes back; the frame is invalid then. The same as destroying it. */
     void release_frame(Frame& frame) noexcept { frame.release(); }
 
@@ -167,6 +178,9 @@ public:
 
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }
+
+    /** Takes back an interrupt that no call has met yet. */
+    void clear_interrupt() const noexcept { zb_reader_clear_interrupt(reader_.get()); }
 
     /** An interrupt that may outlive the reader. */
     [[nodiscard]] InterruptHandle interrupt_handle() const {

@@ -23,8 +23,8 @@ namespace zerobuffer {
 /**
  * The writing side of a buffer. Destroying it closes it in good order.
  *
- * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), close(), name(), write_timeout() and the
- * counters may be called from any thread at any time. Move-only; a moved-from writer may only be assigned to or destroyed.
+ * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), clear_interrupt(), close(),
+ * is_reader_connected(), name(), write_timeout() and the counters may be called from any thread at any time. Move-only; a moved-from writer may only be assigned to or destroyed.
  */
 class Writer {
 public:
@@ -182,6 +182,9 @@ public:
 
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_writer_interrupt(writer_.get()); }
+
+    /** Takes back an interrupt that no call has met yet. */
+    void clear_interrupt() const noexcept { zb_writer_clear_interrupt(writer_.get()); }
 
     /** An interrupt that may outlive the writer. */
     [[nodiscard]] InterruptHandle interrupt_handle() const {

@@ -34,7 +34,7 @@
 /**
  * Minor version of the ABI: raised when something is added.
  */
-#define ZB_ABI_VERSION_MINOR 0
+#define ZB_ABI_VERSION_MINOR 1
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
@@ -80,7 +80,8 @@ typedef struct zb_memory_guard zb_memory_guard;
 /**
  * The reading side of a buffer: creates it, owns it, removes it.
  *
- * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_reader_interrupt`, `zb_reader_close`,
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_reader_interrupt`,
+ * `zb_reader_clear_interrupt`, `zb_reader_close`, `zb_reader_is_writer_connected`, `zb_reader_release_frame_ref_of`,
  * `zb_reader_name` and the counters may be used from any thread at any time.
  */
 typedef struct zb_reader zb_reader;
@@ -99,8 +100,9 @@ typedef struct zb_server zb_server;
 /**
  * The writing side of a buffer.
  *
- * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`, `zb_writer_close`,
- * `zb_writer_name` and the counters may be used from any thread at any time.
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`,
+ * `zb_writer_clear_interrupt`, `zb_writer_close`, `zb_writer_is_reader_connected`, `zb_writer_name` and the counters may be used
+ * from any thread at any time.
  */
 typedef struct zb_writer zb_writer;
 
@@ -320,9 +322,9 @@ typedef void (*zb_destroy)(void *user_data);
  * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
  * NULL when there was nothing to read.
  *
- * The loan ends with any further call of the reader but its name, counters, metadata and interrupts, with
- * `zb_reader_release_frame_ref`, and when the reader is closed (its bytes may be looked at until the reader is freed, but are
- * not the frame's any more). One at a time, and for the thread that uses the reader.
+ * The loan ends with any further call that reads or waits for a writer, with `zb_reader_release_frame_ref`, with
+ * `zb_reader_release_frame_ref_of` on any thread, and with `zb_reader_keep_frame_ref`, which makes an owned frame of it. A loan
+ * that is out when the reader is closed goes on until one of the latter three, or until the reader is freed. One at a time.
  */
 typedef struct zb_frame_ref {
     /**
@@ -1067,11 +1069,30 @@ zb_status zb_reader_read_frame_ref(const struct zb_reader *reader,
                                    struct zb_error **error);
 
 /**
- * Gives the frame back that the reader has lent, if any, without reading the next one.
+ * Gives the frame back that the reader has lent, if any, without reading the next one; also when the reader has been closed.
  *
  * Errors: `CLOSED`, `INVALID_STATE`.
  */
-zb_status zb_reader_release_frame_ref(const struct zb_reader *reader, struct zb_error **error);
+zb_status zb_reader_release_frame_ref(const struct zb_reader *reader,
+                                      struct zb_error **error);
+
+/**
+ * Gives the frame `sequence` back if it is the one that the reader has lent, from any thread, whatever the reader is doing.
+ * Does nothing if its loan has ended before: a late call does no harm.
+ */
+zb_status zb_reader_release_frame_ref_of(const struct zb_reader *reader,
+                                         uint64_t sequence,
+                                         struct zb_error **error);
+
+/**
+ * Makes an owned frame of the one that the reader has lent, also when the reader has been closed: it stays until
+ * `zb_frame_release`, on any thread, whatever the reader does.
+ *
+ * Errors: `INVALID_STATE` if no frame is lent, or another thread is using the reader.
+ */
+zb_status zb_reader_keep_frame_ref(const struct zb_reader *reader,
+                                   struct zb_frame *frame,
+                                   struct zb_error **error);
 
 /**
  * Waits up to `timeout_ms` for a first frame, then takes it and those behind it, at most `max`, without waiting again.
@@ -1087,7 +1108,10 @@ zb_status zb_reader_read_frames(const struct zb_reader *reader,
                                 struct zb_error **error);
 
 /**
- * Whether a writer lives, or frames that one committed are still unread.
+ * Whether a writer lives, or frames that one committed are still unread. From any thread, whatever the reader is doing; changes
+ * nothing.
+ *
+ * Errors: `CLOSED`; `INVALID_STATE` in a forked child.
  */
 zb_status zb_reader_is_writer_connected(const struct zb_reader *reader,
                                         bool *connected,
@@ -1136,13 +1160,19 @@ const char *zb_reader_name(const struct zb_reader *reader);
 void zb_reader_interrupt(const struct zb_reader *reader);
 
 /**
+ * Takes back an interrupt that no call has met yet. From any thread.
+ */
+void zb_reader_clear_interrupt(const struct zb_reader *reader);
+
+/**
  * An interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
  */
 struct zb_interrupt *zb_reader_interrupt_handle(const struct zb_reader *reader);
 
 /**
- * Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `INTERRUPTED`, later
- * ones with `CLOSED`. Frames still held stay valid; the handle is still to be freed. A second close does nothing.
+ * Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `CLOSED`, as later ones
+ * do. Frames still held stay valid, and so does the one that is lent; the handle is still to be freed. A second close does
+ * nothing. From a callback within one of the reader's own calls, that call closes it when it ends.
  */
 zb_status zb_reader_close(const struct zb_reader *reader,
                           struct zb_error **error);
@@ -1381,7 +1411,9 @@ zb_status zb_writer_set_metadata(const struct zb_writer *writer,
                                  struct zb_error **error);
 
 /**
- * Whether the reader lives.
+ * Whether the reader lives. From any thread, whatever the writer is doing.
+ *
+ * Errors: `CLOSED`; `INVALID_STATE` in a forked child.
  */
 zb_status zb_writer_is_reader_connected(const struct zb_writer *writer,
                                         bool *connected,
@@ -1426,13 +1458,19 @@ const char *zb_writer_name(const struct zb_writer *writer);
 void zb_writer_interrupt(const struct zb_writer *writer);
 
 /**
+ * Takes back an interrupt that no call has met yet. From any thread.
+ */
+void zb_writer_clear_interrupt(const struct zb_writer *writer);
+
+/**
  * An interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
  */
 struct zb_interrupt *zb_writer_interrupt_handle(const struct zb_writer *writer);
 
 /**
  * Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
- * blocked fails with `INTERRUPTED`, later ones with `CLOSED`. The handle is still to be freed. A second close does nothing.
+ * blocked fails with `CLOSED`, as later ones do. The handle is still to be freed. A second close does nothing. From a callback
+ * within one of the writer's own calls, that call closes it when it ends.
  */
 zb_status zb_writer_close(const struct zb_writer *writer,
                           struct zb_error **error);

@@ -1,0 +1,49 @@
+//! What other threads use of a handle while one is in a call: the interrupt, and the question whether the peer is there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use zerobuffer::InterruptHandle;
+
+/// The interrupt and the watch; gone once the handle is closed, as each keeps the buffer's memory mapped.
+type Parts<W> = Option<(Arc<InterruptHandle>, W)>;
+
+/// What a handle keeps for other threads.
+pub(crate) struct Peer<W> {
+    parts: Mutex<Parts<W>>,
+    process: u32,
+}
+
+impl<W> Peer<W> {
+    pub(crate) fn new(interrupt: InterruptHandle, watch: W) -> Peer<W> {
+        Peer { parts: Mutex::new(Some((Arc::new(interrupt), watch))), process: std::process::id() }
+    }
+
+    /// `None` in a forked child where a thread had the lock that the child does not have.
+    fn parts(&self) -> Option<MutexGuard<'_, Parts<W>>> {
+        if self.process != std::process::id() {
+            return match self.parts.try_lock() {
+                Ok(parts) => Some(parts),
+                Err(TryLockError::Poisoned(parts)) => Some(parts.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+        }
+        // Nothing in the critical sections leaves it half-changed.
+        Some(self.parts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The interrupt; `None` once the handle is closed.
+    pub(crate) fn interrupt(&self) -> Option<Arc<InterruptHandle>> {
+        self.parts()?.as_ref().map(|(interrupt, _)| Arc::clone(interrupt))
+    }
+
+    /// Asks the watch; `None` once the handle is closed.
+    pub(crate) fn ask<A>(&self, question: impl FnOnce(&W) -> A) -> Option<A> {
+        self.parts()?.as_ref().map(|(_, watch)| question(watch))
+    }
+
+    /// Lets go of both.
+    pub(crate) fn end(&self) {
+        let parts = self.parts().and_then(|mut parts| parts.take());
+        drop(parts);
+    }
+}
