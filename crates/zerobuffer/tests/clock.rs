@@ -30,7 +30,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, now: *mut libc::times
     }
 }
 
-/// In the place of libc's, which waits on the wall clock: nobody may.
+/// Replaces libc's function, which waits on the wall clock: no code may call it.
 #[unsafe(no_mangle)]
 extern "C" fn sem_timedwait(_: *mut libc::sem_t, _: *const libc::timespec) -> libc::c_int {
     eprintln!("sem_timedwait waits on the wall clock");

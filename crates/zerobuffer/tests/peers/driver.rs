@@ -222,7 +222,7 @@ pub fn semaphore(which: &str, name: &str) -> u32 {
     u32::from_le_bytes(Raw::open(format!("/dev/shm/sem.{which}-{name}")).bytes(0, 4).try_into().unwrap())
 }
 
-/// Sets that count; nobody must be using the semaphore just now.
+/// Sets that count; no other thread may use the semaphore meanwhile.
 pub fn forge_semaphore(which: &str, name: &str, count: u32) {
     Raw::open(format!("/dev/shm/sem.{which}-{name}")).put(0, &count.to_le_bytes());
 }

@@ -156,7 +156,7 @@ fn failure_13_a_writer_refuses_segments_that_cannot_be_true() {
     check("64 TiB", &image, "CorruptBuffer", "defects");
     image.set(at::PAYLOAD_SIZE, u64::MAX >> 17);
     check("more than can be mapped", &image, "CorruptBuffer", "defects");
-    // A later minor version of protocol 1 is one of ours.
+    // A later minor version of protocol 1 is accepted.
     let mut image = Image::new(alive);
     image.block[5..8].fill(255);
     check("version 1.255.255", &image, "ok", "ok");

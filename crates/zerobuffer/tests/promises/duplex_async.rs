@@ -310,7 +310,7 @@ fn a_waker_may_close_its_client() {
     let waker = Waker::from(std::sync::Arc::clone(&closer));
     assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
     told.recv_timeout(PATIENCE).expect("the close ends");
-    // The channel is free, although nobody has let go of the old client.
+    // The channel is free, although the old client has not been dropped.
     assert_eq!(*channel.client().call(b"the next", PATIENCE).unwrap(), *b"the next");
 }
 

@@ -46,7 +46,7 @@ fn expect_end(reader: &mut Reader, kind: ErrorKind) {
     assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), kind);
 }
 
-/// One of theirs comes to an extended ring: it is refused, or never finds space, and nothing of it is seen.
+/// A 1.x writer comes to an extended ring: it is refused, or never finds space, and nothing of it is seen.
 #[track_caller]
 fn theirs_is_kept_out(name: &str, reader: &mut Reader) {
     let mut old = Old::start();
@@ -60,7 +60,10 @@ fn theirs_is_kept_out(name: &str, reader: &mut Reader) {
     } else {
         eprintln!("theirs is told: {answer}");
     }
-    assert!(!matches!(reader.read_frame(Duration::from_millis(120)), Ok(Some(_))), "a frame of theirs");
+    assert!(
+        !matches!(reader.read_frame(Duration::from_millis(120)), Ok(Some(_))),
+        "a frame of the 1.x writer"
+    );
 }
 
 #[test]
@@ -190,7 +193,7 @@ fn theirs_is_kept_out_of_an_extended_ring_whoever_is_there() {
     name.assert_nothing_left();
 }
 
-/// As `theirs_is_kept_out`, with frames of ours unread.
+/// Keeps a 1.x writer out while frames of the native writer are unread.
 fn theirs_is_kept_out_before_the_end(name: &str) {
     let mut old = Old::start();
     if old.ask(&format!("connect {name}")).starts_with("ok") {
@@ -215,7 +218,7 @@ fn read_all(reader: &mut Reader, got: &mut Vec<Vec<u8>>, quiet: Duration) {
     }
 }
 
-/// What a writer of ours leaves that dies on its way in (stop_points/entry.rs has the real ones).
+/// What a native writer leaves that dies during its entry (stop_points/entry.rs has the real ones).
 #[test]
 fn theirs_goes_on_beside_an_entry_that_came_to_nothing() {
     let name = Name::new("broken-off");
@@ -241,7 +244,7 @@ fn theirs_goes_on_beside_an_entry_that_came_to_nothing() {
     taken(forge.get(at::FREE_BYTES));
     expect(&mut reader, b"more", 2);
     assert_whole();
-    // Nobody took anything.
+    // Nothing was taken.
     forge.set(at::EXTENSION, forge.get(at::EXTENSION) | 2);
     assert!(reader.read_frame(Duration::from_millis(1)).unwrap().is_none());
     assert_whole();

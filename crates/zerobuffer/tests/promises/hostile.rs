@@ -619,7 +619,7 @@ const RACES: &[Attack] = &[
         mapped.set(CONTROL + 8, count % 5 * 1024);
         mapped.set(CONTROL + 128, ((count % 2) << 42) | (count % 11 * 16));
     }),
-    // A ring that goes on for ever: small frames, and a head that is always elsewhere.
+    // A ring without an end: small frames, and a head that is always elsewhere.
     ("endless leaps", |mapped, count| {
         mapped.set(CONTROL, ((count % 2) << 42) | (EXTENDED / 16 - 1));
         mapped.set(CONTROL + 16 + count % 2 * 8, ((count % 2) << 42) | (count % 64));
@@ -778,7 +778,7 @@ fn failure_13_impossible_words_of_a_new_lap_make_no_frame_of_what_lies_there() {
     forge.set(CONTROL + 8, end * 16);
     forge.set(CONTROL, 1 << 42 | (EXTENDED / 16 + 1));
     for _ in 0..3 {
-        assert!(reader.try_read_frame().unwrap().is_none(), "bytes that nobody committed were delivered");
+        assert!(reader.try_read_frame().unwrap().is_none(), "bytes that were never committed were delivered");
     }
     let error = reader.read_frame(Duration::from_secs(5)).unwrap_err();
     assert_eq!(error.kind(), zerobuffer::ErrorKind::CorruptBuffer);

@@ -1,4 +1,4 @@
-//! Who is alive, across pid namespaces, users, forks, stops, forged pids and jumping clocks: between two of ours no live
+//! Who is alive, across pid namespaces, users, forks, stops, forged pids and jumping clocks: between native peers no live
 //! peer is ever taken for dead, and no dead one for alive.
 
 use crate::support;
@@ -215,7 +215,7 @@ fn fork(body: impl FnOnce()) -> libc::pid_t {
     pid
 }
 
-/// Lives on, whatever becomes of the parent, but not for ever.
+/// Lives on, whatever becomes of the parent, but ends some day.
 fn sleep_on() {
     // SAFETY: plain system calls; the alarm ends the process.
     unsafe {
@@ -560,7 +560,7 @@ fn failure_05_pids_do_not_decide_between_two_of_ours() {
     let mut pair = Pair::start(&name, 1024, (&[], &[]), (&[], &[]));
     let forge = Forge::segment(&name);
     let unused = u64::from(i32::MAX.cast_unsigned());
-    // A live peer's pid is zeroed, or names nobody, or somebody else: it lives.
+    // A live peer's pid is zeroed, or names no process, or another one: it lives.
     for pid in [0, unused, 1] {
         for side in [at::WRITER_PID, at::READER_PID] {
             forge.set(side, pid);

@@ -12,7 +12,7 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How soon a blocked side of ours must know.
+/// How soon a blocked native side must know.
 const SOON: Duration = Duration::from_millis(100);
 
 /// Ring size, largest frame, frames: 100,000 in all. No size is a multiple of 16 but by chance.
@@ -92,7 +92,7 @@ fn metadata_crosses_both_ways() {
         assert_eq!(reader.metadata().unwrap(), None);
         old.ok(&format!("set-metadata {}", hex(&metadata)));
         assert_eq!(reader.metadata().unwrap().unwrap(), metadata);
-        // Written by one of theirs, it is written for ours.
+        // Once a 1.x writer has set it, it is set for a native writer too.
         drop(old);
         let mut writer = Writer::connect(&name).unwrap();
         assert_eq!(writer.set_metadata(b"again").unwrap_err().kind(), ErrorKind::MetadataAlreadyWritten);
@@ -185,7 +185,7 @@ fn our_blocked_writer_goes_on_when_their_slow_reader_makes_space() {
     assert!(delays[10] < Duration::from_millis(20));
 }
 
-/// Their reader pays for each wake-up of a writer that sleeps on the semaphore: a writer of ours sleeps by the clock.
+/// A 1.x reader pays for each wake-up of a writer that sleeps on the semaphore: a native writer sleeps by the clock.
 #[test]
 fn their_busy_reader_rarely_has_to_wake_our_writer() {
     // On a busy machine, whose clock wakes late, one try may see more.
@@ -267,7 +267,7 @@ fn our_blocked_writer_learns_at_once_that_their_reader_closed() {
     report("1.x reader closed, ours knew", delays);
 }
 
-/// Prints delays and checks the bounds for what a blocked side of ours must notice.
+/// Prints delays and checks the bounds for what a blocked native side must notice.
 #[track_caller]
 fn report(what: &str, mut delays: Vec<Duration>) {
     delays.sort();
@@ -475,7 +475,7 @@ fn one_writer_at_a_time_whichever_side_it_is_of() {
     let error = Writer::connect(&name).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WriterAlreadyConnected);
     assert!(error.to_string().contains(&old.pid().to_string()), "{error}");
-    // The refusals harmed nobody.
+    // The refusals harmed no peer.
     old.ok("write 0123");
     assert_eq!(*reader.read_frame(SECOND).unwrap().unwrap(), [0x01, 0x23]);
     drop(reader);

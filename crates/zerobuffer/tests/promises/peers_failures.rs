@@ -159,15 +159,15 @@ fn failure_03_our_reader_keeps_both_semaphores_near_zero() {
     let mut reader = reader(&name, 1 << 20);
     let mut old = Old::writer(&name);
     for first in 0..10 {
-        // A ring that is large enough: nobody ever waits for sem-r. A stream that was written before it is read:
-        // nobody ever waits for sem-w.
+        // A ring that is large enough: no side ever waits for sem-r. A stream that was written before it is read:
+        // no side ever waits for sem-w.
         old.ok(&format!("send {} both", content.arguments(first * 2000, 2000)));
         content.receive(&mut reader, first * 2000, 2000);
     }
     let (sem_w, sem_r) = (semaphore("sem-w", &name), semaphore("sem-r", &name));
     eprintln!("after 20000 frames sem-w stands at {sem_w}, sem-r at {sem_r}");
     assert!(sem_w <= 300, "our reader leaves the tokens of the 1.x writer: {sem_w}");
-    assert!(sem_r <= 1, "our reader posts although nobody has taken the last token: {sem_r}");
+    assert!(sem_r <= 1, "the native reader posts although the last token has not been taken: {sem_r}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn failure_03_our_writer_keeps_the_semaphore_that_their_reader_posts_from_overfl
     std::thread::sleep(Duration::from_millis(30));
     for sequence in 1..=50 {
         writer.write_frame(&[7; 10]).unwrap();
-        // Theirs dies of the fourth post, with EOVERFLOW, if nobody takes the tokens away.
+        // The 1.x peer dies of the fourth post, with EOVERFLOW, if the tokens are not taken away.
         assert_eq!(old.ok("read 5"), format!("{sequence} {}", hex(&[7; 10])));
     }
     assert!(semaphore("sem-r", &name) < SEM_VALUE_MAX - 1000);
@@ -547,7 +547,7 @@ fn failure_17_a_count_of_free_bytes_that_contradicts_an_empty_ring_is_repaired()
             old.ok(&format!("write {}", hex(&[byte; 77])));
             assert_eq!(next(&mut reader), [byte; 77]);
         }
-        // Theirs: without libatomic a 1.x Python writer loses an addition of ours now and then.
+        // Without libatomic a 1.x Python writer loses an addition of the native reader now and then.
         raw.set(Word::FreeBytes, 1024 - 93 + u64::from(round));
         assert!(reader.read_frame(Duration::from_millis(300)).unwrap().is_none());
         assert_eq!(raw.get(Word::FreeBytes), 1024);

@@ -240,7 +240,7 @@ pub(crate) fn sleeping_writer_case(action: &Action, ring: Ring) -> bool {
             Ok(()) if source.sequence == FRAMES => std::thread::sleep(Duration::from_millis(1)),
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BufferFull => {
-                assert!(victim.is_halted() || victim.ended_at.is_none(), "full, and nobody there");
+                assert!(victim.is_halted() || victim.ended_at.is_none(), "full, and the victim has ended");
                 source.random = before;
             }
             Err(error) => {

@@ -1,5 +1,5 @@
 //! The way into the extended ring, crossed by a 1.x writer, which knows neither locks nor reserved words. Its steps are
-//! forged one by one, at every halt, and after every kill, of a writer of ours that connects.
+//! forged one by one, at every halt, and after every kill, of a native writer that connects.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -143,7 +143,7 @@ fn hear_and_read(peer: &mut Peer, reader: &mut Reader, old: &Old, had: &mut Had)
     }
 }
 
-/// Whether the ring is an extended one; and whether one of ours is on the way there, or died of it.
+/// Whether the ring is extended; and whether a native writer is making it so, or died while doing that.
 fn kind(memory: &Mapped) -> (bool, bool) {
     let word = memory.word(at::EXTENSION).load(Ordering::SeqCst);
     (word & 1 != 0, word & 2 != 0)
@@ -197,12 +197,12 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
     let start = Instant::now();
     let one_after_the_other = old.done == STEPS;
     while old.done < STEPS && !old.refused && !(kind(&memory).0 || connected) {
-        assert!(start.elapsed() < PATIENCE, "theirs waits for ever");
+        assert!(start.elapsed() < PATIENCE, "the 1.x writer waits without end");
         old.go(STEPS);
         read(&mut reader, &old, &mut had, MOMENT);
     }
     read(&mut reader, &old, &mut had, Duration::from_millis(if kill { 120 } else { 1 }));
-    assert_eq!(had.old, u64::from(old.has_committed()), "frames of theirs: {had:?}");
+    assert_eq!(had.old, u64::from(old.has_committed()), "frames of the 1.x writer: {had:?}");
     assert_eq!(had.ours, if connected { OURS } else { 0 }, "{had:?}");
     assert!(!(connected && old.has_committed()) || one_after_the_other, "two writers at once");
     assert!(connected || old.has_committed() || old.refused || kind(&memory).0, "neither got in");
@@ -213,7 +213,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
         }
         assert_eq!(memory.word(at::FREE_BYTES).load(Ordering::SeqCst), CAPACITY as u64, "space is lost");
     }
-    // Theirs closes, and one of ours comes, whatever has happened: what it writes comes whole.
+    // The 1.x writer closes, and a native writer comes: whatever has happened, what it writes arrives whole.
     old.close();
     if connected {
         drop(ours);
@@ -279,7 +279,7 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
             cases.push((what, Box::new(move || crossing(&points, &[before, STEPS, STEPS], kill, true))));
         }
     }
-    // It has committed just before ours takes all bytes, and nobody has read that.
+    // It has committed just before the native writer takes all bytes, and that is unread.
     for done in [COMMIT, COUNTED, STEPS] {
         for kill in [false, true] {
             let what = format!("enter:free, unread, {done}, kill {kill}");
@@ -312,7 +312,7 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
     run_all(cases);
 }
 
-/// Theirs comes while one of ours has just found that nobody has used the ring, and does `steps`; ours takes all bytes, and
+/// A 1.x writer comes while a native one has just found the ring unused, and does `steps`; the native one takes all bytes, and
 /// dies.
 fn take_and_die(reader: &mut Reader, old: &mut Old, had: &mut Had, name: &Name, steps: usize) {
     let mut ours = Peer::start_with(role!(enterer), &[name], |command| {
@@ -340,7 +340,7 @@ fn what_a_dead_writer_took_on_its_way_in_is_given_back() {
         take_and_die(&mut reader, &mut old, &mut had, &name, steps);
         let start = Instant::now();
         while old.get(at::FREE_BYTES) == 0 {
-            assert!(start.elapsed() < PATIENCE, "nobody gives the bytes back");
+            assert!(start.elapsed() < PATIENCE, "the bytes are not given back");
             read(&mut reader, &old, &mut had, MOMENT);
         }
         let waited = start.elapsed();
@@ -355,7 +355,7 @@ fn what_a_dead_writer_took_on_its_way_in_is_given_back() {
     }
 }
 
-/// One of ours comes before the reader has looked: only the reader can tell that the ring is not full, so it waits for it.
+/// A native writer comes before the reader has looked: only the reader can tell that the ring is not full, so it waits for it.
 #[test]
 fn a_writer_that_finds_a_dead_ones_entry_waits_for_the_reader() {
     let name: Name = Ring::Extended.name("entry-later");
@@ -364,7 +364,7 @@ fn a_writer_that_finds_a_dead_ones_entry_waits_for_the_reader() {
     let mut had = Had::default();
     take_and_die(&mut reader, &mut old, &mut had, &name, STEPS);
     let mut next = Peer::start(role!(enterer), &[&name]);
-    assert_eq!(next.hear(), "InvalidState", "nobody looks");
+    assert_eq!(next.hear(), "InvalidState", "no reader looks");
     let mut next = Peer::start(role!(enterer), &[&name]);
     assert_eq!(hear_and_read(&mut next, &mut reader, &old, &mut had), "connected");
     read(&mut reader, &old, &mut had, MOMENT);

@@ -107,7 +107,7 @@ fn a_successor_goes_on_exactly_wherever_its_predecessors_were_killed() {
     ];
     let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
     for first in stores {
-        // The data of an in-place frame has no point of ours, and a ring is wrapped or rewound now and then only.
+        // The data of an in-place frame has no stop point, and a ring is wrapped or rewound now and then only.
         for nth in if first.contains("wrap") || first.contains("rewind") { [1, 2] } else { [2, 17] } {
             for second in connects {
                 let what = format!("{first} {nth}, {second:?}");

@@ -77,7 +77,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 
 /// How often a scenario passes each point.
 fn trace(scenario: fn(&Action, Ring) -> bool, ring: Ring) -> BTreeMap<String, u64> {
-    // A trace bears the name of its case's buffer, which only the case knows.
+    // A trace carries the name of its case's buffer, which only the case knows.
     let before = traces();
     assert!(scenario(&Action::Trace, ring));
     let mut points = BTreeMap::new();

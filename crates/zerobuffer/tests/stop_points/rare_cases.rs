@@ -170,7 +170,7 @@ pub(crate) fn keeper_case(action: &Action, ring: Ring) -> bool {
     let mut victim = Victim::start(action, role!(roles::keeper), &[&name]);
     while victim.tend() && victim.peer.hear_within(Duration::from_millis(5)).is_none() {}
     let mut writer = Writer::connect(&name).unwrap();
-    writer.write_frame(b"nobody will read this").unwrap();
+    writer.write_frame(b"never read").unwrap();
     while victim.tend() {
         victim.peer.close_input();
         std::thread::sleep(Duration::from_millis(1));

@@ -103,7 +103,7 @@ impl Victim {
 
     /// To be called all the time: ends a halt that has lasted long enough, notes the end. Says whether the victim lives.
     pub(crate) fn tend(&mut self) -> bool {
-        assert!(self.started_at.elapsed() < PATIENCE, "{:?}: the victim goes on for ever", self.action);
+        assert!(self.started_at.elapsed() < PATIENCE, "{:?}: the victim does not end", self.action);
         if matches!(self.action, Action::Halt(..)) && !self.over {
             match self.stopped_at {
                 None if self.peer.is_stopped() => self.stopped_at = Some(Instant::now()),

@@ -81,7 +81,7 @@ impl Mapped {
         let Forge(file) = Forge::segment(name);
         let len = file.metadata().expect("stat").len() as usize;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of this process.
         let base =
             unsafe { libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(base, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
@@ -103,7 +103,7 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: mapped by `segment` with this length; nobody borrows from it any more.
+        // SAFETY: mapped by `segment` with this length; no borrow of it is left.
         unsafe { libc::munmap(self.words.cast_mut().cast(), self.len) };
     }
 }

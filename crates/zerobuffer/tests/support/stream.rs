@@ -122,7 +122,7 @@ impl Sink {
         self.arrivals += 1;
         self.held.push(Held { index, arrival: self.arrivals, frame });
         while self.held.len() > self.hold {
-            // Any of them, but not the same elder kept for ever: everything behind it waits for it.
+            // Any of them, but never one elder without end: everything behind it waits for it.
             let oldest = (0..self.held.len()).min_by_key(|&at| self.held[at].arrival).expect("some");
             let elderly = self.arrivals - self.held[oldest].arrival >= SPAN;
             let which =

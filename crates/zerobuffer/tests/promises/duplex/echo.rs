@@ -84,7 +84,10 @@ fn ten_requests_may_be_sent_before_any_response_is_read() {
             (0..10).map(|index| client.send_request(&bytes(index, 1000 + index)).unwrap()).collect();
         while !sent.is_empty() {
             let response = client.receive_response(PATIENCE).unwrap().expect("in time");
-            let at = sent.iter().position(|sequence| *sequence == response.sequence()).expect("one of ours");
+            let at = sent
+                .iter()
+                .position(|sequence| *sequence == response.sequence())
+                .expect("a request that was sent");
             assert!(options == ["pool"] || at == 0, "one thread answers in order");
             let index = response.len() - 1000;
             assert_eq!(sent.remove(at), index as u64 + 1, "each response is that of its request");
@@ -172,7 +175,7 @@ fn an_answer_that_does_not_fit_fails_its_request_alone() {
 
 #[test]
 fn without_tags_empty_and_failed_answers_are_one_zero_byte_and_the_order_is_kept() {
-    // Two of ours over a ring that 1.x peers would use.
+    // Two native peers over a ring that 1.x peers would use.
     let channel = Channel::new("classic");
     let _server = channel.server(&["classic", "pool", "threads=4"]);
     let client = channel.client_with(BufferConfig::default().classic(true));
@@ -250,7 +253,7 @@ fn each_client_describes_itself_anew() {
         channel.client().call(b"three", PATIENCE).unwrap();
     }
     server.tell("started");
-    assert_eq!(server.hear(), "15", "and init was called for nobody else");
+    assert_eq!(server.hear(), "15", "and init was called for no other client");
 }
 
 #[test]

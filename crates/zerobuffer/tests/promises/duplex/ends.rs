@@ -316,7 +316,7 @@ fn requests_of_a_client_that_has_gone_are_not_started_however_fast_it_was() {
     while server.hear_within(Duration::from_millis(1)).is_some() {
         started += 1;
     }
-    assert!(started <= 4, "{started} of 40 handlers were started, all but one for nobody");
+    assert!(started <= 4, "{started} of 40 handlers were started, all but one for a client that has gone");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn a_client_of_theirs_gets_all_its_responses_from_every_kind_of_server() {
             assert_eq!(old.ok("duplex-receive"), format!("{} {expected}", index + 7), "{request}");
         }
         old.ok("duplex-close");
-        // The next one, of ours, then another of theirs.
+        // The next one, a native peer, then another 1.x peer.
         let client = channel.client();
         assert_eq!(*client.call(b"ours", PATIENCE).unwrap(), *b"ours");
         drop(client);

@@ -34,7 +34,7 @@ fn memory_stays_mapped_for_a_view_that_outlives_its_writer() {
     writer.commit_frame(None).unwrap();
     drop(writer);
     assert_eq!(mappings(inode), 2, "the reader's and the writer's");
-    // SAFETY: the guard keeps the memory mapped, and the frame has not been read, so nobody else looks at its bytes.
+    // SAFETY: the guard keeps the memory mapped, and the frame has not been read, so no other code reads its bytes.
     unsafe { view.write(9) };
     let frame = reader.read_frame(Duration::from_secs(1)).unwrap().unwrap();
     assert_eq!(frame[0], 9);

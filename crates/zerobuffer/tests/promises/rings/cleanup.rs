@@ -147,7 +147,7 @@ fn what_a_live_writer_uses_stays_until_it_closes() {
 fn what_live_1_x_peers_use_stays() {
     let name = Name::new("clean-1x");
     leave_dead(&name);
-    // As a 1.x writer leaves it: a pid, and no word of ours.
+    // As a 1.x writer leaves it: a pid, and no native word.
     forge(&name, WRITER_PID, std::process::id().into());
     let leftover = find(&name).unwrap();
     assert!(leftover.obstacle().is_some_and(|why| why.contains("its writer lives")), "{leftover:?}");

@@ -14,7 +14,7 @@ const RING: usize = 1 << 20;
 fn pair(name: &Name) -> (Reader, Writer) {
     let mut reader = Reader::create(name, support::config().payload_size(RING)).unwrap();
     let mut writer = Writer::connect(name).unwrap();
-    // As any traffic does: a token on sem-r that nobody wanted, a writer that goes on.
+    // As any traffic does: a token on sem-r without a waiter, a writer that goes on.
     for _ in 0..5 {
         writer.write_frame(&[1; 100]).unwrap();
         read_and_release(&mut reader, 1);
@@ -141,7 +141,7 @@ fn nothing_uncommitted_is_delivered_after_a_batch() {
         let header = [size.to_le_bytes(), (round * 5 + 11_u64).to_le_bytes()].concat();
         segment.write_all_at(&header, ring + position + 5 * bytes(100)).unwrap();
         read_and_release(&mut reader, 5);
-        assert!(reader.try_read_frame().unwrap().is_none(), "a frame was delivered that nobody committed");
+        assert!(reader.try_read_frame().unwrap().is_none(), "a frame was delivered that was never committed");
     }
 }
 

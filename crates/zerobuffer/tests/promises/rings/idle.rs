@@ -211,7 +211,7 @@ fn full_writer(name: &Name) -> Writer {
 #[track_caller]
 fn assert_told(times: &[Duration]) {
     let median = times[times.len() / 2];
-    assert!(median < Duration::from_millis(4), "nobody was woken: {median:?} in the median");
+    assert!(median < Duration::from_millis(4), "no waiter was woken: {median:?} in the median");
 }
 
 #[test]

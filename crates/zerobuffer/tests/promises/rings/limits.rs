@@ -264,7 +264,7 @@ fn failure_10_a_frame_too_large_for_the_memory_does_not_stop_smaller_ones() {
 
 // ---- RLIMIT_FSIZE ----
 
-/// Reads what a forged position says is committed, where nobody has written and nobody can any more.
+/// Reads what a forged position says is committed, where nothing was ever written and nothing can be written any more.
 fn forged(arguments: &[String]) {
     let name = small_shm(arguments);
     // The first byte of the ring in a page that neither creation nor the writer's first frame reserves.

@@ -449,7 +449,7 @@ impl Run {
             return;
         }
         let (frame, known) = self.held.swap_remove(which % self.held.len());
-        // Nobody wrote over it while it was held.
+        // It was not overwritten while it was held.
         known.check(&frame, frame.sequence());
         frame.release();
         self.gave_back(known.id);
@@ -504,7 +504,7 @@ impl Run {
         let start = Instant::now();
         // A writer that never waits looks at its reader every 10 ms.
         let error = loop {
-            match writer.try_write_frame(b"nobody reads this") {
+            match writer.try_write_frame(b"never read") {
                 Ok(_) => assert!(start.elapsed() < Duration::from_secs(1), "the reader's end is not noticed"),
                 Err(error) => break error,
             }
@@ -634,7 +634,7 @@ fn failure_18_frames_that_never_fit_are_refused_at_once() {
     let largest = writer.max_frame_size();
     assert_eq!(largest, 1024 - HEADER);
     writer.write_frame(&vec![1; largest]).unwrap();
-    // The ring is full now, and would keep a frame that fits waiting for ever.
+    // The ring is full now, and would let a frame that fits wait without end.
     let start = Instant::now();
     let data = vec![0; largest + 1];
     let errors = [

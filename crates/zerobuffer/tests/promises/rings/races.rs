@@ -1,4 +1,4 @@
-//! Races for one name: exactly one wins, and nobody removes what is another's.
+//! Races for one name: exactly one wins, and none removes what is another's.
 
 use super::support;
 
@@ -178,8 +178,8 @@ fn creations_racing_with_closings_never_own_a_name_together() {
     ledger.set(GO, 1);
     let wins: Vec<u64> = peers.iter_mut().map(|peer| peer.hear().parse().unwrap()).collect();
     eprintln!("creations of three that race: {wins:?}");
-    // Not each of them: nobody promises fairness to one that asks while another is held up as the owner.
-    assert!(wins.iter().sum::<u64>() > 0, "nobody ever won");
+    // Not each of them: fairness is not promised to one that asks while another is held up as the owner.
+    assert!(wins.iter().sum::<u64>() > 0, "none ever won");
     for mut peer in peers {
         assert!(peer.wait().success());
     }
@@ -240,7 +240,7 @@ fn a_name_that_is_refused_leaves_no_lock_file() {
     let error = Reader::create_small(&name).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::IncompatibleProtocol);
     assert_eq!(name.leftovers(), [name.paths()[0].clone()]);
-    // A buffer whose reader lives, but holds no lock of ours: as a 1.x C# reader's.
+    // A buffer whose reader lives, but holds no native lock, as a 1.x C# reader's.
     let name = Name::new("lockless");
     let reader = Reader::create_small(&name).unwrap();
     std::fs::remove_file(&name.paths()[3]).unwrap();

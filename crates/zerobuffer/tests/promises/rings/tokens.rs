@@ -1,4 +1,4 @@
-//! The semaphores between two of ours: tokens only wake. A full semaphore is no error (spec failure 3), a backlog costs
+//! The semaphores between two native peers: tokens only wake. A full semaphore is no error (spec failure 3), a backlog costs
 //! next to nothing, and a token without a frame is nothing (spec failure 17).
 
 use super::support;
@@ -86,14 +86,14 @@ fn failure_03_tokens_do_not_pile_up() {
         assert_eq!(*reader.try_read_frame().unwrap().unwrap(), index.to_le_bytes());
         most = most.max(tokens[0].tokens()).max(tokens[1].tokens());
     }
-    assert!(most <= 3, "up to {most} tokens, though nobody waited");
+    assert!(most <= 3, "up to {most} tokens, though no side waited");
 }
 
 #[test]
 fn failure_17_no_token_is_posted_to_a_1_x_reader_for_a_frame_that_found_no_space() {
     let name = Name::new("sem-full");
     let reader = Reader::create(&name, classic()).unwrap();
-    // What a 1.x reader shows: no word of ours.
+    // What a 1.x reader shows: no native word.
     Forge::segment(&name).set(0x68, 0);
     let tokens = Forge::semaphore(&name, 'w');
     let mut writer = Writer::connect(&name).unwrap();
@@ -192,7 +192,7 @@ fn failure_17_a_count_that_contradicts_an_empty_ring_is_repaired_at_rest() {
     let name = Name::new("repair");
     let mut reader = Reader::create(&name, small()).unwrap();
     let segment = Forge::segment(&name);
-    // The pid of a process that lives, and no word of ours: a 1.x writer. One without libatomic loses updates.
+    // The pid of a process that lives, and no native word: a 1.x writer. One without libatomic loses updates.
     segment.set(at::WRITER_PID, u64::from(std::process::id()));
     for _ in 0..3 {
         segment.set(at::FREE_BYTES, 4096 - 500);
@@ -202,7 +202,7 @@ fn failure_17_a_count_that_contradicts_an_empty_ring_is_repaired_at_rest() {
             repaired.send(result.map(|frame| frame.is_none())).unwrap();
             reader
         });
-        // Whoever repairs the count wakes the writer too, and must not wait for itself.
+        // The side that repairs the count wakes the writer too, and must not wait for itself.
         let nothing = ended.recv_timeout(support::PATIENCE).expect("the reader hangs").unwrap();
         assert!(nothing, "a frame out of a wrong count");
         assert_eq!(segment.get(at::FREE_BYTES), 4096, "not repaired");
