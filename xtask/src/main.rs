@@ -4,6 +4,7 @@ mod bench;
 mod conformance;
 mod cpp;
 mod cpp_package;
+mod csharp;
 mod examples;
 mod fuzz;
 mod house;

@@ -56,6 +56,11 @@ const STEPS: &[Step] = &[
         check: crate::python::test,
     },
     Step {
+        name: "csharp",
+        what: "the C# packages: format, analyzers, tests on .NET 8 and .NET 10",
+        check: crate::csharp::test,
+    },
+    Step {
         name: "examples",
         what: "the programs of examples/, in every language and between them",
         check: crate::examples::test,

@@ -1,0 +1,100 @@
+namespace ZeroBuffer.DuplexChannel;
+
+/// <summary>How a server runs its handler.</summary>
+public enum ProcessingMode
+{
+    /// <summary>One request after the other, on the one thread that reads the request buffer. The default.</summary>
+    SingleThread = 0,
+
+    /// <summary>Several requests at once: the handler is called from several threads, and responses may overtake each other.</summary>
+    ThreadPool = 1,
+}
+
+/// <summary>
+/// Answers a request. The bytes are copied into the response buffer as soon as it returns, before anything else runs: they may be those of
+/// the request, of an array, or of memory that the handler uses again.
+/// </summary>
+/// <remarks>What it throws reaches the client as <see cref="RequestFailedException"/> with its message, and <see cref="IDuplexServer.OnError"/>.</remarks>
+/// <param name="request">Valid during the call; <see cref="Frame.Retain"/> copies it.</param>
+public delegate ReadOnlySpan<byte> RequestHandler(Frame request);
+
+/// <summary>Gets the metadata of a client, valid during the call, on a thread of the server, before its next request is handled.</summary>
+public delegate void InitHandler(ReadOnlySpan<byte> metadata);
+
+/// <summary>What a server's <see cref="IDuplexServer.OnError"/> is told.</summary>
+public sealed class DuplexErrorEventArgs : EventArgs
+{
+    /// <summary>Arguments with an exception.</summary>
+    public DuplexErrorEventArgs(ZeroBufferException exception) => Exception = exception;
+
+    /// <summary>
+    /// What went wrong. When a handler threw, it is a <see cref="RequestFailedException"/> whose inner exception is what was thrown.
+    /// </summary>
+    public ZeroBufferException Exception { get; }
+}
+
+/// <summary>The side of a duplex channel that answers requests. Any thread may call any method at any time.</summary>
+/// <remarks>
+/// A server outlives its clients: when one leaves or dies it takes the next. A server that was started runs until it is stopped or
+/// disposed, also when nothing refers to it any more.
+/// </remarks>
+public interface IDuplexServer : IDisposable
+{
+    /// <summary>
+    /// Raised when a handler fails, a response cannot be sent, or the request buffer had to be created again, on a thread of the
+    /// server. What a subscriber throws is dropped.
+    /// </summary>
+    event EventHandler<DuplexErrorEventArgs>? OnError;
+
+    /// <summary>Raised with the metadata of each client that sets some. What a subscriber throws is dropped.</summary>
+    event InitHandler? OnInit;
+
+    /// <summary>The channel's name.</summary>
+    string Channel { get; }
+
+    /// <summary>Whether requests are being processed; false once the server has been disposed.</summary>
+    bool IsRunning { get; }
+
+    /// <summary>
+    /// Stops processing: clients learn of it at once, and both buffers' names are free. The server can be started again.
+    /// </summary>
+    /// <exception cref="HandlerBusyException">
+    /// A handler is still running after 80 ms: it can ask <see cref="Frame.IsCancelled"/>, its answer goes nowhere, and its thread ends when it
+    /// returns.
+    /// </exception>
+    void Stop();
+
+    /// <summary>Sets the number of threads of <see cref="ProcessingMode.ThreadPool"/>, for the next start. At least 1.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The number is less than 1.</exception>
+    void SetPoolSize(int threads);
+}
+
+/// <summary>A server whose handler reads each request and answers with bytes of its own.</summary>
+public interface IImmutableDuplexServer : IDuplexServer
+{
+    /// <summary>Starts processing, on threads of the server, and returns at once. The response carries the request's sequence number.</summary>
+    /// <exception cref="InvalidStateException">The server runs.</exception>
+    /// <exception cref="ZeroBufferException">After a stop, as <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ClosedException">The server has been disposed.</exception>
+    /// <example>
+    /// <code>
+    /// server.Start(request => Process(request.Data));
+    /// </code>
+    /// </example>
+    void Start(RequestHandler handler, ProcessingMode mode = ProcessingMode.SingleThread);
+}
+
+/// <summary>A server whose handler changes each request in place; its bytes then are the response.</summary>
+public interface IMutableDuplexServer : IDuplexServer
+{
+    /// <summary>
+    /// Starts processing, on threads of the server, and returns at once. The handler changes <see cref="Frame.GetMutableSpan"/>.
+    /// </summary>
+    /// <inheritdoc cref="IImmutableDuplexServer.Start"/>
+    /// <example>
+    /// <code>
+    /// server.Start(request => request.GetMutableSpan().Reverse());
+    /// </code>
+    /// </example>
+    void Start(Action<Frame> handler, ProcessingMode mode = ProcessingMode.SingleThread);
+}

@@ -1,0 +1,348 @@
+using System.Runtime.InteropServices;
+
+[assembly: DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories | DllImportSearchPath.AssemblyDirectory)]
+
+namespace ZeroBuffer.Native;
+
+/// <summary>The C ABI, <c>zerobuffer_c.h</c>, name by name. Handles are <c>void*</c>, booleans are bytes: every signature is blittable.</summary>
+internal static unsafe class Api
+{
+    internal const string Library = "zerobuffer_c";
+
+    [DllImport(Library)]
+    internal static extern uint zb_abi_version();
+
+    [DllImport(Library)]
+    internal static extern byte* zb_version();
+
+    [DllImport(Library)]
+    internal static extern int zb_error_code(void* error);
+
+    [DllImport(Library)]
+    internal static extern byte* zb_error_message(void* error);
+
+    [DllImport(Library)]
+    internal static extern byte* zb_error_buffer(void* error);
+
+    [DllImport(Library)]
+    internal static extern int zb_error_os_error(void* error);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_error_sequence(void* error);
+
+    [DllImport(Library)]
+    internal static extern void zb_error_free(void* error);
+
+    [DllImport(Library)]
+    internal static extern void* zb_config_new();
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_metadata_size(void* config, nuint bytes);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_payload_size(void* config, nuint bytes);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_mode(void* config, uint mode);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_preallocate(void* config, byte preallocate);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_classic(void* config, byte classic);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_wait_strategy(void* config, int wait);
+
+    [DllImport(Library)]
+    internal static extern void zb_config_free(void* config);
+
+    [DllImport(Library)]
+    internal static extern void* zb_writer_options_new();
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_options_set_write_timeout(void* options, long timeoutMs);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_options_set_connect_timeout(void* options, long timeoutMs);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_options_set_wait_strategy(void* options, int wait);
+
+    [DllImport(Library)]
+    internal static extern void zb_writer_options_free(void* options);
+
+    [DllImport(Library)]
+    internal static extern void* zb_client_options_new();
+
+    [DllImport(Library)]
+    internal static extern int zb_client_options_set_connect_timeout(void* options, long timeoutMs);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_options_set_request_timeout(void* options, long timeoutMs);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_options_set_response_config(void* options, void* config);
+
+    [DllImport(Library)]
+    internal static extern void zb_client_options_free(void* options);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_create(byte* name, void* config, void** reader, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_read_frame(void* reader, long timeoutMs, NativeFrame* frame, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_try_read_frame(void* reader, NativeFrame* frame, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_is_writer_connected(void* reader, byte* connected, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_wait_for_writer(void* reader, long timeoutMs, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_get_metadata(void* reader, byte* target, nuint capacity, nuint* size, void** error);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_reader_frames_read(void* reader);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_reader_bytes_read(void* reader);
+
+    [DllImport(Library)]
+    internal static extern void zb_reader_interrupt(void* reader);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_close(void* reader, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_reader_free(void* reader);
+
+    [DllImport(Library)]
+    internal static extern void zb_frame_release(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern byte* zb_frame_mutable_data(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern byte zb_frame_is_cancelled(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern long zb_frame_time_left_ns(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_connect(byte* name, void* options, void** writer, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_write_frame(void* writer, byte* data, nuint size, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_try_write_frame(void* writer, byte* data, nuint size, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_acquire_frame_buffer(void* writer, nuint size, byte** data, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_try_acquire_frame_buffer(void* writer, nuint size, byte** data, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_commit_frame(void* writer, nuint size, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_discard_frame(void* writer, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_memory_guard(void* writer, void** guard, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_memory_guard_free(void* guard);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_set_metadata(void* writer, byte* data, nuint size, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_is_reader_connected(void* writer, byte* connected, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_max_frame_size(void* writer, nuint* size, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_set_write_timeout(void* writer, long timeoutMs, void** error);
+
+    [DllImport(Library)]
+    internal static extern long zb_writer_write_timeout(void* writer);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_writer_frames_written(void* writer);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_writer_bytes_written(void* writer);
+
+    [DllImport(Library)]
+    internal static extern void zb_writer_interrupt(void* writer);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_close(void* writer, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_writer_free(void* writer);
+
+    [DllImport(Library)]
+    internal static extern int zb_kept_buffer_create(byte* name, void* config, void** kept, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_kept_buffer_is_adopted(void* kept, byte* adopted, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_kept_buffer_close(void* kept, byte* adopted, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_kept_buffer_free(void* kept);
+
+    [DllImport(Library)]
+    internal static extern int zb_inspect_snapshot(byte* name, NativeSnapshot** snapshot, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_snapshot_free(NativeSnapshot* snapshot);
+
+    [DllImport(Library)]
+    internal static extern int zb_inspect_list(NativeNames** names, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_names_free(NativeNames* names);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_connect(byte* channel, void* options, void** client, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_set_metadata(void* client, byte* data, nuint size, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_send_request(void* client, byte* data, nuint size, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_send_request_within(
+        void* client,
+        byte* data,
+        nuint size,
+        long timeoutMs,
+        ulong* sequence,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_acquire_request_buffer(
+        void* client,
+        nuint size,
+        ulong* sequence,
+        byte** data,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_commit_request(void* client, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_call_acquired(void* client, long timeoutMs, NativeFrame* response, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_discard_request(void* client, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_receive_response(void* client, long timeoutMs, NativeFrame* response, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_receive_response_to(
+        void* client,
+        ulong sequence,
+        long timeoutMs,
+        NativeFrame* response,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_call(
+        void* client,
+        byte* data,
+        nuint size,
+        long timeoutMs,
+        NativeFrame* response,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_cancel_request(void* client, ulong sequence, byte* underWay, void** error);
+
+    [DllImport(Library)]
+    internal static extern byte zb_client_is_server_connected(void* client);
+
+    [DllImport(Library)]
+    internal static extern int zb_client_close(void* client, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_client_free(void* client);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_create_immutable(byte* channel, void* config, void** server, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_create_mutable(byte* channel, void* config, void** server, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_start(
+        void* server,
+        delegate* unmanaged<void*, NativeFrame*, void*, void> handler,
+        int mode,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_start_mutable(
+        void* server,
+        delegate* unmanaged<void*, NativeFrame*, void*, void> handler,
+        int mode,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_responder_reply(void* responder, byte* data, nuint size, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_responder_fail(void* responder, byte* message);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_on_error(
+        void* server,
+        delegate* unmanaged<void*, void*, void> callback,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_on_init(
+        void* server,
+        delegate* unmanaged<void*, byte*, nuint, void> callback,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_set_pool_size(void* server, nuint threads, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_stop(void* server, void** error);
+
+    [DllImport(Library)]
+    internal static extern byte zb_server_is_running(void* server);
+
+    [DllImport(Library)]
+    internal static extern void zb_server_free(void* server);
+
+    [DllImport(Library)]
+    internal static extern int zb_set_logger(
+        delegate* unmanaged<void*, int, byte*, byte*, void> callback,
+        int level,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+}

@@ -1,0 +1,71 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+
+namespace ZeroBuffer.Native;
+
+/// <summary>The messages of the native library, on their way to a logger.</summary>
+internal static unsafe class LibraryLog
+{
+    private static readonly Action<ILogger, string, string, Exception?>[] Writers = Enum.GetValues<LogLevel>()
+        .Where(static level => level != LogLevel.None)
+        .Select(static level => LoggerMessage.Define<string, string>(level, default, "{Target}: {Message}"))
+        .ToArray();
+
+    private static ILogger? _logger;
+    private static bool _set;
+
+    /// <summary>Sends the library's messages to this logger from now on.</summary>
+    internal static void SendTo(ILogger logger)
+    {
+        LibraryLoader.Ensure();
+        lock (Writers)
+        {
+            Volatile.Write(ref _logger, logger);
+            if (_set)
+            {
+                return;
+            }
+            void* error = null;
+            // The logger decides on levels; the library logs clean-up and repair only.
+            int status = Api.zb_set_logger(&Receive, 5, null, null, &error);
+            if (status != Errors.Ok)
+            {
+                // A host of this runtime has a logger of its own, which gets the messages.
+                Api.zb_error_free(error);
+                return;
+            }
+            _set = true;
+        }
+    }
+
+    /// <summary>Takes the callback away, as its code is about to go.</summary>
+    internal static void Remove()
+    {
+        lock (Writers)
+        {
+            Volatile.Write(ref _logger, null);
+            if (_set)
+            {
+                _ = Api.zb_set_logger(null, 0, null, null, null);
+                _set = false;
+            }
+        }
+    }
+
+    [UnmanagedCallersOnly]
+    private static void Receive(void* userData, int level, byte* target, byte* message)
+    {
+        try
+        {
+            // Levels of the library: 1 error, 2 warning, 3 information, 4 debug, 5 trace.
+            if (Volatile.Read(ref _logger) is ILogger logger && level is >= 1 and <= 5 && logger.IsEnabled((LogLevel)(5 - level)))
+            {
+                Writers[5 - level](logger, Text.FromUtf8(target), Text.FromUtf8(message), null);
+            }
+        }
+        catch (Exception)
+        {
+            // A logger that throws shall not end the process: nothing may unwind into the library.
+        }
+    }
+}

@@ -1,0 +1,77 @@
+using System.Runtime.Loader;
+
+namespace ZeroBuffer.Native;
+
+/// <summary>
+/// The handles that are open. They are closed when the process exits, when an exception ends it, and when the load context of this
+/// assembly is unloaded, so that no file is left behind and no callback goes to code that is gone.
+/// </summary>
+internal static class LiveHandles
+{
+    private static readonly HashSet<WeakReference<NativeHandle>> Handles = new();
+    private static bool _watching;
+
+    internal static WeakReference<NativeHandle> Add(NativeHandle handle)
+    {
+        var reference = new WeakReference<NativeHandle>(handle);
+        Telemetry.Ensure();
+        lock (Handles)
+        {
+            Handles.Add(reference);
+            if (!_watching)
+            {
+                _watching = true;
+                // The context's own event does not keep a collectible context alive, as AppDomain.ProcessExit would; it is
+                // raised at the end of the process too.
+                AssemblyLoadContext context = AssemblyLoadContext.GetLoadContext(typeof(LiveHandles).Assembly) ?? AssemblyLoadContext.Default;
+                context.Unloading += OnUnloading;
+                AppDomain.CurrentDomain.UnhandledException += OnUnhandledException;
+            }
+        }
+        return reference;
+    }
+
+    internal static void Remove(WeakReference<NativeHandle> reference)
+    {
+        lock (Handles)
+        {
+            Handles.Remove(reference);
+        }
+    }
+
+    /// <summary>All handles that are open now.</summary>
+    internal static List<NativeHandle> Snapshot()
+    {
+        var live = new List<NativeHandle>();
+        lock (Handles)
+        {
+            foreach (WeakReference<NativeHandle> reference in Handles)
+            {
+                if (reference.TryGetTarget(out NativeHandle? handle) && !handle.IsClosed)
+                {
+                    live.Add(handle);
+                }
+            }
+        }
+        return live;
+    }
+
+    internal static void CloseAll() => Snapshot().ForEach(static handle => handle.Close());
+
+    private static void OnUnhandledException(object sender, UnhandledExceptionEventArgs arguments)
+    {
+        if (arguments.IsTerminating)
+        {
+            CloseAll();
+        }
+    }
+
+    private static void OnUnloading(AssemblyLoadContext context)
+    {
+        context.Unloading -= OnUnloading;
+        AppDomain.CurrentDomain.UnhandledException -= OnUnhandledException;
+        CloseAll();
+        LibraryLog.Remove();
+        Telemetry.Remove();
+    }
+}

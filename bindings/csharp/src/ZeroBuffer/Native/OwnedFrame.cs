@@ -1,0 +1,62 @@
+using System.Runtime.CompilerServices;
+
+namespace ZeroBuffer.Native;
+
+/// <summary>Frames that are owned: a <c>zb_frame</c> that is filled once or again and again.</summary>
+/// <remarks>
+/// No finaliser releases a frame that was forgotten: a span of it may still be in use when nothing refers to the state any more. Such a
+/// frame takes up its space until the process ends.
+/// </remarks>
+internal sealed unsafe class OwnedFrame : FrameState
+{
+    private readonly ulong[] _words = GC.AllocateArray<ulong>(sizeof(NativeFrame) / sizeof(ulong), pinned: true);
+    private readonly NativeFrame* _frame;
+    private long _last;
+    private long _released;
+
+    internal OwnedFrame() => _frame = (NativeFrame*)Unsafe.AsPointer(ref _words[0]);
+
+    /// <summary>Ends the last frame, and returns the place for the next one. One thread at a time fills a state.</summary>
+    internal NativeFrame* Empty()
+    {
+        if (_last != 0)
+        {
+            End(_last);
+            // Another thread may be about to release it.
+            var turns = default(SpinWait);
+            while (Volatile.Read(ref _released) != _last)
+            {
+                turns.SpinOnce();
+            }
+        }
+        return _frame;
+    }
+
+    /// <summary>Publishes what the library has put there.</summary>
+    internal Frame Filled() => Publish(_frame->Data, _frame->Size, _frame->Sequence, ++_last);
+
+    internal override void End(long version)
+    {
+        if (TryEnd(version))
+        {
+            Api.zb_frame_release(_frame);
+            Volatile.Write(ref _released, version);
+            GC.KeepAlive(this);
+        }
+    }
+
+    internal override Frame Retain(long version)
+    {
+        if (!TryEnd(version))
+        {
+            ThrowEnded();
+        }
+        // The frame may be moved byte by byte; what is left here is empty.
+        var kept = new OwnedFrame();
+        *kept._frame = *_frame;
+        *_frame = default;
+        Volatile.Write(ref _released, version);
+        GC.KeepAlive(this);
+        return kept.Filled();
+    }
+}

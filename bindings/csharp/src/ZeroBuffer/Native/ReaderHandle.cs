@@ -1,0 +1,46 @@
+namespace ZeroBuffer.Native;
+
+/// <summary><c>zb_reader</c>.</summary>
+internal sealed unsafe class ReaderHandle : NativeHandle
+{
+    private ReaderHandle(void* pointer, string name)
+        : base(pointer, name)
+    {
+    }
+
+    private protected override string What => "the reader of buffer";
+
+    internal override string? Counters(out ulong frames, out ulong bytes)
+    {
+        frames = bytes = 0;
+        if (!EnterAsGuest())
+        {
+            return null;
+        }
+        frames = Api.zb_reader_frames_read(Pointer);
+        bytes = Api.zb_reader_bytes_read(Pointer);
+        LeaveAsGuest();
+        return "reader";
+    }
+
+    internal static ReaderHandle Create(string name, BufferConfig? config)
+    {
+        LibraryLoader.Ensure();
+        byte[] utf8 = Text.NameToUtf8(name);
+        void* settings = config is null ? null : config.ToNative();
+        void* reader = null;
+        void* error = null;
+        int status;
+        fixed (byte* text = utf8)
+        {
+            status = Api.zb_reader_create(text, settings, &reader, &error);
+        }
+        Api.zb_config_free(settings);
+        Errors.ThrowIfFailed(status, error);
+        return new ReaderHandle(reader, name);
+    }
+
+    private protected override void CloseNative() => _ = Api.zb_reader_close(Pointer, null);
+
+    private protected override void FreeNative() => Api.zb_reader_free(Pointer);
+}

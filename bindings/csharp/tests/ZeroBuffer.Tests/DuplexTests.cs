@@ -1,0 +1,302 @@
+using System.Runtime.CompilerServices;
+using ZeroBuffer.DuplexChannel;
+
+namespace ZeroBuffer.Tests;
+
+/// <summary>Duplex channels in one process.</summary>
+public sealed class DuplexTests
+{
+    private static readonly BufferConfig Small = new(256, 1 << 16);
+    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(20);
+
+    private static readonly DuplexChannelFactory Factory = DuplexChannelFactory.Instance;
+
+    [Fact]
+    public void Each_call_gets_its_own_response()
+    {
+        string channel = Names.New();
+        using IImmutableDuplexServer server = Factory.CreateImmutableServer(channel, Small);
+        server.Start(Reversed);
+        Assert.True(server.IsRunning);
+        using IDuplexClient client = Factory.CreateClient(channel);
+        Assert.True(client.IsServerConnected);
+        Assert.Equal(channel, client.Channel);
+        for (byte number = 1; number < 200; number++)
+        {
+            DuplexResponse response = client.Call(new byte[] { number, 0 }, Soon);
+            Assert.True(response.IsValid);
+            Assert.Equal(number, response.Sequence);
+            Assert.Equal(new byte[] { 0, number }, response.ToArray());
+        }
+        ulong sent = client.SendRequest(new byte[] { 1, 2, 3 });
+        ulong inPlace = client.AcquireRequestBuffer(2, out Span<byte> buffer);
+        Assert.Throws<InvalidStateException>(() => client.SendRequest(new byte[1]));
+        buffer[0] = 8;
+        buffer[1] = 9;
+        client.CommitRequest();
+        DuplexResponse first = client.ReceiveResponse(Soon);
+        Assert.Equal((sent, 3), (first.Sequence, first.Size));
+        DuplexResponse second = client.ReceiveResponseTo(inPlace, Soon);
+        Assert.Equal(new byte[] { 9, 8 }, second.Span.ToArray());
+        Assert.False(first.IsValid, "the next receive of the thread ended it");
+        Assert.False(client.ReceiveResponse(TimeSpan.FromMilliseconds(5)).IsValid);
+        client.AcquireRequestBuffer(2, out buffer);
+        client.DiscardRequest();
+        client.AcquireRequestBuffer(1, out buffer);
+        buffer[0] = 4;
+        Assert.Equal(4, client.CallAcquired(Soon).Data[0]);
+        server.Stop();
+        Assert.False(server.IsRunning);
+        Assert.ThrowsAny<ZeroBufferException>(() => client.Call(new byte[1], Soon));
+    }
+
+    [Fact]
+    public void A_mutable_server_answers_in_place()
+    {
+        string channel = Names.New();
+        using IMutableDuplexServer server = Factory.CreateMutableServer(channel, Small);
+        server.Start(request => request.GetMutableSpan().Reverse());
+        using IDuplexClient client = Factory.CreateClient(channel);
+        Assert.Equal(new byte[] { 3, 2, 1 }, client.Call(new byte[] { 1, 2, 3 }, Soon).ToArray());
+    }
+
+    [Fact]
+    public void What_a_handler_throws_reaches_the_client_and_OnError()
+    {
+        string channel = Names.New();
+        using IImmutableDuplexServer server = Factory.CreateImmutableServer(channel, Small);
+        var told = new TaskCompletionSource<ZeroBufferException>();
+        server.OnError += (sender, error) => told.TrySetResult(error.Exception);
+        server.OnError += (_, _) => throw new InvalidOperationException("dropped");
+        server.Start(request => request.Data[0] == 1 ? throw new FormatException("no such picture") : request.Data);
+        using IDuplexClient client = Factory.CreateClient(channel);
+        var failed = Assert.Throws<RequestFailedException>(() => client.Call(new byte[] { 1 }, Soon));
+        Assert.Contains("no such picture", failed.Message, StringComparison.Ordinal);
+        Assert.Equal(1UL, failed.Sequence);
+        ZeroBufferException error = Eventually.Result(told.Task);
+        Assert.IsType<RequestFailedException>(error);
+        Assert.IsType<FormatException>(error.InnerException);
+        Assert.Equal(2, client.Call(new byte[] { 2 }, Soon).Data[0]);
+    }
+
+    [Fact]
+    public void An_immutable_request_cannot_be_changed_and_ends_with_its_handler()
+    {
+        string channel = Names.New();
+        Frame leaked = default;
+        Frame kept = default;
+        using IImmutableDuplexServer server = Factory.CreateImmutableServer(channel, Small);
+        server.Start(request =>
+        {
+            Assert.Throws<InvalidStateException>(() => request.GetMutableSpan());
+            Assert.False(request.IsCancelled);
+            Assert.InRange(request.TimeLeft!.Value, TimeSpan.Zero, Soon);
+            leaked = request;
+            if (request.Data[0] == 2)
+            {
+                kept = request.Retain();
+            }
+            return default;
+        });
+        using IDuplexClient client = Factory.CreateClient(channel);
+        DuplexResponse empty = client.Call(new byte[] { 1 }, Soon);
+        Assert.True(empty.IsValid);
+        Assert.Equal(0, empty.Size);
+        Assert.Throws<ObjectDisposedException>(() => _ = leaked.Data);
+        client.Call(new byte[] { 2 }, Soon).Dispose();
+        Assert.Equal(2, kept.Data[0]);
+        kept.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => _ = kept.Data);
+    }
+
+    [Fact]
+    public void A_pool_handles_several_requests_at_once()
+    {
+        string channel = Names.New();
+        using var server = new ImmutableDuplexServer(channel, Small);
+        server.SetPoolSize(4);
+        using var together = new Barrier(4);
+        server.Start(
+            request =>
+            {
+                Assert.True(together.SignalAndWait(Soon));
+                return request.Data;
+            },
+            ProcessingMode.ThreadPool);
+        using IDuplexClient client = Factory.CreateClient(channel);
+        var calls = Enumerable.Range(1, 4).Select(number => Task.Factory.StartNew(
+            () => client.Call(new[] { (byte)number }, Soon).ToArray()[0], TaskCreationOptions.LongRunning)).ToArray();
+        Assert.Equal(new byte[] { 1, 2, 3, 4 }, calls.Select(call => Eventually.Result(call)).ToArray());
+        Assert.Throws<ArgumentOutOfRangeException>(() => server.SetPoolSize(0));
+    }
+
+    [Fact]
+    public async Task Calls_can_be_awaited_and_cancelled()
+    {
+        string channel = Names.New();
+        using var server = new ImmutableDuplexServer(channel, Small);
+        using var seen = new ManualResetEventSlim();
+        using var goOn = new ManualResetEventSlim();
+        server.Start(request =>
+        {
+            if (request.Data[0] == 9)
+            {
+                goOn.Wait(Soon);
+            }
+            if (request.Data[0] == 0)
+            {
+                seen.Set();
+                SpinWait.SpinUntil(() => request.IsCancelled, Soon);
+                Assert.True(request.IsCancelled);
+            }
+            return request.Data;
+        });
+        using var client = new DuplexClient(channel);
+        using (DuplexResponse response = await client.CallAsync(new byte[] { 5 }, Soon))
+        {
+            client.Call(new byte[] { 6 }, Soon);
+            client.Call(new byte[] { 7 }, Soon);
+            Assert.Equal(5, response.ToArray()[0]);
+        }
+        using var source = new CancellationTokenSource();
+        Task<DuplexResponse> waiting = client.CallAsync(new byte[] { 0 }, Soon, source.Token);
+        Assert.True(seen.Wait(Soon));
+        source.Cancel();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+        using var second = new CancellationTokenSource();
+        seen.Reset();
+        var cancel = Task.Run(() =>
+        {
+            seen.Wait(Soon);
+            second.Cancel();
+        });
+        Assert.ThrowsAny<OperationCanceledException>(() => client.Call(new byte[] { 0 }, Soon, second.Token));
+        await cancel;
+        await Assert.ThrowsAsync<DeadlineExceededException>(() => client.CallAsync(new byte[] { 9 }, TimeSpan.FromMilliseconds(30)));
+        Assert.Throws<DeadlineExceededException>(() => client.Call(new byte[] { 9 }, TimeSpan.FromMilliseconds(30)));
+        goOn.Set();
+        Assert.Equal(1, client.Call(new byte[] { 1 }, Soon).Data[0]);
+        ulong request = client.SendRequest(new byte[] { 0 });
+        Assert.True(client.CancelRequest(request));
+        Assert.Throws<CancelledException>(() => client.ReceiveResponseTo(request, Soon));
+        Assert.Throws<InvalidStateException>(() => client.ReceiveResponseTo(999, Soon));
+    }
+
+    [Fact]
+    public void A_clients_metadata_reaches_the_server()
+    {
+        string channel = Names.New();
+        using var server = new ImmutableDuplexServer(channel, Small);
+        var told = new TaskCompletionSource<byte[]>();
+        server.OnInit += metadata => told.TrySetResult(metadata.ToArray());
+        server.Start(Reversed);
+        using var client = new DuplexClient(channel, new ClientOptions { ResponseConfig = Small });
+        client.SetMetadata("video/raw"u8);
+        Assert.Equal(1, client.Call(new byte[] { 1 }, Soon).Size);
+        Assert.Equal("video/raw"u8.ToArray(), Eventually.Result(told.Task));
+        Assert.Throws<MetadataAlreadyWrittenException>(() => client.SetMetadata("again"u8));
+    }
+
+    [Fact]
+    public void Disposing_a_client_ends_its_calls()
+    {
+        string channel = Names.New();
+        using var server = new ImmutableDuplexServer(channel, Small);
+        server.Start(Reversed);
+        var client = new DuplexClient(channel);
+        Task<Exception?> blocked = Task.Factory.StartNew(
+            () => Record.Exception(() => client.ReceiveResponse(Timeout.InfiniteTimeSpan)), TaskCreationOptions.LongRunning);
+        client.Dispose();
+        Assert.IsType<ClosedException>(Eventually.Result(blocked));
+        Assert.Throws<ClosedException>(() => client.SendRequest(new byte[1]));
+        Assert.False(client.IsServerConnected);
+    }
+
+    [Fact]
+    public void A_handler_may_dispose_its_own_server()
+    {
+        string channel = Names.New();
+        var server = new ImmutableDuplexServer(channel, Small);
+        var disposed = new TaskCompletionSource<Exception?>();
+        server.Start(request =>
+        {
+            disposed.SetResult(Record.Exception(server.Dispose));
+            return default;
+        });
+        using var client = new DuplexClient(channel);
+        Assert.ThrowsAny<ZeroBufferException>(() => client.Call(new byte[1], Soon));
+        Assert.Null(Eventually.Result(disposed.Task));
+        Assert.False(server.IsRunning);
+        Eventually.Holds(() => !Names.Exists(channel + "_request"));
+    }
+
+    [Fact]
+    public void A_stop_while_a_handler_runs_is_told()
+    {
+        string channel = Names.New();
+        using var server = new ImmutableDuplexServer(channel, Small);
+        using var running = new ManualResetEventSlim();
+        using var goOn = new ManualResetEventSlim();
+        server.Start(request =>
+        {
+            running.Set();
+            goOn.Wait();
+            return default;
+        });
+        using var client = new DuplexClient(channel);
+        client.SendRequest(new byte[1]);
+        Assert.True(running.Wait(Soon));
+        Assert.Throws<HandlerBusyException>(server.Stop);
+        goOn.Set();
+    }
+
+    [Fact]
+    public void A_started_server_that_nothing_refers_to_goes_on_and_one_that_was_not_started_goes()
+    {
+        string started = Names.New();
+        string forgotten = Names.New();
+        WeakReference server = Start(started);
+        Forget(forgotten);
+        Collect();
+        Assert.True(server.IsAlive);
+        Assert.False(Names.Exists(forgotten + "_request"));
+        using (var client = new DuplexClient(started))
+        {
+            Assert.Equal(1, client.Call(new byte[] { 1 }, Soon).Data[0]);
+        }
+        Stop(server);
+        Eventually.Holds(() =>
+        {
+            Collect();
+            return !server.IsAlive;
+        });
+        Assert.False(Names.Exists(started + "_request"));
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static WeakReference Start(string channel)
+        {
+            var server = new ImmutableDuplexServer(channel, Small);
+            server.Start(Reversed);
+            return new WeakReference(server);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void Forget(string channel) => _ = new ImmutableDuplexServer(channel, Small);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void Stop(WeakReference server) => ((ImmutableDuplexServer)server.Target!).Stop();
+
+        static void Collect()
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+    }
+
+    private static ReadOnlySpan<byte> Reversed(Frame request)
+    {
+        byte[] answer = request.ToArray();
+        Array.Reverse(answer);
+        return answer;
+    }
+}
