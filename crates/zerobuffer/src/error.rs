@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+use crate::os::{self, Cause, Found};
+
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -150,27 +152,76 @@ impl Error {
         error
     }
 
-    /// An error of the operating system while `doing` something; the kind follows from the error's number.
+    /// An error of the operating system while `doing` something with shared memory; the kind follows from its cause.
     pub(crate) fn os(buffer: &str, doing: &str, error: io::Error) -> Error {
-        let kind = match error.raw_os_error() {
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => ErrorKind::PermissionDenied,
-            Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EFBIG) => ErrorKind::OutOfMemory,
-            Some(libc::ENOENT) => ErrorKind::BufferNotFound,
-            // Findings of our own, see os::alien_file and os::Semaphore::open.
-            None if error.kind() == io::ErrorKind::Unsupported => ErrorKind::IncompatibleProtocol,
-            None if error.kind() == io::ErrorKind::InvalidData => ErrorKind::CorruptBuffer,
-            _ => ErrorKind::System,
-        };
-        let hint = match kind {
-            ErrorKind::PermissionDenied => ": ask the owner to create the buffer with a wider mode",
-            ErrorKind::OutOfMemory if error.raw_os_error() == Some(libc::EFBIG) => {
-                ": files of this process may not be so large; raise that limit (ulimit -f), or use a smaller buffer"
+        Error::os_denied(buffer, doing, error, || "this user lacks the right; run as one who has it".into())
+    }
+
+    /// An error of the operating system while `doing` something with shared memory, with the way out of a lack of rights.
+    pub(crate) fn os_denied(
+        buffer: &str,
+        doing: &str,
+        error: io::Error,
+        denied: impl FnOnce() -> String,
+    ) -> Error {
+        let room = "free space in /dev/shm, make it larger (`mount -o remount,size=... /dev/shm`; a container's: \
+                    `--shm-size`), or use a smaller buffer";
+        Error::of_cause(buffer, doing, error, room, ErrorKind::IncompatibleProtocol, denied)
+    }
+
+    /// An error of the operating system while `doing` something in the folder of lock files.
+    pub(crate) fn os_locks(buffer: &str, doing: &str, error: io::Error) -> Error {
+        Error::of_cause(buffer, doing, error, "free space in /tmp", ErrorKind::System, || {
+            "the file is another user's: end that user's reader of this buffer, or run `zerobuffer clean` as that user \
+             or root, or choose another name"
+                .into()
+        })
+    }
+
+    fn of_cause(
+        buffer: &str,
+        doing: &str,
+        error: io::Error,
+        room: &str,
+        alien: ErrorKind,
+        denied: impl FnOnce() -> String,
+    ) -> Error {
+        let (kind, way_out) = match os::cause(&error) {
+            Cause::NotFound => (ErrorKind::BufferNotFound, String::new()),
+            Cause::Denied => (ErrorKind::PermissionDenied, denied()),
+            Cause::ReadOnlyFileSystem => (
+                ErrorKind::PermissionDenied,
+                "the file system is mounted read-only; mount it writable (a container's /dev/shm: a tmpfs)".into(),
+            ),
+            Cause::NoSpace => (ErrorKind::OutOfMemory, room.into()),
+            Cause::NoMemory => (
+                ErrorKind::OutOfMemory,
+                "the process may not have more memory, or the machine has none; raise the limit (`ulimit -v`), or use a \
+                 smaller buffer"
+                    .into(),
+            ),
+            Cause::FileSizeLimit => (
+                ErrorKind::OutOfMemory,
+                "files of this process may not be so large; raise that limit (`ulimit -f`), or use a smaller buffer"
+                    .into(),
+            ),
+            Cause::ProcessFiles => (
+                ErrorKind::System,
+                "the process has too many files open; close some, or raise the limit (`ulimit -n`)".into(),
+            ),
+            Cause::SystemFiles => (
+                ErrorKind::System,
+                "the machine has too many files open; close some, or raise its limit (`sysctl fs.file-max`)".into(),
+            ),
+            Cause::Found(Found::Alien) => (alien, String::new()),
+            Cause::Found(Found::Damaged) => (ErrorKind::CorruptBuffer, String::new()),
+            Cause::Found(Found::UnsafeFolder) => (ErrorKind::PermissionDenied, String::new()),
+            Cause::Found(Found::NoSharedMemory) | Cause::Exists | Cause::Other => {
+                (ErrorKind::System, String::new())
             }
-            ErrorKind::OutOfMemory => ": free space in /dev/shm, make it larger, or use a smaller buffer",
-            _ => "",
         };
-        let message = format!("cannot {doing} ({error}){hint}");
-        let mut of_system = Error::new(kind, buffer, message);
+        let separator = if way_out.is_empty() { "" } else { ": " };
+        let mut of_system = Error::new(kind, buffer, format!("cannot {doing} ({error}){separator}{way_out}"));
         of_system.0.source = Some(error);
         of_system
     }

@@ -1068,8 +1068,7 @@ impl Reader {
             return Ok(());
         }
         self.names_checked = Instant::now();
-        let path = os::segment_path(&self.shared.name);
-        if matches!(os::path_id(&path), Ok(id) if id != Some(self.files.segment)) {
+        if matches!(self.files.have_their_name(&self.shared.name), Ok(false)) {
             if !matches!(state, WriterState::Alive(_)) {
                 let message = "another process removed or replaced the buffer's files, so no writer can connect to \
                                it any more; close the reader and create the buffer anew";

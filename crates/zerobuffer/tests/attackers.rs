@@ -7,7 +7,7 @@ mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -178,7 +178,11 @@ fn age(path: &Path) {
 
 fn clean_all() -> Vec<String> {
     let leftovers = cleanup::leftovers().unwrap();
-    leftovers.iter().filter(|leftover| matches!(leftover.remove(), Ok(true))).map(|l| l.name().into()).collect()
+    leftovers
+        .iter()
+        .filter(|leftover| matches!(leftover.remove(), Ok(true)))
+        .map(|l| l.name().into())
+        .collect()
 }
 
 // ---- peers that tests kill ----
@@ -327,13 +331,10 @@ fn lock_dir_link(arguments: &[String]) {
     let before = precious();
     Child::run(confine::NOBODY, || symlink(PRECIOUS, LOCK_DIR).unwrap());
     let error = Reader::create(name, config()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(error.to_string().contains(LOCK_DIR) && error.to_string().contains("remove"), "{error}");
     // What the link leads to is neither listed nor changed.
-    match cleanup::leftovers() {
-        Ok(leftovers) => assert_eq!(leftovers, []),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
-    }
+    let error = cleanup::leftovers().unwrap_err();
+    assert!(error.to_string().contains(LOCK_DIR), "{error}");
     assert_eq!(precious(), before);
     say("not followed");
 }
@@ -362,7 +363,13 @@ fn lock_dir_race(arguments: &[String]) {
         loop {
             // SAFETY: both are C strings that outlive the call.
             let exchanged = unsafe {
-                libc::renameat2(libc::AT_FDCWD, folder.as_ptr(), libc::AT_FDCWD, link.as_ptr(), libc::RENAME_EXCHANGE)
+                libc::renameat2(
+                    libc::AT_FDCWD,
+                    folder.as_ptr(),
+                    libc::AT_FDCWD,
+                    link.as_ptr(),
+                    libc::RENAME_EXCHANGE,
+                )
             };
             assert_eq!(exchanged, 0);
         }
@@ -400,7 +407,10 @@ fn lock_dir_modes(arguments: &[String]) {
                 Err(error) => {
                     assert!(!usable, "{mode:o} {user}: {error}");
                     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{mode:o}: {error}");
-                    assert!(error.to_string().contains("chmod 1777 /tmp/zerobuffer"), "no way out told: {error}");
+                    assert!(
+                        error.to_string().contains("chmod 1777 /tmp/zerobuffer"),
+                        "no way out told: {error}"
+                    );
                 }
             });
         }
@@ -425,7 +435,8 @@ fn shared_memory_of_other_programs_stays_whatever_stands_beside_it() {
 
 fn foreign_files(arguments: &[String]) {
     let name = prepare(arguments);
-    let foreign = [("random", vec![0xe7; 1 << 16]), ("zeros", vec![0; 4096]), ("short", vec![1; 7]), ("empty", vec![])];
+    let foreign =
+        [("random", vec![0xe7; 1 << 16]), ("zeros", vec![0; 4096]), ("short", vec![1; 7]), ("empty", vec![])];
     for (what, bytes) in &foreign {
         let path = PathBuf::from(format!("/dev/shm/{name}-{what}"));
         write_file(&path, bytes, 0o600);
@@ -507,43 +518,46 @@ fn users_who_may_only_read_cannot_hide_a_death() {
     stage("shared-locks");
 }
 
-/// Takes a shared lock on the whole file, as anyone who may read it can.
-fn lock_shared(path: &Path) -> File {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).unwrap();
+/// Takes a shared lock on `len` bytes of a file at `start`, as anyone who may read it can. 0 bytes: up to its end.
+fn lock_shared(file: &File, start: i64, len: i64, wait: bool) -> bool {
     // SAFETY: a struct flock is plain integers, for which zero is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_RDLCK as libc::c_short;
+    (lock.l_start, lock.l_len) = (start, len);
+    let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
     // SAFETY: `lock` outlives the call.
-    let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
-    file
+    unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) == 0 }
 }
 
 fn shared_locks(arguments: &[String]) {
     let name = prepare(arguments);
+    let [write_role, all] = [(0x50, 1), (0, 0)];
+    // Locks what of the files can be opened: all of them, or the writer's role as soon as the writer gives it up.
+    let locker = |range: (i64, i64), wait: bool| {
+        move |ready: &dyn Fn()| {
+            let files: Vec<File> = paths(name).iter().filter_map(|path| File::open(path).ok()).collect();
+            assert!(!files.is_empty());
+            for file in &files {
+                // SAFETY: plain system call on an open descriptor.
+                unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
+            }
+            if wait {
+                ready();
+            }
+            for file in &files {
+                assert!(lock_shared(file, range.0, range.1, wait), "{}", std::io::Error::last_os_error());
+            }
+            ready();
+            stay();
+        }
+    };
     let mut dead_reader = Peer::start("reader", &[name, "644"]);
     dead_reader.expect("created");
     let mut live_writer = Peer::start("writer", &[name]);
     live_writer.expect("connected");
-    let locker = |ready: &dyn Fn()| {
-        let _files: Vec<File> = paths(name)
-            .iter()
-            .filter_map(|path| {
-                let openable = File::open(path).is_ok();
-                openable.then(|| {
-                    let file = lock_shared(path);
-                    // SAFETY: plain system call on an open descriptor.
-                    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
-                    file
-                })
-            })
-            .collect();
-        ready();
-        stay();
-    };
     dead_reader.kill();
     live_writer.kill();
-    let attacker = Child::start(confine::NOBODY, locker);
+    let attacker = Child::start(confine::NOBODY, locker(all, false));
     // The dead are dead, their files go, and the next reader comes at once.
     let snapshot = inspect::snapshot(name).unwrap();
     assert_eq!(snapshot.reader.presence, inspect::Presence::Dead);
@@ -554,19 +568,27 @@ fn shared_locks(arguments: &[String]) {
     let mut reader = Peer::start("reader", &[name, "644"]);
     reader.expect("created");
     reader.kill();
-    let attacker = Child::start(confine::NOBODY, locker);
+    let attacker = Child::start(confine::NOBODY, locker(all, false));
     assert_eq!(clean_all(), [name]);
     drop(attacker);
 
-    // A writer is told who stands in its way, and a reader learns of its writer's death.
+    // A reader learns of its writer's death, and the next writer is told what stands in its way.
     let mut reader = Reader::create(name, config().mode(0o644)).unwrap();
     let mut writer = Peer::start("writer", &[name]);
     writer.expect("connected");
-    let attacker = Child::start(confine::NOBODY, locker);
+    let attacker = Child::start(confine::NOBODY, locker(write_role, true));
     assert_eq!(&*reader.read_frame(PATIENCE).unwrap().unwrap(), b"frame");
     writer.kill();
     assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterDead);
-    let error = Writer::connect(name).unwrap_err();
+    let start = Instant::now();
+    let error = loop {
+        match Writer::connect(name) {
+            Err(error) => break error,
+            // Before the attacker.
+            Ok(writer) => drop(writer),
+        }
+        assert!(start.elapsed() < PATIENCE);
+    };
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(error.to_string().contains("lslocks"), "no way out told: {error}");
     drop(attacker);
@@ -652,40 +674,49 @@ fn a_lock_file_that_another_process_holds_delays_an_adoption_for_a_moment_only()
 
 fn held_lock(arguments: &[String]) {
     let name = prepare(arguments);
-    let mut keeper = Peer::start("keeper", &[name]);
-    keeper.expect("kept");
-    let lock = paths(name)[3].clone();
-    // Makes and holds the file of that name as soon as it is missing.
-    let squatter = Child::start(0, |ready| {
-        let id = fs::metadata(&lock).unwrap().ino();
-        ready();
-        let held = loop {
-            let made = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).unwrap();
-            // SAFETY: plain system call on an open descriptor.
-            let taken = unsafe { libc::flock(made.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
-            if taken && made.metadata().unwrap().ino() != id {
-                break made;
+    let mut delayed = 0;
+    for round in 0..12 {
+        let name = &format!("{name}-{round}");
+        let mut keeper = Peer::start("keeper", &[name]);
+        keeper.expect("kept");
+        let lock = paths(name)[3].clone();
+        // Makes and holds the file of that name as soon as it is missing.
+        let squatter = Child::start(0, |ready| {
+            let id = fs::metadata(&lock).unwrap().ino();
+            ready();
+            let held = loop {
+                let made = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).unwrap();
+                // SAFETY: plain system call on an open descriptor.
+                let taken = unsafe { libc::flock(made.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
+                if taken && made.metadata().unwrap().ino() != id {
+                    break made;
+                }
+            };
+            stay();
+            drop(held);
+        });
+        let start = Instant::now();
+        let reader = Reader::create(name, config());
+        assert!(start.elapsed() < PATIENCE / 2, "took {:?}", start.elapsed());
+        drop(squatter);
+        let mut reader = match reader {
+            // The adopter was faster.
+            Ok(reader) => reader,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "{error}");
+                assert!(error.to_string().contains(".lock"), "{error}");
+                assert!(inspect::snapshot(name).unwrap().kept, "the buffer is kept still");
+                delayed += 1;
+                Reader::create(name, config()).unwrap()
             }
         };
-        stay();
-        drop(held);
-    });
-    let start = Instant::now();
-    match Reader::create(name, config()) {
-        // The adopter was faster.
-        Ok(mut reader) => assert_eq!(&*reader.read_frame(PATIENCE).unwrap().unwrap(), b"kept frame"),
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "{error}");
-            assert!(error.to_string().contains(".lock"), "{error}");
-            assert!(inspect::snapshot(name).unwrap().kept, "the buffer is kept still");
-            drop(squatter);
-            let mut reader = Reader::create(name, config()).unwrap();
-            assert_eq!(&*reader.read_frame(PATIENCE).unwrap().unwrap(), b"kept frame");
+        assert_eq!(&*reader.read_frame(PATIENCE).unwrap().unwrap(), b"kept frame");
+        keeper.kill();
+        if delayed == 2 {
+            break;
         }
     }
-    assert!(start.elapsed() < PATIENCE / 2, "took {:?}", start.elapsed());
-    keeper.kill();
-    say("bounded");
+    say(format!("delayed {delayed} times"));
 }
 
 // ---- two folders of lock files, one /dev/shm ----
@@ -719,7 +750,12 @@ fn cleaning_neighbour(arguments: &[String]) {
     for round in 0..rounds.parse::<u32>().unwrap() {
         match Reader::create(name, config()) {
             Ok(mut reader) => {
-                let ids = || paths(name)[..3].iter().map(|path| fs::metadata(path).map(|found| found.ino()).ok()).collect();
+                let ids = || {
+                    paths(name)[..3]
+                        .iter()
+                        .map(|path| fs::metadata(path).map(|found| found.ino()).ok())
+                        .collect()
+                };
                 let before: Vec<Option<u64>> = ids();
                 assert!(before.iter().all(Option::is_some), "round {round}: {before:?}");
                 let mut writer = Writer::connect(name).unwrap();
@@ -729,7 +765,9 @@ fn cleaning_neighbour(arguments: &[String]) {
                 assert_eq!(before, after, "round {round}: files of a live buffer were replaced");
                 created += 1;
             }
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "round {round}: {error}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ReaderAlreadyConnected, "round {round}: {error}")
+            }
         }
         if round % 7 == 0 {
             clean_all();

@@ -1,8 +1,9 @@
 //! What dead processes left behind: finding it, saying why, and removing what is provably dead.
 //!
-//! A buffer whose reader ended in good order leaves nothing. One whose reader was killed leaves its files until a
-//! writer of ours closes, a new reader takes the name, or somebody cleans. Everything here is judged again under the
-//! lock of the name before it is removed, so a reader that comes back in between loses nothing.
+//! A buffer whose reader closed it leaves nothing. One whose reader was killed leaves its files until a native writer
+//! closes, a new reader takes the name, or a clean-up runs. A clean-up judges everything again under the lock of the name
+//! before it removes it, so a reader that comes back in between loses nothing. It removes only what is provably a
+//! buffer's, and by identity: what stands under a name by then may be another program's.
 //!
 //! ```
 //! for leftover in zerobuffer::cleanup::leftovers()? {
@@ -16,17 +17,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy};
-use crate::lifecycle::liveness::{self, WriterState, WriterWords};
-use crate::lifecycle::registry::{self, NameLock, Standing};
-use crate::os;
+use crate::error::{Error, Result};
+use crate::lifecycle::first_block;
+use crate::lifecycle::locks::{self, NameLock};
+use crate::lifecycle::registry::{self, Remains, Standing};
+use crate::os::{self, FileInfo, Folder};
 use crate::testing::stop::stop_point;
 
-/// Semaphores without a segment may be those of a 1.x C# reader at work, whose lock is not where ours is.
+/// Semaphores without a segment may be those of a 1.x C# reader at work, whose lock is elsewhere.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
 
 /// Files under one name that look as if dead processes had left them.
@@ -34,8 +36,8 @@ const UNBORN_AGE: Duration = Duration::from_secs(10);
 pub struct Leftover {
     name: String,
     files: Vec<PathBuf>,
-    /// Which files these were, but for the lock file: what stands in their place by now is somebody else's.
-    ids: Vec<Option<os::FileId>>,
+    /// Which files these were, but for the lock files.
+    remains: Remains,
     bytes: u64,
     cause: String,
     obstacle: Option<String>,
@@ -67,22 +69,26 @@ impl Leftover {
         self.obstacle.as_deref()
     }
 
-    /// Removes the files, if they are still there and still dead. Says whether it did.
+    /// Removes the files, if they are still there and still dead. Returns whether it did.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if the files are another user's; `System`.
+    /// `PermissionDenied` if the files are another user's, or the folder of lock files cannot be trusted; `System`.
     pub fn remove(&self) -> Result<bool> {
         let name = self.name.as_str();
-        let failed = |error: io::Error| removal_error(name, error);
+        let failed = |error: io::Error| {
+            Error::os_denied(name, "remove its files", error, || {
+                "they are another user's; clean as that user, or as root".into()
+            })
+        };
         stop_point!("clean:lock-dir");
-        os::ensure_lock_dir().map_err(failed)?;
-        let had_lock_file = is_file(&registry::lock_path(name));
-        let lock = NameLock::take(name, 0o600, || Ok(true)).map_err(failed)?;
+        let folder = Folder::make_locks().map(Arc::new).map_err(failed)?;
+        let had_lock_file = has_file(&folder, &locks::file_name(name));
+        let lock = NameLock::take(&folder, name, || Ok(true)).map_err(failed)?;
         let Some(lock) = lock else { return Ok(false) };
-        let removed = match examine(name, Lock::Ours { had_file: had_lock_file }) {
-            Ok(Some(Leftover { obstacle: None, files, ids, .. })) => {
-                remove_files(name, &files, &ids).map(|()| true)
+        let removed = match examine(name, &folder, Lock::Ours { had_file: had_lock_file }) {
+            Ok(Some(Leftover { obstacle: None, remains, .. })) => {
+                locks::remove_old(name).and_then(|_| remains.remove(name))
             }
             Ok(_) => Ok(false),
             Err(error) => Err(error),
@@ -95,42 +101,18 @@ impl Leftover {
     }
 }
 
-fn removal_error(name: &str, error: io::Error) -> Error {
-    match error.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => Error::new(
-            ErrorKind::PermissionDenied,
-            name,
-            format!(
-                "cannot remove its files ({error}): they are another user's; clean as that user, or as root"
-            ),
-        ),
-        _ => Error::os(name, "remove its files", error),
-    }
-}
-
-/// Removes the files but for the lock file, which goes last, by whoever holds the lock. Only what was judged: the lock keeps
-/// out neither 1.x C# readers nor those whose /tmp is another one.
-fn remove_files(name: &str, files: &[PathBuf], ids: &[Option<os::FileId>]) -> io::Result<()> {
-    let lock = registry::lock_path(name);
-    for (path, id) in files.iter().zip(ids).filter(|(path, _)| **path != lock) {
-        stop_point!("clean:unlink");
-        if let Some(id) = *id {
-            os::remove_if(path, id)?;
-        }
-    }
-    Ok(())
-}
-
 /// Everything on this machine that looks left behind, in alphabetical order of the names. Live buffers and files that
 /// are not ZeroBuffer's are never among them.
 ///
 /// # Errors
 ///
-/// `System`, `PermissionDenied` if `/dev/shm` cannot be read.
+/// `System`; `PermissionDenied` if `/dev/shm` cannot be read, or the folder of lock files cannot be trusted.
 pub fn leftovers() -> Result<Vec<Leftover>> {
+    let shm = Folder::shared_memory();
+    let failed = |error| Error::os("*", "list the shared memory", error);
+    let failed_locks = |error| Error::os_locks("*", "list the lock files", error);
     let mut names = BTreeSet::new();
-    let entries = os::shm_entries().map_err(|error| Error::os("*", "list the shared memory", error))?;
-    for entry in entries {
+    for entry in shm.names().map_err(failed)? {
         match entry.strip_prefix(os::SEM_FILE_PREFIX) {
             None => names.insert(entry),
             Some(sem) => match sem.strip_prefix("sem-w-").or_else(|| sem.strip_prefix("sem-r-")) {
@@ -139,18 +121,21 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
             },
         };
     }
-    // A missing directory of locks only means that there are none.
-    for entry in std::fs::read_dir(os::LOCK_DIR).into_iter().flatten().flatten() {
-        if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".lock")) {
-            names.insert(name.to_owned());
+    // A missing folder of locks only means that there are none.
+    let locks = Folder::locks().map_err(failed_locks)?;
+    if let Some(folder) = &locks {
+        let old = locks::old_folder(folder).ok().flatten();
+        for folder in [Some(folder), old.as_ref()].into_iter().flatten() {
+            let files = folder.names().map_err(failed_locks)?;
+            names.extend(files.iter().filter_map(|file| file.strip_suffix(".lock")).map(str::to_owned));
         }
     }
     let mut found = Vec::new();
     for name in names.into_iter().filter(|name| registry::check_name(name).is_ok()) {
-        match examine(&name, Lock::Unknown) {
+        match examine(&name, locks.as_ref().unwrap_or(&shm), Lock::Unknown) {
             Ok(Some(leftover)) => found.push(leftover),
             Ok(None) => {}
-            // Gone or changed while we looked, or not to be looked at at all.
+            // It has gone or changed meanwhile, or may not be looked at.
             Err(error) => log::debug!("cannot judge what is left of `{name}`: {error}"),
         }
     }
@@ -168,128 +153,120 @@ enum Lock {
 }
 
 /// Judges the files under `name`; `None` if nothing is left behind, or what is there is not ZeroBuffer's.
-fn examine(name: &str, lock: Lock) -> io::Result<Option<Leftover>> {
-    let lock_path = registry::lock_path(name);
-    let semaphores: Vec<PathBuf> = [registry::write_semaphore(name), registry::read_semaphore(name)]
-        .iter()
-        .map(|semaphore| os::semaphore_path(semaphore))
-        .filter(|path| is_semaphore(path))
-        .collect();
-    let mut files = semaphores.clone();
-    let mut ids: Vec<Option<os::FileId>> =
-        semaphores.iter().map(|path| os::path_id(path)).collect::<io::Result<_>>()?;
+fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftover>> {
+    let shm = Folder::shared_memory();
+    let mut files = Files::default();
+    let lock_file = locks::file_name(name);
+    let mut lock_files = Files::default();
     let has_lock_file = match lock {
         Lock::Ours { had_file } => had_file,
-        Lock::Unknown => is_file(&lock_path),
+        Lock::Unknown => has_file(folder, &lock_file),
     };
     if has_lock_file {
-        files.push(lock_path.clone());
-        ids.push(None);
+        lock_files.add(folder, &lock_file)?;
     }
-    let leftover =
-        |files: Vec<PathBuf>, ids: Vec<Option<os::FileId>>, cause: String, obstacle: Option<String>| {
-            if files.is_empty() {
-                return None;
-            }
-            let bytes = files.iter().map(|path| memory(path)).sum();
-            Some(Leftover { name: name.to_owned(), files, ids, bytes, cause, obstacle })
-        };
+    let old_folder = locks::old_folder(folder).ok().flatten().filter(|old| has_file(old, &lock_file));
+    if let Some(old) = &old_folder {
+        lock_files.add(old, &lock_file)?;
+    }
+    let semaphores = registry::semaphore_files(name);
+    let leftover = |mut files: Files, remains, cause: &str, obstacle: Option<String>| {
+        files.paths.extend(lock_files.paths.iter().cloned());
+        if files.paths.is_empty() {
+            return None;
+        }
+        let (cause, bytes) = (cause.to_owned(), files.bytes + lock_files.bytes);
+        Some(Leftover { name: name.to_owned(), files: files.paths, remains, bytes, cause, obstacle })
+    };
 
     let standing = match registry::standing(name) {
         Ok(standing) => standing,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
-            // A file of that name need not be a buffer; beside semaphores or a lock file it is.
+        Err(error) if os::is_denied(&error) => {
+            // A file of that name need not be a buffer; beside two semaphores or a lock file it is likely to be one.
+            for semaphore in &semaphores {
+                files.add(&shm, semaphore)?;
+            }
             let why = "it is another user's, and may not be looked at: ask as that user, or as root";
-            return Ok(leftover(files, ids, "cannot be told".into(), Some(why.into())));
+            return Ok(leftover(files, Remains::default(), "cannot be told", Some(why.into())));
         }
         Err(error) => return Err(error),
     };
-    let (cause, mut obstacle) = match standing {
-        Standing::Live(_) | Standing::Kept => return Ok(None),
-        Standing::Stale(id) => {
-            // First: a 1.x writer must not find the segment without semaphores.
-            files.insert(0, os::segment_path(name));
-            ids.insert(0, Some(id));
-            match live_writer(name)? {
-                Some(pid) => {
-                    let why = format!("its writer lives (pid {pid}) and cleans up when it closes");
-                    ("its reader is gone".to_owned(), Some(why))
+    let (remains, cause, mut obstacle) = match standing {
+        Standing::Live(_) | Standing::Changing(_) | Standing::Kept => return Ok(None),
+        Standing::Stale(remains) => {
+            if remains.segment.is_some() {
+                files.add(&shm, name)?;
+            }
+            let mut youngest = Duration::MAX;
+            for (semaphore, id) in semaphores.iter().zip(remains.semaphores) {
+                if id.is_some()
+                    && let Some(info) = files.add(&shm, semaphore)?
+                {
+                    youngest = youngest.min(info.modified_ago());
                 }
-                None => ("its reader is gone".to_owned(), None),
+            }
+            if remains.segment.is_none() {
+                let why = (youngest < UNBORN_AGE).then(|| {
+                    let age = youngest.as_secs_f64();
+                    format!("made {age:.1} s ago: a 1.x reader may be just creating the buffer")
+                });
+                (remains, "semaphores without a buffer", why)
+            } else {
+                let writer = first_block::live_writer(&os::Segment::open(name, false)?)?;
+                let why =
+                    writer.map(|pid| format!("its writer lives (pid {pid}) and cleans up when it closes"));
+                (remains, "its reader is gone", why)
             }
         }
-        Standing::Nothing | Standing::Alien(_) if !semaphores.is_empty() => {
-            let age = semaphores.iter().filter_map(|path| modified_ago(path)).min().unwrap_or_default();
-            let why = (age < UNBORN_AGE).then(|| {
-                format!("made {:.1} s ago: a 1.x reader may be just creating the buffer", age.as_secs_f64())
-            });
-            ("semaphores without a buffer".to_owned(), why)
+        Standing::Nothing if registry::has_old_semaphores(name)? => {
+            for semaphore in &semaphores {
+                files.add(&shm, semaphore)?;
+            }
+            let why = "they may be another program's: a reader of that name and user replaces them, or remove them by hand";
+            (Remains::default(), "semaphores without a buffer", Some(why.into()))
         }
-        Standing::Nothing | Standing::Alien(_) => ("a lock file that nobody holds".to_owned(), None),
+        Standing::Nothing | Standing::Alien(_) => {
+            (Remains::default(), "a lock file that no process holds", None)
+        }
     };
-    if lock == Lock::Unknown && has_lock_file {
-        match is_locked(&lock_path) {
-            // Nothing but the lock file: somebody is creating or cleaning.
-            Ok(true) if files.len() == 1 => return Ok(None),
+    let held = [has_lock_file.then_some(folder).filter(|_| lock == Lock::Unknown), old_folder.as_ref()];
+    for folder in held.into_iter().flatten() {
+        match locks::is_held(folder, &lock_file) {
+            // Nothing but the lock file: a process is creating or cleaning.
+            Ok(true) if files.paths.is_empty() => return Ok(None),
             Ok(true) => obstacle = obstacle.or(Some("a live process holds its lock file".into())),
             Ok(false) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+            Err(error) if os::is_denied(&error) => {
                 let why = "its lock file is another user's: clean as that user, or as root";
                 obstacle = obstacle.or(Some(why.into()));
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(error) if os::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
-    Ok(leftover(files, ids, cause, obstacle))
+    Ok(leftover(files, remains, cause, obstacle))
 }
 
-/// The pid of a live writer of the segment `name`, if it has one.
-fn live_writer(name: &str) -> io::Result<Option<u64>> {
-    let segment = os::Segment::open(name, false)?;
-    let words = || {
-        let mut bytes = [0; OIEB_SIZE as usize];
-        segment.read_start(&mut bytes)?;
-        let oieb = OiebCopy::parse(&bytes);
-        Ok(WriterWords::of(&oieb))
-    };
-    let state = liveness::writer_state(words, &segment)?;
-    Ok(if matches!(state, WriterState::Alive(_)) { Some(words()?.shown_pid()) } else { None })
+/// Files to be shown.
+#[derive(Default)]
+struct Files {
+    paths: Vec<PathBuf>,
+    bytes: u64,
 }
 
-/// Whether somebody holds the lock file, and goes on holding it: who only looks, as we do, has it for some microseconds.
-fn is_locked(path: &Path) -> io::Result<bool> {
-    const TRIES: u32 = 10;
-    const PAUSE: Duration = Duration::from_micros(200);
-    let file = os::LockFile::open(path, None)?;
-    for _ in 1..TRIES {
-        if file.try_flock()? {
-            return Ok(false);
+impl Files {
+    /// Adds a file, if it is there.
+    fn add(&mut self, folder: &Folder, name: &str) -> io::Result<Option<FileInfo>> {
+        let info = folder.info(name)?;
+        if let Some(info) = &info {
+            self.paths.push(folder.path_of(name));
+            self.bytes += info.memory;
         }
-        std::thread::sleep(PAUSE);
+        Ok(info)
     }
-    Ok(!file.try_flock()?)
 }
 
 /// Whether there is a regular file, rather than a link or something else.
-fn is_file(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
-}
-
-/// Whether `path` can be the file of a named semaphore.
-fn is_semaphore(path: &Path) -> bool {
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size_of::<libc::sem_t>() as u64)
-}
-
-/// Bytes of memory that the file occupies.
-fn memory(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    // st_blocks counts units of 512 bytes, whatever the block size (stat(3type)).
-    std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
-}
-
-fn modified_ago(path: &Path) -> Option<Duration> {
-    let modified = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
-    Some(modified.elapsed().unwrap_or_default())
+fn has_file(folder: &Folder, name: &str) -> bool {
+    folder.info(name).is_ok_and(|info| info.is_some_and(|info| info.is_file))
 }

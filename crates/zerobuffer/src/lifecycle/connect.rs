@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy, WRITER_ROLE_BYTE, WriterWord};
+use crate::layout::{CONTROL_SIZE, OIEB_SIZE, WRITER_ROLE_BYTE, WriterWord};
+use crate::lifecycle::first_block::FirstBlock;
 use crate::lifecycle::liveness::{self, ReaderState, WriterWords};
 use crate::lifecycle::registry::{self, OwnedFiles};
 use crate::memory::Memory;
@@ -67,60 +68,78 @@ fn attempt(name: &str) -> Result<Attempt> {
             format!("{why}: start the reader first, or give the writer a connect time-out to wait for it");
         Ok(Attempt::Later(Error::new(ErrorKind::BufferNotFound, name, message)))
     };
+    let denied = |doing: &'static str| {
+        move |error| Error::os_denied(name, doing, error, || registry::way_to_rights(name))
+    };
     stop_point!("connect:open");
     let segment = match os::Segment::open(name, true) {
         Ok(segment) => segment,
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            return not_found("no reader has created it");
-        }
-        Err(error) => return Err(Error::os(name, "open the buffer", error)),
+        Err(error) if os::is_not_found(&error) => return not_found("no reader has created it"),
+        Err(error) => return Err(denied("open the buffer")(error)),
     };
-    let first_block = || {
-        let mut bytes = [0; OIEB_SIZE as usize];
-        let read = segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
-        Ok((read == bytes.len()).then(|| OiebCopy::parse(&bytes)))
-    };
+    let first_block = || FirstBlock::read(&segment).map_err(os_error("read the buffer's first block"));
     let unfinished = "its reader has not finished creating it";
-    let Some(oieb) = first_block()?.filter(|oieb| oieb.oieb_size != 0) else { return not_found(unfinished) };
-    let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
-    let geometry = match oieb.check(name, file_len) {
+    let block = first_block()?;
+    if block.is_blank() || block.oieb.oieb_size == 0 {
+        return not_found(unfinished);
+    }
+    let oieb = block.oieb;
+    let geometry = match block.geometry(name) {
         Ok(geometry) => geometry,
         // A 1.x reader fills its first block in, word after word, under a name that everyone sees.
-        Err(_) if !oieb.reader_word.is_ours() && (oieb.reader_pid == 0 || first_block()? != Some(oieb)) => {
+        Err(_) if !oieb.reader_word.is_ours() && (oieb.reader_pid == 0 || first_block()?.oieb != oieb) => {
             return not_found(unfinished);
         }
         Err(error) => return Err(error),
     };
-    let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
+    let info = segment.info().map_err(os_error("look at the buffer's file"))?;
 
     stop_point!("connect:sem-open");
     let opened = os::Semaphore::open(&registry::write_semaphore(name))
         .and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&registry::read_semaphore(name))?)));
-    let ((sem_w, sem_w_id), (sem_r, sem_r_id)) = match opened {
+    let ((sem_w, sem_w_info), (sem_r, sem_r_info)) = match opened {
         Ok(semaphores) => semaphores,
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+        Err(error) if os::is_not_found(&error) => {
             return not_found("its semaphores are missing, so its reader is just going");
         }
-        Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
+        Err(error) => return Err(denied("open the buffer's semaphores")(error)),
     };
     stop_point!("connect:same-name");
     // The semaphores of a name belong to the segment of that name if it is the same before and after.
-    if os::path_id(&os::segment_path(name)).map_err(os_error("look at the buffer's file"))?
-        != Some(segment_id)
-    {
+    let files = OwnedFiles {
+        segment: info.id,
+        write_semaphore: Some(sem_w_info.id),
+        read_semaphore: Some(sem_r_info.id),
+    };
+    if !files.have_their_name(name).map_err(os_error("look at the buffer's file"))? {
         return not_found("it has just been removed");
     }
+    // A semaphore's owner can cut its file off, which would end this process with SIGBUS.
+    for semaphore in [&sem_w_info, &sem_r_info] {
+        if ![info.owner, os::user(), 0].contains(&semaphore.owner) {
+            let message = format!(
+                "one of its semaphores belongs to user {}, who has no part in this buffer of user {}: as root, or as that \
+                 user, remove it, and create the buffer again",
+                semaphore.owner, info.owner
+            );
+            return Err(Error::new(ErrorKind::PermissionDenied, name, message));
+        }
+    }
     // A 1.x reader makes the semaphores last, so from here on its first block is complete.
-    if first_block()?.is_none_or(|now| {
-        (now.metadata_size, now.payload_size) != (geometry.metadata_size, geometry.payload_size)
-    }) {
+    let now = first_block()?.oieb;
+    if (now.metadata_size, now.payload_size) != (geometry.metadata_size, geometry.payload_size) {
         return not_found(unfinished);
+    }
+    // Its reader has reserved these, if it is an honest one: memory that is missing is SIGBUS at the first touch.
+    segment.reserve(0, OIEB_SIZE.into()).map_err(os_error("reserve shared memory"))?;
+    if let Some(control) = geometry.control {
+        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
     }
 
     stop_point!("connect:map");
     let mapping = Mapping::new(&segment, geometry, false).map_err(os_error("map the buffer"))?;
     stop_point!("connect:role-open");
-    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    let role = segment.role_file().map_err(os_error("open the buffer a second time"))?;
     let words = || Ok(liveness::reader_words(mapping.oieb()));
     match liveness::reader_state(words, &role).map_err(os_error("test the reader's role lock"))? {
         ReaderState::Alive => {}
@@ -140,7 +159,11 @@ fn attempt(name: &str) -> Result<Attempt> {
     stop_point!("connect:role-lock");
     // The reader has the writer's role for a moment while it ends an entry that was broken off.
     let entering = entry::word(&mapping).is_entering();
-    if !role.try_lock_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))? {
+    let attempt = role.attempt_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))?;
+    if attempt == os::Attempt::Obstructed {
+        return Err(registry::obstructed(name));
+    }
+    if attempt == os::Attempt::Held {
         let error = match WriterWords::load(mapping.oieb()).shown_pid() {
             0 => taken("another writer"),
             pid => taken(&format!("another writer (pid {pid})")),
@@ -176,8 +199,6 @@ fn attempt(name: &str) -> Result<Attempt> {
             sem_w.post();
         }
     }
-    let files =
-        OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: Some(sem_r_id) };
     let shared = Shared::new(name, mapping, sem_w, sem_r);
     Ok(Attempt::Connected(Box::new(Connection { shared, segment, files, role, ring })))
 }

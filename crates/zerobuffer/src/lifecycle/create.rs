@@ -3,13 +3,15 @@
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
-    CONTROL_SIZE, ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, OiebCopy,
-    READER_ROLE_BYTE, ReaderWord, TailWord, VERSION_1_0_0,
+    CONTROL_SIZE, ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, READER_ROLE_BYTE,
+    ReaderWord, TailWord, VERSION_1_0_0,
 };
-use crate::lifecycle::registry::{self, Claim, NameLock, OwnedFiles};
+use crate::lifecycle::first_block::FirstBlock;
+use crate::lifecycle::locks::{LOCK_POLL, LOCK_TRIES, NameLock, mode_without_mere_readers};
+use crate::lifecycle::registry::{self, Claim, OwnedFiles};
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
-use crate::os;
+use crate::os::{self, Attempt, Cause, FileInfo, NewSemaphore};
 use crate::reader::Shared;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
@@ -39,16 +41,19 @@ enum Purpose {
 pub(crate) fn reader(name: &str, config: &BufferConfig) -> Result<Parts> {
     registry::check_name(name)?;
     let geometry = config.geometry(name)?;
-    loop {
+    for _ in 0..LOCK_TRIES {
         match registry::claim(name, config.mode)? {
             Claim::Fresh(lock) => return build(name, config, geometry, Purpose::Read, lock),
             Claim::Kept => match adopt(name, config)? {
                 Some(parts) => return Ok(parts),
                 // The keeper has just ended, or another reader was faster; claim() knows.
-                None => continue,
+                None => std::thread::sleep(LOCK_POLL),
             },
         }
     }
+    let message =
+        "a kept buffer stands under this name that can neither be taken over nor removed: end its keeper";
+    Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message))
 }
 
 /// Creates the buffer `name` to be kept for a reader.
@@ -82,7 +87,7 @@ fn build(
     }
 }
 
-/// Builds the buffer completely before it has a name, so that nobody ever sees half of one.
+/// Builds the buffer completely before it has a name, so that no process ever sees half of one.
 fn build_files(
     name: &str,
     config: &BufferConfig,
@@ -92,7 +97,9 @@ fn build_files(
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
     let total = geometry.total().unwrap_or(u64::MAX);
     stop_point!("create:segment");
-    let segment = os::Segment::create_unnamed(config.mode).map_err(os_error("make a file in /dev/shm"))?;
+    let segment = os::Segment::create_unnamed(config.mode).map_err(|error| {
+        Error::os_denied(name, "make a file in /dev/shm", error, || registry::way_to_rights(name))
+    })?;
     stop_point!("create:truncate");
     segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
     // With the first header: whoever connects looks at it.
@@ -126,109 +133,170 @@ fn build_files(
     oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
 
     stop_point!("create:role-open");
-    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    let role = segment.role_file().map_err(os_error("open the buffer a second time"))?;
     stop_point!("create:role-lock");
     if !role.try_lock_role(role_byte).map_err(os_error("lock the reader's role"))? {
         return Err(Error::new(ErrorKind::System, name, "the role lock of a fresh file is held"));
     }
 
     // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
-    let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
+    let mode = mode_without_mere_readers(config.mode);
     stop_point!("create:sem-w");
     let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
-    let (sem_w, sem_w_id) =
-        os::Semaphore::create(&write_name, config.mode).map_err(os_error("make a semaphore"))?;
-    let mut files = OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w_id), read_semaphore: None };
-    stop_point!("create:sem-r");
-    let sem_r = match os::Semaphore::create(&read_name, config.mode) {
-        Ok((semaphore, id)) => {
-            files.read_semaphore = Some(id);
-            semaphore
-        }
-        Err(error) => {
-            files.remove(name);
-            return Err(Error::os(name, "make a semaphore", error));
-        }
+    let make = |semaphore: String| {
+        os::Semaphore::create(&semaphore, mode, segment_id).map_err(|error| match os::cause(&error) {
+            // Of the processes that would hold the name's lock, only those with another /tmp can have been faster.
+            Cause::Exists => faster(name),
+            _ => Error::os(name, "make a semaphore", error),
+        })
     };
+    let sem_w = make(registry::write_semaphore(name))?;
+    let mut files = OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w.id), read_semaphore: None };
+    let undo = |files: &OwnedFiles, turns: Vec<NewSemaphore>, error: Error| {
+        drop(turns);
+        files.remove(name);
+        Err(error)
+    };
+    stop_point!("create:sem-r");
+    let sem_r = match make(registry::read_semaphore(name)) {
+        Ok(semaphore) => semaphore,
+        Err(error) => return undo(&files, vec![sem_w], error),
+    };
+    files.read_semaphore = Some(sem_r.id);
 
     stop_point!("create:link");
     if let Err(error) = segment.link(name) {
-        if error.raw_os_error() == Some(libc::EEXIST) {
-            // Only a 1.x C# reader, which does not know our lock, can have been faster. It uses whatever
-            // semaphores stand there, so they stay.
-            let message =
-                "another reader has just created this buffer: choose another name, or end that reader first";
-            return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
+        if os::cause(&error) == Cause::Exists {
+            // A 1.x C# reader, which does not know the lock, can have been faster. It uses the semaphores that stand
+            // there, so they stay.
+            return Err(faster(name));
         }
-        files.remove(name);
-        return Err(Error::os(name, "name the buffer", error));
+        return undo(&files, vec![sem_w, sem_r], Error::os(name, "name the buffer", error));
     }
+    let (sem_w, sem_r) = (sem_w.finish(), sem_r.finish());
     let shared = Shared::new(name, mapping, sem_w, sem_r);
     Ok((shared, files, role, Reserver::new(segment, geometry)))
 }
 
+/// Says that another reader has just created the buffer.
+fn faster(name: &str) -> Error {
+    let message =
+        "another reader has just created this buffer: choose another name, or end that reader first";
+    Error::new(ErrorKind::ReaderAlreadyConnected, name, message)
+}
+
 /// Takes over a kept buffer. `None` if it is not there to be taken any more.
+///
+/// All that can fail comes before the word that makes this process the reader, so a failure leaves the buffer kept.
 fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
-    let gone = |error: &std::io::Error| error.raw_os_error() == Some(libc::ENOENT);
     stop_point!("adopt:open");
     let segment = match os::Segment::open(name, true) {
         Ok(segment) => segment,
-        Err(error) if gone(&error) => return Ok(None),
-        Err(error) => return Err(Error::os(name, "open the kept buffer", error)),
+        Err(error) if os::is_not_found(&error) => return Ok(None),
+        Err(error) => {
+            return Err(Error::os_denied(name, "open the kept buffer", error, || {
+                registry::way_to_rights(name)
+            }));
+        }
     };
-    let mut bytes = [0; OIEB_SIZE as usize];
-    segment.read_start(&mut bytes).map_err(os_error("read the buffer's first block"))?;
-    let oieb = OiebCopy::parse(&bytes);
-    let file_len = segment.len().map_err(os_error("look at the buffer's file"))?;
-    let geometry = oieb.check(name, file_len)?;
+    let info = segment.info().map_err(os_error("look at the buffer's file"))?;
+    check_trust(name, config, "the buffer", &info)?;
+    let block = FirstBlock::read(&segment).map_err(os_error("read the buffer's first block"))?;
+    let geometry = block.geometry(name)?;
     check_sizes(name, config, geometry)?;
 
-    let [write_name, read_name] = [registry::write_semaphore(name), registry::read_semaphore(name)];
     stop_point!("adopt:sem-open");
-    let opened =
-        os::Semaphore::open(&write_name).and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&read_name)?)));
-    let ((sem_w, sem_w_id), (sem_r, sem_r_id)) = match opened {
+    let opened = os::Semaphore::open(&registry::write_semaphore(name))
+        .and_then(|sem_w| Ok((sem_w, os::Semaphore::open(&registry::read_semaphore(name))?)));
+    let ((sem_w, sem_w_info), (sem_r, sem_r_info)) = match opened {
         Ok(semaphores) => semaphores,
-        Err(error) if gone(&error) => return Ok(None),
-        Err(error) => return Err(Error::os(name, "open the buffer's semaphores", error)),
+        Err(error) if os::is_not_found(&error) => return Ok(None),
+        Err(error) => {
+            return Err(Error::os_denied(name, "open the buffer's semaphores", error, || {
+                registry::way_to_rights(name)
+            }));
+        }
     };
+    for info in [&sem_w_info, &sem_r_info] {
+        check_trust(name, config, "a semaphore of the buffer", info)?;
+    }
     let files = OwnedFiles {
-        segment: segment.id().map_err(os_error("look at the buffer's file"))?,
-        write_semaphore: Some(sem_w_id),
-        read_semaphore: Some(sem_r_id),
+        segment: info.id,
+        write_semaphore: Some(sem_w_info.id),
+        read_semaphore: Some(sem_r_info.id),
     };
+    // Its maker has reserved what follows, or says so: memory that is missing is SIGBUS at the first touch.
+    let reserve = if config.preallocate { geometry.total() } else { Some(u64::from(OIEB_SIZE)) };
+    segment.reserve(0, reserve.unwrap_or(u64::MAX)).map_err(os_error("reserve shared memory"))?;
+    if let Some(control) = geometry.control {
+        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
+    }
     stop_point!("adopt:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
     stop_point!("adopt:role-open");
-    let role = segment.role_file().map_err(os_error("open the buffer a second time (is /proc mounted?)"))?;
+    let role = segment.role_file().map_err(os_error("open the buffer a second time"))?;
     // The role first, the word then: the keeper's writer sees a live reader all the time.
     stop_point!("adopt:role-lock");
-    if !role.try_lock_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
-        return Ok(None);
+    match role.attempt_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
+        Attempt::Locked => {}
+        Attempt::Held => return Ok(None),
+        Attempt::Obstructed => return Err(registry::obstructed(name)),
     }
     let shared = Shared::new(name, mapping, sem_w, sem_r);
     let oieb = shared.mapping.oieb();
     let keeper = ReaderWord(oieb.reader_word.load(Ordering::Acquire));
+    if !keeper.is_kept() {
+        return Ok(None);
+    }
+    let name_lock = NameLock::replace(name, config.mode)
+        .map_err(|error| Error::os_locks(name, "replace the lock file of the buffer's keeper", error))?;
+    let Some(name_lock) = name_lock else {
+        let message = format!(
+            "it is kept for a reader, and another process holds its lock file {}: end that process, or try again",
+            os::Folder::lock_path(&format!("{name}.lock")).display()
+        );
+        return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
+    };
     let pid = std::process::id();
     stop_point!("adopt:reader-word");
-    // One of us wins: the keeper clears the bit in the same way when it ends (KeptBuffer::close).
-    let adopted = keeper.is_kept()
-        && oieb
-            .reader_word
-            .compare_exchange(keeper.0, ReaderWord::new(pid).0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-    if !adopted {
+    // One side wins: the keeper clears the bit in the same way when it ends (KeptBuffer::close).
+    let adopted = oieb.reader_word.compare_exchange(
+        keeper.0,
+        ReaderWord::new(pid).0,
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+    if adopted.is_err() {
+        name_lock.remove();
         return Ok(None);
     }
     stop_point!("adopt:reader-pid");
     oieb.reader_pid.store(u64::from(pid), Ordering::Release);
-    let name_lock = match NameLock::replace(name, config.mode) {
-        Ok(lock) => lock,
-        Err(error) => return Err(Error::os(name, "replace the lock file of the buffer's keeper", error)),
-    };
     let reserver = Reserver::new(segment, geometry);
     Ok(Some(Parts { shared, files, locks: Locks { name: name_lock, role }, reserver }))
+}
+
+/// Refuses a kept buffer whose files others than this user and root own, or may use to an extent that the config does not
+/// grant: their owner could read the frames and cut the files off, and so could those who may write.
+fn check_trust(name: &str, config: &BufferConfig, what: &str, info: &FileInfo) -> Result<()> {
+    if ![os::user(), 0].contains(&info.owner) {
+        let message = format!(
+            "{what} is kept by user {}, and only a buffer of one's own or of root's is taken over: choose another name, or \
+             have that user end its keeper",
+            info.owner
+        );
+        return Err(Error::new(ErrorKind::PermissionDenied, name, message));
+    }
+    if info.mode & !config.mode != 0 {
+        let message = format!(
+            "{what} is kept with mode {:#o}, which lets more users in than {:#o}, the mode asked for: ask for that mode to \
+             take it over",
+            info.mode, config.mode
+        );
+        return Err(Error::new(ErrorKind::InvalidConfig, name, message));
+    }
+    Ok(())
 }
 
 /// The sizes of a kept buffer win; a config that asks for others is refused.

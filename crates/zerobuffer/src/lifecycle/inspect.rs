@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OIEB_SIZE, OiebCopy};
+use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OiebCopy};
+use crate::lifecycle::first_block::{self, FirstBlock};
 use crate::lifecycle::liveness::{self, ReaderState, WriterId, WriterState, WriterWords};
 use crate::lifecycle::registry;
 use crate::os;
@@ -149,28 +150,27 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     registry::check_name(name)?;
     let segment = match os::Segment::open(name, false) {
         Ok(segment) => segment,
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+        Err(error) if os::is_not_found(&error) => {
             return Err(Error::new(ErrorKind::BufferNotFound, name, "there is no buffer of this name"));
         }
-        Err(error) => return Err(Error::os(name, "open the buffer", error)),
+        Err(error) => {
+            return Err(Error::os_denied(name, "open the buffer", error, || registry::way_to_rights(name)));
+        }
     };
     let failed = |error| Error::os(name, "look at the buffer", error);
-    let read = || {
-        let mut bytes = [0; OIEB_SIZE as usize];
-        let read = segment.read_start(&mut bytes)?;
-        Ok((read, OiebCopy::parse(&bytes)))
-    };
-    let (bytes_read, oieb) = read().map_err(failed)?;
-    if bytes_read < OIEB_SIZE as usize || oieb.oieb_size != OIEB_SIZE || oieb.version[0] != 1 {
-        let message = "the file of this name is no buffer of protocol 1, or is just being created";
+    let block = FirstBlock::read(&segment).map_err(failed)?;
+    let (oieb, file_size) = (block.oieb, block.file_len);
+    if !block.is_of_protocol_1() {
+        let message = if block.is_blank() {
+            "the file of this name holds nothing yet: it is just being created, or is no buffer"
+        } else {
+            "the file of this name is no buffer of protocol 1: it is another program's, or damaged"
+        };
         return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
     }
-    let reader_words = || read().map(|(_, oieb)| (oieb.reader_pid, oieb.reader_word));
-    let writer_words = || read().map(|(_, oieb)| WriterWords::of(&oieb));
-    let reader = liveness::reader_state(reader_words, &segment).map_err(failed)?;
-    let writer = liveness::writer_state(writer_words, &segment).map_err(failed)?;
-    let file_size = segment.len().map_err(failed)?;
-    let (owner, mode) = segment.owner_and_mode().map_err(failed)?;
+    let reader = first_block::reader_state(&segment).map_err(failed)?;
+    let writer = first_block::writer_state(&segment).map_err(failed)?;
+    let info = segment.info().map_err(failed)?;
     let mut defects = defects(&oieb, file_size);
     let ring = look_at_ring(&segment, &oieb, file_size, &mut defects).map_err(failed)?;
     Ok(Snapshot {
@@ -198,10 +198,10 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
         kept: liveness::is_kept(oieb.reader_word, &segment).map_err(failed)?,
         writer: writer_peer(writer, &oieb),
         file_size,
-        memory: segment.allocated().map_err(failed)?,
-        owner,
-        mode,
-        age: os::path_age(&os::segment_path(name)),
+        memory: info.memory,
+        owner: info.owner,
+        mode: info.mode & 0o777,
+        age: Some(info.changed_ago()),
         defects,
     })
 }
@@ -318,12 +318,13 @@ fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
 ///
 /// `System`, `PermissionDenied` if `/dev/shm` cannot be read.
 pub fn list() -> Result<Vec<String>> {
-    let entries = os::shm_entries().map_err(|error| Error::os("*", "list the shared memory", error))?;
+    let shm = os::Folder::shared_memory();
+    let entries = shm.names().map_err(|error| Error::os("*", "list the shared memory", error))?;
     let is_buffer = |name: &String| match snapshot(name) {
         Ok(_) => true,
         Err(error) => {
-            error.kind() == ErrorKind::PermissionDenied
-                && os::semaphore_path(&registry::write_semaphore(name)).exists()
+            let [semaphore, _] = registry::semaphore_files(name);
+            error.kind() == ErrorKind::PermissionDenied && matches!(shm.info(&semaphore), Ok(Some(_)))
         }
     };
     let mut names: Vec<String> = entries.into_iter().filter(is_buffer).collect();

@@ -1,28 +1,20 @@
-//! Names, lock files, listing, and the clean-up of what the dead left behind.
+//! Names, what stands under them, and the removal of what the dead left behind.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{OIEB_SIZE, OiebCopy};
+use crate::lifecycle::first_block::{self, FirstBlock};
 use crate::lifecycle::liveness::{self, ReaderState};
-use crate::os::{self, FileId};
+use crate::lifecycle::locks::{self, LOCK_POLL, LOCK_TRIES, NameLock};
+use crate::os::{self, Cause, FileId, FileInfo, Folder, Found, Removal, SemaphoreFile};
 use crate::testing::stop::stop_point;
 
 /// Longest name of a buffer, in bytes: NAME_MAX (255) less the longest prefix of its files, `sem.sem-w-`.
 pub const MAX_NAME_LEN: usize = 255 - 10;
 
-/// How long a creation waits for a lock that somebody holds without having a live buffer: they are cleaning up, or just
-/// creating one. In tries, 2 s of them, rather than by a clock: where all processes stood still for longer (a suspended machine,
-/// a frozen container), the holder has had no time either.
-const LOCK_TRIES: u32 = 2000;
-const LOCK_POLL: Duration = Duration::from_millis(1);
-
-/// How long a clean-up waits for a lock: tools hold it for microseconds, only to see whether it is free.
-const CLEAN_PATIENCE: Duration = Duration::from_millis(50);
-
-/// A segment without an OIEB yet is a 1.x reader's at work (they need up to 0.4 s), or what is left of one.
+/// A segment without a first block may be that of a 1.x reader at work, which needs up to 0.4 s, for as long as this.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
 
 /// Refuses names that could reach other files, or that are too long.
@@ -35,12 +27,12 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         return invalid(&format!("has {} bytes, at most {MAX_NAME_LEN} are possible", name.len()));
     }
     if name == "." || name == ".." {
-        return invalid("is that of a directory: choose another one");
+        return invalid("is that of a folder: choose another one");
     }
     if name.contains(['/', '\0']) {
         return invalid("contains `/` or a zero byte: leave it out");
     }
-    if name.starts_with("sem.") {
+    if name.starts_with(os::SEM_FILE_PREFIX) {
         return invalid("starts with `sem.`, as the files of semaphores do");
     }
     Ok(())
@@ -56,79 +48,37 @@ pub(crate) fn read_semaphore(name: &str) -> String {
     format!("sem-r-{name}")
 }
 
-pub(crate) fn lock_path(name: &str) -> PathBuf {
-    Path::new(os::LOCK_DIR).join(format!("{name}.lock"))
+/// Names of the files of both semaphores, the writer's first.
+pub(super) fn semaphore_files(name: &str) -> [String; 2] {
+    [write_semaphore(name), read_semaphore(name)].map(|sem| format!("{}{sem}", os::SEM_FILE_PREFIX))
 }
 
-/// The lock on a name: who holds it may create and remove the buffer's files.
-pub(crate) struct NameLock {
-    file: os::LockFile,
-    path: PathBuf,
+/// How a user who lacks the rights to the files of buffer `name` can get them.
+pub(super) fn way_to_rights(name: &str) -> String {
+    let shm = Folder::shared_memory();
+    match shm.info(name) {
+        Ok(Some(FileInfo { owner, mode, .. })) => format!(
+            "the buffer belongs to user {owner} and has mode {mode:o}; ask that user to create it with a mode that lets \
+             this one in (0660 for a common group, 0666 for everyone)"
+        ),
+        Ok(None) => format!(
+            "this user may not make files in {}; as root, run `chmod 1777 {}`",
+            shm.path_of("").display(),
+            shm.path_of("").display()
+        ),
+        Err(_) => format!(
+            "this user may not enter {}; as root, run `chmod 1777 {}`",
+            shm.path_of("").display(),
+            shm.path_of("").display()
+        ),
+    }
 }
 
-impl NameLock {
-    /// Takes the lock on `name` if nobody holds it.
-    pub(crate) fn try_take(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
-        let path = lock_path(name);
-        loop {
-            stop_point!("lock:open");
-            let file = match os::LockFile::open(&path, Some(mode)) {
-                // Somebody made it between our two attempts to open it.
-                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => continue,
-                result => result?,
-            };
-            stop_point!("lock:flock");
-            if !file.try_flock()? {
-                return Ok(None);
-            }
-            // Its last holder may have removed the file between our open and our lock; then it is nobody's.
-            if os::path_id(&path)? == Some(file.id()?) {
-                return Ok(Some(NameLock { file, path }));
-            }
-        }
-    }
-
-    /// Takes the lock on `name` if nobody holds it for longer than a look takes, and as long as it is `wanted`.
-    pub(crate) fn take(
-        name: &str,
-        mode: u32,
-        wanted: impl Fn() -> io::Result<bool>,
-    ) -> io::Result<Option<NameLock>> {
-        let start = Instant::now();
-        while wanted()? {
-            if let Some(lock) = NameLock::try_take(name, mode)? {
-                return Ok(Some(lock));
-            }
-            if start.elapsed() > CLEAN_PATIENCE {
-                break;
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-        Ok(None)
-    }
-
-    /// Replaces the lock of a keeper whose buffer we have taken over. The keeper's own lock dies with its file's name;
-    /// who takes the new file's lock before us finds a live reader and drops it again.
-    pub(crate) fn replace(name: &str, mode: u32) -> io::Result<NameLock> {
-        stop_point!("adopt:lock-remove");
-        os::remove(&lock_path(name))?;
-        loop {
-            if let Some(lock) = NameLock::try_take(name, mode)? {
-                return Ok(lock);
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-    }
-
-    /// Removes the lock file and drops the lock.
-    pub(crate) fn remove(self) {
-        stop_point!("lock:remove");
-        if let Ok(id) = self.file.id()
-            && let Err(error) = os::remove_if(&self.path, id)
-        {
-            log::warn!("cannot remove {}: {error}", self.path.display());
-        }
-    }
+/// Says that a process which may only read keeps others from taking a role.
+pub(super) fn obstructed(name: &str) -> Error {
+    let message = "a process that may only read the buffer holds a lock on its file, so no role can be taken: end that \
+                   process (`lslocks` shows it), or create the buffer with a mode that lets no user only read";
+    Error::new(ErrorKind::PermissionDenied, name, message)
 }
 
 /// What stands under a name in shared memory.
@@ -136,79 +86,164 @@ pub(crate) enum Standing {
     Nothing,
     /// A reader lives that uses it, or may do so.
     Live(String),
+    /// Another process is making or removing it.
+    Changing(String),
     /// A process keeps it for a reader that comes later.
     Kept,
-    /// Nobody will ever use it again.
-    Stale(FileId),
-    /// Not a buffer, as far as we can tell; not ours to remove.
+    /// Files that no process will ever use again, provably of a buffer.
+    Stale(Remains),
+    /// Not a buffer, as far as can be told, and not to be removed.
     Alien(String),
 }
 
-/// Looks at what stands under `name`. The caller holds the name's lock, or only wants to report.
+/// The files of a buffer whose reader is gone, by identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Remains {
+    pub(crate) segment: Option<FileId>,
+    /// The writer's semaphore first.
+    pub(crate) semaphores: [Option<FileId>; 2],
+}
+
+impl Remains {
+    /// Removes the files as far as they are still the same. The segment goes first: a 1.x writer must not find it without
+    /// semaphores. Returns false if another process is at work on one of them.
+    pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
+        let shm = Folder::shared_memory();
+        if let Some(id) = self.segment {
+            stop_point!("clean:unlink-shm");
+            if shm.remove(name, id)? == Removal::Busy {
+                return Ok(false);
+            }
+        }
+        let mut all = true;
+        for (file, id) in semaphore_files(name).iter().zip(self.semaphores) {
+            stop_point!("clean:unlink-sem");
+            if let Some(id) = id {
+                all &= shm.remove(file, id)? != Removal::Busy;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Looks at what stands under `name`, without changing it.
 pub(crate) fn standing(name: &str) -> io::Result<Standing> {
+    // The semaphores first. A creator holds its turn on them until its segment has a name, so one that is not in turn now
+    // and has no segment later is a leftover.
+    let semaphores = look_at_semaphores(name)?;
     let segment = match os::Segment::open(name, false) {
         Ok(segment) => segment,
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Standing::Nothing),
-        Err(error) if os::is_alien_file(&error) => return Ok(Standing::Alien(error.to_string())),
+        Err(error) if os::is_not_found(&error) => return Ok(without_segment(semaphores)),
+        Err(error) if os::cause(&error) == Cause::Found(Found::Alien) => {
+            return Ok(Standing::Alien(error.to_string()));
+        }
         Err(error) => return Err(error),
     };
-    let id = segment.id()?;
-    let mut bytes = [0; OIEB_SIZE as usize];
-    let read = segment.read_start(&mut bytes)?;
-    let oieb = OiebCopy::parse(&bytes);
-    if read < bytes.len() || (oieb.oieb_size == 0 && oieb.reader_pid == 0) {
-        // Buffers of ours are complete before they have a name.
-        let age = os::path_age(&os::segment_path(name)).unwrap_or_default();
-        return Ok(if age < UNBORN_AGE {
-            Standing::Live("another reader is just creating it".into())
-        } else if has_semaphores(name) {
-            Standing::Stale(id)
-        } else {
-            Standing::Alien("it holds no buffer, and has no semaphores".into())
+    let info = segment.info()?;
+    // The segment's owner says that it is a buffer's, by a semaphore that names it.
+    let is_named =
+        semaphores.iter().flatten().any(|sem| sem.segment == Some(info.id) && sem.info.owner == info.owner);
+    let remains = Remains {
+        segment: Some(info.id),
+        // Another user's semaphores are not of this buffer, whatever they are called.
+        semaphores: semaphores.map(|sem| {
+            sem.filter(|sem| is_semaphore(sem) && sem.info.owner == info.owner).map(|sem| sem.info.id)
+        }),
+    };
+    let block = FirstBlock::read(&segment)?;
+    if block.is_blank() {
+        // The buffers of native peers are complete before they have a name.
+        let age = info.changed_ago();
+        return Ok(match is_named {
+            true => Standing::Stale(remains),
+            false if age < UNBORN_AGE => Standing::Changing(format!(
+                "whose file {} was made {:.1} s ago and holds nothing yet (remove it if no 1.x reader is just creating it)",
+                Folder::shared_memory().path_of(name).display(),
+                age.as_secs_f64()
+            )),
+            false => Standing::Alien("it holds no buffer".into()),
         });
     }
-    if liveness::is_kept(oieb.reader_word, &segment)? {
+    if liveness::is_kept(block.oieb.reader_word, &segment)? {
         return Ok(Standing::Kept);
     }
-    let words = || {
-        let mut bytes = [0; OIEB_SIZE as usize];
-        segment.read_start(&mut bytes)?;
-        let oieb = OiebCopy::parse(&bytes);
-        Ok((oieb.reader_pid, oieb.reader_word))
-    };
-    if liveness::reader_state(words, &segment)? == ReaderState::Alive {
-        return Ok(Standing::Live(format!("its reader lives (pid {})", oieb.reader_pid)));
+    if first_block::reader_state(&segment)? == ReaderState::Alive {
+        return Ok(match block.oieb.reader_pid {
+            0 => Standing::Changing("which its reader is just closing".into()),
+            pid => Standing::Live(format!("its reader lives (pid {pid})")),
+        });
     }
-    if (oieb.oieb_size != OIEB_SIZE || oieb.version[0] != 1) && !has_semaphores(name) {
-        return Ok(Standing::Alien("it does not look like a buffer, and has no semaphores".into()));
+    match is_named || block.geometry(name).is_ok() {
+        true => Ok(Standing::Stale(remains)),
+        false => Ok(Standing::Alien("it does not look like a buffer".into())),
     }
-    Ok(Standing::Stale(id))
 }
 
-fn has_semaphores(name: &str) -> bool {
-    [write_semaphore(name), read_semaphore(name)]
-        .iter()
-        .any(|sem| matches!(os::path_id(&os::semaphore_path(sem)), Ok(Some(_))))
+fn look_at_semaphores(name: &str) -> io::Result<[Option<SemaphoreFile>; 2]> {
+    Ok([os::Semaphore::look(&write_semaphore(name))?, os::Semaphore::look(&read_semaphore(name))?])
 }
 
-/// Removes the segment `id` and both semaphores of `name`. The caller holds the name's lock and knows them to be dead.
-fn remove_stale(name: &str, id: FileId) -> io::Result<()> {
-    stop_point!("clean:unlink-shm");
-    os::remove_if(&os::segment_path(name), id)?;
-    remove_semaphores(name)
+/// Whether the file can be that of a semaphore, a native peer's or a 1.x peer's.
+fn is_semaphore(file: &SemaphoreFile) -> bool {
+    file.segment.is_some() || (file.info.is_file && file.info.len == os::SEM_FILE_LEN)
 }
 
-fn remove_semaphores(name: &str) -> io::Result<()> {
-    stop_point!("clean:unlink-sem-w");
-    os::remove(&os::semaphore_path(&write_semaphore(name)))?;
-    stop_point!("clean:unlink-sem-r");
-    os::remove(&os::semaphore_path(&read_semaphore(name)))?;
-    Ok(())
+/// What semaphores are that stand there without a segment.
+fn without_segment(semaphores: [Option<SemaphoreFile>; 2]) -> Standing {
+    if semaphores.iter().flatten().any(|sem| sem.is_new) {
+        return Standing::Changing("which it is just creating or removing".into());
+    }
+    // Only a mark proves a semaphore to be of a buffer: any program can have one of that name.
+    let marked = semaphores.map(|sem| sem.filter(|sem| sem.segment.is_some()).map(|sem| sem.info.id));
+    match marked {
+        [None, None] => Standing::Nothing,
+        semaphores => Standing::Stale(Remains { segment: None, semaphores }),
+    }
+}
+
+/// What semaphores are that stand in the way of a creation, where there is no segment.
+enum InTheWay {
+    Nothing,
+    /// Two of this user, under the very names that the new buffer needs, neither marked: 1.x readers leave such behind.
+    Old(Remains),
+    /// Another process is at work on the buffer.
+    Native,
+    /// What may be another program's, with the way out.
+    Alien(String),
+}
+
+fn semaphores_in_the_way(name: &str) -> io::Result<InTheWay> {
+    let semaphores = look_at_semaphores(name)?;
+    if semaphores.iter().flatten().any(|sem| sem.segment.is_some()) {
+        return Ok(InTheWay::Native);
+    }
+    if let [Some(first), Some(second)] = semaphores
+        && [first, second].iter().all(|sem| is_semaphore(sem) && sem.info.owner == os::user())
+    {
+        let semaphores = [Some(first.info.id), Some(second.info.id)];
+        return Ok(InTheWay::Old(Remains { segment: None, semaphores }));
+    }
+    let shm = Folder::shared_memory();
+    let files = semaphore_files(name);
+    Ok(match files.iter().zip(semaphores).find_map(|(file, sem)| Some((file, sem?))) {
+        None => InTheWay::Nothing,
+        Some((file, sem)) => InTheWay::Alien(format!(
+            "{} is in the way: it belongs to user {}, and nothing shows that it is a buffer's; remove it by hand, or choose \
+             another name",
+            shm.path_of(file).display(),
+            sem.info.owner
+        )),
+    })
+}
+
+/// Whether two semaphores stand there that a 1.x reader may have left behind.
+pub(super) fn has_old_semaphores(name: &str) -> io::Result<bool> {
+    Ok(matches!(semaphores_in_the_way(name)?, InTheWay::Old(_)))
 }
 
 /// What became of a claim.
 pub(crate) enum Claim {
-    /// The name is ours, and nothing stands under it.
+    /// The name is the caller's, and nothing stands under it.
     Fresh(NameLock),
     /// A buffer stands there that is kept for a reader.
     Kept,
@@ -224,32 +259,37 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
         )
     };
     stop_point!("create:lock-dir");
-    os::ensure_lock_dir()
-        .map_err(|error| Error::os(name, &format!("make the directory {}", os::LOCK_DIR), error))?;
+    let folder = Folder::make_locks().map(Arc::new);
+    let folder = folder.map_err(|error| Error::os_locks(name, "use the folder of lock files", error))?;
     let mut tries = 0;
     loop {
-        let lock = NameLock::try_take(name, mode).map_err(|error| {
-            Error::os(name, &format!("take the lock file {}", lock_path(name).display()), error)
+        let lock = NameLock::try_take(&folder, name, mode).map_err(|error| {
+            let path = folder.path_of(&locks::file_name(name));
+            Error::os_locks(name, &format!("take the lock file {}", path.display()), error)
         })?;
         let outcome = clear(name, lock.is_some());
-        match (lock, outcome) {
+        let busy = match (lock, outcome) {
             (Some(lock), Ok(Cleared::Free)) => return Ok(Claim::Fresh(lock)),
             (lock, outcome) => {
-                // Who does not get the name leaves no lock file behind.
+                // A claimant that does not get the name leaves no lock file behind.
                 if let Some(lock) = lock {
                     lock.remove();
                 }
                 match outcome? {
                     Cleared::Kept => return Ok(Claim::Kept),
                     Cleared::Live(why) => return Err(taken(&why)),
-                    Cleared::Free | Cleared::Busy => {}
+                    Cleared::Free => "whose lock file it holds".to_owned(),
+                    Cleared::Busy(why) => why,
                 }
             }
-        }
-        // Somebody is creating or cleaning: a matter of milliseconds.
+        };
+        // Another process is creating or cleaning: a matter of milliseconds.
         tries += 1;
         if tries > LOCK_TRIES {
-            return Err(taken("its lock file is held"));
+            let message = format!(
+                "another process is at work on this buffer, {busy}: try again, or choose another name"
+            );
+            return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
         }
         std::thread::sleep(LOCK_POLL);
     }
@@ -261,35 +301,58 @@ enum Cleared {
     Free,
     Kept,
     Live(String),
-    /// Not for us to say while another process holds the lock.
-    Busy,
+    /// Another process is at work on it.
+    Busy(String),
 }
 
-/// Removes what is stale under `name`, if its lock is held by us.
+/// Removes what is stale under `name`, if the caller holds its lock.
 fn clear(name: &str, locked: bool) -> Result<Cleared> {
-    let path = os::segment_path(name);
-    let standing =
-        standing(name).map_err(|error| Error::os(name, &format!("look at {}", path.display()), error))?;
+    let shm = Folder::shared_memory();
+    let path = shm.path_of(name);
+    let standing = standing(name).map_err(|error| {
+        Error::os_denied(name, &format!("look at {}", path.display()), error, || way_to_rights(name))
+    })?;
+    let in_the_way = |what: String| Err(Error::new(ErrorKind::IncompatibleProtocol, name, what));
     let cleaned = match standing {
         Standing::Live(why) => return Ok(Cleared::Live(why)),
+        Standing::Changing(why) => return Ok(Cleared::Busy(why)),
         Standing::Kept => return Ok(Cleared::Kept),
-        _ if !locked => return Ok(Cleared::Busy),
+        _ if !locked => return Ok(Cleared::Busy("whose lock file it holds".into())),
         Standing::Alien(why) => {
-            let message =
-                format!("{} is in the way: {why}; remove it by hand, or choose another name", path.display());
-            return Err(Error::new(ErrorKind::IncompatibleProtocol, name, message));
+            return in_the_way(format!(
+                "{} is in the way: {why}; remove it by hand, or choose another name",
+                path.display()
+            ));
         }
-        Standing::Stale(id) => {
+        Standing::Stale(remains) => {
             log::info!("buffer `{name}`: removing what a dead reader left behind");
-            remove_stale(name, id)
+            log_failure(locks::remove_old(name));
+            remains.remove(name)
         }
-        Standing::Nothing => remove_semaphores(name),
+        Standing::Nothing => match semaphores_in_the_way(name) {
+            Ok(InTheWay::Nothing) => Ok(true),
+            Ok(InTheWay::Old(remains)) => remains.remove(name),
+            Ok(InTheWay::Native) => Ok(false),
+            Ok(InTheWay::Alien(obstacle)) => return in_the_way(obstacle),
+            Err(error) => Err(error),
+        },
     };
-    cleaned.map_err(|error| Error::os(name, "remove the files of a dead reader", error))?;
-    Ok(Cleared::Free)
+    let cleaned = cleaned.map_err(|error| {
+        Error::os_denied(name, "remove the files of a dead reader", error, || {
+            "they are another user's; run `zerobuffer clean` as that user or as root, or choose another name"
+                .into()
+        })
+    })?;
+    // A semaphore that stood beside the segment without being of that buffer shows itself only now.
+    match semaphores_in_the_way(name) {
+        Ok(InTheWay::Nothing) if cleaned => Ok(Cleared::Free),
+        Ok(InTheWay::Alien(obstacle)) => in_the_way(obstacle),
+        Ok(_) => Ok(Cleared::Busy("which it is just creating or removing".into())),
+        Err(error) => Err(Error::os(name, "look at its semaphores", error)),
+    }
 }
 
-/// The files of one live buffer of ours, by identity, so that nobody else's are ever removed.
+/// The files of one live buffer, by identity, so that no other buffer's are ever removed.
 pub(crate) struct OwnedFiles {
     pub(crate) segment: FileId,
     pub(crate) write_semaphore: Option<FileId>,
@@ -297,26 +360,32 @@ pub(crate) struct OwnedFiles {
 }
 
 impl OwnedFiles {
-    /// Removes the buffer's names as far as they are still ours. The segment first: a 1.x writer must not find it
-    /// without semaphores.
+    /// Removes the buffer's names as far as they still lead to its files. The segment goes first: a 1.x writer must not
+    /// find it without semaphores.
     pub(crate) fn remove(&self, name: &str) {
+        let shm = Folder::shared_memory();
         stop_point!("close:unlink-shm");
-        log_failure(os::remove_if(&os::segment_path(name), self.segment));
-        for (path, id) in self.semaphores(name) {
+        log_failure(shm.remove(name, self.segment));
+        for (file, id) in self.semaphores(name) {
             stop_point!("close:unlink-sem");
-            log_failure(os::remove_if(&path, id));
+            log_failure(shm.remove(&file, id));
         }
     }
 
-    fn semaphores(&self, name: &str) -> impl Iterator<Item = (PathBuf, FileId)> {
-        [(write_semaphore(name), self.write_semaphore), (read_semaphore(name), self.read_semaphore)]
-            .into_iter()
-            .filter_map(|(sem, id)| Some((os::semaphore_path(&sem), id?)))
+    /// Whether the buffer's name leads to its segment.
+    pub(crate) fn have_their_name(&self, name: &str) -> io::Result<bool> {
+        Ok(Folder::shared_memory().info(name)?.map(|info| info.id) == Some(self.segment))
+    }
+
+    fn semaphores(&self, name: &str) -> impl Iterator<Item = (String, FileId)> {
+        let ids = [self.write_semaphore, self.read_semaphore];
+        semaphore_files(name).into_iter().zip(ids).filter_map(|(file, id)| Some((file, id?)))
     }
 
     fn has_semaphores(&self, name: &str) -> io::Result<bool> {
-        for (path, id) in self.semaphores(name) {
-            if os::path_id(&path)? == Some(id) {
+        let shm = Folder::shared_memory();
+        for (file, id) in self.semaphores(name) {
+            if shm.info(&file)?.map(|info| info.id) == Some(id) {
                 return Ok(true);
             }
         }
@@ -324,44 +393,54 @@ impl OwnedFiles {
     }
 }
 
-fn log_failure(result: io::Result<bool>) {
+fn log_failure<T>(result: io::Result<T>) {
     if let Err(error) = result {
         log::warn!("cannot remove a file of a buffer: {error}");
     }
 }
 
-/// Removes what a reader that is gone, and that had `files`, left under `name`, if its lock can be had. Says whether
+/// Removes what a reader that is gone, and that had `files`, left under `name`, if its lock can be had. Returns whether
 /// there was anything.
 ///
-/// Whatever stands there by now instead of its files is somebody else's. A reader may have died half-way through its
-/// own removal, so each file, and the lock file, may be left alone.
+/// What stands there by now instead of its files is another reader's. A reader may have died half-way through its own
+/// removal, so each file, and the lock file, may be left alone.
 pub(crate) fn clean_after_reader(name: &str, files: &OwnedFiles) -> io::Result<bool> {
+    let shm = Folder::shared_memory();
+    let folder = Arc::new(Folder::make_locks()?);
+    let lock_file = locks::file_name(name);
     let left = || {
-        Ok(match os::path_id(&os::segment_path(name))? {
-            Some(found) => found == files.segment,
-            None => files.has_semaphores(name)? || os::path_id(&lock_path(name))?.is_some(),
+        Ok(match shm.info(name)? {
+            Some(found) => found.id == files.segment,
+            None => files.has_semaphores(name)? || folder.info(&lock_file)?.is_some(),
         })
     };
     stop_point!("clean:lock");
-    let Some(lock) = NameLock::take(name, 0o600, left)? else { return Ok(false) };
+    let Some(lock) = NameLock::take(&folder, name, left)? else { return Ok(false) };
     let result = clean_locked(name, files);
-    // Readers of ours and 1.x C++ and Python readers hold this lock as long as they live, so nobody needs the file.
+    // Native, 1.x C++ and 1.x Python readers hold this lock as long as they live, so no process needs the file.
     lock.remove();
     result
 }
 
 fn clean_locked(name: &str, files: &OwnedFiles) -> io::Result<bool> {
-    match standing(name)? {
-        Standing::Stale(found) if found == files.segment => {
-            stop_point!("clean:own-shm");
-            os::remove_if(&os::segment_path(name), found)?;
-        }
-        Standing::Nothing => {}
+    let shm = Folder::shared_memory();
+    let stale = match standing(name)? {
+        Standing::Stale(remains) => remains.segment,
+        Standing::Nothing => None,
         _ => return Ok(false),
+    };
+    match stale {
+        Some(id) if id == files.segment => {
+            stop_point!("clean:own-shm");
+            shm.remove(name, id)?;
+        }
+        Some(_) => return Ok(false),
+        None => {}
     }
-    for (path, id) in files.semaphores(name) {
+    for (file, id) in files.semaphores(name) {
         stop_point!("clean:own-sem");
-        os::remove_if(&path, id)?;
+        shm.remove(&file, id)?;
     }
+    log_failure(locks::remove_old(name));
     Ok(true)
 }

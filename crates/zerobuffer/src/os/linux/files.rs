@@ -1,21 +1,48 @@
-//! UNSAFE: paths and open files.
+//! UNSAFE: descriptors, folders, and the files in them.
+//!
+//! Names follow docs/PLATFORM.md. Only root can exchange `/dev/shm`, so its files are reached by their paths.
+//! `/tmp/zerobuffer` can be anyone's, so it is opened once and its files are reached through that descriptor.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::io::{Error, Result};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::os::FileId;
+use super::lock::LockFile;
+use crate::os::{Cause, FileId, FileInfo, Found, Removal, cause, finding, is_not_found};
 
 /// Where segments and semaphores live.
-pub(crate) const SHM_DIR: &str = "/dev/shm";
-/// Where lock files live; fixed by protocol 1, so not `$TMPDIR`.
-pub(crate) const LOCK_DIR: &str = "/tmp/zerobuffer";
-/// glibc's prefix for the file of a named semaphore.
-pub(crate) const SEM_FILE_PREFIX: &str = "sem.";
+pub(super) const SHM_DIR: &str = "/dev/shm";
+/// Where lock files live; protocol 1 fixes it, so `$TMPDIR` changes nothing.
+const LOCK_DIR: &str = "/tmp/zerobuffer";
+/// The permission bits of that folder.
+const LOCK_DIR_MODE: u32 = 0o1777;
+/// Standard input, output and error: never a descriptor of this library, or what a program prints would land in a buffer.
+const HIGHEST_STANDARD: RawFd = 2;
+
+pub(crate) fn cause_of_number(number: Option<i32>) -> Cause {
+    match number {
+        Some(libc::ENOENT) => Cause::NotFound,
+        Some(libc::EEXIST) => Cause::Exists,
+        Some(libc::EACCES | libc::EPERM) => Cause::Denied,
+        Some(libc::EROFS) => Cause::ReadOnlyFileSystem,
+        Some(libc::ENOSPC | libc::EDQUOT) => Cause::NoSpace,
+        Some(libc::ENOMEM) => Cause::NoMemory,
+        Some(libc::EFBIG) => Cause::FileSizeLimit,
+        Some(libc::EMFILE) => Cause::ProcessFiles,
+        Some(libc::ENFILE) => Cause::SystemFiles,
+        _ => Cause::Other,
+    }
+}
+
+/// The effective user of this process.
+pub(crate) fn user() -> u32 {
+    // SAFETY: plain system call.
+    unsafe { libc::geteuid() }
+}
 
 pub(super) fn check(result: c_int) -> Result<c_int> {
     if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
@@ -31,20 +58,78 @@ pub(super) fn retry(mut call: impl FnMut() -> c_int) -> Result<c_int> {
     }
 }
 
+fn c_string(bytes: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(bytes).map_err(|_| Error::from_raw_os_error(libc::EINVAL))
+}
+
 pub(super) fn c_path(path: &Path) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from_raw_os_error(libc::EINVAL))
+    c_string(path.as_os_str().as_bytes())
 }
 
-pub(super) fn open_at(path: &Path, flags: c_int, mode: u32) -> Result<OwnedFd> {
-    let path = c_path(path)?;
-    // SAFETY: `path` is a C string that outlives the call; the result is checked before use.
-    let fd = retry(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) })?;
-    // SAFETY: `fd` is fresh, open and owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+// ---- descriptors ----
+
+/// Takes over what a system call has just opened. Every descriptor of this library comes from here.
+///
+/// A program that has closed its standard streams gets their numbers for the next files that it opens. Such a file moves up.
+fn own(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: the callers pass a fresh descriptor that nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    if fd.as_raw_fd() > HIGHEST_STANDARD { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
-pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<libc::stat> {
+/// A second descriptor of an open file.
+pub(super) fn duplicate(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: plain system call; a descriptor that is not open fails with EBADF.
+    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, HIGHEST_STANDARD + 1) })?;
+    // SAFETY: a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn open_in(folder: RawFd, name: &CStr, flags: c_int, mode: u32) -> Result<OwnedFd> {
+    // SAFETY: `name` is a C string that outlives the call.
+    own(retry(|| unsafe { libc::openat(folder, name.as_ptr(), flags | libc::O_CLOEXEC, mode) })?)
+}
+
+pub(super) fn open_path(path: &Path, flags: c_int, mode: u32) -> Result<OwnedFd> {
+    open_in(libc::AT_FDCWD, &c_path(path)?, flags, mode)
+}
+
+/// The path of an open file, to open it once more or to give it a name.
+pub(super) fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Opens `fd`'s file a second time.
+pub(super) fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = proc_path(fd);
+    open_path(&path, libc::O_RDWR, 0).map_err(|error| match cause(&error) {
+        Cause::NotFound => Error::other(format!("{} is missing: mount /proc", path.display())),
+        _ => error,
+    })
+}
+
+// ---- what a file is ----
+
+fn info_of(stat: &libc::stat) -> FileInfo {
+    let time = |seconds: i64, nanoseconds: i64| {
+        let since = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+        UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    FileInfo {
+        id: FileId { device: stat.st_dev, inode: stat.st_ino },
+        is_file: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
+        len: stat.st_size.try_into().unwrap_or(0),
+        // st_blocks counts units of 512 bytes, whatever the block size (stat(3type)).
+        memory: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
+        owner: stat.st_uid,
+        mode: stat.st_mode & 0o7777,
+        modified: time(stat.st_mtime, stat.st_mtime_nsec),
+        changed: time(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+fn stat_fd(fd: BorrowedFd<'_>) -> Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` has room for the result; fstat fills it in when it returns 0.
     check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
@@ -52,65 +137,246 @@ pub(super) fn stat_fd(fd: BorrowedFd<'_>) -> Result<libc::stat> {
     Ok(unsafe { stat.assume_init() })
 }
 
-pub(super) fn stat_path(path: &Path) -> Result<libc::stat> {
-    let path = c_path(path)?;
+pub(super) fn info_of_fd(fd: BorrowedFd<'_>) -> Result<FileInfo> {
+    stat_fd(fd).map(|stat| info_of(&stat))
+}
+
+fn stat_in(folder: RawFd, name: &CStr) -> Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `path` is a C string, `stat` has room for the result.
-    check(unsafe { libc::lstat(path.as_ptr(), stat.as_mut_ptr()) })?;
+    // SAFETY: `name` is a C string, `stat` has room for the result.
+    check(unsafe { libc::fstatat(folder, name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
     // SAFETY: filled in, as the call succeeded.
     Ok(unsafe { stat.assume_init() })
 }
 
-pub(super) fn id_of(stat: &libc::stat) -> FileId {
-    FileId { device: stat.st_dev, inode: stat.st_ino }
+// ---- folders ----
+
+/// A folder that several users share. Links in it are never followed.
+pub(crate) struct Folder {
+    /// `None`: the folder is reached by its path.
+    fd: Option<OwnedFd>,
+    path: PathBuf,
 }
 
-/// What `path` itself (not a link's target) is, if anything.
-pub(crate) fn path_id(path: &Path) -> Result<Option<FileId>> {
-    match stat_path(path) {
-        Ok(stat) => Ok(Some(id_of(&stat))),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
+impl Folder {
+    /// The folder of segments and semaphores.
+    pub(crate) fn shared_memory() -> Folder {
+        Folder { fd: None, path: SHM_DIR.into() }
+    }
+
+    /// The folder of lock files, if there is one.
+    pub(crate) fn locks() -> Result<Option<Folder>> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let fd = match open_path(Path::new(LOCK_DIR), flags, 0) {
+            Ok(fd) => fd,
+            Err(error) if is_not_found(&error) => return Ok(None),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+                let text =
+                    format!("{LOCK_DIR} is a link or a file, not a folder: as its owner or root, remove it");
+                return Err(Error::other(text));
+            }
+            Err(error) if cause(&error) == Cause::Denied => {
+                return Err(unusable(stat_in(libc::AT_FDCWD, &c_path(Path::new(LOCK_DIR))?)?));
+            }
+            Err(error) => return Err(error),
+        };
+        let stat = stat_fd(fd.as_fd())?;
+        if stat.st_mode & 0o7777 != LOCK_DIR_MODE {
+            if stat.st_uid == user() {
+                // SAFETY: plain system call on an open descriptor.
+                check(unsafe { libc::fchmod(fd.as_raw_fd(), LOCK_DIR_MODE) })?;
+            } else if stat.st_mode & libc::S_ISVTX == 0 && stat.st_mode & 0o022 != 0 {
+                return Err(unusable(stat));
+            }
+        }
+        Ok(Some(Folder { fd: Some(fd), path: LOCK_DIR.into() }))
+    }
+
+    /// The folder of lock files, made sticky and writable for everyone, as `/tmp` is, if it is missing.
+    pub(crate) fn make_locks() -> Result<Folder> {
+        let path = c_path(Path::new(LOCK_DIR))?;
+        loop {
+            if let Some(folder) = Folder::locks()? {
+                return Ok(folder);
+            }
+            // SAFETY: `path` is a C string. The next look sets the exact mode, which the umask may have narrowed.
+            match check(unsafe { libc::mkdir(path.as_ptr(), LOCK_DIR_MODE) }) {
+                Ok(_) => {}
+                Err(error) if cause(&error) == Cause::Exists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The folder `name` in this one, if it is there.
+    pub(crate) fn folder(&self, name: &str) -> Result<Option<Folder>> {
+        match self.open(name, libc::O_RDONLY | libc::O_DIRECTORY, 0) {
+            Ok(fd) => Ok(Some(Folder { fd: Some(fd), path: self.path.join(name) })),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Path of the lock file `name`, for people.
+    pub(crate) fn lock_path(name: &str) -> PathBuf {
+        Path::new(LOCK_DIR).join(name)
+    }
+
+    /// Path of the file `name`, for people.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// What reaches `name`: a folder and a path in it.
+    fn at(&self, name: &str) -> Result<(RawFd, CString)> {
+        Ok(match &self.fd {
+            Some(fd) => (fd.as_raw_fd(), c_string(name)?),
+            None => (libc::AT_FDCWD, c_path(&self.path.join(name))?),
+        })
+    }
+
+    /// Opens the file `name`. Neither a link is followed nor a pipe waited for.
+    pub(super) fn open(&self, name: &str, flags: c_int, mode: u32) -> Result<OwnedFd> {
+        let (folder, name) = self.at(name)?;
+        open_in(folder, &name, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK, mode)
+    }
+
+    /// Opens the file `name`, which must be a regular one.
+    pub(super) fn open_file(&self, name: &str, flags: c_int) -> Result<(OwnedFd, FileInfo)> {
+        let alien = || Err(finding(Found::Alien, "it is no regular file"));
+        match self.open(name, flags, 0) {
+            // A link, a folder, a socket.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
+                alien()
+            }
+            Err(error) => Err(error),
+            Ok(fd) => match info_of_fd(fd.as_fd())? {
+                info if info.is_file => Ok((fd, info)),
+                _ => alien(),
+            },
+        }
+    }
+
+    /// What the file `name` is, if it is there.
+    pub(crate) fn info(&self, name: &str) -> Result<Option<FileInfo>> {
+        let (folder, name) = self.at(name)?;
+        match stat_in(folder, &name) {
+            Ok(stat) => Ok(Some(info_of(&stat))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names of all files in the folder.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let fd = match &self.fd {
+            Some(_) => self.open(".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?,
+            None => open_path(&self.path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
+                .map_err(|error| no_shared_memory(error))?,
+        };
+        // SAFETY: an open descriptor of a folder, which the stream owns from here on.
+        let stream = unsafe { libc::fdopendir(fd.into_raw_fd()) };
+        if stream.is_null() {
+            return Err(Error::last_os_error());
+        }
+        let mut names = Vec::new();
+        loop {
+            // SAFETY: the stream is open; only this thread uses it.
+            let entry = unsafe { libc::readdir(stream) };
+            if entry.is_null() {
+                break;
+            }
+            // SAFETY: the entry is valid until the next call, and its name ends with a zero byte.
+            let name = unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) };
+            if let Ok(name) = name.to_str()
+                && !matches!(name, "." | "..")
+            {
+                names.push(name.to_owned());
+            }
+        }
+        // SAFETY: open, and not used after this.
+        unsafe { libc::closedir(stream) };
+        Ok(names)
+    }
+
+    /// Removes the file `name` if it still is `id`, in turn with all others who make or remove it.
+    ///
+    /// The turn is a lock on the file itself: whoever shares the file sees it, whatever folder of lock files they use.
+    pub(crate) fn remove(&self, name: &str, id: FileId) -> Result<Removal> {
+        let turn = match LockFile::open(self, name, None) {
+            Ok(file) if file.id()? == id => Some(file),
+            Ok(_) => return Ok(Removal::Gone),
+            Err(error) if is_not_found(&error) => return Ok(Removal::Gone),
+            // No descriptor to be had, as may be at a close: the identity alone has to do.
+            Err(error) if matches!(cause(&error), Cause::ProcessFiles | Cause::SystemFiles) => None,
+            Err(error) => return Err(error),
+        };
+        if turn.as_ref().is_some_and(|file| !matches!(file.try_turn(), Ok(true))) {
+            return Ok(Removal::Busy);
+        }
+        self.remove_now(name, id)
+    }
+
+    /// Removes the file `name` if it still is `id`. The caller keeps others from exchanging it.
+    pub(crate) fn remove_now(&self, name: &str, id: FileId) -> Result<Removal> {
+        if self.info(name)?.map(|info| info.id) != Some(id) {
+            return Ok(Removal::Gone);
+        }
+        let (folder, name) = self.at(name)?;
+        // SAFETY: `name` is a C string.
+        match check(unsafe { libc::unlinkat(folder, name.as_ptr(), 0) }) {
+            Ok(_) => Ok(Removal::Removed),
+            Err(error) if is_not_found(&error) => Ok(Removal::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives an open file without a name the name `name`; fails with [`Cause::Exists`] if that is taken.
+    pub(super) fn link(&self, fd: BorrowedFd<'_>, name: &str) -> Result<()> {
+        let from = c_path(&proc_path(fd))?;
+        let (folder, to) = self.at(name)?;
+        // SAFETY: both are C strings that outlive the call.
+        check(unsafe {
+            libc::linkat(libc::AT_FDCWD, from.as_ptr(), folder, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+        })?;
+        Ok(())
     }
 }
 
-/// How long ago the inode at `path` last changed, on the wall clock; `None` if there is nothing there.
-pub(crate) fn path_age(path: &Path) -> Option<Duration> {
-    let stat = stat_path(path).ok()?;
-    let changed = Duration::new(stat.st_ctime.try_into().ok()?, stat.st_ctime_nsec.try_into().ok()?);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(now.saturating_sub(changed))
+/// Says whose folder of lock files cannot be used, and what its owner can do about it.
+fn unusable(stat: libc::stat) -> Error {
+    let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+    let why = if mode & 0o022 != 0 && mode & libc::S_ISVTX == 0 {
+        "other users could exchange the files in it"
+    } else {
+        "other users cannot use it"
+    };
+    let text = format!(
+        "{LOCK_DIR} belongs to user {owner} and has mode {mode:o}, so {why}: as that user or root, run \
+         `chmod {LOCK_DIR_MODE:o} {LOCK_DIR}`"
+    );
+    finding(Found::UnsafeFolder, text)
 }
 
-/// Removes `path` if it still is the file `id`. Says whether it did.
-pub(crate) fn remove_if(path: &Path, id: FileId) -> Result<bool> {
-    if path_id(path)? != Some(id) {
-        return Ok(false);
+/// What a lack of rights in the folder of lock files means.
+pub(super) fn denied_in_locks(folder: &Folder, error: Error) -> Error {
+    let Some(fd) = folder.fd.as_ref().filter(|_| cause(&error) == Cause::Denied) else { return error };
+    match stat_fd(fd.as_fd()) {
+        Ok(stat) if stat.st_mode & 0o7777 != LOCK_DIR_MODE => unusable(stat),
+        _ => error,
     }
-    remove(path)
 }
 
-/// Removes `path`. Says whether there was something to remove.
-pub(crate) fn remove(path: &Path) -> Result<bool> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
+/// Tells a missing folder of shared memory, and one of the wrong kind, from other errors.
+pub(super) fn no_shared_memory(error: Error) -> Error {
+    let mount = format!("mount a tmpfs there (`mount -t tmpfs -o mode=1777 tmpfs {SHM_DIR}`)");
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) if !Path::new(SHM_DIR).is_dir() => {
+            finding(Found::NoSharedMemory, format!("{SHM_DIR} is missing: {mount}"))
+        }
+        Some(libc::EOPNOTSUPP | libc::EISDIR) => {
+            finding(Found::NoSharedMemory, format!("{SHM_DIR} is no tmpfs: {mount}"))
+        }
+        _ => error,
     }
-}
-
-/// Path of the segment of buffer `name`.
-pub(crate) fn segment_path(name: &str) -> PathBuf {
-    Path::new(SHM_DIR).join(name)
-}
-
-/// Path of the file behind the semaphore `/sem_name`.
-pub(crate) fn semaphore_path(sem_name: &str) -> PathBuf {
-    Path::new(SHM_DIR).join(format!("{SEM_FILE_PREFIX}{sem_name}"))
-}
-
-/// Names of all files in the directory of segments and semaphores.
-pub(crate) fn shm_entries() -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(SHM_DIR)?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }

@@ -2,35 +2,52 @@
 #![allow(unsafe_code)]
 
 use std::io::{Error, Result};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use super::files::{LOCK_DIR, c_path, check, id_of, open_at, retry, stat_fd, stat_path};
+use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, retry};
 use super::fork;
-use crate::os::FileId;
+use crate::os::{FileId, is_not_found};
+
+/// Byte of a buffer's file that is locked by the process that makes or removes the file.
+const TURN_BYTE: i64 = 0;
+
+/// How often a lock is tried for that a process which may only read can obstruct.
+const TRIES: u32 = 3;
 
 /// A file opened only to hold a lock, which the kernel drops when this process ends, however it ends.
 pub(crate) struct LockFile(fork::Slot);
+
+/// What became of an attempt to lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Locked,
+    /// Another process holds the lock.
+    Held,
+    /// No process holds the lock, and yet it cannot be had: a process that may only read holds a shared one.
+    Obstructed,
+}
 
 impl LockFile {
     pub(super) fn open_with(open: impl FnOnce() -> Result<OwnedFd>) -> Result<LockFile> {
         fork::Slot::enter(open).map(LockFile)
     }
 
-    /// Opens the lock file at `path`, making it with `mode` if `create` says so. Links are not followed.
-    pub(crate) fn open(path: &Path, create: Option<u32>) -> Result<LockFile> {
-        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    /// Opens the file `name`, making it with `mode` if `create` says so.
+    pub(crate) fn open(folder: &Folder, name: &str, create: Option<u32>) -> Result<LockFile> {
         LockFile::open_with(|| {
-            // Without O_CREAT first: the kernel refuses O_CREAT on another user's file in a sticky directory, even
-            // where its mode allows opening it (proc(5), fs.protected_regular).
-            match (open_at(path, flags, 0), create) {
-                (Err(error), Some(mode)) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    let fd = open_at(path, flags | libc::O_CREAT | libc::O_EXCL, mode)?;
+            // Without O_CREAT first: the kernel refuses O_CREAT on another user's file in a sticky folder, even where
+            // its mode allows opening it (proc(5), fs.protected_regular).
+            match (folder.open_file(name, libc::O_RDWR), create) {
+                (Ok((fd, _)), _) => Ok(fd),
+                (Err(error), Some(mode)) if is_not_found(&error) => {
+                    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+                    let fd =
+                        folder.open(name, flags, mode).map_err(|error| denied_in_locks(folder, error))?;
                     // SAFETY: plain system call on an open descriptor.
                     check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
                     Ok(fd)
                 }
-                (result, _) => result,
+                (Err(error), _) => Err(error),
             }
         })
     }
@@ -46,7 +63,7 @@ impl LockFile {
         }
         // SAFETY: not -1 (which it is in a forked child), and open as long as `self`.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        Ok(id_of(&stat_fd(fd)?))
+        Ok(info_of_fd(fd)?.id)
     }
 
     /// Takes the whole-file lock that 1.x peers use, without waiting. Says whether it did.
@@ -70,6 +87,25 @@ impl LockFile {
         }
     }
 
+    /// Takes the role lock on `byte`, without waiting, and tells a holder from an obstacle.
+    pub(crate) fn attempt_role(&self, byte: i64) -> Result<Attempt> {
+        for _ in 0..TRIES {
+            if self.try_lock_role(byte)? {
+                return Ok(Attempt::Locked);
+            }
+            if self.role_is_held(byte)? {
+                return Ok(Attempt::Held);
+            }
+        }
+        Ok(Attempt::Obstructed)
+    }
+
+    /// Takes the turn to make or remove this file. Returns false if it is another process's.
+    pub(super) fn try_turn(&self) -> Result<bool> {
+        // Shared locks are those of users who may only read, and so may neither make nor remove the file.
+        Ok(self.attempt_role(TURN_BYTE)? != Attempt::Held)
+    }
+
     /// Gives the role lock on `byte` back.
     pub(crate) fn unlock_role(&self, byte: i64) {
         let mut lock = byte_lock(byte);
@@ -85,13 +121,7 @@ impl LockFile {
 
     /// Eyes for the locks of others that may outlive this.
     pub(crate) fn view(&self) -> Result<LockView> {
-        let copy = || {
-            // SAFETY: plain system call; a descriptor of -1 fails with EBADF.
-            let fd = check(unsafe { libc::fcntl(self.fd(), libc::F_DUPFD_CLOEXEC, 0) })?;
-            // SAFETY: a new descriptor, which nobody else has.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        };
-        fork::Slot::enter(copy).map(LockView)
+        fork::Slot::enter(|| duplicate(self.fd())).map(LockView)
     }
 }
 
@@ -136,31 +166,19 @@ fn byte_lock(byte: i64) -> libc::flock {
     lock
 }
 
+/// Whether another open file description holds `byte` exclusively.
+///
+/// The question is asked as if for a shared lock, with which other shared locks do not conflict: those are what users who
+/// may only read can take, and they must not pass for a role.
 pub(super) fn ofd_is_held(fd: RawFd, byte: i64) -> Result<bool> {
     let mut lock = byte_lock(byte);
+    lock.l_type = libc::F_RDLCK as libc::c_short;
     // SAFETY: `lock` is a valid struct flock that the call fills in.
     check(unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) })?;
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// Makes the directory of lock files sticky and world-writable, as `/tmp` is, if it is missing.
-pub(crate) fn ensure_lock_dir() -> Result<()> {
-    let path = c_path(Path::new(LOCK_DIR))?;
-    // SAFETY: `path` is a C string.
-    let made = match check(unsafe { libc::mkdir(path.as_ptr(), 0o700) }) {
-        Ok(_) => true,
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => false,
-        Err(error) => return Err(error),
-    };
-    let stat = stat_path(Path::new(LOCK_DIR))?;
-    if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
-        return Err(Error::from_raw_os_error(libc::ENOTDIR));
-    }
-    // SAFETY: plain system call.
-    let mine = stat.st_uid == unsafe { libc::geteuid() };
-    if made || (mine && stat.st_mode & 0o7777 != 0o1777) {
-        // SAFETY: `path` is a C string.
-        check(unsafe { libc::chmod(path.as_ptr(), 0o1777) })?;
-    }
-    Ok(())
+/// Whether the maker of the open file `fd` is still at work on the buffer, or another process just removes the file.
+pub(super) fn is_in_turn(fd: BorrowedFd<'_>) -> Result<bool> {
+    ofd_is_held(fd.as_raw_fd(), TURN_BYTE)
 }

@@ -13,15 +13,12 @@ mod segment;
 mod semaphore;
 
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
-pub(crate) use files::{
-    LOCK_DIR, SEM_FILE_PREFIX, path_age, path_id, remove, remove_if, segment_path, semaphore_path,
-    shm_entries,
-};
+pub(crate) use files::{Folder, cause_of_number, user};
 pub(crate) use fork::generation as fork_generation;
 pub(crate) use futex::{futex_wait, futex_wake};
-pub(crate) use lock::{LockFile, LockView, ensure_lock_dir};
+pub(crate) use lock::{Attempt, LockFile, LockView};
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
 pub(crate) use process::{coarse_now, monotonic_now, process_exists};
-pub(crate) use segment::{Segment, is_alien_file, map_shared, unmap};
-pub(crate) use semaphore::Semaphore;
+pub(crate) use segment::{Segment, map_shared, unmap};
+pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};

@@ -1,7 +1,10 @@
 //! UNSAFE: processes and clocks.
 #![allow(unsafe_code)]
 
-use super::files::check;
+use std::fs::File;
+use std::path::Path;
+
+use super::files::{check, open_path};
 
 /// Whether a process with this pid lives, in this process's pid namespace. Another user's does; one that has ended and
 /// only waits to be reaped by its parent does not.
@@ -20,7 +23,10 @@ pub(crate) fn process_exists(pid: u64) -> bool {
 /// Whether all threads of a process have ended (proc_pid_stat(5): field 3 is the state, field 20 the number of threads;
 /// a process whose first thread alone has ended also shows state Z).
 fn is_zombie(pid: libc::pid_t) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let path = format!("/proc/{pid}/stat");
+    let stat =
+        open_path(Path::new(&path), libc::O_RDONLY, 0).map(File::from).and_then(std::io::read_to_string);
+    let Ok(stat) = stat else { return false };
     // The name in field 2 may contain anything, also `)`.
     let Some((_, fields)) = stat.rsplit_once(')') else { return false };
     let mut fields = fields.split_ascii_whitespace();

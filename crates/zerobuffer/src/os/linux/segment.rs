@@ -5,22 +5,12 @@ use std::ffi::c_void;
 use std::io::{Error, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 
-use super::files::{SHM_DIR, c_path, check, id_of, open_at, retry, segment_path, stat_fd};
+use super::files::{Folder, SHM_DIR, check, info_of_fd, no_shared_memory, open_path, reopen, retry};
 use super::lock::{LockFile, ofd_is_held};
-use crate::os::FileId;
-
-/// Says that something stands in a segment's place that cannot be one.
-fn alien_file() -> Error {
-    Error::new(std::io::ErrorKind::Unsupported, "it is no regular file")
-}
-
-/// Whether `error` says that something stands in a segment's place that cannot be one.
-pub(crate) fn is_alien_file(error: &Error) -> bool {
-    error.raw_os_error().is_none() && error.kind() == std::io::ErrorKind::Unsupported
-}
+use crate::os::{FileId, FileInfo};
 
 /// An open file of shared memory.
 pub(crate) struct Segment(pub(super) OwnedFd);
@@ -28,7 +18,8 @@ pub(crate) struct Segment(pub(super) OwnedFd);
 impl Segment {
     /// A new file without a name; `link` gives it one. `mode` is set exactly.
     pub(crate) fn create_unnamed(mode: u32) -> Result<Segment> {
-        let fd = open_at(Path::new(SHM_DIR), libc::O_TMPFILE | libc::O_RDWR, mode)?;
+        let fd =
+            open_path(Path::new(SHM_DIR), libc::O_TMPFILE | libc::O_RDWR, mode).map_err(no_shared_memory)?;
         // SAFETY: plain system call on an open descriptor.
         check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
         Ok(Segment(fd))
@@ -37,59 +28,36 @@ impl Segment {
     /// Opens the segment of buffer `name` for reading and writing, or only for reading.
     pub(crate) fn open(name: &str, writable: bool) -> Result<Segment> {
         let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
-        match open_at(&segment_path(name), access | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0) {
-            // A link, a directory, a socket.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
-                Err(alien_file())
-            }
-            Err(error) => Err(error),
-            Ok(fd) if stat_fd(fd.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG => Err(alien_file()),
-            Ok(fd) => Ok(Segment(fd)),
-        }
+        let (fd, _) = Folder::shared_memory().open_file(name, access).map_err(no_shared_memory)?;
+        Ok(Segment(fd))
     }
 
-    fn proc_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
-    }
-
-    /// Gives an unnamed segment its name; fails with EEXIST if the name is taken.
+    /// Gives an unnamed segment its name; fails with [`Cause::Exists`](crate::os::Cause) if the name is taken.
     pub(crate) fn link(&self, name: &str) -> Result<()> {
-        let from = c_path(&self.proc_path())?;
-        let to = c_path(&segment_path(name))?;
-        // SAFETY: both are C strings that outlive the call.
-        check(unsafe {
-            libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
-        })?;
-        Ok(())
+        Folder::shared_memory().link(self.0.as_fd(), name)
     }
 
     /// A role lock on an open file description of its own (docs/PROTOCOL.md, "Liveness"). Not locked yet.
     pub(crate) fn role_file(&self) -> Result<LockFile> {
-        let path = self.proc_path();
-        LockFile::open_with(|| open_at(&path, libc::O_RDWR, 0))
+        LockFile::open_with(|| reopen(self.0.as_fd()))
     }
 
-    pub(crate) fn len(&self) -> Result<u64> {
-        Ok(stat_fd(self.0.as_fd())?.st_size.try_into().unwrap_or(0))
+    /// What the file is.
+    pub(crate) fn info(&self) -> Result<FileInfo> {
+        info_of_fd(self.0.as_fd())
     }
 
+    /// Which file it is.
     pub(crate) fn id(&self) -> Result<FileId> {
-        Ok(id_of(&stat_fd(self.0.as_fd())?))
+        Ok(self.info()?.id)
     }
 
-    /// Owner's uid and permission bits.
-    pub(crate) fn owner_and_mode(&self) -> Result<(u32, u32)> {
-        let stat = stat_fd(self.0.as_fd())?;
-        Ok((stat.st_uid, stat.st_mode & 0o777))
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> Result<u64> {
+        Ok(self.info()?.len)
     }
 
-    /// Bytes of memory that the file occupies now.
-    pub(crate) fn allocated(&self) -> Result<u64> {
-        // st_blocks counts units of 512 bytes, whatever the block size (stat(3type)).
-        Ok(u64::try_from(stat_fd(self.0.as_fd())?.st_blocks).unwrap_or(0) * 512)
-    }
-
-    /// Sets the length; says EFBIG instead of raising SIGXFSZ where RLIMIT_FSIZE forbids it.
+    /// Sets the length. Where RLIMIT_FSIZE forbids it, fails with EFBIG rather than raising SIGXFSZ.
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: `limit` has room for the result and is read only if the call succeeded.
@@ -116,6 +84,18 @@ impl Segment {
         match result {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
             result => result.map(drop),
+        }
+    }
+
+    /// Writes `bytes` to the start of the file, whose end moves with them.
+    pub(super) fn write_start(&self, bytes: &[u8]) -> Result<()> {
+        self.set_len(bytes.len() as u64)?;
+        // SAFETY: the array is valid for reads of its length.
+        let n = unsafe { libc::pwrite(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        match usize::try_from(n) {
+            Ok(n) if n == bytes.len() => Ok(()),
+            Ok(_) => Err(Error::from_raw_os_error(libc::ENOSPC)),
+            Err(_) => Err(Error::last_os_error()),
         }
     }
 

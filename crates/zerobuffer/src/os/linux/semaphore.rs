@@ -1,17 +1,21 @@
 //! UNSAFE: glibc semaphores.
+//!
+//! The files are those of glibc's `sem_open`, which 1.x peers use. This library opens, checks and maps them itself:
+//! `sem_open` looks neither at the owner nor at the length of the file.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::io::{Error, Result};
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use super::files::{SEM_FILE_PREFIX, check, id_of, remove_if, semaphore_path, stat_path};
+use super::files::Folder;
+use super::lock::{LockFile, is_in_turn};
 use super::process::monotonic_now;
-use super::segment::Segment;
-use crate::os::FileId;
+use super::segment::{Segment, map_shared, unmap};
+use crate::os::{FileId, FileInfo, Found, SemaphoreFile, finding};
 
 unsafe extern "C" {
     // glibc >= 2.30; not in the libc crate.
@@ -19,72 +23,110 @@ unsafe extern "C" {
     -> c_int;
 }
 
+/// glibc's prefix for the file of a named semaphore.
+pub(crate) const SEM_FILE_PREFIX: &str = "sem.";
+
+/// Bytes that glibc uses.
+const LEN: usize = size_of::<libc::sem_t>();
+/// Length of the file of a 1.x peer's semaphore.
+pub(crate) const SEM_FILE_LEN: u64 = LEN as u64;
+
+/// Stands behind glibc's bytes in a file that a native peer made, with the identity of the segment that it is for.
+/// It proves that the file is not another program's.
+const MARK: [u8; 16] = *b"ZeroBuffer sem 1";
+const MARKED_LEN: usize = LEN + MARK.len() + 2 * size_of::<u64>();
+
+/// Name of the file of the semaphore `/sem_name`.
+fn file_name(sem_name: &str) -> String {
+    format!("{SEM_FILE_PREFIX}{sem_name}")
+}
+
 /// A named semaphore, as `sem_open` makes it.
 pub(crate) struct Semaphore(NonNull<libc::sem_t>);
 
-// SAFETY: sem_t is made for use by many threads and processes at once; the pointer is valid until sem_close in drop.
+// SAFETY: sem_t is made for use by many threads and processes at once; the mapping lives until drop.
 unsafe impl Send for Semaphore {}
-// SAFETY: as for Send.
+// SAFETY: sem_t is made for use by many threads and processes at once; the mapping lives until drop.
 unsafe impl Sync for Semaphore {}
 
-fn sem_c_name(sem_name: &str) -> Result<CString> {
-    CString::new(format!("/{sem_name}")).map_err(|_| Error::from_raw_os_error(libc::EINVAL))
+/// A semaphore that this process has just made. While this lives, no other process takes it for a leftover.
+pub(crate) struct NewSemaphore {
+    semaphore: Semaphore,
+    pub(crate) id: FileId,
+    _turn: LockFile,
+}
+
+impl NewSemaphore {
+    /// Ends the making: the buffer has its name.
+    pub(crate) fn finish(self) -> Semaphore {
+        self.semaphore
+    }
 }
 
 impl Semaphore {
-    /// Makes a semaphore that must not exist, at 0, with `mode` set exactly.
+    /// Makes a semaphore for `segment` that must not exist, at 0, with `mode` set exactly.
     ///
-    /// As glibc's `sem_open` does, but through a file without a name: `sem_open` writes to `/dev/shm/sem.XXXXXX` first,
-    /// which nobody would ever remove if we were killed there.
-    pub(crate) fn create(sem_name: &str, mode: u32) -> Result<(Semaphore, FileId)> {
+    /// The file gets its name when it is complete. (`sem_open` begins with a file `sem.XXXXXX`, which would stay if the
+    /// process were killed then.)
+    pub(crate) fn create(sem_name: &str, mode: u32, segment: FileId) -> Result<NewSemaphore> {
         let file = Segment::create_unnamed(mode)?;
         let mut initial = MaybeUninit::<libc::sem_t>::zeroed();
-        const LEN: usize = size_of::<libc::sem_t>();
-        // SAFETY: `initial` has room for a semaphore, which sem_init fills in; all its bytes are initialised, zero or
-        // by sem_init, so they can be written to the file.
-        let written = unsafe {
-            check(libc::sem_init(initial.as_mut_ptr(), 1, 0))?;
-            libc::pwrite(file.0.as_raw_fd(), initial.as_ptr().cast(), LEN, 0)
-        };
-        if usize::try_from(written) != Ok(LEN) {
-            let error = Error::last_os_error();
-            return Err(if written < 0 { error } else { Error::from_raw_os_error(libc::ENOSPC) });
+        let mut bytes = [0_u8; MARKED_LEN];
+        // SAFETY: `initial` has room for a semaphore, which sem_init fills in, and starts as zeros; so all its bytes are
+        // initialised when they are copied to the array, which is larger.
+        unsafe {
+            super::files::check(libc::sem_init(initial.as_mut_ptr(), 1, 0))?;
+            std::ptr::copy_nonoverlapping(initial.as_ptr().cast(), bytes.as_mut_ptr(), LEN);
+        }
+        bytes[LEN..][..16].copy_from_slice(&MARK);
+        bytes[LEN + 16..][..8].copy_from_slice(&segment.device.to_le_bytes());
+        bytes[LEN + 24..][..8].copy_from_slice(&segment.inode.to_le_bytes());
+        file.write_start(&bytes)?;
+        let semaphore = Semaphore::map(&file)?;
+        let turn = file.role_file()?;
+        if !turn.try_turn()? {
+            return Err(Error::other("the lock of a fresh file is held"));
         }
         let id = file.id()?;
-        file.link(&format!("{SEM_FILE_PREFIX}{sem_name}"))?;
-        match Semaphore::open(sem_name) {
-            Ok((semaphore, found)) if found == id => Ok((semaphore, id)),
-            result => {
-                remove_if(&semaphore_path(sem_name), id)?;
-                Err(result.err().unwrap_or_else(|| Error::from_raw_os_error(libc::EEXIST)))
+        file.link(&file_name(sem_name))?;
+        Ok(NewSemaphore { semaphore, id, _turn: turn })
+    }
+
+    /// Looks at the file of a semaphore, if there is one, without using it.
+    pub(crate) fn look(sem_name: &str) -> Result<Option<SemaphoreFile>> {
+        let folder = Folder::shared_memory();
+        let Some(info) = folder.info(&file_name(sem_name))? else { return Ok(None) };
+        let unknown = SemaphoreFile { info, segment: None, is_new: false };
+        match folder.open_file(&file_name(sem_name), libc::O_RDONLY) {
+            Ok((fd, info)) => {
+                let is_new = is_in_turn(fd.as_fd())?;
+                Ok(Some(SemaphoreFile { info, segment: mark(&Segment(fd))?, is_new }))
             }
+            // What this user may not read, and what is no regular file, is not ZeroBuffer's for all it can know.
+            Err(_) => Ok(Some(unknown)),
         }
     }
 
-    /// Opens an existing semaphore.
-    pub(crate) fn open(sem_name: &str) -> Result<(Semaphore, FileId)> {
-        let stat = stat_path(&semaphore_path(sem_name))?;
-        // glibc maps the file without looking at its length; a short one would be SIGBUS at the first touch.
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || (stat.st_size as usize) < size_of::<libc::sem_t>()
-        {
-            let message = "a semaphore's file is too short, or no regular file";
-            return Err(Error::new(std::io::ErrorKind::InvalidData, message));
+    /// Opens an existing semaphore; returns it with what its file is.
+    pub(crate) fn open(sem_name: &str) -> Result<(Semaphore, FileInfo)> {
+        let (fd, info) = Folder::shared_memory().open_file(&file_name(sem_name), libc::O_RDWR)?;
+        if info.len < LEN as u64 {
+            let text = format!("the file of a semaphore has {} bytes instead of {LEN}", info.len);
+            return Err(finding(Found::Damaged, text));
         }
-        let name = sem_c_name(sem_name)?;
-        // SAFETY: `name` is a C string; without O_CREAT there are no further arguments.
-        Ok((Semaphore::from_raw(unsafe { libc::sem_open(name.as_ptr(), 0) })?, id_of(&stat)))
+        let file = Segment(fd);
+        // A file can have a length without memory, and touching that is SIGBUS where there is none left.
+        file.reserve(0, LEN as u64)?;
+        Ok((Semaphore::map(&file)?, info))
     }
 
-    fn from_raw(sem: *mut libc::sem_t) -> Result<Semaphore> {
-        if sem == libc::SEM_FAILED {
-            return Err(Error::last_os_error());
-        }
-        NonNull::new(sem).map(Semaphore).ok_or_else(|| Error::from_raw_os_error(libc::EINVAL))
+    fn map(file: &Segment) -> Result<Semaphore> {
+        map_shared(file, LEN, false).map(|base| Semaphore(base.cast()))
     }
 
-    /// Adds one. A full semaphore is no error: whoever waits has more than enough tokens.
+    /// Adds one. A full semaphore is no error: its waiters have more than enough tokens.
     pub(crate) fn post(&self) {
-        // SAFETY: open until drop.
+        // SAFETY: mapped until drop.
         let result = unsafe { libc::sem_post(self.0.as_ptr()) };
         debug_assert!(result == 0 || Error::last_os_error().raw_os_error() == Some(libc::EOVERFLOW));
     }
@@ -92,32 +134,46 @@ impl Semaphore {
     /// The count, as it was a moment ago.
     pub(crate) fn value(&self) -> i32 {
         let mut value = 0;
-        // SAFETY: open until drop; `value` has room for the result.
+        // SAFETY: mapped until drop; `value` has room for the result.
         unsafe { libc::sem_getvalue(self.0.as_ptr(), &raw mut value) };
         value
     }
 
     /// Takes one if there is one.
     pub(crate) fn try_wait(&self) -> bool {
-        // SAFETY: open until drop.
+        // SAFETY: mapped until drop.
         unsafe { libc::sem_trywait(self.0.as_ptr()) == 0 }
     }
 
-    /// Waits on the monotonic clock for at most `limit`. Says whether it took one; also returns on a signal.
+    /// Waits on the monotonic clock for at most `limit`. Returns whether it took one; also returns on a signal.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
         let deadline = Duration::from_nanos(monotonic_now()).saturating_add(limit);
         let deadline = libc::timespec {
             tv_sec: deadline.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: deadline.subsec_nanos().into(),
         };
-        // SAFETY: open until drop; `deadline` outlives the call.
+        // SAFETY: mapped until drop; `deadline` outlives the call.
         unsafe { sem_clockwait(self.0.as_ptr(), libc::CLOCK_MONOTONIC, &raw const deadline) == 0 }
     }
 }
 
+/// The segment that the mark of a semaphore's file names.
+fn mark(file: &Segment) -> Result<Option<FileId>> {
+    let mut bytes = [0; MARKED_LEN];
+    if file.read_at(&mut bytes, 0)? < MARKED_LEN || bytes[LEN..][..16] != MARK {
+        return Ok(None);
+    }
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..][..8]);
+        u64::from_le_bytes(word)
+    };
+    Ok(Some(FileId { device: word(LEN + 16), inode: word(LEN + 24) }))
+}
+
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        // SAFETY: open, and not used after this.
-        unsafe { libc::sem_close(self.0.as_ptr()) };
+        // SAFETY: mapped by `map` with this length, and not used after this.
+        unsafe { unmap(self.0.cast(), LEN) };
     }
 }

@@ -199,7 +199,7 @@ fn orphaned_lock_files_go_unless_somebody_holds_them() {
     assert_eq!(find(&name), None, "a reader is creating, or somebody cleans");
     drop(lock);
     let leftover = find(&name).unwrap();
-    assert_eq!(leftover.cause(), "a lock file that nobody holds");
+    assert_eq!(leftover.cause(), "a lock file that no process holds");
     assert!(leftover.remove().unwrap());
     name.assert_nothing_left();
 }

@@ -1,0 +1,166 @@
+//! The lock on a name: the file `NAME.lock` that readers hold locked while they live.
+//!
+//! 1.x readers look at nothing else, so native readers hold it, too. Among native peers it only saves work: what is
+//! removed is judged by the segment, and removed in turn by a lock on the very file (`os::Folder::remove`). So a peer with
+//! another `/tmp`, or a user who holds lock files back, cannot make a live buffer's files disappear.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::os::{self, Folder};
+use crate::testing::stop::stop_point;
+
+/// How long a creation waits for a lock whose holder has no live buffer: it is cleaning up, or creating one. The limit
+/// counts tries, 2 s of them, rather than time: where all processes stand still for longer (a suspended machine, a frozen
+/// container), the holder has no time either.
+pub(super) const LOCK_TRIES: u32 = 2000;
+pub(super) const LOCK_POLL: Duration = Duration::from_millis(1);
+
+/// How long a clean-up waits for a lock: tools hold it for microseconds, only to see whether it is free.
+const CLEAN_PATIENCE: Duration = Duration::from_millis(50);
+
+/// The folder, within that of lock files, in which 1.x C# readers keep theirs.
+const OLD_FOLDER: &str = "locks";
+
+/// Name of the lock file of buffer `name`.
+pub(super) fn file_name(name: &str) -> String {
+    format!("{name}.lock")
+}
+
+/// The mode of a lock file or semaphore of a buffer of `mode`: users who may only read the buffer have no use for
+/// either, and could hold locks on them.
+pub(super) fn mode_without_mere_readers(mode: u32) -> u32 {
+    [(0o600, 0o700), (0o060, 0o070), (0o006, 0o007)]
+        .iter()
+        .filter(|(both, _)| mode & both == *both)
+        .map(|(_, all)| mode & all)
+        .sum()
+}
+
+/// The lock on a name: its holder may create and remove the buffer's files.
+pub(crate) struct NameLock {
+    file: os::LockFile,
+    folder: Arc<Folder>,
+    file_name: String,
+}
+
+impl NameLock {
+    /// Takes the lock on `name` if it is free.
+    pub(super) fn try_take(folder: &Arc<Folder>, name: &str, mode: u32) -> io::Result<Option<NameLock>> {
+        let file_name = file_name(name);
+        for _ in 0..LOCK_TRIES {
+            stop_point!("lock:open");
+            let file = match os::LockFile::open(folder, &file_name, Some(mode_without_mere_readers(mode))) {
+                // Another process made it between the two attempts to open it.
+                Err(error) if os::cause(&error) == os::Cause::Exists => continue,
+                result => result?,
+            };
+            stop_point!("lock:flock");
+            if !file.try_flock()? {
+                return Ok(None);
+            }
+            // Its last holder may have removed the file between the open and the lock; then the lock is worth nothing.
+            if folder.info(&file_name)?.map(|info| info.id) == Some(file.id()?) {
+                return Ok(Some(NameLock { file, folder: Arc::clone(folder), file_name }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the lock on `name`, waiting for as long as a look takes while it is `wanted`.
+    pub(super) fn take(
+        folder: &Arc<Folder>,
+        name: &str,
+        wanted: impl Fn() -> io::Result<bool>,
+    ) -> io::Result<Option<NameLock>> {
+        let start = Instant::now();
+        while wanted()? {
+            if let Some(lock) = NameLock::try_take(folder, name, 0o600)? {
+                return Ok(Some(lock));
+            }
+            if start.elapsed() > CLEAN_PATIENCE {
+                break;
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+        Ok(None)
+    }
+
+    /// Replaces the lock of a keeper whose buffer is to be taken over; `None` if another process holds the new one for too
+    /// long. The keeper's own lock dies with its file's name. Another process that takes the new lock first finds a live
+    /// reader and drops it again.
+    pub(super) fn replace(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
+        let folder = Arc::new(Folder::make_locks()?);
+        let file_name = file_name(name);
+        stop_point!("adopt:lock-remove");
+        if let Some(info) = folder.info(&file_name)? {
+            folder.remove_now(&file_name, info.id)?;
+        }
+        for _ in 0..LOCK_TRIES {
+            if let Some(lock) = NameLock::try_take(&folder, name, mode)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+        Ok(None)
+    }
+
+    /// Removes the lock file and drops the lock.
+    pub(crate) fn remove(self) {
+        stop_point!("lock:remove");
+        if let Ok(id) = self.file.id()
+            && let Err(error) = self.folder.remove_now(&self.file_name, id)
+        {
+            log::warn!("cannot remove {}: {error}", self.folder.path_of(&self.file_name).display());
+        }
+    }
+}
+
+/// Whether a process holds the lock file, and goes on holding it: one that only looks, as this does, has it for some
+/// microseconds. An error if the file is not there, or may not be opened.
+pub(super) fn is_held(folder: &Folder, file_name: &str) -> io::Result<bool> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_micros(200);
+    let file = os::LockFile::open(folder, file_name, None)?;
+    for _ in 1..TRIES {
+        if file.try_flock()? {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(!file.try_flock()?)
+}
+
+/// The folder of the lock files of 1.x C# readers.
+pub(super) fn old_folder(folder: &Folder) -> io::Result<Option<Folder>> {
+    folder.folder(OLD_FOLDER)
+}
+
+/// Removes the lock file that a 1.x C# reader of `name` left behind, if no process holds it.
+pub(super) fn remove_old(name: &str) -> io::Result<bool> {
+    let Some(folder) = Folder::locks()? else { return Ok(false) };
+    let Some(folder) = old_folder(&folder)? else { return Ok(false) };
+    let file = match os::LockFile::open(&folder, &file_name(name), None) {
+        Err(error) if os::is_not_found(&error) => return Ok(false),
+        result => result?,
+    };
+    if !file.try_flock()? {
+        return Ok(false);
+    }
+    stop_point!("clean:unlink-old-lock");
+    Ok(folder.remove_now(&file_name(name), file.id()?)? == os::Removal::Removed)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lock_files_are_for_those_who_may_write() {
+        for (mode, expected) in
+            [(0o600, 0o600), (0o640, 0o600), (0o644, 0o600), (0o664, 0o660), (0o666, 0o666)]
+        {
+            assert_eq!(super::mode_without_mere_readers(mode), expected, "{mode:o}");
+        }
+        assert_eq!(super::mode_without_mere_readers(0o777), 0o777);
+    }
+}
