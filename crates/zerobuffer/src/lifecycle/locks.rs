@@ -148,7 +148,6 @@ pub(super) fn remove_old(name: &str) -> io::Result<bool> {
     if !file.try_flock()? {
         return Ok(false);
     }
-    stop_point!("clean:unlink-old-lock");
     Ok(folder.remove_now(&file_name(name), file.id()?)? == os::Removal::Removed)
 }
 

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::lock::LockFile;
 use crate::os::{Cause, FileId, FileInfo, Found, Removal, cause, finding, is_not_found};
 
 /// Where segments and semaphores live.
@@ -271,8 +270,7 @@ impl Folder {
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         let fd = match &self.fd {
             Some(_) => self.open(".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?,
-            None => open_path(&self.path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
-                .map_err(|error| no_shared_memory(error))?,
+            None => open_path(&self.path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(no_shared_memory)?,
         };
         // SAFETY: an open descriptor of a folder, which the stream owns from here on.
         let stream = unsafe { libc::fdopendir(fd.into_raw_fd()) };
@@ -297,24 +295,6 @@ impl Folder {
         // SAFETY: open, and not used after this.
         unsafe { libc::closedir(stream) };
         Ok(names)
-    }
-
-    /// Removes the file `name` if it still is `id`, in turn with all others who make or remove it.
-    ///
-    /// The turn is a lock on the file itself: whoever shares the file sees it, whatever folder of lock files they use.
-    pub(crate) fn remove(&self, name: &str, id: FileId) -> Result<Removal> {
-        let turn = match LockFile::open(self, name, None) {
-            Ok(file) if file.id()? == id => Some(file),
-            Ok(_) => return Ok(Removal::Gone),
-            Err(error) if is_not_found(&error) => return Ok(Removal::Gone),
-            // No descriptor to be had, as may be at a close: the identity alone has to do.
-            Err(error) if matches!(cause(&error), Cause::ProcessFiles | Cause::SystemFiles) => None,
-            Err(error) => return Err(error),
-        };
-        if turn.as_ref().is_some_and(|file| !matches!(file.try_turn(), Ok(true))) {
-            return Ok(Removal::Busy);
-        }
-        self.remove_now(name, id)
     }
 
     /// Removes the file `name` if it still is `id`. The caller keeps others from exchanging it.

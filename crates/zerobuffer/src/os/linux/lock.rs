@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, retry};
 use super::fork;
-use crate::os::{FileId, is_not_found};
+use crate::os::{Cause, FileId, Removal, cause, is_not_found};
 
 /// Byte of a buffer's file that is locked by the process that makes or removes the file.
 const TURN_BYTE: i64 = 0;
@@ -122,6 +122,26 @@ impl LockFile {
     /// Eyes for the locks of others that may outlive this.
     pub(crate) fn view(&self) -> Result<LockView> {
         fork::Slot::enter(|| duplicate(self.fd())).map(LockView)
+    }
+}
+
+impl Folder {
+    /// Removes the file `name` if it still is `id`, in turn with all others who make or remove it.
+    ///
+    /// The turn is a lock on the file itself: whoever shares the file sees it, whatever folder of lock files they use.
+    pub(crate) fn remove(&self, name: &str, id: FileId) -> Result<Removal> {
+        let turn = match LockFile::open(self, name, None) {
+            Ok(file) if file.id()? == id => Some(file),
+            Ok(_) => return Ok(Removal::Gone),
+            Err(error) if is_not_found(&error) => return Ok(Removal::Gone),
+            // No descriptor to be had, as may be at a close: the identity alone has to do.
+            Err(error) if matches!(cause(&error), Cause::ProcessFiles | Cause::SystemFiles) => None,
+            Err(error) => return Err(error),
+        };
+        if turn.as_ref().is_some_and(|file| !matches!(file.try_turn(), Ok(true))) {
+            return Ok(Removal::Busy);
+        }
+        self.remove_now(name, id)
     }
 }
 
