@@ -3,6 +3,7 @@
 //! Files in `rings/` are built twice, over extended rings and over classic ones. A new file goes there if its promise holds
 //! for both kinds, and beside this one otherwise.
 
+mod attackers;
 mod corrupt;
 #[path = "../peers/driver.rs"]
 mod driver;

@@ -252,13 +252,8 @@ fn a_cleaner_removes_nothing_that_came_in_the_place_of_what_it_judged() {
     let mut dead = Peer::start(role!(roles::plain_reader), &[&name]);
     dead.expect("created");
     dead.kill();
-<<<<<<< HEAD
     let mut cleaner = Peer::start_with(role!(roles::cleaner), &[&name], |command| {
-        command.env("ZEROBUFFER_STOP", "halt:1:clean:unlink");
-=======
-    let mut cleaner = Peer::start_with("cleaner", &[&name], |command| {
         command.env("ZEROBUFFER_STOP", "halt:1:clean:unlink-shm");
->>>>>>> 01a50e1 (Say what is trusted, checked and removed, and what other users can do)
     });
     wait_for("the cleaner halts", || cleaner.is_stopped());
     let [segment, semaphores @ .., _] = &name.paths();

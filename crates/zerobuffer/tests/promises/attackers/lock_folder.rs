@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::{ErrorKind, Reader, cleanup};
 
-use crate::stage::{Child, LOCK_DIR, VICTIM, config, prepare, stage, write_file};
-use crate::support::{confine, say};
+use super::stage::{Child, LOCK_DIR, VICTIM, config, prepare, stage, write_file};
+use crate::support::{confine, role, say};
+
+crate::support::peers!(lock_dir_link, lock_dir_race, lock_dir_modes);
 
 /// A folder of root's, and the names of what is in it.
 const PRECIOUS: &str = "/tmp/root-only";
@@ -31,10 +33,10 @@ fn make_precious() {
 
 #[test]
 fn a_link_in_the_place_of_the_lock_folder_leads_nowhere() {
-    stage("lock-dir-link");
+    stage(role!(lock_dir_link));
 }
 
-pub(crate) fn lock_dir_link(arguments: &[String]) {
+fn lock_dir_link(arguments: &[String]) {
     let name = prepare(arguments);
     make_precious();
     let before = precious();
@@ -50,10 +52,10 @@ pub(crate) fn lock_dir_link(arguments: &[String]) {
 
 #[test]
 fn a_lock_folder_that_is_exchanged_with_a_link_leads_nowhere() {
-    stage("lock-dir-race");
+    stage(role!(lock_dir_race));
 }
 
-pub(crate) fn lock_dir_race(arguments: &[String]) {
+fn lock_dir_race(arguments: &[String]) {
     let name = prepare(arguments);
     make_precious();
     let before = precious();
@@ -100,10 +102,10 @@ pub(crate) fn lock_dir_race(arguments: &[String]) {
 
 #[test]
 fn a_lock_folder_is_used_only_where_others_cannot_change_its_files() {
-    stage("lock-dir-modes");
+    stage(role!(lock_dir_modes));
 }
 
-pub(crate) fn lock_dir_modes(arguments: &[String]) {
+fn lock_dir_modes(arguments: &[String]) {
     let name = prepare(arguments);
     for (mode, usable) in [(0o777, false), (0o755, false), (0o700, false), (0o1777, true)] {
         Child::run(confine::NOBODY, || {

@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use zerobuffer::{ErrorKind, Reader, Writer, inspect};
 
-use crate::stage::{Child, clean_all, config, paths, prepare, stage, stay};
-use crate::support::{PATIENCE, Peer, confine, say};
+use super::peers;
+use super::stage::{Child, clean_all, config, paths, prepare, stage, stay};
+use crate::support::{PATIENCE, Peer, confine, role, say};
+
+crate::support::peers!(shared_locks);
 
 #[test]
 fn users_who_may_only_read_cannot_hide_a_death() {
-    stage("shared-locks");
+    stage(role!(shared_locks));
 }
 
 /// Takes a shared lock on `len` bytes of a file at `start`, as anyone who may read it can. 0 bytes: up to its end.
@@ -25,7 +28,7 @@ fn lock_shared(file: &File, start: i64, len: i64, wait: bool) -> bool {
     unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) == 0 }
 }
 
-pub(crate) fn shared_locks(arguments: &[String]) {
+fn shared_locks(arguments: &[String]) {
     let name = prepare(arguments);
     let [write_role, all] = [(0x50, 1), (0, 0)];
     // Locks what of the files can be opened: all of them, or the writer's role as soon as the writer gives it up.
@@ -47,9 +50,9 @@ pub(crate) fn shared_locks(arguments: &[String]) {
             stay();
         }
     };
-    let mut dead_reader = Peer::start("reader", &[name, "644"]);
+    let mut dead_reader = Peer::start(role!(peers::reader), &[name, "644"]);
     dead_reader.expect("created");
-    let mut live_writer = Peer::start("writer", &[name]);
+    let mut live_writer = Peer::start(role!(peers::writer), &[name]);
     live_writer.expect("connected");
     dead_reader.kill();
     live_writer.kill();
@@ -61,7 +64,7 @@ pub(crate) fn shared_locks(arguments: &[String]) {
     drop(Reader::create(name, config().mode(0o644)).unwrap());
     drop(attacker);
 
-    let mut reader = Peer::start("reader", &[name, "644"]);
+    let mut reader = Peer::start(role!(peers::reader), &[name, "644"]);
     reader.expect("created");
     reader.kill();
     let attacker = Child::start(confine::NOBODY, locker(all, false));
@@ -70,7 +73,7 @@ pub(crate) fn shared_locks(arguments: &[String]) {
 
     // A reader learns of its writer's death, and the next writer is told what stands in its way.
     let mut reader = Reader::create(name, config().mode(0o644)).unwrap();
-    let mut writer = Peer::start("writer", &[name]);
+    let mut writer = Peer::start(role!(peers::writer), &[name]);
     writer.expect("connected");
     let attacker = Child::start(confine::NOBODY, locker(write_role, true));
     assert_eq!(&*reader.read_frame(PATIENCE).unwrap().unwrap(), b"frame");

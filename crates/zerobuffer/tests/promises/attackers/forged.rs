@@ -5,15 +5,17 @@ use std::os::unix::fs::PermissionsExt;
 
 use zerobuffer::{ErrorKind, KeptBuffer, Reader, Writer, inspect};
 
-use crate::stage::{Child, VICTIM, config, paths, prepare, stage, stay, write_file};
-use crate::support::{Name, Peer, confine, say};
+use super::stage::{Child, VICTIM, config, paths, prepare, stage, stay, write_file};
+use crate::support::{Name, Peer, confine, role, say};
+
+crate::support::peers!(forged_kept, wide_kept, forged_semaphores);
 
 #[test]
 fn a_buffer_that_another_user_keeps_is_not_taken_over() {
-    stage("forged-kept");
+    stage(role!(forged_kept));
 }
 
-pub(crate) fn forged_kept(arguments: &[String]) {
+fn forged_kept(arguments: &[String]) {
     let name = prepare(arguments);
     let mut attacker = Child::start(confine::NOBODY, |ready| {
         let _kept = KeptBuffer::create(name, config().mode(0o666)).unwrap();
@@ -39,13 +41,13 @@ pub(crate) fn forged_kept(arguments: &[String]) {
 #[test]
 fn a_buffer_that_is_kept_with_a_wider_mode_than_asked_for_is_not_taken_over() {
     let name = Name::new("wide-kept");
-    let mut peer = Peer::start("wide-kept", &[&name]);
+    let mut peer = Peer::start(role!(wide_kept), &[&name]);
     peer.expect("done");
     assert!(peer.wait().success());
     name.assert_nothing_left();
 }
 
-pub(crate) fn wide_kept(arguments: &[String]) {
+fn wide_kept(arguments: &[String]) {
     let name = arguments[0].as_str();
     let kept = KeptBuffer::create(name, config().mode(0o660)).unwrap();
     let error = Reader::create(name, config()).unwrap_err();
@@ -60,10 +62,10 @@ pub(crate) fn wide_kept(arguments: &[String]) {
 
 #[test]
 fn semaphores_of_a_stranger_are_not_used() {
-    stage("forged-semaphores");
+    stage(role!(forged_semaphores));
 }
 
-pub(crate) fn forged_semaphores(arguments: &[String]) {
+fn forged_semaphores(arguments: &[String]) {
     let name = prepare(arguments);
     let reader = Reader::create(name, config().mode(0o666)).unwrap();
     for which in [1, 2] {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use zerobuffer::{BufferConfig, cleanup};
 
-use crate::support::{self, Name, Peer, confine};
+use crate::support::{self, Name, Peer, Role, confine};
 
 pub(crate) const LOCK_DIR: &str = "/tmp/zerobuffer";
 
@@ -20,17 +20,17 @@ pub(crate) fn config() -> BufferConfig {
 
 /// Runs `role` as root with a private `/dev/shm` and `/tmp`.
 #[track_caller]
-pub(crate) fn stage(role: &str) {
+pub(crate) fn stage(role: Role) {
     if !confine::is_root() {
-        eprintln!("skipped: `{role}` plays two users, for which the tests must run as root");
+        eprintln!("skipped: `{}` plays two users, for which the tests must run as root", role.name());
         return;
     }
-    let name = Name::new(role);
+    let name = Name::new(role.name());
     let arguments = [&*name, &confine::mount_namespace()];
     let mut peer = Peer::start_through(&confine::unshare(&["--mount"]), role, &arguments, |_| {});
     let said = peer.hear();
-    assert!(peer.wait().success(), "{role}: {said}");
-    eprintln!("{role}: {said}");
+    assert!(peer.wait().success(), "{}: {said}", role.name());
+    eprintln!("{}: {said}", role.name());
     name.assert_nothing_left();
 }
 

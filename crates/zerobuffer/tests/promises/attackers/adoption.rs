@@ -8,19 +8,22 @@ use std::time::Instant;
 
 use zerobuffer::{ErrorKind, KeptBuffer, Reader, Writer, inspect};
 
-use crate::stage::{Child, LOCK_DIR, VICTIM, config, paths, prepare, stage, stay, write_file};
-use crate::support::{PATIENCE, Peer, confine, say};
+use super::peers;
+use super::stage::{Child, LOCK_DIR, VICTIM, config, paths, prepare, stage, stay, write_file};
+use crate::support::{PATIENCE, Peer, confine, role, say};
+
+crate::support::peers!(failed_adoption, held_lock);
 
 #[test]
 fn an_adoption_that_fails_leaves_the_buffer_kept() {
-    stage("failed-adoption");
+    stage(role!(failed_adoption));
 }
 
-pub(crate) fn failed_adoption(arguments: &[String]) {
+fn failed_adoption(arguments: &[String]) {
     let name = prepare(arguments);
     fs::create_dir(LOCK_DIR).unwrap();
     fs::set_permissions(LOCK_DIR, fs::Permissions::from_mode(0o1777)).unwrap();
-    let mut keeper = Peer::start_with("keeper", &[name], |_| {});
+    let mut keeper = Peer::start_with(role!(peers::keeper), &[name], |_| {});
     keeper.expect("kept");
     // Too few descriptors, one more at each try.
     let mut failures = 0;
@@ -81,15 +84,15 @@ fn take_descriptors(spare: usize) -> Vec<File> {
 
 #[test]
 fn a_lock_file_that_another_process_holds_delays_an_adoption_for_a_moment_only() {
-    stage("held-lock");
+    stage(role!(held_lock));
 }
 
-pub(crate) fn held_lock(arguments: &[String]) {
+fn held_lock(arguments: &[String]) {
     let name = prepare(arguments);
     let mut delayed = 0;
     for round in 0..12 {
         let name = &format!("{name}-{round}");
-        let mut keeper = Peer::start("keeper", &[name]);
+        let mut keeper = Peer::start(role!(peers::keeper), &[name]);
         keeper.expect("kept");
         let lock = paths(name)[3].clone();
         // Makes and holds the file of that name as soon as it is missing.

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use zerobuffer::{KeptBuffer, Reader};
 
-use crate::stage::{Child, VICTIM, age, clean_all, config, prepare, stage, write_file};
-use crate::support::{confine, say};
+use super::stage::{Child, VICTIM, age, clean_all, config, prepare, stage, write_file};
+use crate::support::{confine, role, say};
+
+crate::support::peers!(foreign_files, foreign_semaphores);
 
 #[test]
 fn shared_memory_of_other_programs_stays_whatever_stands_beside_it() {
-    stage("foreign-files");
+    stage(role!(foreign_files));
 }
 
-pub(crate) fn foreign_files(arguments: &[String]) {
+fn foreign_files(arguments: &[String]) {
     let name = prepare(arguments);
     let foreign =
         [("random", vec![0xe7; 1 << 16]), ("zeros", vec![0; 4096]), ("short", vec![1; 7]), ("empty", vec![])];
@@ -60,10 +62,10 @@ pub(crate) fn foreign_files(arguments: &[String]) {
 
 #[test]
 fn semaphores_of_other_programs_stay() {
-    stage("foreign-semaphores");
+    stage(role!(foreign_semaphores));
 }
 
-pub(crate) fn foreign_semaphores(arguments: &[String]) {
+fn foreign_semaphores(arguments: &[String]) {
     let name = prepare(arguments);
     // As another program's sem_open("/sem-r-...") makes it, and two that go together.
     let lone = PathBuf::from(format!("/dev/shm/sem.sem-r-{name}"));

@@ -5,21 +5,24 @@ use std::os::unix::fs::MetadataExt;
 
 use zerobuffer::{ErrorKind, Reader, Writer};
 
-use crate::stage::{clean_all, config, paths, prepare, stage};
-use crate::support::{self, PATIENCE, Peer, confine, say};
+use super::stage::{clean_all, config, paths, prepare, stage};
+use crate::support::{PATIENCE, Peer, confine, role, say};
+
+crate::support::peers!(private_tmp, cleaning_neighbour);
 
 #[test]
 fn peers_with_another_tmp_do_not_take_each_others_files_away() {
-    stage("private-tmp");
+    stage(role!(private_tmp));
 }
 
-pub(crate) fn private_tmp(arguments: &[String]) {
+fn private_tmp(arguments: &[String]) {
     let name = prepare(arguments);
-    let rounds = if support::full() { 20_000 } else { 2_000 };
+    let rounds = if crate::support::full() { 20_000 } else { 2_000 };
     let outer = confine::mount_namespace();
     let wrapper = confine::unshare(&["--mount"]);
     let arguments = [name, outer.as_str(), &rounds.to_string()];
-    let mut peers = [(); 2].map(|()| Peer::start_through(&wrapper, "cleaning-neighbour", &arguments, |_| {}));
+    let mut peers =
+        [(); 2].map(|()| Peer::start_through(&wrapper, role!(cleaning_neighbour), &arguments, |_| {}));
     peers.iter_mut().for_each(|peer| peer.expect("here"));
     peers.iter_mut().for_each(|peer| peer.tell("go"));
     let said: Vec<String> = peers.iter_mut().map(Peer::hear).collect();
@@ -28,11 +31,11 @@ pub(crate) fn private_tmp(arguments: &[String]) {
 }
 
 /// Creates, uses and removes a buffer whose name a neighbour with another `/tmp` uses, too.
-pub(crate) fn cleaning_neighbour(arguments: &[String]) {
+fn cleaning_neighbour(arguments: &[String]) {
     let [name, outer, rounds] = arguments else { panic!("name, mount namespace, rounds") };
     confine::mount_tmpfs("/tmp", "mode=1777", outer);
     say("here");
-    support::hear();
+    crate::support::hear();
     let mut created = 0;
     for round in 0..rounds.parse::<u32>().unwrap() {
         match Reader::create(name, config()) {
