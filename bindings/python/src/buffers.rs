@@ -1,9 +1,11 @@
 //! UNSAFE: bytes that Python objects lend to be copied.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -25,7 +27,7 @@ enum Lent<'py> {
     View(Box<ffi::Py_buffer>, Python<'py>),
 }
 
-/// The same for another thread state: a pointer and a length.
+/// Where the bytes of a [`Bytes`] are, for code that runs with the GIL released.
 #[derive(Clone, Copy)]
 pub(crate) struct Raw {
     start: *const u8,
@@ -50,14 +52,46 @@ impl<'py> Bytes<'py> {
         Ok(Bytes { lent: Lent::View(Bytes::view(object, caller)?, object.py()) })
     }
 
+    /// Bytes that nothing changes.
+    pub(crate) fn fixed(bytes: &'py [u8]) -> Bytes<'py> {
+        Bytes { lent: Lent::Immutable(bytes) }
+    }
+
+    /// The bytes if nothing can change them.
+    pub(crate) fn immutable(&self) -> Option<&[u8]> {
+        if let Lent::Immutable(bytes) = self.lent { Some(bytes) } else { None }
+    }
+
+    /// A copy of the bytes.
+    pub(crate) fn copied(&self) -> PyResult<Cow<'static, [u8]>> {
+        copy(self.as_slice()).map(Cow::Owned)
+    }
+
     /// Asks an object for its contiguous bytes; to be released once.
     pub(crate) fn view(object: &Bound<'_, PyAny>, caller: &str) -> PyResult<Box<ffi::Py_buffer>> {
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::zeroed());
-        // SAFETY: the call fills the view, or fails and leaves it empty.
-        let got = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) };
-        if got == 0 {
+        let mut ask = |flags| {
+            // SAFETY: the call fills the view, or fails and leaves it empty.
+            unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), flags) == 0 }
+        };
+        let contiguous = ask(ffi::PyBUF_ND | ffi::PyBUF_FORMAT) || {
+            // Some have no format for what they hold, as NumPy for its dates.
+            drop(PyErr::take(object.py()));
+            ask(ffi::PyBUF_SIMPLE)
+        };
+        if contiguous {
             // SAFETY: filled by the call above.
-            return Ok(unsafe { Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>()) });
+            let mut view = unsafe { Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>()) };
+            if holds_pointers(&view, object) {
+                // SAFETY: filled above, released once, with the GIL held.
+                unsafe { ffi::PyBuffer_Release(&mut *view) };
+                let message = format!(
+                    "{caller}() takes plain bytes and numbers, not memory that holds Python objects or pointers: they mean \
+                     nothing to another process"
+                );
+                return Err(PyTypeError::new_err(message));
+            }
+            return Ok(view);
         }
         let error = PyErr::fetch(object.py());
         // SAFETY: any object may be asked.
@@ -69,7 +103,7 @@ impl<'py> Bytes<'py> {
             return Err(PyTypeError::new_err(message));
         }
         let message = format!(
-            "{caller}() takes contiguous memory alone ({error}); make a contiguous copy first, for example with \
+            "{caller}() takes contiguous memory only ({error}); make a contiguous copy first, for example with \
              numpy.ascontiguousarray(array) or bytes(view)"
         );
         Err(PyBufferError::new_err(message))
@@ -94,6 +128,46 @@ impl<'py> Bytes<'py> {
     }
 }
 
+/// A copy, or MemoryError: an allocation that fails elsewhere in Rust aborts the process.
+pub(crate) fn copy(bytes: &[u8]) -> PyResult<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())
+        .map_err(|_| PyMemoryError::new_err(format!("no memory for a copy of {} bytes", bytes.len())))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+/// Whether the memory of a view holds pointers, by its format.
+fn holds_pointers(view: &ffi::Py_buffer, object: &Bound<'_, PyAny>) -> bool {
+    if view.format.is_null() {
+        // Plain bytes, or an array of a kind without a format, which tells.
+        let dtype = object.getattr("dtype");
+        return dtype.and_then(|dtype| dtype.getattr("hasobject")?.is_truthy()).unwrap_or(false);
+    }
+    // SAFETY: a format ends with a zero, and lives as long as the view.
+    has_pointers(unsafe { CStr::from_ptr(view.format) }.to_bytes())
+}
+
+/// Whether a format of the `struct` module, with PEP 3118's additions, has objects or pointers.
+fn has_pointers(format: &[u8]) -> bool {
+    let mut rest = format;
+    while let [letter, after @ ..] = rest {
+        rest = after;
+        match letter {
+            // A field's name.
+            b':' => {
+                let end = rest.iter().position(|&letter| letter == b':').map_or(rest.len(), |end| end + 1);
+                rest = &rest[end..];
+            }
+            b'O' | b'P' | b'&' | b'X' | b'z' => return true,
+            // Complex numbers; by itself a pointer to characters.
+            b'Z' if !matches!(rest.first(), Some(b'f' | b'd' | b'g')) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
 impl Drop for Bytes<'_> {
     fn drop(&mut self) {
         if let Lent::View(view, _) = &mut self.lent {
@@ -111,9 +185,9 @@ impl Raw {
     /// The [`Bytes`] that this came from lives.
     pub(crate) unsafe fn copy_to(self, target: &mut [u8]) {
         assert!(self.len <= target.len());
-        // SAFETY: as many readable bytes by the caller's promise, as many writable ones by the assertion. They cannot
-        // overlap: the target lies in a part of the ring that nobody else has. Other threads that change the source
-        // meanwhile, as they can that of a socket or a file, get a mixture of old and new bytes.
-        unsafe { std::ptr::copy_nonoverlapping(self.start, target.as_mut_ptr(), self.len) };
+        // SAFETY: as many readable bytes by the caller's promise, as many writable ones by the assertion. They may overlap,
+        // if the source is a view of the ring. Other threads that change the source meanwhile, as they can that of a socket
+        // or a file, get a mixture of old and new bytes.
+        unsafe { std::ptr::copy(self.start, target.as_mut_ptr(), self.len) };
     }
 }

@@ -1,9 +1,11 @@
 //! `BufferConfig`.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use zerobuffer::WaitStrategy;
+use zerobuffer::{ErrorKind, WaitStrategy};
+
+use crate::errors;
 
 /// The sizes and rights of a buffer, decided by the reader that creates it. Cannot be changed once made.
 ///
@@ -22,7 +24,8 @@ use zerobuffer::WaitStrategy;
 /// that were given.
 ///
 /// Raises:
-///     ValueError: for a `wait_strategy` that does not exist. Sizes and mode are checked when a buffer is made of them.
+///     ValueError: for a `wait_strategy` that does not exist.
+///     InvalidConfigError: for a negative number. Other sizes and the mode are checked when a buffer is made of them.
 #[pyclass(frozen, eq, skip_from_py_object, module = "zerobuffer")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct BufferConfig {
@@ -51,6 +54,25 @@ pub(crate) fn strategy(value: Option<&Bound<'_, PyAny>>) -> PyResult<WaitStrateg
     })
 }
 
+/// A number of things. `None` if it is negative, or larger than any that could be meant.
+pub(crate) fn count(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    match value.extract::<usize>() {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A number of an argument that a config takes.
+fn number(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<usize>> {
+    let Some(value) = value else { return Ok(None) };
+    let failed = || {
+        let message = format!("{what} is {value}, which is not a possible number");
+        errors::own(value.py(), ErrorKind::InvalidConfig, "", message)
+    };
+    count(value)?.map_or_else(|| Err(failed()), |count| Ok(Some(count)))
+}
+
 impl BufferConfig {
     pub(crate) fn to_core(&self) -> zerobuffer::BufferConfig {
         let mut config = zerobuffer::BufferConfig::default()
@@ -71,16 +93,23 @@ impl BufferConfig {
 #[pymethods]
 impl BufferConfig {
     #[new]
-    #[pyo3(signature = (metadata_size=None, payload_size=None, *, mode=0o600, preallocate=false, classic=false, wait_strategy=None))]
+    #[pyo3(
+        signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None),
+        text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None)"
+    )]
     fn new(
-        metadata_size: Option<usize>,
-        payload_size: Option<usize>,
-        mode: u32,
+        metadata_size: Option<&Bound<'_, PyAny>>,
+        payload_size: Option<&Bound<'_, PyAny>>,
+        mode: Option<&Bound<'_, PyAny>>,
         preallocate: bool,
         classic: bool,
         wait_strategy: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<BufferConfig> {
         let wait = strategy(wait_strategy)?;
+        let metadata_size = number(metadata_size, "metadata_size")?;
+        let payload_size = number(payload_size, "payload_size")?;
+        // What is no mode of a file is refused when a buffer is made.
+        let mode = number(mode, "mode")?.map_or(0o600, |mode| u32::try_from(mode).unwrap_or(u32::MAX));
         Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait })
     }
 

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::end::call_python;
 use crate::memory::Lease;
 
 /// kDLCPU, number 0.
@@ -63,21 +64,19 @@ trait Shared: Sized {
     fn tensor(&mut self) -> &mut Tensor;
 }
 
-/// Frees a block, on whatever thread.
+/// Frees a block, on any thread.
 unsafe extern "C" fn delete<T: Shared>(shared: *mut T) {
     // SAFETY: the consumer calls this once with what `capsule` made of a box; `shared` is the block's first field.
     let block = unsafe { Box::from_raw(shared.cast::<Block<T>>()) };
-    // At the interpreter's end nobody can say whether the memory is still looked at.
-    if Python::try_attach(|_| ()).is_none() {
-        std::mem::forget(block);
-        return;
-    }
-    Python::attach(|_| drop(block));
+    // At the interpreter's end the memory may still be looked at.
+    let mut block = Some(block);
+    call_python(|_| drop(block.take()));
+    std::mem::forget(block);
 }
 
-/// What is left of a capsule that nobody took.
+/// Frees what a capsule holds that no consumer took.
 unsafe extern "C" fn forgotten<T: Shared>(capsule: *mut ffi::PyObject) {
-    // SAFETY: called with a capsule of ours; its name tells whether a consumer has taken the tensor over.
+    // SAFETY: called with a capsule made here; its name tells whether a consumer has taken the tensor over.
     unsafe {
         if ffi::PyCapsule_IsValid(capsule, T::NAME.as_ptr()) != 0 {
             delete(ffi::PyCapsule_GetPointer(capsule, T::NAME.as_ptr()).cast::<T>());
@@ -143,7 +142,7 @@ fn make<'py, T: Shared>(lease: &Bound<'py, Lease>) -> PyResult<Bound<'py, PyAny>
         lease: lease.clone().unbind(),
     });
     let block = Box::into_raw(block);
-    // SAFETY: the box is ours until the capsule has it; its fields stay where they are. The capsule's destructor, or the
+    // SAFETY: the box belongs to this function until the capsule has it; its fields stay where they are. The capsule's destructor, or the
     // consumer that takes it over, frees it.
     unsafe {
         let (shape, strides) = (&raw mut (*block).shape, &raw mut (*block).strides);
@@ -159,7 +158,7 @@ fn make<'py, T: Shared>(lease: &Bound<'py, Lease>) -> PyResult<Bound<'py, PyAny>
     }
 }
 
-/// The capsule that `__dlpack__` gives.
+/// The capsule that `__dlpack__` returns.
 pub(crate) fn capsule<'py>(
     lease: &Bound<'py, Lease>,
     max_version: Option<(u32, u32)>,

@@ -5,12 +5,14 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use zerobuffer::ErrorKind;
 
+use crate::end;
+
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// Why a call failed.
 pub(crate) enum Failure {
     Core(zerobuffer::Error),
-    /// Found by this binding: kind, buffer, message.
+    /// Found by this binding: kind, buffer or channel, and the whole text.
     Own(ErrorKind, String, String),
 }
 
@@ -22,7 +24,14 @@ impl From<zerobuffer::Error> for Failure {
 
 impl Failure {
     pub(crate) fn own(kind: ErrorKind, buffer: &str, message: impl Into<String>) -> Failure {
-        Failure::Own(kind, buffer.to_owned(), message.into())
+        let message = message.into();
+        let text = if buffer.is_empty() { message } else { format!("buffer `{buffer}`: {message}") };
+        Failure::Own(kind, buffer.to_owned(), text)
+    }
+
+    /// About a duplex channel rather than one of its buffers.
+    pub(crate) fn of_channel(kind: ErrorKind, channel: &str, message: impl std::fmt::Display) -> Failure {
+        Failure::Own(kind, channel.to_owned(), format!("channel `{channel}`: {message}"))
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {
@@ -57,11 +66,7 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &zerobuffer::Error) -> PyRe
 fn instance<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAny>> {
     match failure {
         Failure::Core(error) => exception(py, error),
-        Failure::Own(kind, buffer, message) => {
-            let text = match buffer.as_str() {
-                "" => message.clone(),
-                buffer => format!("buffer `{buffer}`: {message}"),
-            };
+        Failure::Own(kind, buffer, text) => {
             let instance = class(py, *kind)?.call1((text,))?;
             instance.setattr("buffer", buffer)?;
             Ok(instance)
@@ -69,12 +74,16 @@ fn instance<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAn
     }
 }
 
-/// The exception to raise.
+/// The exception to raise. Not to be made under a lock, as it runs Python code.
+#[cold]
 pub(crate) fn raise(py: Python<'_>, failure: impl Into<Failure>) -> PyErr {
+    if end::stands_still() {
+        end::stand_still(py);
+    }
     instance(py, &failure.into()).map_or_else(|error| error, PyErr::from_value)
 }
 
-/// As [`raise`], for what this binding finds.
+/// The exception for what this binding finds.
 pub(crate) fn own(py: Python<'_>, kind: ErrorKind, buffer: &str, message: impl Into<String>) -> PyErr {
     raise(py, Failure::own(kind, buffer, message))
 }

@@ -3,14 +3,15 @@
 
 use std::ffi::c_int;
 
-use parking_lot::Mutex;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use zerobuffer::ErrorKind;
 
+use crate::buffers::{Bytes, copy};
 use crate::duplex::requests::Held as Request;
 use crate::gate::milliseconds;
+use crate::lock::Guarded;
 use crate::memory::{self, Lease};
 use crate::{dlpack, errors, numpy};
 
@@ -21,20 +22,20 @@ use crate::{dlpack, errors, numpy};
 /// release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone, so no
 /// view ever dangles; frames outlive their reader.
 ///
-/// A read that timed out gives an invalid frame (`is_valid` is False, it has no bytes); so does the end of a stream
-/// (`end_of_stream` is True).
+/// A read that timed out returns an invalid frame (`is_valid` is False, it has no bytes). So does one at the end of a
+/// stream (`end_of_stream` is True). `Frame.from_bytes` makes a frame for a test.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Frame {
     sequence: u64,
     size: usize,
     end_of_stream: bool,
-    inner: Mutex<Inner>,
+    inner: Guarded<Inner>,
 }
 
 struct Inner {
     bytes: Held,
     released: bool,
-    /// Somebody may have kept a pointer to the bytes, and this object, but not the lease.
+    /// NumPy may have kept a pointer to the bytes, and this object, but not the lease.
     pinned: bool,
     /// The request that this is, until the release.
     request: Option<Request>,
@@ -44,6 +45,8 @@ enum Held {
     Nothing,
     Frame(zerobuffer::Frame),
     Lease(Py<Lease>),
+    /// In the hands of `Frame::lease`.
+    Taken,
 }
 
 impl Frame {
@@ -53,7 +56,7 @@ impl Frame {
             sequence: frame.sequence(),
             size: frame.len(),
             end_of_stream: false,
-            inner: Mutex::new(Inner {
+            inner: Guarded::new(Inner {
                 bytes: Held::Frame(frame),
                 released: false,
                 pinned: false,
@@ -72,7 +75,7 @@ impl Frame {
         let size = lease.len();
         let bytes = Held::Lease(Py::new(py, lease)?);
         let inner = Inner { bytes, released: false, pinned: false, request };
-        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Mutex::new(inner) })
+        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Guarded::new(inner) })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -82,32 +85,43 @@ impl Frame {
     /// A frame without bytes.
     pub(crate) fn invalid(end_of_stream: bool) -> Frame {
         let inner = Inner { bytes: Held::Nothing, released: false, pinned: false, request: None };
-        Frame { sequence: 0, size: 0, end_of_stream, inner: Mutex::new(inner) }
+        Frame { sequence: 0, size: 0, end_of_stream, inner: Guarded::new(inner) }
     }
 
     /// What views rest on.
     pub(crate) fn lease<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Lease>> {
-        let mut inner = self.inner.lock();
-        let message = match std::mem::replace(&mut inner.bytes, Held::Nothing) {
-            held if inner.released => {
-                inner.bytes = held;
-                "the frame has been released"
-            }
-            Held::Nothing => "there is no frame: the read timed out, or the stream ended",
-            Held::Frame(frame) => {
-                let lease = Bound::new(py, Lease::of_frame(frame))?;
-                inner.bytes = Held::Lease(lease.clone().unbind());
-                return Ok(lease);
-            }
-            Held::Lease(lease) => {
-                let bound = lease.bind(py).clone();
-                inner.bytes = Held::Lease(lease);
-                return Ok(bound);
+        let lease = loop {
+            // Out of the lock with it: making a lease, and counting references to it, is Python's work.
+            let taken = self.inner.with(|inner| match std::mem::replace(&mut inner.bytes, Held::Taken) {
+                held if inner.released => {
+                    inner.bytes = held;
+                    Err("the frame has been released")
+                }
+                Held::Nothing => {
+                    inner.bytes = Held::Nothing;
+                    Err("there is no frame: the read timed out, or the stream ended")
+                }
+                held => Ok(held),
+            });
+            match taken {
+                Ok(Held::Lease(lease)) => break lease.into_bound(py),
+                Ok(Held::Frame(frame)) => break Bound::new(py, Lease::of_frame(frame))?,
+                // By another thread, for a moment.
+                Ok(_) => py.detach(std::thread::yield_now),
+                Err(message) => return Err(errors::own(py, ErrorKind::InvalidState, "", message)),
             }
         };
-        // Without the lock: making an exception runs Python code.
-        drop(inner);
-        Err(errors::own(py, ErrorKind::InvalidState, "", message))
+        let kept = lease.clone().unbind();
+        let released = self.inner.with(|inner| {
+            if inner.released && !inner.pinned {
+                inner.bytes = Held::Nothing;
+                return Some(kept);
+            }
+            inner.bytes = Held::Lease(kept);
+            None
+        });
+        drop(released);
+        Ok(lease)
     }
 
     pub(crate) fn is_end(&self) -> bool {
@@ -116,19 +130,39 @@ impl Frame {
 
     #[inline]
     pub(crate) fn give_back(&self) {
-        let mut inner = self.inner.lock();
-        inner.released = true;
-        let bytes =
-            if inner.pinned { Held::Nothing } else { std::mem::replace(&mut inner.bytes, Held::Nothing) };
-        let request = inner.request.take();
-        drop(inner);
-        // Without the lock: the lease's end may run code.
-        drop((bytes, request));
+        let given_back = self.inner.with(|inner| {
+            inner.released = true;
+            let kept = inner.pinned || matches!(inner.bytes, Held::Taken);
+            let bytes = if kept { Held::Nothing } else { std::mem::replace(&mut inner.bytes, Held::Nothing) };
+            (bytes, inner.request.take())
+        });
+        // Without the lock: the end of the last view of a lease runs Python code.
+        drop(given_back);
     }
 }
 
 #[pymethods]
 impl Frame {
+    /// A frame with a copy of `data`, in this process's own memory: to test a handler without a buffer.
+    ///
+    /// Args:
+    ///     data: bytes, a NumPy array or another contiguous buffer. May be empty.
+    ///     sequence: The frame's number.
+    ///     writable: Whether the bytes can be changed, as those of a mutable server's request.
+    ///
+    /// Raises:
+    ///     BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
+    #[staticmethod]
+    #[pyo3(signature = (data, *, sequence=1, writable=false))]
+    fn from_bytes<'py>(
+        data: &Bound<'py, PyAny>,
+        sequence: u64,
+        writable: bool,
+    ) -> PyResult<Bound<'py, Frame>> {
+        let bytes = copy(Bytes::of(data, "from_bytes")?.as_slice())?.into_boxed_slice();
+        Frame::of_lease(data.py(), Lease::of_bytes(bytes, writable), sequence, None)
+    }
+
     /// The bytes as a `memoryview` (format "B", one dimension).
     ///
     /// Raises:
@@ -144,7 +178,7 @@ impl Frame {
         self.size
     }
 
-    /// The number that the writer gave the frame: 1, 2, 3 ...; 0 if the frame is invalid.
+    /// The frame's number, which its writer counts from 1; 0 if the frame is invalid.
     #[getter]
     fn sequence(&self) -> u64 {
         self.sequence
@@ -153,8 +187,7 @@ impl Frame {
     /// Whether there are bytes to look at: False after a time-out, at the end of a stream, and after the release.
     #[getter]
     fn is_valid(&self) -> bool {
-        let inner = self.inner.lock();
-        !inner.released && !matches!(inner.bytes, Held::Nothing)
+        self.inner.with(|inner| !inner.released && !matches!(inner.bytes, Held::Nothing))
     }
 
     /// Whether the writer closed in good order and everything that it wrote has been read.
@@ -163,12 +196,12 @@ impl Frame {
         self.end_of_stream
     }
 
-    /// For a request of a duplex channel: whether nobody wants the response any more, because the client has cancelled the
+    /// For a request of a duplex channel: whether its response is no longer wanted, because the client has cancelled the
     /// request or given it up, its deadline is over, or the server has been stopped. A handler that works for long asks now and
     /// then, and returns whatever it likes.
     #[getter]
     fn is_cancelled(&self) -> bool {
-        let request = self.inner.lock().request.clone();
+        let request = self.inner.with(|inner| inner.request.clone());
         request.is_some_and(|request| request.is_cancelled())
     }
 
@@ -177,11 +210,11 @@ impl Frame {
     /// come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
     #[getter]
     fn time_left_ms(&self) -> Option<f64> {
-        let request = self.inner.lock().request.clone();
+        let request = self.inner.with(|inner| inner.request.clone());
         milliseconds(request?.time_left()?)
     }
 
-    /// Gives the frame's bytes back to the writer, as soon as its last view is gone. More than once does no harm.
+    /// Returns the frame's bytes to the writer, as soon as its last view is gone. More than once does no harm.
     fn release(&self) {
         self.give_back();
     }
@@ -248,10 +281,10 @@ impl Frame {
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let frame = slf.get();
         let lease = frame.lease(slf.py())?;
-        if flags & ffi::PyBUF_WRITABLE != 0 {
-            // numpy.ndarray(buffer=frame) asks so first. It releases the view, yet keeps the pointer and this object, so the
+        if flags & !ffi::PyBUF_WRITABLE == ffi::PyBUF_ANY_CONTIGUOUS {
+            // numpy.ndarray(buffer=frame) asks like this. It releases the view, yet keeps the pointer and this object, so the
             // bytes must last as long as this object does, whatever is released. Other consumers keep the view.
-            frame.inner.lock().pinned = true;
+            frame.inner.with(|inner| inner.pinned = true);
         }
         // SAFETY: the interpreter wants `view` filled.
         unsafe { memory::export(&lease, view, flags) }

@@ -1,24 +1,28 @@
 //! Calls that wait, and handles that several Python threads use at once.
 //!
-//! A wait runs with the GIL released, in slices: between two of them Python's signal handlers run (on the main thread),
-//! and nothing is locked meanwhile, so a handler may close the very handle that is waiting. 45 ms is two sleeps of the
-//! core, and too short for anybody at the keyboard to notice.
+//! A wait runs with the GIL released, in slices. Between two of them Python's signal handlers run (on the main thread)
+//! with nothing locked, so a handler may close the very handle that is waiting. 45 ms is two sleeps of the core, and too
+//! short for a person at the keyboard to notice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
-use pyo3::exceptions::PyValueError;
+use parking_lot::{Mutex, MutexGuard};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use zerobuffer::{ErrorKind, InterruptHandle};
 
+use crate::end::{self, Shut};
 use crate::errors::{Failure, raise};
+use crate::lock::Guarded;
+use crate::logging;
 
 /// Longest wait before signals are looked at.
 pub(crate) const SLICE: Duration = Duration::from_millis(45);
 
-/// A time-out as Python states it: milliseconds; `None` and negative wait for ever.
+/// A time-out as Python states it: milliseconds; `None` and negative wait without limit.
 pub(crate) fn duration(timeout_ms: Option<f64>) -> PyResult<Duration> {
     match timeout_ms {
         None => Ok(Duration::MAX),
@@ -33,7 +37,7 @@ pub(crate) fn milliseconds(timeout: Duration) -> Option<f64> {
     (timeout != Duration::MAX).then_some(timeout.as_secs_f64() * 1e3)
 }
 
-/// Calls `attempt` with the GIL released and the time that it may take, until it gives something or `timeout` is over.
+/// Calls `attempt` with the GIL released and the time that it may take, until it returns something or `timeout` is over.
 pub(crate) fn in_slices<T: Send>(
     py: Python<'_>,
     timeout: Duration,
@@ -48,10 +52,36 @@ pub(crate) fn in_slices<T: Send>(
             Err(failure) => return Err(raise(py, failure)),
         }
         py.check_signals()?;
-        crate::logging::flush(py);
+        logging::flush(py);
         if left <= SLICE && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok(None);
         }
+    }
+}
+
+/// Runs a call of the core that may take seconds and cannot be cut into slices, on a thread of its own, so that signal
+/// handlers run meanwhile. If one of them raises, the call goes on and its result is dropped.
+pub(crate) fn beside<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (sender, mut receiver) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("zerobuffer-call".into());
+    thread.spawn(move || drop(sender.send(work())))?;
+    loop {
+        let (result, back) = py.detach(move || (receiver.recv_timeout(SLICE), receiver));
+        receiver = back;
+        match result {
+            Ok(result) => {
+                logging::flush(py);
+                return Ok(result);
+            }
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("the call panicked; its message is on stderr"));
+            }
+        }
+        logging::flush(py);
     }
 }
 
@@ -61,61 +91,54 @@ pub(crate) struct Gate<T> {
     /// "reader" or "writer".
     what: &'static str,
     handle: Mutex<Option<T>>,
-    interrupt: InterruptHandle,
+    /// `None` when closed: it keeps the buffer's memory mapped.
+    interrupt: Guarded<Option<InterruptHandle>>,
     closing: AtomicBool,
     /// The process that made it.
     pid: u32,
 }
 
-/// What can be closed at the end of the interpreter.
-trait Shut: Send + Sync {
-    fn shut(&self, py: Python<'_>);
-}
-
 impl<T: Send> Shut for Gate<T> {
-    fn shut(&self, py: Python<'_>) {
-        if let Ok(handle) = self.close(py) {
-            py.detach(|| drop(handle));
+    fn shut(&self) {
+        if self.check_mine().is_ok() {
+            self.begin_to_close();
+            drop((self.handle.lock().take(), self.interrupt.replace(None)));
         }
     }
 }
 
-/// All handles that there are. A thread that is blocked in one at the end of the interpreter would keep it from being
-/// closed.
-static OPEN: Mutex<Vec<Weak<dyn Shut>>> = Mutex::new(Vec::new());
-
-/// Closes all readers and writers; for `atexit`.
-#[pyfunction]
-pub(crate) fn close_all(py: Python<'_>) {
-    let open = std::mem::take(&mut *OPEN.lock());
-    for gate in open.iter().filter_map(Weak::upgrade) {
-        gate.shut(py);
+impl<T: Send + 'static> Gate<T> {
+    pub(crate) fn new(name: &str, what: &'static str, handle: T, interrupt: InterruptHandle) -> Arc<Gate<T>> {
+        let gate = Arc::new(Gate {
+            name: name.into(),
+            what,
+            handle: Mutex::new(Some(handle)),
+            interrupt: Guarded::new(Some(interrupt)),
+            closing: AtomicBool::new(false),
+            pid: std::process::id(),
+        });
+        end::enlist(&gate);
+        gate
     }
 }
 
 impl<T: Send> Gate<T> {
-    pub(crate) fn new(name: &str, what: &'static str, handle: T, interrupt: InterruptHandle) -> Arc<Gate<T>>
-    where
-        T: 'static,
-    {
-        let (handle, closing) = (Mutex::new(Some(handle)), AtomicBool::new(false));
-        let gate =
-            Arc::new(Gate { name: name.into(), what, handle, interrupt, closing, pid: std::process::id() });
-        let mut open = OPEN.lock();
-        open.retain(|gate| gate.strong_count() > 0);
-        open.push(Arc::downgrade(&gate) as Weak<dyn Shut>);
-        gate
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The handle, if no other thread has it.
+    /// Calls `work` with the handle. `None` if another thread has it. Like every closure under this lock, `work` is
+    /// `Send`, so that it cannot hold Python objects: no Python code runs here, nor is an exception made.
     #[inline]
-    pub(crate) fn try_enter(&self) -> Result<Option<MappedMutexGuard<'_, T>>, Failure> {
+    pub(crate) fn try_with<R>(
+        &self,
+        work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
+    ) -> Result<Option<R>, Failure> {
         match self.handle.try_lock() {
-            Some(guard) => MutexGuard::try_map(guard, Option::as_mut).map(Some).map_err(|_| self.closed()),
+            Some(mut guard) => match &mut *guard {
+                Some(handle) => work(handle).map(Some).map_err(|failure| self.explain(failure)),
+                None => Err(self.closed()),
+            },
             None => Ok(None),
         }
     }
@@ -124,25 +147,24 @@ impl<T: Send> Gate<T> {
     pub(crate) fn attempt<R>(
         &self,
         slice: Duration,
-        attempt: impl FnOnce(&mut T) -> Result<Option<R>, Failure>,
+        attempt: impl FnOnce(&mut T) -> Result<Option<R>, Failure> + Send,
     ) -> Result<Option<R>, Failure> {
-        let Some(mut guard) = self.handle.try_lock_for(slice) else {
-            self.check_mine()?;
-            return Ok(None);
+        let guard = match self.handle.try_lock() {
+            Some(guard) => Some(guard),
+            None => {
+                // Before waiting: in a forked child the thread that has the lock is not there.
+                self.check_mine()?;
+                self.handle.try_lock_for(slice)
+            }
         };
+        let Some(mut guard) = guard else { return Ok(None) };
         let result = match &mut *guard {
-            Some(handle) if !self.is_closing() => attempt(handle),
+            Some(handle) if !self.is_closed() => attempt(handle),
             _ => Err(self.closed()),
         };
-        // Whoever waits for the handle is next: the lock is free for a moment only between two slices.
+        // The thread that waits for the handle is next: the lock is free for a moment only between two slices.
         MutexGuard::unlock_fair(guard);
-        match result {
-            // By close().
-            Err(failure) if failure.kind() == ErrorKind::Interrupted && self.is_closing() => {
-                Err(self.closed())
-            }
-            result => result,
-        }
+        result.map_err(|failure| self.explain(failure))
     }
 
     /// Calls `work` with the handle, waiting for other threads as long as it takes.
@@ -151,57 +173,66 @@ impl<T: Send> Gate<T> {
         py: Python<'_>,
         work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> PyResult<R> {
-        if let Some(mut handle) = self.try_enter().map_err(|failure| raise(py, failure))? {
-            return work(&mut handle).map_err(|failure| raise(py, failure));
-        }
         let mut work = Some(work);
+        let mut once = |handle: &mut T| work.take().map(|work| work(handle)).transpose();
+        if let Some(done) = self.try_with(&mut once).map_err(|failure| raise(py, failure))?.flatten() {
+            return Ok(done);
+        }
         // Longer than a slice, so that it is there when the other thread lets go.
-        let done = in_slices(py, Duration::MAX, |slice| {
-            self.attempt(4 * slice, |handle| work.take().map(|work| work(handle)).transpose())
-        })?;
+        let done = in_slices(py, Duration::MAX, |slice| self.attempt(4 * slice, &mut once))?;
         done.ok_or_else(|| raise(py, self.closed()))
     }
 
     pub(crate) fn interrupt(&self) {
-        self.interrupt.interrupt();
+        let interrupt = self.interrupt.with(|interrupt| interrupt.clone());
+        if let Some(interrupt) = interrupt {
+            interrupt.interrupt();
+        }
     }
 
-    /// Takes the handle out, ending the calls that other threads are blocked in. `None` if it is closed already.
-    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<Option<T>> {
-        // In a forked child the lock may be held by a thread that is not there, and the handle is the parent's.
+    fn begin_to_close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         if self.handle.is_locked() {
-            self.check_mine().map_err(|failure| raise(py, failure))?;
+            self.interrupt();
         }
-        self.closing.store(true, Ordering::Release);
-        if self.handle.is_locked() {
-            self.interrupt.interrupt();
+    }
+
+    /// Takes the handle out and drops it, ending the calls that other threads are blocked in. Does nothing in a forked
+    /// child: the handle is the parent's.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.check_mine().is_err() {
+            self.closing.store(true, Ordering::SeqCst);
+            return Ok(());
         }
+        self.begin_to_close();
         let taken = in_slices(py, Duration::MAX, |slice| {
             Ok(self.handle.try_lock_for(slice).map(|mut handle| handle.take()))
-        });
-        Ok(taken?.flatten())
+        })?;
+        let interrupt = self.interrupt.replace(None);
+        py.detach(|| drop((taken, interrupt)));
+        Ok(())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
-    fn is_closing(&self) -> bool {
-        self.is_closed()
-    }
-
-    fn closed(&self) -> Failure {
+    pub(crate) fn closed(&self) -> Failure {
         Failure::own(ErrorKind::Closed, &self.name, format!("the {} is closed", self.what))
     }
 
-    fn check_mine(&self) -> Result<(), Failure> {
+    /// An interrupt by close() is an end, not an interrupt.
+    fn explain(&self, failure: Failure) -> Failure {
+        if failure.kind() == ErrorKind::Interrupted && self.is_closed() { self.closed() } else { failure }
+    }
+
+    /// Refuses in a forked child.
+    pub(crate) fn check_mine(&self) -> Result<(), Failure> {
         if self.pid == std::process::id() {
             return Ok(());
         }
-        let message = format!(
-            "this {} belongs to the process that forked this one, where another thread is using it; make one of your own",
-            self.what
-        );
+        let message =
+            format!("this {} belongs to the process that forked this one; create one in this process", self.what);
         Err(Failure::own(ErrorKind::InvalidState, &self.name, message))
     }
 }

@@ -1,32 +1,35 @@
 //! The buffers that `python -m zerobuffer relay --create-output` keeps.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use crate::config::BufferConfig;
+use crate::end;
 use crate::errors::raise;
+use crate::gate::beside;
+use crate::lock::Guarded;
 
 /// A buffer that exists before its reader does, and holds frames for it.
 #[pyclass(frozen, module = "zerobuffer")]
-pub(crate) struct KeptBuffer(Mutex<Option<zerobuffer::KeptBuffer>>);
+pub(crate) struct KeptBuffer(Guarded<Option<zerobuffer::KeptBuffer>>);
 
 #[pymethods]
 impl KeptBuffer {
     #[new]
     fn new(py: Python<'_>, name: &str, config: &Bound<'_, BufferConfig>) -> PyResult<KeptBuffer> {
         let config = config.get().to_core();
-        let kept = py.detach(|| zerobuffer::KeptBuffer::create(name, config));
-        Ok(KeptBuffer(Mutex::new(Some(kept.map_err(|error| raise(py, error))?))))
+        let (_opening, name) = (end::opening(py), name.to_owned());
+        let kept = beside(py, move || zerobuffer::KeptBuffer::create(&name, config))?;
+        Ok(KeptBuffer(Guarded::new(Some(kept.map_err(|error| raise(py, error))?))))
     }
 
     /// Whether a reader has taken the buffer over.
     fn is_adopted(&self) -> bool {
-        self.0.lock().as_mut().is_some_and(zerobuffer::KeptBuffer::is_adopted)
+        self.0.with(|kept| kept.as_mut().is_some_and(zerobuffer::KeptBuffer::is_adopted))
     }
 
     /// Ends the keeping; says whether a reader had taken the buffer over. If none had, its frames are lost.
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
-        let kept = self.0.lock().take();
-        kept.map_or(Ok(false), |kept| kept.close().map_err(|error| raise(py, error)))
+        let kept = self.0.replace(None);
+        kept.map_or(Ok(false), |kept| py.detach(|| kept.close()).map_err(|error| raise(py, error)))
     }
 }

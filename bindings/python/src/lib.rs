@@ -9,16 +9,22 @@ mod buffers;
 mod config;
 mod dlpack;
 mod duplex;
+mod end;
 mod errors;
 mod frame;
 mod gate;
 mod inspect;
+mod interpreter;
 mod kept;
+mod line;
+mod lock;
 mod logging;
 mod memory;
 mod numpy;
 mod owned;
+mod owner;
 mod reader;
+mod stream;
 mod writer;
 
 /// Private: import `zerobuffer`.
@@ -31,15 +37,15 @@ mod _native {
     #[pymodule_export]
     use crate::duplex::server::{Answer, ImmutableDuplexServer, MutableDuplexServer};
     #[pymodule_export]
-    use crate::frame::Frame;
+    use crate::end::{close_all, leave_to_parent};
     #[pymodule_export]
-    use crate::gate::close_all;
+    use crate::frame::Frame;
     #[pymodule_export]
     use crate::inspect::{list_buffers, snapshot};
     #[pymodule_export]
     use crate::kept::KeptBuffer;
     #[pymodule_export]
-    use crate::reader::{Reader, Ticket};
+    use crate::reader::Reader;
     #[pymodule_export]
     use crate::writer::{WritableFrame, Writer};
 
@@ -49,6 +55,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::interpreter::refuse_others()?;
         crate::logging::install();
         Ok(())
     }

@@ -4,20 +4,27 @@
 //! that holds the GIL anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-/// Records that wait at the most; more than that in one call is noise.
+use crate::end;
+use crate::lock::Guarded;
+
+/// Records that wait at most; more than that in one call is noise.
 const LIMIT: usize = 256;
+
+/// Longest wait for the list, whose lock is held for a few instructions. In a forked child it may be held by a thread that
+/// is not there; then the record is lost.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 struct Pending {
     any: AtomicBool,
-    records: Mutex<Vec<(Level, String)>>,
+    records: Guarded<Vec<(Level, String)>>,
 }
 
-static PENDING: Pending = Pending { any: AtomicBool::new(false), records: Mutex::new(Vec::new()) };
+static PENDING: Pending = Pending { any: AtomicBool::new(false), records: Guarded::new(Vec::new()) };
 
 impl Log for Pending {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -28,11 +35,13 @@ impl Log for Pending {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut records = self.records.lock();
-        if records.len() < LIMIT {
-            records.push((record.level(), record.args().to_string()));
-            self.any.store(true, Ordering::Release);
-        }
+        let (level, message) = (record.level(), record.args().to_string());
+        self.records.with_within(PATIENCE, |records| {
+            if records.len() < LIMIT {
+                records.push((level, message));
+                self.any.store(true, Ordering::Release);
+            }
+        });
     }
 
     fn flush(&self) {}
@@ -56,8 +65,10 @@ pub(crate) fn flush(py: Python<'_>) {
 
 #[cold]
 fn hand_over(py: Python<'_>) {
+    // Logging handlers are Python code, which the interpreter's end waits for.
+    let _calling = end::calling(py);
     PENDING.any.store(false, Ordering::Release);
-    let records = std::mem::take(&mut *PENDING.records.lock());
+    let records = PENDING.records.with_within(PATIENCE, std::mem::take).unwrap_or_default();
     let hand = || -> PyResult<()> {
         let logger = py.import("logging")?.call_method1("getLogger", ("zerobuffer",))?;
         for (level, message) in records {
@@ -72,7 +83,7 @@ fn hand_over(py: Python<'_>) {
         Ok(())
     };
     if let Err(error) = hand() {
-        // A handler of the user's that fails must not fail the call which happened to log.
+        // A logging handler that fails must not fail the call that happened to log.
         error.write_unraisable(py, None);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -21,7 +22,7 @@ pub(crate) struct Lease {
     _keeper: Keeper,
 }
 
-/// What keeps memory mapped, and the frame's bytes ours.
+/// What keeps the memory, and a frame's bytes from being written over.
 pub(crate) enum Keeper {
     Frame(#[expect(dead_code, reason = "only kept")] zerobuffer::Frame),
     Shared(#[expect(dead_code, reason = "only kept")] Arc<dyn Send + Sync>),
@@ -33,7 +34,47 @@ unsafe impl Send for Lease {}
 // SAFETY: as above.
 unsafe impl Sync for Lease {}
 
+/// Memory of a ring that is lent to be written, and the count of such loans.
+pub(crate) struct Lent {
+    _guard: zerobuffer::MemoryGuard,
+    count: Arc<AtomicUsize>,
+}
+
+/// Memory of the process's own.
+struct Heap(*mut [u8]);
+
+// SAFETY: as for `Lease`, through which alone the memory is used.
+unsafe impl Send for Heap {}
+// SAFETY: as above.
+unsafe impl Sync for Heap {}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: comes from Box::into_raw in Lease::of_bytes, and the last view of it is gone.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+impl Lent {
+    pub(crate) fn new(guard: zerobuffer::MemoryGuard, count: &Arc<AtomicUsize>) -> Lent {
+        count.fetch_add(1, Ordering::Relaxed);
+        Lent { _guard: guard, count: Arc::clone(count) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Lease {
+    /// Memory of the process's own.
+    pub(crate) fn of_bytes(bytes: Box<[u8]>, writable: bool) -> Lease {
+        let (len, all) = (bytes.len(), Box::into_raw(bytes));
+        Lease { start: all.cast(), len, writable, _keeper: Keeper::Shared(Arc::new(Heap(all))) }
+    }
+
     pub(crate) fn of_frame(frame: zerobuffer::Frame) -> Lease {
         // Shared memory does not move with its handle.
         let (start, len) = (frame.as_ptr().cast_mut(), frame.len());

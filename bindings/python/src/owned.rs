@@ -1,13 +1,14 @@
-//! UNSAFE: bytes of Python objects that outlive the call which brought them, on whatever thread.
+//! UNSAFE: bytes of Python objects that outlive the call which brought them, on any thread.
 #![allow(unsafe_code)]
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::buffers::Bytes;
+use crate::end::call_python;
 
-/// Bytes kept by the Python object that they belong to. Must not be changed meanwhile, as those of a message that a socket
-/// is sending.
+/// Bytes kept by the Python object that they belong to. Must not be changed meanwhile, like those of a message that a
+/// socket is sending.
 pub(crate) struct Owned {
     start: *const u8,
     len: usize,
@@ -42,7 +43,7 @@ impl Drop for Owned {
     fn drop(&mut self) {
         let Some(mut view) = self.view.take() else { return };
         // At the interpreter's end it is left to the end of the process.
-        let released = Python::try_attach(|_| {
+        let released = call_python(|_| {
             // SAFETY: filled by PyObject_GetBuffer, released once, with the GIL held.
             unsafe { ffi::PyBuffer_Release(&mut *view) };
         });

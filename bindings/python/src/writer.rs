@@ -1,31 +1,37 @@
 //! UNSAFE (the view of an acquired frame): `Writer`.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::Condvar;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 use zerobuffer::{ErrorKind, WriterOptions};
 
 use crate::buffers::{Bytes, MUCH};
-use crate::errors::{Failure, raise};
+use crate::config::{self, count};
+use crate::errors::{self, Failure, raise};
 use crate::gate::{Gate, duration, in_slices, milliseconds};
-use crate::memory::{self, Lease};
-use crate::{config, errors, logging};
+use crate::lock::Guarded;
+use crate::memory::{self, Lease, Lent};
+use crate::owned::Owned;
+use crate::owner::Owner;
+use crate::{end, logging};
 
 /// The writing side of a buffer, which a reader must have created.
 ///
 /// Args:
 ///     name: The buffer's name.
-///     write_timeout_ms: How long a write waits for space; 0 polls once, None or a negative number waits for ever.
+///     write_timeout_ms: How long a write waits for space; 0 polls once, None or a negative number waits without limit.
 ///     connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
 ///     wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
 ///
 /// Close it (`close()`, or a `with` block) when done: the reader then learns at once, after the last frame, that the
-/// stream has ended. Threads may share a writer: one writes at a time, the others wait. A forked child cannot use it.
+/// stream has ended. Threads may share a writer: one writes at a time, the others wait, also while one fills a frame in
+/// place. A forked child cannot use it.
 ///
 /// Raises:
 ///     BufferNotFoundError: if no reader has created the buffer within the time.
@@ -35,12 +41,37 @@ use crate::{config, errors, logging};
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Writer {
     gate: Arc<Gate<zerobuffer::Writer>>,
-    timeout: Mutex<Duration>,
+    timeout: Guarded<Duration>,
     max_frame_size: usize,
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
-    /// The view of the frame that is being filled in place.
-    view: Mutex<Option<Py<PyMemoryView>>>,
+    /// The frame that is being filled in place. Changed by the thread that has the handle.
+    acquired: Guarded<Option<Acquired>>,
+    /// `acquired` is `None` again.
+    returned: Condvar,
+    /// Frames acquired so far.
+    acquisitions: AtomicU64,
+    /// The last frame that was taken back without its owner's doing.
+    lost: AtomicU64,
+    /// Views of written frames that still exist.
+    lent: Arc<AtomicUsize>,
+}
+
+struct Acquired {
+    owner: Owner,
+    number: u64,
+    /// `None` for a moment, until it has been made.
+    view: Option<Py<PyMemoryView>>,
+}
+
+impl Acquired {
+    /// Ends the view that was handed out. Arrays and slices made of it may live on; their memory stays mapped.
+    fn end_view(self, py: Python<'_>) {
+        if let Some(view) = self.view {
+            // Fails while there are arrays.
+            let _ = view.bind(py).call_method0("release");
+        }
+    }
 }
 
 impl Writer {
@@ -50,78 +81,236 @@ impl Writer {
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
     }
 
-    /// Writes without waiting, and with the GIL held: few bytes, and nobody else in the way.
+    /// Writes without waiting and with the GIL held: few bytes, and no other thread in the way.
     #[inline]
     fn write_at_once(&self, bytes: &[u8]) -> Result<Option<u64>, Failure> {
         if bytes.len() >= MUCH {
             return Ok(None);
         }
-        let Some(mut writer) = self.gate.try_enter()? else { return Ok(None) };
-        let sequence = writer.try_write_frame(bytes)?;
-        self.count(&writer);
-        Ok(sequence)
+        let written = self.gate.try_with(|writer| {
+            let sequence = writer.try_write_frame(bytes)?;
+            self.count(writer);
+            Ok(sequence)
+        });
+        match written {
+            Ok(sequence) => Ok(sequence.flatten()),
+            Err(failure) if self.is_for_others(&failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether a call failed only because another thread fills a frame.
+    #[cold]
+    fn is_for_others(&self, failure: &Failure) -> bool {
+        failure.kind() == ErrorKind::InvalidState
+            && self.gate.check_mine().is_ok()
+            && self.acquired.with(|acquired| !acquired.as_ref().is_some_and(|one| one.owner.is_current()))
+    }
+
+    /// Makes a failure of [`Writer::is_for_others`] a reason to wait, and waits for the other thread up to `slice`.
+    fn unless_for_others<R>(
+        &self,
+        slice: Duration,
+        result: Result<Option<R>, Failure>,
+    ) -> Result<Option<R>, Failure> {
+        match result {
+            Err(failure) if self.is_for_others(&failure) => {
+                let ended = |acquired: &Option<Acquired>| {
+                    acquired.as_ref().is_some_and(|acquired| acquired.owner.has_ended())
+                };
+                self.acquired.wait_until(&self.returned, slice, |acquired| acquired.is_none() || ended(acquired));
+                if self.acquired.with(|acquired| ended(acquired)) {
+                    self.take_back()?;
+                }
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    /// Discards the frame of a thread that has ended.
+    fn take_back(&self) -> Result<(), Failure> {
+        let taken = self.gate.try_with(|writer| {
+            let lost = self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.has_ended()));
+            if let Some(lost) = &lost {
+                writer.discard_frame();
+                self.lost.store(lost.number, Ordering::Release);
+            }
+            Ok(lost)
+        })?;
+        if let Some(lost) = taken.flatten() {
+            self.returned.notify_all();
+            let _ = Python::try_attach(|py| lost.end_view(py));
+        }
+        Ok(())
+    }
+
+    /// The bytes of an object, which lie outside of the ring: what was lent of it may be free space by now, and the very
+    /// space that they are to be copied to.
+    fn outside<'a>(&self, bytes: &'a Bytes<'_>) -> PyResult<Cow<'a, [u8]>> {
+        // Relaxed: a view that this thread can use has been counted before.
+        if self.lent.load(Ordering::Relaxed) == 0 { Ok(Cow::Borrowed(bytes.as_slice())) } else { bytes.copied() }
     }
 
     /// Writes with the GIL released. `None` when the time is over.
     fn write_within(&self, py: Python<'_>, bytes: &Bytes<'_>, timeout: Duration) -> PyResult<Option<u64>> {
+        // Bytes that nothing changes while the GIL is released: those of an immutable object, or a copy of a few.
+        let fixed = match bytes.immutable() {
+            Some(fixed) => Some(Cow::Borrowed(fixed)),
+            None if bytes.as_slice().len() < MUCH => Some(bytes.copied()?),
+            None => None,
+        };
+        if let Some(fixed) = fixed {
+            return in_slices(py, timeout, |slice| {
+                let written = self.gate.attempt(slice, |writer| {
+                    writer.set_write_timeout(slice);
+                    match writer.write_frame(&fixed) {
+                        Ok(sequence) => {
+                            self.count(writer);
+                            Ok(Some(sequence))
+                        }
+                        Err(error) if error.kind() == ErrorKind::BufferFull => Ok(None),
+                        Err(error) => Err(error.into()),
+                    }
+                });
+                self.unless_for_others(slice, written)
+            });
+        }
         let raw = bytes.raw();
         in_slices(py, timeout, |slice| {
-            self.gate.attempt(slice, |writer| {
+            let written = self.gate.attempt(slice, |writer| {
                 if !acquire(writer, raw.len, slice)? {
                     return Ok(None);
                 }
                 if let Some(target) = writer.acquired() {
-                    // SAFETY: `bytes` outlives this function.
+                    // SAFETY: `bytes`, which `raw` comes from, outlives this closure.
                     unsafe { raw.copy_to(target) };
                 }
                 let sequence = writer.commit_frame(None)?;
                 self.count(writer);
                 Ok(Some(sequence))
-            })
+            });
+            self.unless_for_others(slice, written)
         })
     }
 
+    fn write(&self, py: Python<'_>, bytes: &Bytes<'_>, timeout: Duration) -> PyResult<Option<u64>> {
+        let source = self.outside(bytes)?;
+        if let Some(sequence) = self.write_at_once(&source).map_err(|failure| raise(py, failure))? {
+            return Ok(Some(sequence));
+        }
+        match &source {
+            Cow::Owned(copy) => self.write_within(py, &Bytes::fixed(copy), timeout),
+            Cow::Borrowed(_) => self.write_within(py, bytes, timeout),
+        }
+    }
+
     fn full(&self, py: Python<'_>, len: usize) -> PyErr {
-        let message = format!(
-            "no space for a frame of {len} bytes within {:?}: the reader is slower than the writer, or holds frames; \
-             read and release faster, make the buffer larger, or raise write_timeout_ms",
-            *self.timeout.lock()
-        );
+        let timeout = self.timeout.with(|timeout| *timeout);
+        let message = match self.acquired.with(|acquired| acquired.is_some()) {
+            true => format!(
+                "another thread has a frame acquired, and did not commit it within {timeout:?}: fill frames faster, or raise \
+                 write_timeout_ms"
+            ),
+            false => format!(
+                "no space for a frame of {len} bytes within {timeout:?}: the reader is slower than the writer, or holds \
+                 frames; read and release faster, make the buffer larger, or raise write_timeout_ms"
+            ),
+        };
         errors::own(py, ErrorKind::BufferFull, self.gate.name(), message)
     }
 
-    /// Lends a frame's bytes to be filled in place. `None` when the time is over.
+    fn size(&self, size: &Bound<'_, PyAny>, what: &str) -> PyResult<usize> {
+        let failed = || {
+            let message = format!("{size} bytes are no frame's size: {what} takes 1 to {}", self.max_frame_size);
+            errors::own(size.py(), ErrorKind::InvalidFrameSize, self.gate.name(), message)
+        };
+        count(size)?.ok_or_else(failed)
+    }
+
+    /// Lends a frame's bytes to be filled in place; returns the acquisition's number too. `None` when the time is over.
     fn acquire_within<'py>(
         &self,
         py: Python<'py>,
         size: usize,
         timeout: Duration,
-    ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
-        let lease = in_slices(py, timeout, |slice| {
-            self.gate.attempt(slice, |writer| {
+    ) -> PyResult<Option<(Bound<'py, PyMemoryView>, u64)>> {
+        let found = in_slices(py, timeout, |slice| {
+            let found = self.gate.attempt(slice, |writer| {
                 if !acquire(writer, size, slice)? {
                     return Ok(None);
                 }
+                let keeper = Arc::new(Lent::new(writer.memory_guard(), &self.lent));
                 let Some(bytes) = writer.acquired() else { return Ok(None) };
                 let (start, len) = (bytes.as_mut_ptr(), bytes.len());
                 // SAFETY: the guard keeps the memory mapped. The reader does not look at it before the commit, and what is
                 // written later can only spoil the content of frames.
-                Ok(Some(unsafe { Lease::writable(start, len, Arc::new(writer.memory_guard())) }))
-            })
+                let lease = unsafe { Lease::writable(start, len, keeper) };
+                let number = self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1;
+                let acquired = Acquired { owner: Owner::current(), number, view: None };
+                // There was none, or the core would have refused.
+                drop(self.acquired.replace(Some(acquired)));
+                Ok(Some((lease, number)))
+            });
+            self.unless_for_others(slice, found)
         })?;
-        let Some(lease) = lease else { return Ok(None) };
-        let view = memory::view(&Bound::new(py, lease)?)?;
-        *self.view.lock() = Some(view.clone().unbind());
-        Ok(Some(view))
+        let Some((lease, number)) = found else { return Ok(None) };
+        let view = match Bound::new(py, lease).and_then(|lease| memory::view(&lease)) {
+            Ok(view) => view,
+            Err(error) => {
+                self.discard(py, Some(number))?;
+                return Err(error);
+            }
+        };
+        let kept = view.clone().unbind();
+        self.acquired.with(|acquired| {
+            if let Some(acquired) = acquired.as_mut().filter(|acquired| acquired.number == number) {
+                acquired.view = Some(kept);
+            }
+        });
+        Ok(Some((view, number)))
     }
 
-    /// Takes the view back that was handed out. Arrays made of it may live on; their memory stays mapped.
-    fn end_view(&self, py: Python<'_>) {
-        let view = self.view.lock().take();
-        if let Some(view) = view {
-            // Fails while there are arrays.
-            let _ = view.bind(py).call_method0("release");
+    fn acquire<'py>(&self, py: Python<'py>, size: usize) -> PyResult<(Bound<'py, PyMemoryView>, u64)> {
+        let timeout = self.timeout.with(|timeout| *timeout);
+        self.acquire_within(py, size, timeout)?.ok_or_else(|| self.full(py, size))
+    }
+
+    /// Commits what is acquired, if it is the acquisition `number` or that is `None`. `None` if it is not there.
+    fn commit(&self, py: Python<'_>, number: Option<u64>, size: Option<usize>) -> PyResult<Option<u64>> {
+        let (sequence, ended) = self.gate.enter(py, |writer| {
+            if number.is_some_and(|number| !self.is_acquired(number)) {
+                return Ok((None, None));
+            }
+            let sequence = writer.commit_frame(size)?;
+            self.count(writer);
+            Ok((Some(sequence), self.acquired.replace(None)))
+        })?;
+        self.end(py, ended);
+        Ok(sequence)
+    }
+
+    fn discard(&self, py: Python<'_>, number: Option<u64>) -> PyResult<()> {
+        let ended = self.gate.enter(py, |writer| {
+            if number.is_some_and(|number| !self.is_acquired(number)) {
+                return Ok(None);
+            }
+            writer.discard_frame();
+            Ok(self.acquired.replace(None))
+        })?;
+        self.end(py, ended);
+        Ok(())
+    }
+
+    fn end(&self, py: Python<'_>, ended: Option<Acquired>) {
+        self.returned.notify_all();
+        if let Some(ended) = ended {
+            ended.end_view(py);
         }
+    }
+
+    fn is_acquired(&self, number: u64) -> bool {
+        self.acquired.with(|acquired| acquired.as_ref().is_some_and(|acquired| acquired.number == number))
     }
 }
 
@@ -150,8 +339,10 @@ impl Writer {
         wait_strategy: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Writer> {
         let options = WriterOptions::default().wait_strategy(config::strategy(wait_strategy)?);
+        let (write_timeout, connect_timeout) = (duration(write_timeout_ms)?, duration(connect_timeout_ms)?);
+        let _opening = end::opening(py);
         let mut missing = None;
-        let connected = in_slices(py, duration(connect_timeout_ms)?, |slice| {
+        let connected = in_slices(py, connect_timeout, |slice| {
             match zerobuffer::Writer::connect_with(name, options.clone().connect_timeout(slice)) {
                 Ok(writer) => Ok(Some(writer)),
                 Err(error) if matches!(error.kind(), ErrorKind::BufferNotFound | ErrorKind::ReaderDead) => {
@@ -171,12 +362,16 @@ impl Writer {
         };
         let interrupt = writer.interrupt_handle();
         Ok(Writer {
-            timeout: Mutex::new(duration(write_timeout_ms)?),
+            timeout: Guarded::new(write_timeout),
             max_frame_size: writer.max_frame_size(),
             gate: Gate::new(name, "writer", writer, interrupt),
             frames_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            view: Mutex::new(None),
+            acquired: Guarded::default(),
+            returned: Condvar::new(),
+            acquisitions: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            lent: Arc::default(),
         })
     }
 
@@ -196,7 +391,7 @@ impl Writer {
     ///
     /// Args:
     ///     data: bytes, bytearray, memoryview, a NumPy array, a frame, or anything else with a contiguous buffer. It is
-    ///         copied exactly once; do not change it meanwhile.
+    ///         copied once; do not change it meanwhile.
     ///
     /// Returns:
     ///     The frame's sequence number: 1, 2, 3 ...
@@ -206,65 +401,52 @@ impl Writer {
     ///     FrameTooLargeError: at once, if data and a 16-byte header are more than the payload.
     ///     InvalidFrameSizeError: for 0 bytes.
     ///     ReaderDeadError: if the reader died, or closed the buffer.
-    ///     BufferError: if the memory is not contiguous. TypeError: if there is none.
-    ///     OutOfMemoryError, InterruptedError, InvalidStateError, ClosedError, CorruptBufferError.
+    ///     BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
+    ///     InvalidStateError: if this thread has a frame acquired. BufferFullError also if another one had, all the time.
+    ///     OutOfMemoryError, InterruptedError, ClosedError, CorruptBufferError.
     fn write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
         let py = data.py();
         let bytes = Bytes::of(data, "write_frame")?;
-        if let Some(sequence) = self.write_at_once(bytes.as_slice()).map_err(|failure| raise(py, failure))? {
-            return Ok(sequence);
-        }
-        let timeout = *self.timeout.lock();
-        let sequence = self.write_within(py, &bytes, timeout)?;
-        sequence.ok_or_else(|| self.full(py, bytes.as_slice().len()))
+        let timeout = self.timeout.with(|timeout| *timeout);
+        self.write(py, &bytes, timeout)?.ok_or_else(|| self.full(py, bytes.as_slice().len()))
     }
 
     /// As `write_frame`, without waiting: None if there is no space now.
     fn try_write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         let py = data.py();
         let bytes = Bytes::of(data, "try_write_frame")?;
-        if let Some(sequence) = self.write_at_once(bytes.as_slice()).map_err(|failure| raise(py, failure))? {
-            return Ok(Some(sequence));
-        }
-        self.write_within(py, &bytes, Duration::ZERO)
-    }
-
-    /// Writes each item of an iterable as a frame; gives their number.
-    ///
-    /// Raises:
-    ///     As `write_frame`, at the first item that fails; those before it are written, and `frames_written` counts them.
-    fn write_frames(&self, frames: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let mut count = 0;
-        for frame in frames.try_iter()? {
-            self.write_frame(&frame?)?;
-            count += 1;
-        }
-        Ok(count)
+        self.write(py, &bytes, Duration::ZERO)
     }
 
     /// Lends `size` bytes of the buffer, to be filled in place; then `commit_frame()` or `discard_frame()`.
     ///
-    /// Waits for space up to the write time-out. `numpy.asarray(view)` makes a writable array of it.
+    /// Waits for space up to the write time-out, and for another thread that has a frame acquired. What a thread acquired
+    /// and did not commit before it ended is discarded. `numpy.asarray(view)` makes a writable array of the view.
     ///
     /// Returns:
-    ///     A writable `memoryview` (format "B", one dimension) whose first content is undefined. It ends with the commit:
-    ///     arrays made of it stay safe to touch, but what is written then is lost, or spoils a later frame.
+    ///     A writable `memoryview` (format "B", one dimension) whose first content is undefined. It ends with the commit.
+    ///     Arrays and slices made of it stay safe to touch then, but what is written to them is lost, or spoils a later
+    ///     frame.
     ///
     /// Raises:
-    ///     As `write_frame`; InvalidStateError if a frame is acquired already.
-    fn acquire_frame_buffer<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyMemoryView>> {
-        let timeout = *self.timeout.lock();
-        let view = self.acquire_within(py, size, timeout)?;
-        view.ok_or_else(|| self.full(py, size))
+    ///     As `write_frame`; InvalidStateError if this thread has a frame acquired already.
+    fn acquire_frame_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        size: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        let size = self.size(size, "acquire_frame_buffer()")?;
+        Ok(self.acquire(py, size)?.0)
     }
 
     /// As `acquire_frame_buffer`, without waiting: None if there is no space now.
     fn try_acquire_frame_buffer<'py>(
         &self,
         py: Python<'py>,
-        size: usize,
+        size: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
-        self.acquire_within(py, size, Duration::ZERO)
+        let size = self.size(size, "try_acquire_frame_buffer()")?;
+        Ok(self.acquire_within(py, size, Duration::ZERO)?.map(|(view, _)| view))
     }
 
     /// Commits the frame that was filled in place.
@@ -279,32 +461,28 @@ impl Writer {
     ///     InvalidStateError: if nothing is acquired.
     ///     InvalidFrameSizeError: if size is 0 or more than was acquired; the frame stays acquired.
     #[pyo3(signature = (size=None))]
-    fn commit_frame(&self, py: Python<'_>, size: Option<usize>) -> PyResult<u64> {
-        let sequence = self.gate.enter(py, |writer| {
-            let sequence = writer.commit_frame(size)?;
-            self.count(writer);
-            Ok(sequence)
-        })?;
-        self.end_view(py);
-        Ok(sequence)
+    fn commit_frame(&self, py: Python<'_>, size: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+        let size = size.map(|size| self.size(size, "commit_frame()")).transpose()?;
+        let sequence = self.commit(py, None, size)?;
+        sequence.ok_or_else(|| raise(py, self.gate.closed()))
     }
 
     /// Gives up the frame that was to be filled in place, if any. The reader never learns of it.
     fn discard_frame(&self, py: Python<'_>) -> PyResult<()> {
-        self.gate.enter(py, |writer| {
-            writer.discard_frame();
-            Ok(())
-        })?;
-        self.end_view(py);
-        Ok(())
+        self.discard(py, None)
     }
 
     /// A frame to be filled in place in a `with` block: `with writer.frame(n) as view: ...`
     ///
     /// Entering the block acquires `size` bytes (see `acquire_frame_buffer`); leaving it commits them, or discards them if
-    /// it is left by an exception.
-    fn frame(slf: Py<Self>, size: usize) -> WritableFrame {
-        WritableFrame { writer: slf, size }
+    /// it is left by an exception. The block may also commit or discard them itself.
+    ///
+    /// Raises:
+    ///     On entering, as `acquire_frame_buffer`. On leaving, as `commit_frame`; ClosedError if the writer was closed
+    ///     meanwhile, so that nothing was written.
+    fn frame(slf: &Bound<'_, Self>, size: &Bound<'_, PyAny>) -> PyResult<WritableFrame> {
+        let size = slf.get().size(size, "frame()")?;
+        Ok(WritableFrame { writer: slf.clone().unbind(), size, number: AtomicU64::new(0) })
     }
 
     /// Describes the stream to the reader: at most once per buffer, and at most its metadata size less 8 bytes.
@@ -312,8 +490,8 @@ impl Writer {
     /// Raises:
     ///     MetadataAlreadyWrittenError, MetadataTooLargeError, InvalidStateError, ClosedError.
     fn set_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = Bytes::of(metadata, "set_metadata")?.as_slice().to_vec();
-        self.gate.enter(py, |writer| Ok(writer.set_metadata(&bytes)?))
+        let bytes = Owned::of(metadata, "set_metadata")?;
+        self.gate.enter(py, |writer| Ok(writer.set_metadata(bytes.as_ref())?))
     }
 
     /// Whether the reader lives and has the buffer open.
@@ -321,15 +499,15 @@ impl Writer {
         self.gate.enter(py, |writer| Ok(writer.is_reader_connected()))
     }
 
-    /// Milliseconds that a write waits for space; 0 polls once, None waits for ever. Can be set.
+    /// Milliseconds that a write waits for space; 0 polls once, None waits without limit. Can be set.
     #[getter]
     fn write_timeout_ms(&self) -> Option<f64> {
-        milliseconds(*self.timeout.lock())
+        milliseconds(self.timeout.with(|timeout| *timeout))
     }
 
     #[setter]
     fn set_write_timeout_ms(&self, timeout_ms: Option<f64>) -> PyResult<()> {
-        *self.timeout.lock() = duration(timeout_ms)?;
+        self.timeout.replace(duration(timeout_ms)?);
         Ok(())
     }
 
@@ -345,18 +523,21 @@ impl Writer {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
-    /// Makes the call that another thread is blocked in now, or else the next one that may block, fail once with
-    /// InterruptedError.
+    /// Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError.
     fn interrupt(&self) {
         self.gate.interrupt();
     }
 
-    /// Closes the writer in good order: the reader gets all frames, then learns of the end at once. Calls that other
-    /// threads are blocked in fail with ClosedError. More than once does no harm.
+    /// Closes the writer in good order and unmaps its memory: the reader gets all frames, then learns of the end at once.
+    /// Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled in place is
+    /// discarded. More than once does no harm.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let writer = self.gate.close(py)?;
-        self.end_view(py);
-        py.detach(|| drop(writer));
+        self.gate.close(py)?;
+        let lost = self.acquired.replace(None);
+        if let Some(lost) = &lost {
+            self.lost.store(lost.number, Ordering::Release);
+        }
+        self.end(py, lost);
         logging::flush(py);
         Ok(())
     }
@@ -382,17 +563,21 @@ impl Writer {
     }
 }
 
-/// What `Writer.frame` gives: a `with` block around a frame that is filled in place.
+/// A `with` block around a frame that is filled in place; see `Writer.frame`.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct WritableFrame {
     writer: Py<Writer>,
     size: usize,
+    /// The acquisition's; 0 before the block.
+    number: AtomicU64,
 }
 
 #[pymethods]
 impl WritableFrame {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        self.writer.get().acquire_frame_buffer(py, self.size)
+        let (view, number) = self.writer.get().acquire(py, self.size)?;
+        self.number.store(number, Ordering::Relaxed);
+        Ok(view)
     }
 
     #[pyo3(signature = (kind=None, *_exception))]
@@ -402,11 +587,17 @@ impl WritableFrame {
         kind: Option<&Bound<'_, PyAny>>,
         _exception: &Bound<'_, PyTuple>,
     ) -> PyResult<()> {
-        let writer = self.writer.get();
-        // The block may have committed or discarded it itself.
-        if writer.view.lock().is_none() {
-            return Ok(());
+        let (writer, number) = (self.writer.get(), self.number.load(Ordering::Relaxed));
+        if writer.is_acquired(number) {
+            return match kind {
+                Some(_) => writer.discard(py, Some(number)),
+                None => writer.commit(py, Some(number), None).map(drop),
+            };
         }
-        if kind.is_some() { writer.discard_frame(py) } else { writer.commit_frame(py, None).map(drop) }
+        // The block has committed or discarded it itself, unless it was taken away.
+        if kind.is_none() && writer.lost.load(Ordering::Acquire) == number {
+            return Err(raise(py, writer.gate.closed()));
+        }
+        Ok(())
     }
 }

@@ -95,6 +95,20 @@ class Script:
         return output.strip()
 
 
+def run_alone(lines, *arguments, seconds=60):
+    """Runs a script to its end; returns its exit code and all that it said. One that hangs is a failure."""
+    guard = "import faulthandler as _f\n_f.dump_traceback_later(%d, exit=True)\n" % (seconds - 10)
+    done = subprocess.run(
+        [sys.executable, "-c", guard + textwrap.dedent(lines), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+    )
+    return done.returncode, done.stdout.strip()
+
+
 @pytest.fixture
 def script():
     """Starts scripts; whatever becomes of the test, they end."""

@@ -494,11 +494,12 @@ def test_ends_of_a_channel(channel, factory, serve, client_of):
 
 
 def test_stop_does_not_wait_for_a_busy_handler(serve, client_of):
-    started, go = threading.Event(), threading.Event()
+    started, go, ended = threading.Event(), threading.Event(), threading.Event()
 
     def handler(frame):
         started.set()
         go.wait(20)
+        ended.set()
         return b""
 
     server = serve(handler)
@@ -509,8 +510,7 @@ def test_stop_does_not_wait_for_a_busy_handler(serve, client_of):
         server.stop()
     assert time.monotonic() - start < 10
     go.set()
-    while server._busy:
-        time.sleep(0.001)
+    assert ended.wait(20)
 
 
 def test_a_server_that_is_forgotten_stops(channel, factory, client_of):

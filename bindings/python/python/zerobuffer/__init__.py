@@ -18,6 +18,8 @@ The reader creates a buffer, the writer connects to it::
 
 import atexit as _atexit
 import enum as _enum
+import os as _os
+from typing import TYPE_CHECKING
 
 from . import inspect as inspect
 from ._errors import (
@@ -51,11 +53,19 @@ from ._errors import SystemError as SystemError  # noqa: A004
 from ._native import VERSION as _VERSION
 from ._native import BufferConfig, Frame, Reader, WritableFrame, Writer
 from ._native import close_all as _close_all
+from ._native import leave_to_parent as _leave_to_parent
+
+if TYPE_CHECKING:
+    from typing import Iterable
+
+    from ._native import BytesLike
 
 __version__: str = _VERSION
 
-# What a daemon thread uses at the end of the interpreter would not be closed, and leave files.
+# Threads that use a handle at the end of the interpreter would keep it from being closed, and leave files.
 _atexit.register(_close_all)
+# In a forked child the handles are its parent's to close.
+_os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class WaitStrategy(_enum.Enum):
@@ -69,7 +79,26 @@ class WaitStrategy(_enum.Enum):
     SPIN = "spin"
 
 
-# Two errors bear the names of builtins, which a star import shall not replace.
+def _write_frames(self: Writer, frames: "Iterable[BytesLike]") -> int:
+    """Writes each item of an iterable as a frame; returns their number.
+
+    Raises:
+        As `write_frame`, at the first item that fails; those before it are written, and `frames_written` counts them.
+    """
+    count = 0
+    for frame in frames:
+        self.write_frame(frame)
+        count += 1
+    return count
+
+
+# In Python: where the interpreter ends while a daemon thread runs a generator, native code below it would abort the process.
+_write_frames.__name__ = "write_frames"
+_write_frames.__qualname__ = "Writer.write_frames"
+Writer.write_frames = _write_frames  # type: ignore[method-assign]
+
+
+# Two errors have the names of builtins, which a star import must not replace.
 __all__ = [
     "BufferConfig",
     "BufferFullError",

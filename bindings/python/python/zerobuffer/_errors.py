@@ -60,7 +60,7 @@ class BufferFullError(ZeroBufferError):
 
 
 class ReaderDeadError(ZeroBufferError):
-    """The reader died, or closed the buffer: nobody will read what is written."""
+    """The reader died, or closed the buffer: what is written will not be read."""
 
 
 class WriterDeadError(ZeroBufferError):
@@ -141,3 +141,8 @@ class DeadlineExceededError(ZeroBufferError):
 
 class HandlerBusyError(ZeroBufferError):
     """A handler of a duplex server is still running; the server ends when it returns."""
+
+
+# Tracebacks name the package that users import them from.
+for _name in __all__:
+    globals()[_name].__module__ = "zerobuffer"

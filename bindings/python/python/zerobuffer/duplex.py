@@ -12,25 +12,20 @@ and a client, which any number of threads may use at once::
     with client.call(b"hello") as response:
         assert bytes(response) == b"HELLO"
 
-Handlers that fail, cancelled requests and dead peers are told to whom they concern. A server outlives its clients.
+A failed handler, a cancelled request and a dead peer are each reported to the caller concerned. A server outlives its
+clients.
 """
 
 import asyncio
-import atexit
-import contextlib
 import enum
-import os
-import time
-import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Awaitable, Callable, Optional, Tuple, Union
 
 from . import _native
-from ._errors import HandlerBusyError
 from ._native import BufferConfig, Frame
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from ._native import BytesLike
 
 __all__ = [
     "DuplexChannelFactory",
@@ -51,47 +46,21 @@ class ProcessingMode(enum.Enum):
 
     #: One request after the other, on the one thread that reads the request buffer.
     SINGLE_THREAD = "single_thread"
-    #: Several requests at once, one thread for each processor. Responses may overtake each other, except towards a 1.x client.
+    #: Several requests at once, one thread for each processor. Responses may overtake each other, except those to a 1.x
+    #: client.
     THREAD_POOL = "thread_pool"
-
-
-#: To be ended with the interpreter, when their threads can no longer call Python.
-_clients: "weakref.WeakSet[DuplexClient]" = weakref.WeakSet()
-_servers: "weakref.WeakSet[Union[ImmutableDuplexServer, MutableDuplexServer]]" = weakref.WeakSet()
-
-
-@atexit.register
-def _end_all() -> None:
-    for client in list(_clients):
-        client.close()
-    servers = list(_servers)
-    for server in servers:
-        with contextlib.suppress(HandlerBusyError):
-            server.stop()
-    # As the interpreter waits for threads of its own, unless they are daemons.
-    while any(server._busy for server in servers):
-        time.sleep(0.002)
-
-
-def _leave_to_parent() -> None:
-    _clients.clear()
-    _servers.clear()
-
-
-# A forked child's are its parent's to end.
-os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class IDuplexClient(ABC):
     """What the client of a channel can do; see `DuplexClient`."""
 
     @abstractmethod
-    def send_request(self, data: "Buffer") -> int:
-        """Sends a request, copied; gives its sequence number."""
+    def send_request(self, data: "BytesLike") -> int:
+        """Sends a request, copied; returns its sequence number."""
 
     @abstractmethod
     def acquire_request_buffer(self, size: int) -> Tuple[int, memoryview]:
-        """Lends bytes of the request buffer, to be filled in place; gives the request's sequence number and the bytes."""
+        """Lends bytes of the request buffer, to be filled in place; returns the request's sequence number and the bytes."""
 
     @abstractmethod
     def commit_request(self) -> None:
@@ -125,12 +94,12 @@ class IImmutableDuplexServer(IDuplexServer):
 
     @abstractmethod
     def start(
-        self, handler: "Callable[[Frame], Buffer]", mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
+        self, handler: "Callable[[Frame], BytesLike]", mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
     ) -> None:
         """Starts processing, and returns at once."""
 
     @abstractmethod
-    async def start_async(self, handler: "Callable[[Frame], Awaitable[Buffer]]") -> None:
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[BytesLike]]") -> None:
         """Starts processing with a coroutine function, whose calls run as tasks of the current event loop."""
 
 
@@ -165,12 +134,12 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
 
     Args:
         channel_name: The channel's name.
-        request_timeout_ms: How long sending waits for space; None waits for ever. A call has a time-out of its own.
+        request_timeout_ms: How long sending waits for space; None waits without limit. A call has a time-out of its own.
         connect_timeout_ms: How long to wait for a server (default: fail at once).
         response_config: Sizes and rights of the response buffer, which the client creates.
 
-    Every request has one outcome, for whoever waits for it: a response, or RequestFailedError, CancelledError or
-    DeadlineExceededError with the request's number. The end of the channel is told to every call from then on.
+    Every request has one outcome, for the call that waits for it: a response, or RequestFailedError, CancelledError or
+    DeadlineExceededError with the request's number. The end of the channel is the outcome of every call from then on.
 
     Raises:
         BufferNotFoundError: if there is no server within the time.
@@ -178,10 +147,7 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
         ReaderDeadError: if the server is dead. As `Reader` for the response buffer.
     """
 
-    def __init__(self, channel_name: str, **options: Any) -> None:
-        _clients.add(self)
-
-    async def call_async(self, data: "Buffer", timeout_ms: Optional[float] = 5000) -> Frame:
+    async def call_async(self, data: "BytesLike", timeout_ms: Optional[float] = 5000) -> Frame:
         """As `call`, for asyncio: other tasks run meanwhile. Cancelling the task cancels the request.
 
         Raises:
@@ -205,9 +171,9 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
         call = self._start_call(data, timeout_ms, deliver)
         try:
             return await outcome
-        except asyncio.CancelledError:
+        finally:
+            # Withdraws the request if the task has been cancelled, or closed.
             call.cancel()
-            raise
 
 
 class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServer):
@@ -222,11 +188,7 @@ class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServe
     Raises:
         As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
     """
-
-    def __init__(self, channel_name: str, config: Optional[BufferConfig] = None) -> None:
-        _servers.add(self)
-
-    async def start_async(self, handler: "Callable[[Frame], Awaitable[Buffer]]") -> None:
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[BytesLike]]") -> None:
         """Starts processing with a coroutine function, and returns at once.
 
         Each request becomes a task of the current event loop, with a frame that is released when the task is done. As many
@@ -235,22 +197,30 @@ class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServe
         Raises:
             InvalidStateError: if it runs. After a stop, as the constructor.
         """
+        if not callable(handler):
+            raise TypeError(f"the handler must be callable, and {type(handler).__name__} is not")
         loop = asyncio.get_running_loop()
         tasks = set()
 
         async def run(frame: Frame, answer: _native.Answer) -> None:
             try:
                 answer.send(frame, await handler(frame))
-            except asyncio.CancelledError as error:
+            except BaseException as error:
+                # At once: some of these end the loop.
                 answer.fail(frame, error)
-                raise
-            except Exception as error:
-                answer.fail(frame, error)
+                if not isinstance(error, Exception):
+                    raise
 
         def start(frame: Frame, answer: _native.Answer) -> None:
+            def finish(task: "asyncio.Task[None]") -> None:
+                tasks.discard(task)
+                if task.cancelled():
+                    # Perhaps before its first step. Only the first answer counts.
+                    answer.fail(frame, asyncio.CancelledError())
+
             task = loop.create_task(run(frame, answer))
             tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            task.add_done_callback(finish)
 
         def schedule(frame: Frame, answer: _native.Answer) -> None:
             loop.call_soon_threadsafe(start, frame, answer)
@@ -271,10 +241,6 @@ class MutableDuplexServer(_native.MutableDuplexServer, IMutableDuplexServer):
         As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
     """
 
-    def __init__(self, channel_name: str, config: Optional[BufferConfig] = None) -> None:
-        _servers.add(self)
-
-
 class DuplexChannelFactory(IDuplexChannelFactory):
     """Makes the servers and clients of duplex channels. All factories are the same."""
 
@@ -282,7 +248,7 @@ class DuplexChannelFactory(IDuplexChannelFactory):
 
     @classmethod
     def get_instance(cls) -> "DuplexChannelFactory":
-        """The one factory of this process, for those who want no other."""
+        """The shared factory of this process."""
         if cls._instance is None:
             cls._instance = cls()
         return cls._instance
@@ -303,10 +269,28 @@ class DuplexChannelFactory(IDuplexChannelFactory):
         """
         return MutableDuplexServer(channel_name, config)
 
-    def create_client(self, channel_name: str, **options: Any) -> DuplexClient:
-        """Connects to the server of a channel, and creates the response buffer. Options are those of `DuplexClient`.
+    def create_client(
+        self,
+        channel_name: str,
+        *,
+        request_timeout_ms: Optional[float] = 5000,
+        connect_timeout_ms: Optional[float] = 0,
+        response_config: Optional[BufferConfig] = None,
+    ) -> DuplexClient:
+        """Connects to the server of a channel, and creates the response buffer.
+
+        Args:
+            channel_name: The channel's name.
+            request_timeout_ms: How long sending waits for space; None waits without limit.
+            connect_timeout_ms: How long to wait for a server (default: fail at once).
+            response_config: Sizes and rights of the response buffer.
 
         Raises:
             As `DuplexClient`.
         """
-        return DuplexClient(channel_name, **options)
+        return DuplexClient(
+            channel_name,
+            request_timeout_ms=request_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+            response_config=response_config,
+        )

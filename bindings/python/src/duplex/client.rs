@@ -2,39 +2,84 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
-use std::thread::ThreadId;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyMemoryView, PyTuple};
 use zerobuffer::duplex::{self, ClientOptions, DuplexChannelFactory, PendingCall, RequestBuffer, Response};
 use zerobuffer::{ErrorKind, Result};
 
 use super::executor::Running;
 use super::requests;
-use crate::buffers::Bytes;
-use crate::config::BufferConfig;
-use crate::errors::{self, Failure, exception, raise};
+use crate::config::{BufferConfig, count};
+use crate::end::{self, Shut, call_python};
+use crate::errors::{Failure, exception, raise};
 use crate::frame::Frame;
-use crate::gate::{SLICE, duration, in_slices};
+use crate::gate::{SLICE, beside, duration, in_slices};
+use crate::lock::Guarded;
 use crate::logging;
-use crate::memory::{self, Lease};
+use crate::memory::{self, Lease, Lent};
 use crate::owned::Owned;
+use crate::owner::Owner;
 
 /// See `zerobuffer.duplex`.
 #[pyclass(frozen, subclass, module = "zerobuffer._native")]
 pub(crate) struct DuplexClient {
-    client: Arc<duplex::DuplexClient>,
+    channel: Box<str>,
+    link: Arc<Link>,
     request_timeout: Duration,
     /// The request that a thread is filling in place.
-    acquired: Mutex<Option<Acquired>>,
+    acquired: Guarded<Option<Acquired>>,
+    /// Views of request buffers that still exist.
+    lent: Arc<AtomicUsize>,
+}
+
+/// The core's client until it is closed; then why calls fail. A closed client keeps no memory mapped.
+pub(crate) struct Link(Guarded<Connection>);
+
+enum Connection {
+    Open(Arc<duplex::DuplexClient>),
+    /// The kind, the channel and the text of the error.
+    Ended(ErrorKind, String, String),
 }
 
 struct Acquired {
-    thread: ThreadId,
+    owner: Owner,
     request: RequestBuffer,
-    view: Py<PyMemoryView>,
+    /// `None` for a moment, until it has been made.
+    view: Option<Py<PyMemoryView>>,
+}
+
+impl Link {
+    fn client(&self) -> std::result::Result<Arc<duplex::DuplexClient>, Failure> {
+        self.0.with(|connection| match connection {
+            Connection::Open(client) => Ok(Arc::clone(client)),
+            Connection::Ended(kind, channel, text) => Err(Failure::Own(*kind, channel.clone(), text.clone())),
+        })
+    }
+
+    /// Closes the client. Threads that are in a call still have it, until that has failed.
+    fn close(&self) {
+        let Ok(client) = self.client() else { return };
+        // What ended the channel before stays the reason; no request has the number 0.
+        let (kind, text) = match client.cancel_request(0) {
+            // In a forked child: the client is the parent's.
+            Err(error) if error.kind() == ErrorKind::InvalidState => return,
+            Err(error) => (error.kind(), error.to_string()),
+            Ok(_) => (ErrorKind::Closed, format!("channel `{}`: the client has been closed", client.channel())),
+        };
+        client.close();
+        drop(self.0.replace(Connection::Ended(kind, client.channel().to_owned(), text)));
+    }
+}
+
+impl Shut for Link {
+    fn quiet(&self) {
+        self.close();
+    }
 }
 
 /// What a lack of space is, within a slice.
@@ -47,45 +92,98 @@ fn unless_full<T>(result: Result<T>) -> std::result::Result<Option<T>, Failure> 
 }
 
 impl DuplexClient {
+    fn client(&self, py: Python<'_>) -> PyResult<Arc<duplex::DuplexClient>> {
+        self.link.client().map_err(|failure| raise(py, failure))
+    }
+
     fn full(&self, py: Python<'_>, timeout: Duration) -> PyErr {
         let message = format!(
             "no space for the request within {timeout:?}: the server is slower than its clients, or another thread has \
              acquired the request buffer"
         );
-        errors::own(py, ErrorKind::BufferFull, self.client.channel(), message)
+        raise(py, Failure::of_channel(ErrorKind::BufferFull, &self.channel, message))
+    }
+
+    /// The bytes of a request, outside of the ring: what was lent of it may be free space by now, and the very space that
+    /// they are to be copied to.
+    fn request(&self, data: &Bound<'_, PyAny>, caller: &str) -> PyResult<Request> {
+        let owned = Owned::of(data, caller)?;
+        // Relaxed: a view that this thread can use has been counted before.
+        if self.lent.load(Ordering::Relaxed) == 0 {
+            return Ok(Request::Object(owned));
+        }
+        crate::buffers::copy(owned.as_ref()).map(Request::Copy)
     }
 
     fn receive<'py>(
         &self,
         py: Python<'py>,
         timeout_ms: Option<f64>,
-        receive: impl Fn(Duration) -> Result<Option<Response>> + Send + Sync,
+        receive: impl Fn(&duplex::DuplexClient, Duration) -> Result<Option<Response>> + Send + Sync,
     ) -> PyResult<Bound<'py, Frame>> {
-        match in_slices(py, duration(timeout_ms)?, |slice| Ok(receive(slice)?))? {
+        let (timeout, client) = (duration(timeout_ms)?, self.client(py)?);
+        match in_slices(py, timeout, |slice| Ok(receive(&client, slice)?))? {
             Some(response) => requests::response(py, response),
             None => Bound::new(py, Frame::invalid(false)),
         }
     }
 
+    /// Sends within the client's time-out, whatever another thread has acquired and left.
+    fn send_within<T: Send>(
+        &self,
+        py: Python<'_>,
+        mut send: impl FnMut(&duplex::DuplexClient) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let client = self.client(py)?;
+        let sent = in_slices(py, self.request_timeout, |_| {
+            self.discard_orphan();
+            unless_full(send(&client))
+        })?;
+        sent.ok_or_else(|| self.full(py, self.request_timeout))
+    }
+
+    /// Discards what a thread that has ended was filling.
+    fn discard_orphan(&self) {
+        let orphan = self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.has_ended()));
+        if let Some(orphan) = orphan {
+            let request = Python::try_attach(|py| orphan.end_view(py));
+            drop(request);
+        }
+    }
+
     /// Takes out the request that this thread is filling.
     fn take_acquired(&self, py: Python<'_>) -> PyResult<Acquired> {
-        let mut acquired = self.acquired.lock();
-        if acquired.as_ref().is_some_and(|acquired| acquired.thread == std::thread::current().id())
-            && let Some(acquired) = acquired.take()
-        {
-            return Ok(acquired);
+        let acquired = self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.is_current()));
+        let none = || {
+            let message = "this thread has acquired no request buffer";
+            raise(py, Failure::of_channel(ErrorKind::InvalidState, &self.channel, message))
+        };
+        acquired.ok_or_else(none)
+    }
+}
+
+/// The bytes of a request.
+enum Request {
+    Object(Owned),
+    Copy(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Request {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Request::Object(owned) => owned.as_ref(),
+            Request::Copy(bytes) => bytes,
         }
-        drop(acquired);
-        let message = "this thread has acquired no request buffer";
-        Err(errors::own(py, ErrorKind::InvalidState, self.client.channel(), message))
     }
 }
 
 impl Acquired {
-    /// Takes the view back that was handed out. Arrays made of it may live on; their memory stays mapped.
+    /// Ends the view that was handed out. Arrays and slices made of it may live on; their memory stays mapped.
     fn end_view(self, py: Python<'_>) -> RequestBuffer {
-        // Fails while there are arrays.
-        let _ = self.view.bind(py).call_method0("release");
+        if let Some(view) = self.view {
+            // Fails while there are arrays.
+            let _ = view.bind(py).call_method0("release");
+        }
         self.request
     }
 }
@@ -106,36 +204,39 @@ impl DuplexClient {
     ) -> PyResult<DuplexClient> {
         let config = response_config.map(|config| config.get().to_core()).unwrap_or_default();
         let options = ClientOptions::default().request_timeout(SLICE).response_config(config);
-        let mut missing = None;
-        let connected = in_slices(py, duration(connect_timeout_ms)?, |slice| {
-            let options = options.clone().connect_timeout(slice);
-            match DuplexChannelFactory::new().create_client_with(channel_name, options) {
-                Ok(client) => Ok(Some(client)),
-                Err(error) if matches!(error.kind(), ErrorKind::BufferNotFound | ErrorKind::ReaderDead) => {
-                    missing = Some(error);
-                    Ok(None)
+        let (request_timeout, connect_timeout) = (duration(request_timeout_ms)?, duration(connect_timeout_ms)?);
+        let _opening = end::opening(py);
+        let deadline = Instant::now().checked_add(connect_timeout);
+        let client = loop {
+            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let (options, name) = (options.clone().connect_timeout(left.min(SLICE)), channel_name.to_owned());
+            // Beside this thread: the response buffer's name may be locked by another process.
+            let made = beside(py, move || DuplexChannelFactory::new().create_client_with(&name, options))?;
+            match made {
+                Ok(client) => break client,
+                Err(error) => {
+                    let missing = matches!(error.kind(), ErrorKind::BufferNotFound | ErrorKind::ReaderDead);
+                    if !missing || left <= SLICE && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Err(raise(py, error));
+                    }
                 }
-                Err(error) => Err(error.into()),
             }
-        })?;
-        logging::flush(py);
-        match (connected, missing) {
-            (Some(client), _) => Ok(DuplexClient {
-                client: Arc::new(client),
-                request_timeout: duration(request_timeout_ms)?,
-                acquired: Mutex::new(None),
-            }),
-            (None, Some(error)) => Err(raise(py, error)),
-            (None, None) => {
-                Err(errors::own(py, ErrorKind::BufferNotFound, channel_name, "there is no server"))
-            }
-        }
+        };
+        let link = Arc::new(Link(Guarded::new(Connection::Open(Arc::new(client)))));
+        end::enlist(&link);
+        Ok(DuplexClient {
+            channel: channel_name.into(),
+            link,
+            request_timeout,
+            acquired: Guarded::default(),
+            lent: Arc::default(),
+        })
     }
 
     /// The channel's name.
     #[getter]
     fn channel_name(&self) -> &str {
-        self.client.channel()
+        &self.channel
     }
 
     /// Copies `data` into the request buffer as one request. Its response is for `receive_response`.
@@ -160,16 +261,13 @@ impl DuplexClient {
         data: &Bound<'_, PyAny>,
         deadline_ms: Option<f64>,
     ) -> PyResult<u64> {
-        let data = Owned::of(data, "send_request")?;
-        let deadline = duration(deadline_ms)?;
-        let sent = in_slices(py, self.request_timeout, |_| {
-            unless_full(self.client.send_request_within(data.as_ref(), deadline))
-        })?;
-        sent.ok_or_else(|| self.full(py, self.request_timeout))
+        let (deadline, data) = (duration(deadline_ms)?, self.request(data, "send_request")?);
+        self.send_within(py, |client| client.send_request_within(data.as_ref(), deadline))
     }
 
     /// Lends `size` bytes of the request buffer, to be filled in place; then `commit_request()`, `call_acquired()` or
-    /// `discard_request()`, on the same thread. Other threads that send wait meanwhile.
+    /// `discard_request()`, on the same thread. Other threads that send wait meanwhile. What a thread acquired and did not
+    /// commit before it ended is discarded.
     ///
     /// Returns:
     ///     The request's sequence number, and a writable `memoryview` (format "B", one dimension) that ends with the commit.
@@ -179,24 +277,40 @@ impl DuplexClient {
     fn acquire_request_buffer<'py>(
         &self,
         py: Python<'py>,
-        size: usize,
+        size: &Bound<'py, PyAny>,
     ) -> PyResult<(u64, Bound<'py, PyMemoryView>)> {
-        let acquired = in_slices(py, self.request_timeout, |_| {
-            let Some(mut request) = unless_full(self.client.acquire_request_buffer(size))? else {
-                return Ok(None);
-            };
-            let guard = request.memory_guard()?;
+        let failed = || {
+            let message = format!("{size} bytes are no request's size");
+            raise(py, Failure::of_channel(ErrorKind::InvalidFrameSize, &self.channel, message))
+        };
+        let size = count(size)?.ok_or_else(failed)?;
+        let (sequence, lease) = self.send_within(py, |client| {
+            let mut request = client.acquire_request_buffer(size)?;
+            let keeper = Arc::new(Lent::new(request.memory_guard()?, &self.lent));
             let (start, len) = (request.as_mut_ptr(), request.len());
             // SAFETY: the guard keeps the memory mapped. The server does not look at it before the commit, and what is
             // written later can only spoil the content of requests.
-            let lease = unsafe { Lease::writable(start, len, Arc::new(guard)) };
-            Ok(Some((request, lease)))
+            let lease = unsafe { Lease::writable(start, len, keeper) };
+            let sequence = request.sequence();
+            let acquired = Acquired { owner: Owner::current(), request, view: None };
+            // There was none, or the core would have refused.
+            drop(self.acquired.replace(Some(acquired)));
+            Ok((sequence, lease))
         })?;
-        let Some((request, lease)) = acquired else { return Err(self.full(py, self.request_timeout)) };
-        let view = memory::view(&Bound::new(py, lease)?)?;
-        let sequence = request.sequence();
-        let thread = std::thread::current().id();
-        *self.acquired.lock() = Some(Acquired { thread, request, view: view.clone().unbind() });
+        let view = match Bound::new(py, lease).and_then(|lease| memory::view(&lease)) {
+            Ok(view) => view,
+            Err(error) => {
+                let request = self.take_acquired(py)?.end_view(py);
+                py.detach(|| drop(request));
+                return Err(error);
+            }
+        };
+        let kept = view.clone().unbind();
+        self.acquired.with(|acquired| {
+            if let Some(acquired) = acquired.as_mut().filter(|acquired| acquired.owner.is_current()) {
+                acquired.view = Some(kept);
+            }
+        });
         Ok((sequence, view))
     }
 
@@ -209,7 +323,8 @@ impl DuplexClient {
         py.detach(|| request.commit()).map(drop).map_err(|error| raise(py, error))
     }
 
-    /// Sends the request that was filled in place and waits for its own response, whoever else sends and receives.
+    /// Sends the request that was filled in place and waits for its own response. Other threads may send and receive
+    /// meanwhile.
     ///
     /// Args:
     ///     timeout_ms: For the response; also the request's deadline.
@@ -224,8 +339,10 @@ impl DuplexClient {
         let response = in_slices(py, Duration::MAX, |slice| Ok(call.wait(slice)?));
         // Gives the request up if it is still under way.
         py.detach(|| drop(call));
-        let ended =
-            || errors::own(py, ErrorKind::System, self.client.channel(), "waiting ended without an outcome");
+        let ended = || {
+            let message = "waiting ended without an outcome";
+            raise(py, Failure::of_channel(ErrorKind::System, &self.channel, message))
+        };
         requests::response(py, response?.ok_or_else(ended)?)
     }
 
@@ -239,10 +356,10 @@ impl DuplexClient {
         Ok(())
     }
 
-    /// Waits for the next response that nobody else waits for, in the order of arrival.
+    /// Waits for the next response that no call waits for, in the order of arrival.
     ///
     /// Args:
-    ///     timeout_ms: Milliseconds; 0 polls once, None or a negative number waits for ever.
+    ///     timeout_ms: Milliseconds; 0 polls once, None or a negative number waits without limit.
     ///
     /// Returns:
     ///     A frame with the request's sequence number (it may have 0 bytes); an invalid one when the time is over.
@@ -252,7 +369,7 @@ impl DuplexClient {
     ///     WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from now on.
     #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
     fn receive_response<'py>(&self, py: Python<'py>, timeout_ms: Option<f64>) -> PyResult<Bound<'py, Frame>> {
-        self.receive(py, timeout_ms, |slice| self.client.receive_response(slice))
+        self.receive(py, timeout_ms, |client, slice| client.receive_response(slice))
     }
 
     /// As `receive_response`, for the response to one request alone.
@@ -263,13 +380,14 @@ impl DuplexClient {
     fn receive_response_to<'py>(
         &self,
         py: Python<'py>,
-        sequence: u64,
+        sequence: &Bound<'py, PyAny>,
         timeout_ms: Option<f64>,
     ) -> PyResult<Bound<'py, Frame>> {
-        self.receive(py, timeout_ms, |slice| self.client.receive_response_to(sequence, slice))
+        let sequence = number(sequence)?;
+        self.receive(py, timeout_ms, |client, slice| client.receive_response_to(sequence, slice))
     }
 
-    /// Sends a request and waits for its own response, whoever else sends and receives.
+    /// Sends a request and waits for its own response. Other threads may send and receive meanwhile.
     ///
     /// Args:
     ///     data: As for `send_request`.
@@ -285,8 +403,8 @@ impl DuplexClient {
         data: &Bound<'py, PyAny>,
         timeout_ms: Option<f64>,
     ) -> PyResult<Bound<'py, Frame>> {
-        let data = Owned::of(data, "call")?;
-        let timeout = duration(timeout_ms)?;
+        let (timeout, data) = (duration(timeout_ms)?, self.request(data, "call")?);
+        let client = self.client(py)?;
         let deadline = Instant::now().checked_add(timeout);
         let mut pending: Option<PendingCall> = None;
         let response = in_slices(py, Duration::MAX, |slice| {
@@ -295,7 +413,8 @@ impl DuplexClient {
             }
             let left =
                 deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            match unless_full(self.client.start_call(data.as_ref(), left))? {
+            self.discard_orphan();
+            match unless_full(client.start_call(data.as_ref(), left))? {
                 Some(call) => Ok(pending.insert(call).wait(slice)?.map(Some)),
                 None if left.is_zero() => Ok(Some(None)),
                 None => Ok(None),
@@ -319,35 +438,39 @@ impl DuplexClient {
         deliver: Py<PyAny>,
     ) -> PyResult<AsyncCall> {
         let py = data.py();
-        let call = self.client.call_async(Owned::of(data, "call_async")?, duration(timeout_ms)?);
-        let task = Box::pin(async move {
-            let outcome = call.await;
-            Python::try_attach(|py| {
+        let (timeout, data) = (duration(timeout_ms)?, self.request(data, "call_async")?);
+        let call = Box::pin(self.client(py)?.call_async(data, timeout));
+        let kept: Arc<Guarded<Option<Py<PyAny>>>> = Arc::new(Guarded::new(Some(deliver)));
+        let deliver = Arc::clone(&kept);
+        let done = move |outcome: Result<Response>| {
+            call_python(|py| {
+                let Some(deliver) = deliver.replace(None) else { return };
                 let result = match outcome {
                     Ok(response) => requests::response(py, response).map(Bound::into_any),
                     Err(error) => exception(py, &error),
                 };
-                // Fails when the loop has been closed: then nobody waits.
+                // Fails when the loop has been closed. Then no task waits.
                 if let Err(error) = result.and_then(|result| deliver.call1(py, (result,))) {
-                    log::debug!("the outcome of a call has nobody to go to: {error}");
+                    log::debug!("the outcome of a call comes after the end of its event loop: {error}");
                 }
             });
-        });
-        Ok(AsyncCall(py.detach(|| Running::start(task))))
+        };
+        Ok(AsyncCall { running: py.detach(|| Running::start(call, done)), deliver: kept })
     }
 
-    /// Cancels a request: its outcome is CancelledError, at once. Says whether it was still under way.
+    /// Cancels a request: its outcome is CancelledError, at once. Returns whether it was still under way.
     ///
     /// Raises:
     ///     Whatever ended the channel.
-    fn cancel_request(&self, py: Python<'_>, sequence: u64) -> PyResult<bool> {
-        py.detach(|| self.client.cancel_request(sequence)).map_err(|error| raise(py, error))
+    fn cancel_request(&self, py: Python<'_>, sequence: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (sequence, client) = (number(sequence)?, self.client(py)?);
+        py.detach(|| client.cancel_request(sequence)).map_err(|error| raise(py, error))
     }
 
     /// Whether the server lives and reads requests.
     #[getter]
     fn is_server_connected(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.client.is_server_connected())
+        py.detach(|| self.link.client().is_ok_and(|client| client.is_server_connected()))
     }
 
     /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once.
@@ -355,19 +478,17 @@ impl DuplexClient {
     /// Raises:
     ///     MetadataAlreadyWrittenError, MetadataTooLargeError, or whatever ended the channel.
     fn set_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = Bytes::of(metadata, "set_metadata")?.as_slice().to_vec();
-        let set = in_slices(py, self.request_timeout, |_| unless_full(self.client.set_metadata(&bytes)))?;
-        set.ok_or_else(|| self.full(py, self.request_timeout))
+        let bytes = Owned::of(metadata, "set_metadata")?;
+        self.send_within(py, |client| client.set_metadata(bytes.as_ref()))
     }
 
-    /// Closes the client, whatever other threads wait for: they get ClosedError. Responses still held stay valid. More than
-    /// once does no harm.
+    /// Closes the client and unmaps its memory, whatever other threads wait for: they get ClosedError. Responses still held
+    /// stay valid, and keep their memory mapped. More than once does no harm.
     fn close(&self, py: Python<'_>) {
-        let acquired = self.acquired.lock().take();
-        let request = acquired.map(|acquired| acquired.end_view(py));
+        let request = self.acquired.replace(None).map(|acquired| acquired.end_view(py));
         py.detach(|| {
             drop(request);
-            self.client.close();
+            self.link.close();
         });
         logging::flush(py);
     }
@@ -382,32 +503,43 @@ impl DuplexClient {
     }
 
     fn __repr__(&self) -> String {
-        format!("<zerobuffer.duplex.DuplexClient '{}'>", self.client.channel())
+        format!("<zerobuffer.duplex.DuplexClient '{}'>", self.channel)
     }
 }
 
 impl Drop for DuplexClient {
     fn drop(&mut self) {
-        // Its end waits for whoever reads, who may want the GIL.
-        let (client, acquired) = (Arc::clone(&self.client), self.acquired.lock().take());
-        let _ = Python::try_attach(|py| {
-            let request = acquired.map(|acquired| acquired.end_view(py));
-            py.detach(|| {
-                drop(request);
-                client.close();
-            });
-        });
+        // The client's end waits for threads of the core, which may want the GIL.
+        let _ = Python::try_attach(|py| self.close(py));
     }
+}
+
+/// A request's sequence number.
+fn number(sequence: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let failed = || PyValueError::new_err(format!("sequence is {sequence}, which is no request's number"));
+    count(sequence)?.map(|sequence| sequence as u64).ok_or_else(failed)
 }
 
 /// A call under way; for `zerobuffer.duplex`.
 #[pyclass(frozen, module = "zerobuffer._native")]
-pub(crate) struct AsyncCall(Arc<Running>);
+pub(crate) struct AsyncCall {
+    running: Arc<Running<Result<Response>>>,
+    deliver: Arc<Guarded<Option<Py<PyAny>>>>,
+}
 
 #[pymethods]
 impl AsyncCall {
     /// Withdraws the request.
     fn cancel(&self, py: Python<'_>) {
-        py.detach(|| self.0.cancel());
+        py.detach(|| self.running.cancel());
+        drop(self.deliver.replace(None));
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        self.deliver.peek(|deliver| visit.call(deliver)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        drop(self.deliver.replace(None));
     }
 }

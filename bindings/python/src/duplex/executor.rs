@@ -1,14 +1,15 @@
-//! Futures of the core, each run by whoever wakes it: they only ever wait for each other's threads, never compute.
+//! Futures of the core, each run by the thread that wakes it: they only wait for other threads, and never compute.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
-use parking_lot::Mutex;
+use crate::lock::Guarded;
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Done<T> = Box<dyn FnOnce(T) + Send>;
 
 const IDLE: u8 = 0;
 const POLLING: u8 = 1;
@@ -16,29 +17,35 @@ const POLLING: u8 = 1;
 const AGAIN: u8 = 2;
 
 /// A task that runs, until it is done or cancelled.
-pub(crate) struct Running {
-    task: Mutex<Option<Task>>,
+pub(crate) struct Running<T> {
+    /// `None` while it is being polled, and at the end: nothing is locked while a task runs.
+    task: Guarded<Option<(Task<T>, Done<T>)>>,
+    cancelled: AtomicBool,
     state: AtomicU8,
 }
 
-impl Running {
-    /// Runs a task as far as it goes now; the rest follows on the threads that wake it.
-    pub(crate) fn start(task: Task) -> Arc<Running> {
-        let running = Arc::new(Running { task: Mutex::new(Some(task)), state: AtomicU8::new(IDLE) });
+impl<T: Send + 'static> Running<T> {
+    /// Runs a task as far as it goes now; the rest follows on the threads that wake it. `done` is called with its result.
+    pub(crate) fn start(task: Task<T>, done: impl FnOnce(T) + Send + 'static) -> Arc<Running<T>> {
+        let running = Arc::new(Running {
+            task: Guarded::new(Some((task, Box::new(done) as Done<T>))),
+            cancelled: AtomicBool::new(false),
+            state: AtomicU8::new(IDLE),
+        });
         Arc::clone(&running).wake();
         running
     }
 
-    /// Drops the task. Must not be called by the task itself.
+    /// Drops the task, now or when the poll that is under way returns.
     pub(crate) fn cancel(&self) {
-        let task = self.task.lock().take();
-        drop(task);
+        self.cancelled.store(true, Ordering::SeqCst);
+        drop(self.task.replace(None));
     }
 }
 
-impl Wake for Running {
+impl<T: Send + 'static> Wake for Running<T> {
     fn wake(self: Arc<Self>) {
-        // Whoever comes while it is being polled, perhaps by the very poll, leaves that to the one who polls.
+        // A thread that comes while it is being polled, perhaps from within the poll, leaves that to the polling one.
         if self.state.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
@@ -46,16 +53,18 @@ impl Wake for Running {
         let mut context = Context::from_waker(&waker);
         loop {
             self.state.store(POLLING, Ordering::Release);
-            let mut task = self.task.lock();
-            let done = match &mut *task {
-                Some(task) => task.as_mut().poll(&mut context).is_ready(),
-                None => true,
-            };
-            let finished = if done { task.take() } else { None };
-            drop(task);
-            drop(finished);
-            if self.state.compare_exchange(POLLING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() || done
-            {
+            let Some((mut task, done)) = self.task.replace(None) else { return };
+            match task.as_mut().poll(&mut context) {
+                Poll::Ready(result) => {
+                    drop(task);
+                    return done(result);
+                }
+                Poll::Pending => drop(self.task.replace(Some((task, done)))),
+            }
+            if self.cancelled.load(Ordering::SeqCst) {
+                return drop(self.task.replace(None));
+            }
+            if self.state.compare_exchange(POLLING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return;
             }
         }

@@ -2,22 +2,26 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::task::{Poll, Waker};
 
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyTuple};
+use zerobuffer::ErrorKind;
 use zerobuffer::duplex::{self, DuplexChannelFactory, HandlerError, ProcessingMode, Request};
 
 use super::executor::Running;
 use super::requests;
-use crate::config::BufferConfig;
-use crate::errors::{exception, raise};
+use crate::buffers::copy;
+use crate::config::{BufferConfig, count};
+use crate::end::{self, Shut, call_python};
+use crate::errors::{Failure, exception, raise};
 use crate::frame::Frame;
-use crate::logging;
+use crate::gate::beside;
+use crate::lock::Guarded;
 use crate::owned::Owned;
 
 /// A mode from its name, or from an enum's member that has it as its value.
@@ -28,22 +32,6 @@ fn processing_mode(mode: Option<&Bound<'_, PyAny>>) -> PyResult<ProcessingMode> 
         Ok("single_thread") => Ok(ProcessingMode::SingleThread),
         Ok("thread_pool") => Ok(ProcessingMode::ThreadPool),
         _ => Err(PyValueError::new_err(format!("mode is {mode} but must be a ProcessingMode"))),
-    }
-}
-
-/// Counts a handler that runs, so that the interpreter's end can wait for it.
-struct Busy(Arc<AtomicUsize>);
-
-impl Busy {
-    fn new(count: &Arc<AtomicUsize>) -> Busy {
-        count.fetch_add(1, Ordering::AcqRel);
-        Busy(Arc::clone(count))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -64,34 +52,65 @@ fn words(py: Python<'_>, error: &PyErr, sequence: u64) -> HandlerError {
 
 /// Calls Python from a thread of the server.
 fn with_python<T>(work: impl FnOnce(Python<'_>) -> Result<T, HandlerError>) -> Result<T, HandlerError> {
-    Python::try_attach(|py| {
-        let result = work(py);
-        logging::flush(py);
-        result
-    })
-    .unwrap_or_else(|| Err("the server's interpreter is ending".into()))
+    call_python(work).unwrap_or_else(|| Err(ENDING.into()))
 }
 
-/// Hands the errors of a server to a callable.
-fn error_callback(callback: Py<PyAny>) -> impl Fn(&zerobuffer::Error) + Send + Sync + 'static {
-    move |error| {
-        Python::try_attach(|py| {
-            let told = exception(py, error).and_then(|error| callback.call1(py, (error,)));
+const ENDING: &str = "the server's interpreter is ending";
+
+/// The functions of the user. They live in the object rather than in the core, so that the garbage collector sees them,
+/// and so that the last reference to one never goes while the core holds a lock.
+#[derive(Default)]
+struct Callables {
+    handler: Guarded<Option<Py<PyAny>>>,
+    error: Guarded<Option<Py<PyAny>>>,
+    init: Guarded<Option<Py<PyAny>>>,
+}
+
+impl Callables {
+    fn all(&self) -> [&Guarded<Option<Py<PyAny>>>; 3] {
+        [&self.handler, &self.error, &self.init]
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.all().into_iter().try_for_each(|slot| slot.peek(|callable| visit.call(callable)).unwrap_or(Ok(())))
+    }
+
+    fn clear(&self) {
+        self.all().into_iter().for_each(|slot| drop(slot.replace(None)));
+    }
+
+    /// Calls a function whose result is not wanted, from a thread of the server.
+    fn tell(
+        slot: &Guarded<Option<Py<PyAny>>>,
+        argument: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+    ) {
+        call_python(|py| {
+            let Some(callable) = get(py, slot) else { return };
+            let told = argument(py).and_then(|argument| callable.call1(py, (argument,)));
             if let Err(error) = told {
-                error.write_unraisable(py, Some(callback.bind(py)));
+                error.write_unraisable(py, Some(callable.bind(py)));
             }
         });
     }
 }
 
-fn init_callback(callback: Py<PyAny>) -> impl Fn(&[u8]) + Send + Sync + 'static {
-    move |metadata| {
-        Python::try_attach(|py| {
-            if let Err(error) = callback.call1(py, (PyBytes::new(py, metadata),)) {
-                error.write_unraisable(py, Some(callback.bind(py)));
-            }
-        });
+/// The function in a slot.
+fn get(py: Python<'_>, slot: &Guarded<Option<Py<PyAny>>>) -> Option<Py<PyAny>> {
+    // Out of the slot and back: counting references is Python's work.
+    let callable = slot.replace(None)?;
+    let found = callable.clone_ref(py);
+    let other = slot.with(|slot| if slot.is_none() { slot.replace(callable) } else { Some(callable) });
+    drop(other);
+    Some(found)
+}
+
+/// Refuses what cannot be called.
+fn callable(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Py<PyAny>> {
+    if object.is_callable() {
+        return Ok(object.clone().unbind());
     }
+    let message = format!("{what} must be callable, and {} is not", object.get_type().name()?);
+    Err(PyTypeError::new_err(message))
 }
 
 macro_rules! server {
@@ -99,24 +118,65 @@ macro_rules! server {
         /// See `zerobuffer.duplex`.
         #[pyclass(frozen, subclass, module = "zerobuffer._native")]
         pub(crate) struct $name {
-            /// `Some` until dropped.
-            server: Option<$core>,
-            busy: Arc<AtomicUsize>,
+            server: Arc<$core>,
+            callables: Arc<Callables>,
+            /// Calls of start() and stop() that are under way: the core may wait in them for seconds.
+            changing: Arc<AtomicUsize>,
+            /// Threads of the pool; 0 is the core's default.
+            pool_size: AtomicUsize,
+            told_errors: Once,
+            told_inits: Once,
+        }
+
+        impl Shut for $core {
+            fn quiet(&self) {
+                // A handler that is busy has been told, and the end waits for it.
+                let _ = self.stop();
+            }
         }
 
         impl $name {
-            fn server(&self) -> PyResult<&$core> {
-                self.server.as_ref().ok_or_else(|| PyRuntimeError::new_err("the server is gone"))
+            /// Calls the core beside this thread, for up to some seconds.
+            fn change<T: Send + 'static>(
+                &self,
+                py: Python<'_>,
+                change: impl FnOnce(&$core) -> zerobuffer::Result<T> + Send + 'static,
+            ) -> PyResult<T> {
+                let (server, changing) = (Arc::clone(&self.server), Changing::new(&self.changing));
+                let changed = beside(py, move || {
+                    let _changing = changing;
+                    change(&server)
+                })?;
+                changed.map_err(|error| raise(py, error))
+            }
+
+            fn start_with(
+                &self,
+                py: Python<'_>,
+                handler: Py<PyAny>,
+                start: impl FnOnce(&$core) -> zerobuffer::Result<()> + Send + 'static,
+            ) -> PyResult<()> {
+                let _opening = end::opening(py);
+                if self.is_running(py) {
+                    let message = "the server runs already: stop it first";
+                    return Err(raise(py, Failure::of_channel(ErrorKind::InvalidState, self.server.channel(), message)));
+                }
+                drop(self.callables.handler.replace(Some(handler)));
+                let threads = self.pool_size.load(Ordering::Relaxed);
+                self.change(py, move |server| {
+                    if threads > 0 {
+                        server.set_pool_size(threads);
+                    }
+                    start(server)
+                })
             }
         }
 
         impl Drop for $name {
             fn drop(&mut self) {
-                let server = self.server.take();
+                let server = Arc::clone(&self.server);
                 // Its end waits for handlers, which need the GIL.
-                if Python::try_attach(|py| py.detach(|| drop(server))).is_none() {
-                    // At the interpreter's end all have been stopped.
-                }
+                let _ = Python::try_attach(|py| py.detach(|| server.stop()));
             }
         }
 
@@ -130,17 +190,24 @@ macro_rules! server {
                 config: Option<&Bound<'_, BufferConfig>>,
             ) -> PyResult<Self> {
                 let config = config.map(|config| config.get().to_core()).unwrap_or_default();
-                let server = py
-                    .detach(|| DuplexChannelFactory::new().$create(channel_name, config))
-                    .map_err(|error| raise(py, error))?;
-                logging::flush(py);
-                Ok(Self { server: Some(server), busy: Arc::default() })
+                let (_opening, name) = (end::opening(py), channel_name.to_owned());
+                let server = beside(py, move || DuplexChannelFactory::new().$create(&name, config))?;
+                let server = Arc::new(server.map_err(|error| raise(py, error))?);
+                end::enlist(&server);
+                Ok(Self {
+                    server,
+                    callables: Arc::default(),
+                    changing: Arc::default(),
+                    pool_size: AtomicUsize::new(0),
+                    told_errors: Once::new(),
+                    told_inits: Once::new(),
+                })
             }
 
             /// The channel's name.
             #[getter]
-            fn channel_name(&self) -> PyResult<&str> {
-                Ok(self.server()?.channel())
+            fn channel_name(&self) -> &str {
+                self.server.channel()
             }
 
             /// Stops the server, whatever it waits for: clients learn of it at once. It can be started again.
@@ -149,42 +216,68 @@ macro_rules! server {
             ///     HandlerBusyError: if a handler is still running after 80 ms. It can ask `frame.is_cancelled`; its answer
             ///         goes nowhere, and its thread ends when it returns.
             fn stop(&self, py: Python<'_>) -> PyResult<()> {
-                let server = self.server()?;
-                let stopped = py.detach(|| server.stop()).map_err(|error| raise(py, error));
-                logging::flush(py);
-                stopped
+                self.change(py, |server| server.stop())
             }
 
-            /// Whether requests are being processed.
+            /// Whether requests are being processed. False while the server is being started or stopped.
             #[getter]
-            fn is_running(&self) -> PyResult<bool> {
-                Ok(self.server()?.is_running())
+            fn is_running(&self, py: Python<'_>) -> bool {
+                self.changing.load(Ordering::Acquire) == 0 && py.detach(|| self.server.is_running())
             }
 
-            /// Sets what is called with a ZeroBufferError, on a thread of the server, when a handler fails, an answer cannot be
-            /// sent, or the request buffer had to be made anew. The server goes on.
-            fn on_error(&self, callback: Py<PyAny>) -> PyResult<()> {
-                self.server()?.on_error(error_callback(callback));
+            /// Sets the function that is called with a ZeroBufferError, on a thread of the server, when a handler fails, an
+            /// answer cannot be sent, a client has died, or the request buffer had to be made again. The server goes on.
+            ///
+            /// Raises:
+            ///     TypeError: if it cannot be called.
+            fn on_error(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+                drop(self.callables.error.replace(Some(callable(callback, "the callback")?)));
+                self.told_errors.call_once(|| {
+                    let callables = Arc::clone(&self.callables);
+                    self.server.on_error(move |error| {
+                        Callables::tell(&callables.error, |py| exception(py, error));
+                    });
+                });
                 Ok(())
             }
 
-            /// Sets what is called with the metadata (bytes) of each client that sets some, before its next request is handled.
-            fn on_init(&self, callback: Py<PyAny>) -> PyResult<()> {
-                self.server()?.on_init(init_callback(callback));
+            /// Sets the function that is called with the metadata (bytes) of each client that sets some, before its next
+            /// request is handled.
+            ///
+            /// Raises:
+            ///     TypeError: if it cannot be called.
+            fn on_init(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+                drop(self.callables.init.replace(Some(callable(callback, "the callback")?)));
+                self.told_inits.call_once(|| {
+                    let callables = Arc::clone(&self.callables);
+                    self.server.on_init(move |metadata| {
+                        Callables::tell(&callables.init, |py| Ok(PyBytes::new(py, metadata).into_any()));
+                    });
+                });
                 Ok(())
             }
 
             /// Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
             /// processor, two at least). 0 counts as 1.
-            fn set_pool_size(&self, threads: usize) -> PyResult<()> {
-                self.server()?.set_pool_size(threads);
+            ///
+            /// Raises:
+            ///     InvalidConfigError: for a negative number, and for more than 1,024.
+            fn set_pool_size(&self, threads: &Bound<'_, PyAny>) -> PyResult<()> {
+                let size = count(threads)?.filter(|&size| size <= MAX_POOL);
+                let failed = || {
+                    let message = format!("{threads} threads are no size for a pool: it takes 1 to {MAX_POOL}");
+                    raise(threads.py(), Failure::of_channel(ErrorKind::InvalidConfig, self.server.channel(), message))
+                };
+                self.pool_size.store(size.ok_or_else(failed)?.max(1), Ordering::Relaxed);
                 Ok(())
             }
 
-            /// Handlers that are running; for the end of the interpreter.
-            #[getter]
-            fn _busy(&self) -> usize {
-                self.busy.load(Ordering::Acquire)
+            fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+                self.callables.traverse(&visit)
+            }
+
+            fn __clear__(&self) {
+                self.callables.clear();
             }
 
             fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -201,6 +294,25 @@ macro_rules! server {
     };
 }
 
+/// Most threads of a pool. Each has a stack, and more than that are no help to any machine.
+const MAX_POOL: usize = 1024;
+
+/// Counts a start or stop that is under way.
+struct Changing(Arc<AtomicUsize>);
+
+impl Changing {
+    fn new(count: &Arc<AtomicUsize>) -> Changing {
+        count.fetch_add(1, Ordering::AcqRel);
+        Changing(Arc::clone(count))
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 server! {
     ImmutableDuplexServer, create_immutable_server, duplex::ImmutableDuplexServer,
 
@@ -215,23 +327,32 @@ server! {
     /// Raises:
     ///     InvalidStateError: if it runs. After a stop, as the constructor.
     #[pyo3(signature = (handler, mode=None))]
-    fn start(&self, py: Python<'_>, handler: Py<PyAny>, mode: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let (server, mode, busy) = (self.server()?, processing_mode(mode)?, Arc::clone(&self.busy));
+    fn start(
+        &self,
+        py: Python<'_>,
+        handler: &Bound<'_, PyAny>,
+        mode: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (handler, mode) = (callable(handler, "the handler")?, processing_mode(mode)?);
+        let callables = Arc::clone(&self.callables);
         let job = move |request: Request| {
-            let _busy = Busy::new(&busy);
             let sequence = request.sequence();
-            with_python(|py| answer(py, &handler, request).map_err(|error| words(py, &error, sequence)))
+            with_python(|py| {
+                let Some(handler) = get(py, &callables.handler) else { return Err(GONE.into()) };
+                answer(py, &handler, request).map_err(|error| words(py, &error, sequence))
+            })
         };
-        py.detach(|| server.start_owned(job, mode)).map_err(|error| raise(py, error))
+        self.start_with(py, handler, move |server| server.start_owned(job, mode))
     }
 
     /// For `zerobuffer.duplex`: calls `schedule` with the frame and the `Answer` of each request.
     fn _start_async(&self, py: Python<'_>, schedule: Py<PyAny>) -> PyResult<()> {
-        let server = self.server()?;
+        let callables = Arc::clone(&self.callables);
         let handler = move |request: Request| {
             let slot = Arc::new(Slot::default());
             let sequence = request.sequence();
             let scheduled = with_python(|py| {
+                let Some(schedule) = get(py, &callables.handler) else { return Err(GONE.into()) };
                 let frame = requests::plain(py, request).map_err(|error| words(py, &error, sequence))?;
                 let answer = Answer(Arc::clone(&slot));
                 // Fails when the loop is closed.
@@ -242,8 +363,8 @@ server! {
             }
             poll_fn(move |context| slot.poll(context.waker()))
         };
-        let spawn = |task| drop(Running::start(task));
-        py.detach(|| server.start_async(handler, spawn)).map_err(|error| raise(py, error))
+        let spawn = |task| drop(Running::start(task, |()| {}));
+        self.start_with(py, schedule, move |server| server.start_async(handler, spawn))
     }
 }
 
@@ -260,12 +381,18 @@ server! {
     /// Raises:
     ///     InvalidStateError: if it runs. After a stop, as the constructor.
     #[pyo3(signature = (handler, mode=None))]
-    fn start(&self, py: Python<'_>, handler: Py<PyAny>, mode: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let (server, mode, busy) = (self.server()?, processing_mode(mode)?, Arc::clone(&self.busy));
+    fn start(
+        &self,
+        py: Python<'_>,
+        handler: &Bound<'_, PyAny>,
+        mode: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (handler, mode) = (callable(handler, "the handler")?, processing_mode(mode)?);
+        let callables = Arc::clone(&self.callables);
         let job = move |request: duplex::MutableFrame| {
-            let _busy = Busy::new(&busy);
             let sequence = request.sequence();
             with_python(|py| {
+                let Some(handler) = get(py, &callables.handler) else { return Err(GONE.into()) };
                 let change = || {
                     let (frame, answer) = requests::mutable(py, request)?;
                     let result = handler.bind(py).call1((&frame,));
@@ -275,7 +402,7 @@ server! {
                 change().map_err(|error| words(py, &error, sequence))
             })
         };
-        py.detach(|| server.start_owned(job, mode)).map_err(|error| raise(py, error))
+        self.start_with(py, handler, move |server| server.start_owned(job, mode))
     }
 }
 
@@ -289,36 +416,44 @@ fn answer(py: Python<'_>, handler: &Py<PyAny>, request: Request) -> PyResult<Own
     bytes
 }
 
+const GONE: &str = "the server is being dropped";
+const LOOP_ENDED: &str = "the event loop of the handler has ended";
+
 type Outcome = Result<duplex::Reply<'static>, HandlerError>;
 
 /// Where a coroutine's result goes.
 #[derive(Default)]
 struct Slot {
-    state: Mutex<(Option<Outcome>, Option<Waker>)>,
+    state: Guarded<(Option<Outcome>, Option<Waker>)>,
+    filled: AtomicBool,
 }
 
 impl Slot {
+    /// Puts the result in, if it is the first one.
     fn fill(&self, result: Outcome) {
-        let mut state = self.state.lock();
-        state.0 = Some(result);
-        let waker = state.1.take();
-        drop(state);
+        if self.filled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let waker = self.state.with(|state| {
+            state.0 = Some(result);
+            state.1.take()
+        });
         waker.into_iter().for_each(Waker::wake);
     }
 
     fn poll(&self, waker: &Waker) -> Poll<Outcome> {
-        let mut state = self.state.lock();
-        match state.0.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                state.1 = Some(waker.clone());
-                Poll::Pending
-            }
-        }
+        let waker = waker.clone();
+        let (result, old) = self.state.with(|state| match state.0.take() {
+            Some(result) => (Some(result), None),
+            None => (None, state.1.replace(waker)),
+        });
+        drop(old);
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-/// The answer that a coroutine owes; for `zerobuffer.duplex`.
+/// The answer that a coroutine owes; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one, the
+/// request has failed.
 #[pyclass(frozen, module = "zerobuffer._native")]
 pub(crate) struct Answer(Arc<Slot>);
 
@@ -326,7 +461,7 @@ pub(crate) struct Answer(Arc<Slot>);
 impl Answer {
     /// Answers with the bytes of a buffer; raises what `write_frame` does of what is none.
     fn send(&self, py: Python<'_>, frame: &Bound<'_, Frame>, response: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = Owned::of(response, "return in a handler")?.as_ref().to_vec();
+        let bytes = copy(Owned::of(response, "return in a handler")?.as_ref())?;
         frame.get().give_back();
         py.detach(|| self.0.fill(Ok(Cow::Owned(bytes))));
         Ok(())
@@ -334,8 +469,19 @@ impl Answer {
 
     /// Tells the client that the handler failed.
     fn fail(&self, py: Python<'_>, frame: &Bound<'_, Frame>, error: &Bound<'_, PyAny>) {
+        if self.0.filled.load(Ordering::Acquire) {
+            return;
+        }
         let error = words(py, &PyErr::from_value(error.clone()), frame.get().number());
         frame.get().give_back();
         py.detach(|| self.0.fill(Err(error)));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.0.filled.load(Ordering::Acquire) {
+            let _ = Python::try_attach(|py| py.detach(|| self.0.fill(Err(LOOP_ENDED.into()))));
+        }
     }
 }
