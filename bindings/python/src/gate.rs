@@ -4,9 +4,9 @@
 //! with nothing locked, so a handler may close the very handle that is waiting. 45 ms is two sleeps of the core, and too
 //! short for a person at the keyboard to notice.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -231,8 +231,10 @@ impl<T: Send> Gate<T> {
         if self.pid == std::process::id() {
             return Ok(());
         }
-        let message =
-            format!("this {} belongs to the process that forked this one; create one in this process", self.what);
+        let message = format!(
+            "this {} belongs to the process that forked this one; create one in this process",
+            self.what
+        );
         Err(Failure::own(ErrorKind::InvalidState, &self.name, message))
     }
 }

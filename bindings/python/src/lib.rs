@@ -13,6 +13,7 @@ mod end;
 mod errors;
 mod frame;
 mod gate;
+mod in_place;
 mod inspect;
 mod interpreter;
 mod kept;
@@ -41,13 +42,15 @@ mod _native {
     #[pymodule_export]
     use crate::frame::Frame;
     #[pymodule_export]
+    use crate::in_place::WritableFrame;
+    #[pymodule_export]
     use crate::inspect::{list_buffers, snapshot};
     #[pymodule_export]
     use crate::kept::KeptBuffer;
     #[pymodule_export]
     use crate::reader::Reader;
     #[pymodule_export]
-    use crate::writer::{WritableFrame, Writer};
+    use crate::writer::Writer;
 
     /// The version of the core library.
     #[pymodule_export]

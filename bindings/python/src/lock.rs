@@ -37,11 +37,7 @@ impl<T> Guarded<T> {
     }
 
     /// As [`Guarded::with`], if the lock is free within `limit`.
-    pub(crate) fn with_within<R>(
-        &self,
-        limit: Duration,
-        work: impl FnOnce(&mut T) -> R + Send,
-    ) -> Option<R> {
+    pub(crate) fn with_within<R>(&self, limit: Duration, work: impl FnOnce(&mut T) -> R + Send) -> Option<R> {
         self.0.try_lock_for(limit).map(|mut value| work(&mut value))
     }
 

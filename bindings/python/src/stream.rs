@@ -228,7 +228,12 @@ impl Stream {
     }
 
     /// Waits for the next frames.
-    pub(crate) fn batch(&self, py: Python<'_>, max: usize, timeout: Duration) -> PyResult<Option<Vec<Frame>>> {
+    pub(crate) fn batch(
+        &self,
+        py: Python<'_>,
+        max: usize,
+        timeout: Duration,
+    ) -> PyResult<Option<Vec<Frame>>> {
         self.wait(py, timeout, |reader, slice| self.read_batch(reader, max, slice))
     }
 

@@ -1,4 +1,4 @@
-//! UNSAFE (the view of an acquired frame): `Writer`.
+//! UNSAFE (copies bytes that Python code may change meanwhile): `Writer`.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -15,10 +15,9 @@ use crate::buffers::{Bytes, MUCH};
 use crate::config::{self, count};
 use crate::errors::{self, Failure, raise};
 use crate::gate::{Gate, duration, in_slices, milliseconds};
+use crate::in_place::{Acquired, WritableFrame, acquire};
 use crate::lock::Guarded;
-use crate::memory::{self, Lease, Lent};
 use crate::owned::Owned;
-use crate::owner::Owner;
 use crate::{end, logging};
 
 /// The writing side of a buffer, which a reader must have created.
@@ -40,42 +39,25 @@ use crate::{end, logging};
 ///     InvalidNameError, PermissionDeniedError, IncompatibleProtocolError, CorruptBufferError: if it cannot be used.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Writer {
-    gate: Arc<Gate<zerobuffer::Writer>>,
-    timeout: Guarded<Duration>,
+    pub(crate) gate: Arc<Gate<zerobuffer::Writer>>,
+    pub(crate) timeout: Guarded<Duration>,
     max_frame_size: usize,
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
     /// The frame that is being filled in place. Changed by the thread that has the handle.
-    acquired: Guarded<Option<Acquired>>,
+    pub(crate) acquired: Guarded<Option<Acquired>>,
     /// `acquired` is `None` again.
-    returned: Condvar,
+    pub(crate) returned: Condvar,
     /// Frames acquired so far.
-    acquisitions: AtomicU64,
+    pub(crate) acquisitions: AtomicU64,
     /// The last frame that was taken back without its owner's doing.
-    lost: AtomicU64,
+    pub(crate) lost: AtomicU64,
     /// Views of written frames that still exist.
-    lent: Arc<AtomicUsize>,
-}
-
-struct Acquired {
-    owner: Owner,
-    number: u64,
-    /// `None` for a moment, until it has been made.
-    view: Option<Py<PyMemoryView>>,
-}
-
-impl Acquired {
-    /// Ends the view that was handed out. Arrays and slices made of it may live on; their memory stays mapped.
-    fn end_view(self, py: Python<'_>) {
-        if let Some(view) = self.view {
-            // Fails while there are arrays.
-            let _ = view.bind(py).call_method0("release");
-        }
-    }
+    pub(crate) lent: Arc<AtomicUsize>,
 }
 
 impl Writer {
-    fn count(&self, writer: &zerobuffer::Writer) {
+    pub(crate) fn count(&self, writer: &zerobuffer::Writer) {
         // Relaxed: statistics.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
@@ -101,14 +83,14 @@ impl Writer {
 
     /// Whether a call failed only because another thread fills a frame.
     #[cold]
-    fn is_for_others(&self, failure: &Failure) -> bool {
+    pub(crate) fn is_for_others(&self, failure: &Failure) -> bool {
         failure.kind() == ErrorKind::InvalidState
             && self.gate.check_mine().is_ok()
             && self.acquired.with(|acquired| !acquired.as_ref().is_some_and(|one| one.owner.is_current()))
     }
 
     /// Makes a failure of [`Writer::is_for_others`] a reason to wait, and waits for the other thread up to `slice`.
-    fn unless_for_others<R>(
+    pub(crate) fn unless_for_others<R>(
         &self,
         slice: Duration,
         result: Result<Option<R>, Failure>,
@@ -118,7 +100,8 @@ impl Writer {
                 let ended = |acquired: &Option<Acquired>| {
                     acquired.as_ref().is_some_and(|acquired| acquired.owner.has_ended())
                 };
-                self.acquired.wait_until(&self.returned, slice, |acquired| acquired.is_none() || ended(acquired));
+                self.acquired
+                    .wait_until(&self.returned, slice, |acquired| acquired.is_none() || ended(acquired));
                 if self.acquired.with(|acquired| ended(acquired)) {
                     self.take_back()?;
                 }
@@ -128,28 +111,15 @@ impl Writer {
         }
     }
 
-    /// Discards the frame of a thread that has ended.
-    fn take_back(&self) -> Result<(), Failure> {
-        let taken = self.gate.try_with(|writer| {
-            let lost = self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.has_ended()));
-            if let Some(lost) = &lost {
-                writer.discard_frame();
-                self.lost.store(lost.number, Ordering::Release);
-            }
-            Ok(lost)
-        })?;
-        if let Some(lost) = taken.flatten() {
-            self.returned.notify_all();
-            let _ = Python::try_attach(|py| lost.end_view(py));
-        }
-        Ok(())
-    }
-
     /// The bytes of an object, which lie outside of the ring: what was lent of it may be free space by now, and the very
     /// space that they are to be copied to.
     fn outside<'a>(&self, bytes: &'a Bytes<'_>) -> PyResult<Cow<'a, [u8]>> {
         // Relaxed: a view that this thread can use has been counted before.
-        if self.lent.load(Ordering::Relaxed) == 0 { Ok(Cow::Borrowed(bytes.as_slice())) } else { bytes.copied() }
+        if self.lent.load(Ordering::Relaxed) == 0 {
+            Ok(Cow::Borrowed(bytes.as_slice()))
+        } else {
+            bytes.copied()
+        }
     }
 
     /// Writes with the GIL released. `None` when the time is over.
@@ -205,7 +175,7 @@ impl Writer {
         }
     }
 
-    fn full(&self, py: Python<'_>, len: usize) -> PyErr {
+    pub(crate) fn full(&self, py: Python<'_>, len: usize) -> PyErr {
         let timeout = self.timeout.with(|timeout| *timeout);
         let message = match self.acquired.with(|acquired| acquired.is_some()) {
             true => format!(
@@ -222,105 +192,11 @@ impl Writer {
 
     fn size(&self, size: &Bound<'_, PyAny>, what: &str) -> PyResult<usize> {
         let failed = || {
-            let message = format!("{size} bytes are no frame's size: {what} takes 1 to {}", self.max_frame_size);
+            let message =
+                format!("{size} bytes are no frame's size: {what} takes 1 to {}", self.max_frame_size);
             errors::own(size.py(), ErrorKind::InvalidFrameSize, self.gate.name(), message)
         };
         count(size)?.ok_or_else(failed)
-    }
-
-    /// Lends a frame's bytes to be filled in place; returns the acquisition's number too. `None` when the time is over.
-    fn acquire_within<'py>(
-        &self,
-        py: Python<'py>,
-        size: usize,
-        timeout: Duration,
-    ) -> PyResult<Option<(Bound<'py, PyMemoryView>, u64)>> {
-        let found = in_slices(py, timeout, |slice| {
-            let found = self.gate.attempt(slice, |writer| {
-                if !acquire(writer, size, slice)? {
-                    return Ok(None);
-                }
-                let keeper = Arc::new(Lent::new(writer.memory_guard(), &self.lent));
-                let Some(bytes) = writer.acquired() else { return Ok(None) };
-                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-                // SAFETY: the guard keeps the memory mapped. The reader does not look at it before the commit, and what is
-                // written later can only spoil the content of frames.
-                let lease = unsafe { Lease::writable(start, len, keeper) };
-                let number = self.acquisitions.fetch_add(1, Ordering::Relaxed) + 1;
-                let acquired = Acquired { owner: Owner::current(), number, view: None };
-                // There was none, or the core would have refused.
-                drop(self.acquired.replace(Some(acquired)));
-                Ok(Some((lease, number)))
-            });
-            self.unless_for_others(slice, found)
-        })?;
-        let Some((lease, number)) = found else { return Ok(None) };
-        let view = match Bound::new(py, lease).and_then(|lease| memory::view(&lease)) {
-            Ok(view) => view,
-            Err(error) => {
-                self.discard(py, Some(number))?;
-                return Err(error);
-            }
-        };
-        let kept = view.clone().unbind();
-        self.acquired.with(|acquired| {
-            if let Some(acquired) = acquired.as_mut().filter(|acquired| acquired.number == number) {
-                acquired.view = Some(kept);
-            }
-        });
-        Ok(Some((view, number)))
-    }
-
-    fn acquire<'py>(&self, py: Python<'py>, size: usize) -> PyResult<(Bound<'py, PyMemoryView>, u64)> {
-        let timeout = self.timeout.with(|timeout| *timeout);
-        self.acquire_within(py, size, timeout)?.ok_or_else(|| self.full(py, size))
-    }
-
-    /// Commits what is acquired, if it is the acquisition `number` or that is `None`. `None` if it is not there.
-    fn commit(&self, py: Python<'_>, number: Option<u64>, size: Option<usize>) -> PyResult<Option<u64>> {
-        let (sequence, ended) = self.gate.enter(py, |writer| {
-            if number.is_some_and(|number| !self.is_acquired(number)) {
-                return Ok((None, None));
-            }
-            let sequence = writer.commit_frame(size)?;
-            self.count(writer);
-            Ok((Some(sequence), self.acquired.replace(None)))
-        })?;
-        self.end(py, ended);
-        Ok(sequence)
-    }
-
-    fn discard(&self, py: Python<'_>, number: Option<u64>) -> PyResult<()> {
-        let ended = self.gate.enter(py, |writer| {
-            if number.is_some_and(|number| !self.is_acquired(number)) {
-                return Ok(None);
-            }
-            writer.discard_frame();
-            Ok(self.acquired.replace(None))
-        })?;
-        self.end(py, ended);
-        Ok(())
-    }
-
-    fn end(&self, py: Python<'_>, ended: Option<Acquired>) {
-        self.returned.notify_all();
-        if let Some(ended) = ended {
-            ended.end_view(py);
-        }
-    }
-
-    fn is_acquired(&self, number: u64) -> bool {
-        self.acquired.with(|acquired| acquired.as_ref().is_some_and(|acquired| acquired.number == number))
-    }
-}
-
-/// Acquires a frame within `slice`; false if there was no space.
-fn acquire(writer: &mut zerobuffer::Writer, len: usize, slice: Duration) -> Result<bool, Failure> {
-    writer.set_write_timeout(slice);
-    match writer.acquire_frame_buffer(len) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BufferFull => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -482,7 +358,7 @@ impl Writer {
     ///     meanwhile, so that nothing was written.
     fn frame(slf: &Bound<'_, Self>, size: &Bound<'_, PyAny>) -> PyResult<WritableFrame> {
         let size = slf.get().size(size, "frame()")?;
-        Ok(WritableFrame { writer: slf.clone().unbind(), size, number: AtomicU64::new(0) })
+        Ok(WritableFrame::new(slf.clone().unbind(), size))
     }
 
     /// Describes the stream to the reader: at most once per buffer, and at most its metadata size less 8 bytes.
@@ -560,44 +436,5 @@ impl Writer {
     fn __repr__(&self) -> String {
         let closed = if self.gate.is_closed() { " closed" } else { "" };
         format!("<zerobuffer.Writer '{}' frames_written={}{closed}>", self.gate.name(), self.frames_written())
-    }
-}
-
-/// A `with` block around a frame that is filled in place; see `Writer.frame`.
-#[pyclass(frozen, module = "zerobuffer")]
-pub(crate) struct WritableFrame {
-    writer: Py<Writer>,
-    size: usize,
-    /// The acquisition's; 0 before the block.
-    number: AtomicU64,
-}
-
-#[pymethods]
-impl WritableFrame {
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let (view, number) = self.writer.get().acquire(py, self.size)?;
-        self.number.store(number, Ordering::Relaxed);
-        Ok(view)
-    }
-
-    #[pyo3(signature = (kind=None, *_exception))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: Option<&Bound<'_, PyAny>>,
-        _exception: &Bound<'_, PyTuple>,
-    ) -> PyResult<()> {
-        let (writer, number) = (self.writer.get(), self.number.load(Ordering::Relaxed));
-        if writer.is_acquired(number) {
-            return match kind {
-                Some(_) => writer.discard(py, Some(number)),
-                None => writer.commit(py, Some(number), None).map(drop),
-            };
-        }
-        // The block has committed or discarded it itself, unless it was taken away.
-        if kind.is_none() && writer.lost.load(Ordering::Acquire) == number {
-            return Err(raise(py, writer.gate.closed()));
-        }
-        Ok(())
     }
 }

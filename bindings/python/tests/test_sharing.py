@@ -122,20 +122,24 @@ def test_a_block_whose_writer_was_closed_says_so(name, reader):
 
 
 @pytest.mark.parametrize("size", [1000, 200_000])
-@pytest.mark.parametrize("shift", [1, 16, 48])
-def test_a_slice_of_a_discarded_frame_can_be_written(reader, writer, size, shift):
+@pytest.mark.parametrize("shift", [1, 16, 100])
+@pytest.mark.parametrize("between", [0, 1, 48, 500])
+def test_a_slice_of_a_discarded_frame_can_be_written(reader, writer, size, shift, between):
     """It lies in the very space that it is copied to."""
     rng = np.random.default_rng(1)
     for n in range(3):
-        content = rng.integers(0, 256, size, np.uint8).tobytes()
         view = writer.acquire_frame_buffer(size)
-        view[:] = content
+        view[:] = rng.integers(0, 256, size, np.uint8).tobytes()
         part = view[shift:]
         array = np.asarray(part)
         writer.discard_frame()
+        if between:
+            writer.write_frame(bytes(between))
+            reader.read_frame().release()
+        content = bytes(part)
         writer.write_frame(part if n % 2 else array)
         with reader.read_frame() as frame:
-            assert bytes(frame) == content[shift:]
+            assert bytes(frame) == content
 
 
 def test_a_slice_of_a_discarded_request_can_be_sent(name):
@@ -150,27 +154,33 @@ def test_a_slice_of_a_discarded_request_can_be_sent(name):
             assert bytes(client.call(part, 20_000)) == content[7:]
 
 
-def mapped(name):
-    """How many bytes of segments of these names are mapped."""
+def segments(name):
+    """The inodes of the segments of these names."""
+    return {entry.inode() for entry in os.scandir("/dev/shm") if entry.name.startswith(name)}
+
+
+def mapped(inodes):
+    """How many bytes of these files are mapped."""
     with open("/proc/self/maps") as file:
-        ranges = [line.split()[0].split("-") for line in file if f"/dev/shm/{name}" in line]
+        ranges = [line.split()[0].split("-") for line in file if int(line.split()[4]) in inodes]
     return sum(int(end, 16) - int(start, 16) for start, end in ranges)
 
 
 def test_closed_means_unmapped(name):
     reader = zerobuffer.Reader(name, CONFIG)
-    for_reader = mapped(name)
+    files = segments(name)
+    for_reader = mapped(files)
     writer = zerobuffer.Writer(name)
     writer.write_frame(b"kept")
     frame = reader.read_frame()
     view = writer.acquire_frame_buffer(5)
-    assert mapped(name) > for_reader > 0
+    assert mapped(files) > for_reader > 0
     writer.close()
-    assert mapped(name) == for_reader
+    assert mapped(files) == for_reader
     reader.close()
-    assert mapped(name) and bytes(frame) == b"kept"
+    assert mapped(files) and bytes(frame) == b"kept"
     frame.release()
-    assert mapped(name) == 0
+    assert mapped(files) == 0
     assert reader.closed and writer.closed and view is not None
     reader.interrupt()
     writer.interrupt()
@@ -181,13 +191,14 @@ def test_closed_means_unmapped_for_channels(name):
     server.start(bytes)
     client = DuplexChannelFactory().create_client(name, response_config=CONFIG)
     response = client.call(b"kept", 20_000)
+    files = segments(name)
     client.close()
     server.stop()
     until = time.monotonic() + 20
-    assert mapped(name) and bytes(response) == b"kept"
+    assert mapped(files) and bytes(response) == b"kept"
     response.release()
     # The thread that read for calls may be about to end.
-    while mapped(name):
+    while mapped(files):
         assert time.monotonic() < until
         time.sleep(0.001)
     for call in [lambda: client.call(b"x"), lambda: client.receive_response(0), lambda: client.acquire_request_buffer(1)]:
@@ -215,5 +226,9 @@ def test_a_small_frame_needs_no_more_room_when_it_waits(name):
             while writer.try_write_frame(data):
                 pass
             written = writer.frames_written
+            thread, outcome = on_thread(lambda: writer.write_frame(data))
+            time.sleep(0.1)
+            assert not outcome
             reader.read_frame().release()
-            assert writer.write_frame(data) == written + 1
+            thread.join()
+            assert outcome == [written + 1]

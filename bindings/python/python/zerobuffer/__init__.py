@@ -58,7 +58,7 @@ from ._native import leave_to_parent as _leave_to_parent
 if TYPE_CHECKING:
     from typing import Iterable
 
-    from ._native import BytesLike
+    from ._native import _BytesLike
 
 __version__: str = _VERSION
 
@@ -79,7 +79,7 @@ class WaitStrategy(_enum.Enum):
     SPIN = "spin"
 
 
-def _write_frames(self: Writer, frames: "Iterable[BytesLike]") -> int:
+def _write_frames(self: Writer, frames: "Iterable[_BytesLike]") -> int:
     """Writes each item of an iterable as a frame; returns their number.
 
     Raises:

@@ -25,7 +25,7 @@ from . import _native
 from ._native import BufferConfig, Frame
 
 if TYPE_CHECKING:
-    from ._native import BytesLike
+    from ._native import _BytesLike
 
 __all__ = [
     "DuplexChannelFactory",
@@ -55,7 +55,7 @@ class IDuplexClient(ABC):
     """What the client of a channel can do; see `DuplexClient`."""
 
     @abstractmethod
-    def send_request(self, data: "BytesLike") -> int:
+    def send_request(self, data: "_BytesLike") -> int:
         """Sends a request, copied; returns its sequence number."""
 
     @abstractmethod
@@ -94,12 +94,12 @@ class IImmutableDuplexServer(IDuplexServer):
 
     @abstractmethod
     def start(
-        self, handler: "Callable[[Frame], BytesLike]", mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
+        self, handler: "Callable[[Frame], _BytesLike]", mode: ProcessingMode = ProcessingMode.SINGLE_THREAD
     ) -> None:
         """Starts processing, and returns at once."""
 
     @abstractmethod
-    async def start_async(self, handler: "Callable[[Frame], Awaitable[BytesLike]]") -> None:
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[_BytesLike]]") -> None:
         """Starts processing with a coroutine function, whose calls run as tasks of the current event loop."""
 
 
@@ -147,7 +147,7 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
         ReaderDeadError: if the server is dead. As `Reader` for the response buffer.
     """
 
-    async def call_async(self, data: "BytesLike", timeout_ms: Optional[float] = 5000) -> Frame:
+    async def call_async(self, data: "_BytesLike", timeout_ms: Optional[float] = 5000) -> Frame:
         """As `call`, for asyncio: other tasks run meanwhile. Cancelling the task cancels the request.
 
         Raises:
@@ -188,7 +188,7 @@ class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServe
     Raises:
         As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
     """
-    async def start_async(self, handler: "Callable[[Frame], Awaitable[BytesLike]]") -> None:
+    async def start_async(self, handler: "Callable[[Frame], Awaitable[_BytesLike]]") -> None:
         """Starts processing with a coroutine function, and returns at once.
 
         Each request becomes a task of the current event loop, with a frame that is released when the task is done. As many

@@ -69,7 +69,9 @@ impl Link {
             // In a forked child: the client is the parent's.
             Err(error) if error.kind() == ErrorKind::InvalidState => return,
             Err(error) => (error.kind(), error.to_string()),
-            Ok(_) => (ErrorKind::Closed, format!("channel `{}`: the client has been closed", client.channel())),
+            Ok(_) => {
+                (ErrorKind::Closed, format!("channel `{}`: the client has been closed", client.channel()))
+            }
         };
         client.close();
         drop(self.0.replace(Connection::Ended(kind, client.channel().to_owned(), text)));
@@ -153,7 +155,8 @@ impl DuplexClient {
 
     /// Takes out the request that this thread is filling.
     fn take_acquired(&self, py: Python<'_>) -> PyResult<Acquired> {
-        let acquired = self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.is_current()));
+        let acquired =
+            self.acquired.with(|acquired| acquired.take_if(|acquired| acquired.owner.is_current()));
         let none = || {
             let message = "this thread has acquired no request buffer";
             raise(py, Failure::of_channel(ErrorKind::InvalidState, &self.channel, message))
@@ -204,7 +207,8 @@ impl DuplexClient {
     ) -> PyResult<DuplexClient> {
         let config = response_config.map(|config| config.get().to_core()).unwrap_or_default();
         let options = ClientOptions::default().request_timeout(SLICE).response_config(config);
-        let (request_timeout, connect_timeout) = (duration(request_timeout_ms)?, duration(connect_timeout_ms)?);
+        let (request_timeout, connect_timeout) =
+            (duration(request_timeout_ms)?, duration(connect_timeout_ms)?);
         let _opening = end::opening(py);
         let deadline = Instant::now().checked_add(connect_timeout);
         let client = loop {
@@ -216,7 +220,9 @@ impl DuplexClient {
                 Ok(client) => break client,
                 Err(error) => {
                     let missing = matches!(error.kind(), ErrorKind::BufferNotFound | ErrorKind::ReaderDead);
-                    if !missing || left <= SLICE && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    if !missing
+                        || left <= SLICE && deadline.is_some_and(|deadline| deadline <= Instant::now())
+                    {
                         return Err(raise(py, error));
                     }
                 }

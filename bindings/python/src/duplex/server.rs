@@ -72,7 +72,9 @@ impl Callables {
     }
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.all().into_iter().try_for_each(|slot| slot.peek(|callable| visit.call(callable)).unwrap_or(Ok(())))
+        self.all()
+            .into_iter()
+            .try_for_each(|slot| slot.peek(|callable| visit.call(callable)).unwrap_or(Ok(())))
     }
 
     fn clear(&self) {
