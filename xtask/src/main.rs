@@ -10,6 +10,7 @@ mod fuzz;
 mod house;
 mod instructions;
 mod model;
+mod output;
 mod prepare;
 mod python;
 mod sanitize;

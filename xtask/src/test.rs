@@ -80,6 +80,7 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
             bail!("there is no step `{name}`; `cargo xtask test --list` names them");
         }
     }
+    crate::output::watch(root)?;
     LEFT_BEFORE.get_or_init(leftovers);
     ALL.get_or_init(|| chosen.is_empty());
     let start = Instant::now();
@@ -88,7 +89,10 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
     {
         println!("\n==== {}: {}", step.name, step.what);
         let begun = Instant::now();
-        (step.check)(root, full).map_err(|error| error.context(format!("step `{}` failed", step.name)))?;
+        if let Err(error) = (step.check)(root, full) {
+            crate::output::summarise(step.name);
+            return Err(error.context(format!("step `{}` failed", step.name)));
+        }
         times.push(format!("{} {:.0} s", step.name, begun.elapsed().as_secs_f64()));
     }
     println!("\n==== all steps passed in {:.0} s: {}", start.elapsed().as_secs_f64(), times.join(", "));

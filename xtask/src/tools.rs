@@ -14,7 +14,7 @@ pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Runs a command, showing its output; fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");
-    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    let status = crate::output::status(command).with_context(|| format!("cannot start {shown}"))?;
     if !status.success() {
         bail!("{shown}: {status}");
     }
