@@ -109,6 +109,15 @@ fn symbols(root: &Path) -> Result<()> {
             bail!("{} exports `{name}`, which its header does not declare", library.display());
         }
     }
+    // And the other way round: a declared function that is missing would show only when somebody links with it.
+    let declarations = declared.split("zb_").skip(1).filter_map(|rest| rest.split_once('('));
+    for (name, _) in declarations
+        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+    {
+        if !exported.contains(&format!("zb_{name}").as_str()) {
+            bail!("{HEADER} declares `zb_{name}`, which {} does not export", library.display());
+        }
+    }
     let dynamic = output(Command::new("readelf").arg("-d").arg(&library))?;
     if !dynamic.contains("soname: [libzerobuffer_c.so.") {
         bail!("{} has no SONAME with the ABI's number", library.display());

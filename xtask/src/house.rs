@@ -4,8 +4,12 @@
 //! what the sources say: a new line fails, and so does a line that has become untrue. So the table changes only in
 //! commits that mean to change it.
 
+mod copies;
 mod modules;
 mod rules;
+mod wire;
+
+pub(crate) use modules::{attributes, is_for_tests};
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -65,6 +69,9 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
 
 /// The step.
 pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
+    println!("{} words and bits are where docs/PROTOCOL.md has them", wire::check(root)?);
+    copies::versions(root)?;
+    println!("{} links between pages lead somewhere", copies::links(root)?);
     command(root, &[])
 }
 

@@ -261,7 +261,8 @@ impl<'ast> Visit<'ast> for Reading<'_> {
     }
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+/// The attributes of an item.
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -279,7 +280,7 @@ fn attributes(item: &Item) -> &[Attribute] {
 }
 
 /// Whether an attribute is a condition that only builds for tests meet.
-fn is_for_tests(attribute: &Attribute) -> bool {
+pub(crate) fn is_for_tests(attribute: &Attribute) -> bool {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => asks_for_tests(list.tokens.clone()),
         _ => false,
