@@ -10,6 +10,7 @@ mod fuzz;
 mod house;
 mod instructions;
 mod model;
+mod mutants;
 mod output;
 mod prepare;
 mod python;
@@ -42,6 +43,8 @@ Usage: cargo xtask <command>
                             the table of what is allowed
   instructions [--update]   counts the instructions that a frame takes; --update writes the figures to compare with
   sanitize                  runs tests of the core under AddressSanitizer and LeakSanitizer
+  mutants [--sample N] [OPTION...]
+                            changes the library in many small ways and sees whether a test notices each
   model                     checks the models of verification/models with spin
 ";
 
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::command(&root(), rest),
         "house" => house::command(&root(), rest),
         "instructions" => instructions::command(&root(), rest),
+        "mutants" => mutants::command(&root(), rest),
         "model" => model::command(&root()),
         "sanitize" => sanitize::command(&root()),
         // Only for `test`, which runs it beside its tests.

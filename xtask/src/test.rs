@@ -21,7 +21,7 @@ const STEPS: &[Step] = &[
     Step { name: "format", what: "rustfmt on all packages", check: format },
     Step {
         name: "house",
-        what: "the shape of the sources: edges between modules, circles, lengths",
+        what: "the shape of the sources; PROTOCOL.md against the layout; copies of the version; links",
         check: crate::house::test,
     },
     Step {
@@ -37,6 +37,11 @@ const STEPS: &[Step] = &[
         name: "instructions",
         what: "how many instructions a frame takes, against the figures in the tree",
         check: crate::instructions::test,
+    },
+    Step {
+        name: "mutants",
+        what: "a few changes that break the library, each of which a test must notice",
+        check: crate::mutants::test,
     },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
     Step {

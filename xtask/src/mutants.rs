@@ -1,0 +1,373 @@
+//! `cargo xtask mutants`: changes the library in many small ways, one at a time, and sees whether a test notices.
+//!
+//! All changes are built into one copy of the tree, each behind a switch that a variable of the environment sets. So there
+//! is one build for all of them, and a change costs no more than the tests that reach it.
+
+mod hand;
+mod run;
+mod sites;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::is_root;
+use crate::venv;
+use run::{Outcome, Test};
+
+const HELP: &str = "\
+cargo xtask mutants [OPTION...]
+  --sample N      so many mutants, drawn evenly from all, and those that were written by hand (else all)
+  --seed S        draws others (1)
+  --shard K/N     the K-th of N parts of them
+  --only TEXT     those with this in their name
+  --again         also those that have been judged before
+  --survivors     those that survived before, again
+  --budget S      seconds of tests for one mutant (60)
+  --jobs N        mutants at a time (1)
+  --list          prints names and judges nothing
+  --score         prints what is known, and survivors that nobody argues for";
+
+/// Where the outcomes are kept: `outcome<TAB>name<TAB>test`.
+const RESULTS: &str = "target/mutants/results.txt";
+
+/// How long the step of `cargo xtask test` goes on to judge.
+const SLICE: Duration = Duration::from_secs(60);
+
+struct Options {
+    sample: Option<usize>,
+    seed: u64,
+    shard: (usize, usize),
+    only: Option<String>,
+    again: bool,
+    survivors: bool,
+    budget: Duration,
+    jobs: usize,
+    list: bool,
+    score: bool,
+}
+
+fn options(arguments: &[String]) -> Result<Options> {
+    let mut options = Options {
+        sample: None,
+        seed: 1,
+        shard: (1, 1),
+        only: None,
+        again: false,
+        survivors: false,
+        budget: Duration::from_secs(60),
+        jobs: 1,
+        list: false,
+        score: false,
+    };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().with_context(|| format!("{argument} takes a value\n{HELP}"));
+        match argument.as_str() {
+            "--sample" => options.sample = Some(value()?.parse().context("--sample takes a number")?),
+            "--seed" => options.seed = value()?.parse().context("--seed takes a number")?,
+            "--shard" => {
+                let (number, of) = value()?.split_once('/').context("--shard takes K/N")?;
+                options.shard = (number.parse()?, of.parse()?);
+                if options.shard.0 == 0 || options.shard.0 > options.shard.1 {
+                    bail!("--shard takes K/N with K from 1 to N");
+                }
+            }
+            "--only" => options.only = Some(value()?.clone()),
+            "--budget" => {
+                options.budget = Duration::from_secs(value()?.parse().context("--budget takes seconds")?)
+            }
+            "--jobs" => options.jobs = value()?.parse().context("--jobs takes a number")?,
+            "--again" => options.again = true,
+            "--survivors" => options.survivors = true,
+            "--list" => options.list = true,
+            "--score" => options.score = true,
+            other => bail!("`{other}` is no option\n{HELP}"),
+        }
+    }
+    Ok(options)
+}
+
+pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
+    let options = options(arguments)?;
+    let by_hand = hand::read(root)?;
+    let mut names: Vec<String> = by_hand.iter().map(hand::ByHand::key).collect();
+    names.extend(tree::all(root)?);
+    arguments_hold(root, &names)?;
+    if options.score {
+        return score(root, &names);
+    }
+    let mut results = results(root)?;
+    let chosen = chosen(&names, by_hand.len(), &options, &results);
+    if options.list {
+        chosen.iter().for_each(|name| println!("{name}"));
+        println!("{} of {} mutants", chosen.len(), names.len());
+        return Ok(());
+    }
+    own_place()?;
+    let python = venv::ensure(root)?;
+    let built = tree::build(root, &by_hand, true)?;
+    let tests = traced(root, &built, &python, options.jobs.max(2))?;
+    let numbers: BTreeMap<&str, u32> =
+        (0..).zip(&built.keys).map(|(number, key)| (key.as_str(), number)).collect();
+    let open: Vec<(usize, &String)> =
+        chosen.iter().filter(|name| numbers.contains_key(name.as_str())).copied().enumerate().collect();
+    println!("{} mutants to judge; {} of those chosen do not compile", open.len(), chosen.len() - open.len());
+    let total = open.len();
+    let open = std::sync::Mutex::new(open.into_iter());
+    let known = std::sync::Mutex::new(&mut results);
+    std::thread::scope(|scope| -> Result<()> {
+        let judge = || -> Result<()> {
+            loop {
+                let next = open.lock().expect("not poisoned").next();
+                let Some((index, name)) = next else { return Ok(()) };
+                let outcome =
+                    run::judge(numbers[name.as_str()], &tests, &built.programs, &python, options.budget)?;
+                println!("{}/{total} {}", index + 1, told(name, &outcome));
+                let mut known = known.lock().expect("not poisoned");
+                known.insert(name.clone(), outcome);
+                save(root, &known)?;
+            }
+        };
+        let workers: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(judge)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+    })?;
+    score(root, &names)
+}
+
+/// The step: as many of those written by hand as a minute has room for, each of which must be caught.
+pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
+    let by_hand = hand::read(root)?;
+    let mut names: Vec<String> = by_hand.iter().map(hand::ByHand::key).collect();
+    names.extend(tree::all(root)?);
+    arguments_hold(root, &names)?;
+    own_place()?;
+    let python = venv::ensure(root)?;
+    let built = tree::build(root, &by_hand, false)?;
+    let begun = Instant::now();
+    let mut judged = 0;
+    let mut survivors = Vec::new();
+    for mutant in &by_hand {
+        if begun.elapsed() > SLICE && !full {
+            break;
+        }
+        let number = built.keys.iter().position(|key| *key == mutant.key()).context("it was built")?;
+        let number = u32::try_from(number)?;
+        let outcome = run::judge_by_name(number, &mutant.tests, &built.programs, &python)?;
+        println!("{}", told(&mutant.key(), &outcome));
+        judged += 1;
+        if outcome == Outcome::Survived {
+            survivors.push(mutant.name.as_str());
+        }
+    }
+    println!("{judged} of {} mutants by hand judged, of {} in all", by_hand.len(), names.len());
+    if !survivors.is_empty() {
+        bail!("no test notices: {}", survivors.join("; "));
+    }
+    Ok(())
+}
+
+/// Builds what the step judges.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
+    tree::build(root, &hand::read(root)?, false).map(drop)
+}
+
+/// Each survivor that is argued for is a mutant that still exists.
+fn arguments_hold(root: &Path, names: &[String]) -> Result<()> {
+    for (key, _) in hand::equivalent(root)? {
+        if !names.contains(&key) {
+            bail!("{}: there is no mutant `{key}` any more", hand::EQUIVALENT);
+        }
+    }
+    Ok(())
+}
+
+fn own_place() -> Result<()> {
+    if !is_root() || !crate::tools::has("unshare", &["-m", "true"]) {
+        bail!(
+            "a changed library may harm the buffers of others: mutants need root, for a /dev/shm of their own"
+        );
+    }
+    Ok(())
+}
+
+/// The mutants that the options choose; the first `by_hand` of all were written by hand.
+fn chosen<'a>(
+    names: &'a [String],
+    by_hand: usize,
+    options: &Options,
+    results: &BTreeMap<String, Outcome>,
+) -> Vec<&'a String> {
+    let (hands, others) = names.split_at(by_hand);
+    let mut others: Vec<&String> = others.iter().collect();
+    if let Some(sample) = options.sample {
+        shuffle(&mut others, options.seed);
+        others.truncate(sample.saturating_sub(hands.len()));
+    }
+    let (number, of) = options.shard;
+    let all = hands.iter().chain(others).enumerate().filter(|(index, _)| index % of == number - 1);
+    let named = all
+        .map(|(_, name)| name)
+        .filter(|name| options.only.as_ref().is_none_or(|text| name.contains(text.as_str())));
+    named
+        .filter(|name| match results.get(name.as_str()) {
+            None => !options.survivors,
+            Some(outcome) if options.survivors => !matches!(outcome, Outcome::Caught(_)),
+            Some(_) => options.again || options.list,
+        })
+        .collect()
+}
+
+/// Puts them in an order that depends on the seed alone.
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    // SplitMix64 (Steele, Lea, Flood 2014).
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    for last in (1..items.len()).rev() {
+        items.swap(last, (next() % (last as u64 + 1)) as usize);
+    }
+}
+
+/// Which test reaches which mutant: as it was found for this very tree, or found now.
+fn traced(root: &Path, built: &tree::Tree, python: &Path, jobs: usize) -> Result<Vec<Test>> {
+    let path = root.join(tree::FOLDER).join("traces.txt");
+    let programs: Vec<String> =
+        built.programs.iter().map(|program| program.path.display().to_string()).collect();
+    // A program that was built again may have the name that it had.
+    let times = built
+        .programs
+        .iter()
+        .map(|program| Ok(format!("{:?}", std::fs::metadata(&program.path)?.modified()?)));
+    let heading = format!("{} {programs:?} {:?}", built.keys.len(), times.collect::<Result<Vec<_>>>()?);
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && text.lines().next() == Some(&heading)
+    {
+        return text.lines().skip(1).map(|line| read_test(line).context("a line of traces.txt")).collect();
+    }
+    let tests = run::trace(root, &built.programs, built.keys.len(), python, jobs)?;
+    let mut text = heading + "\n";
+    for test in &tests {
+        let numbers: Vec<String> = test.reached.iter().map(u32::to_string).collect();
+        writeln!(text, "{}\t{}\t{}\t{}", test.program, test.name, test.time.as_millis(), numbers.join(","))?;
+    }
+    std::fs::write(&path, text)?;
+    Ok(tests)
+}
+
+fn read_test(line: &str) -> Option<Test> {
+    let mut fields = line.split('\t');
+    Some(Test {
+        program: fields.next()?.parse().ok()?,
+        name: fields.next()?.to_owned(),
+        time: Duration::from_millis(fields.next()?.parse().ok()?),
+        reached: fields.next()?.split(',').filter_map(|number| number.parse().ok()).collect(),
+    })
+}
+
+fn told(name: &str, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Caught(test) => format!("caught    {name} ({test})"),
+        Outcome::Survived => format!("SURVIVED  {name}"),
+        Outcome::Unreached => format!("UNREACHED {name}"),
+    }
+}
+
+fn results(root: &Path) -> Result<BTreeMap<String, Outcome>> {
+    let Ok(text) = std::fs::read_to_string(root.join(RESULTS)) else { return Ok(BTreeMap::new()) };
+    text.lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let outcome = match fields[..] {
+                ["caught", _, test] => Outcome::Caught(test.to_owned()),
+                ["survived", ..] => Outcome::Survived,
+                ["unreached", ..] => Outcome::Unreached,
+                _ => bail!("{RESULTS}: `{line}` is no outcome"),
+            };
+            Ok((fields[1].to_owned(), outcome))
+        })
+        .collect()
+}
+
+fn save(root: &Path, results: &BTreeMap<String, Outcome>) -> Result<()> {
+    let mut text = String::new();
+    for (name, outcome) in results {
+        let (word, test) = match outcome {
+            Outcome::Caught(test) => ("caught", test.as_str()),
+            Outcome::Survived => ("survived", ""),
+            Outcome::Unreached => ("unreached", ""),
+        };
+        writeln!(text, "{word}\t{name}\t{test}")?;
+    }
+    // Whole or not at all, as a run may be ended at any moment.
+    let new = root.join(RESULTS).with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(new, root.join(RESULTS))?;
+    Ok(())
+}
+
+/// Prints the score, and what is left to do.
+fn score(root: &Path, names: &[String]) -> Result<()> {
+    let results = results(root)?;
+    let equivalent: BTreeMap<String, String> = hand::equivalent(root)?.into_iter().collect();
+    let judged: Vec<(&String, &Outcome)> =
+        names.iter().filter_map(|name| Some((name, results.get(name)?))).collect();
+    let is_caught = |outcome: &Outcome| matches!(outcome, Outcome::Caught(_));
+    let caught = judged.iter().filter(|(_, outcome)| is_caught(outcome)).count();
+    let argued =
+        judged.iter().filter(|(name, outcome)| !is_caught(outcome) && equivalent.contains_key(*name)).count();
+    let open: Vec<_> = judged
+        .iter()
+        .filter(|(name, outcome)| !is_caught(outcome) && !equivalent.contains_key(*name))
+        .collect();
+    open.iter().for_each(|(name, outcome)| println!("{}", told(name, outcome)));
+    let real = judged.len() - argued;
+    let share = if real > 0 { 100.0 * caught as f64 / real as f64 } else { 0.0 };
+    println!(
+        "{} of {} mutants judged: {caught} caught, {argued} argued to be no change, {} open; score {share:.1} %",
+        judged.len(),
+        names.len(),
+        open.len()
+    );
+    for (name, outcome) in &judged {
+        if is_caught(outcome) && equivalent.contains_key(*name) {
+            bail!("{}: `{name}` is caught, so it is a change", hand::EQUIVALENT);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_depends_on_the_seed_alone_and_shards_share_it_out() {
+        let names: Vec<String> = (0..100).map(|number| format!("m{number}")).collect();
+        let choose = |arguments: &str| {
+            let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
+            let options = options(&arguments).expect("options");
+            chosen(&names, 2, &options, &BTreeMap::new()).into_iter().cloned().collect::<Vec<_>>()
+        };
+        let sample = choose("--sample 20 --seed 7");
+        assert_eq!((sample.len(), &sample[..2]), (20, &names[..2]));
+        assert_eq!(sample, choose("--sample 20 --seed 7"));
+        assert_ne!(sample, choose("--sample 20 --seed 8"));
+        let mut shards =
+            [choose("--sample 20 --seed 7 --shard 1/2"), choose("--sample 20 --seed 7 --shard 2/2")].concat();
+        shards.sort();
+        let mut sorted = sample;
+        sorted.sort();
+        assert_eq!(shards, sorted);
+        assert!(options(&["--shard".to_owned(), "3/2".to_owned()]).is_err());
+    }
+}

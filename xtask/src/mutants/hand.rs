@@ -1,0 +1,99 @@
+//! Changes that were written by hand, and survivors that are argued to be no change at all.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+pub(super) const FILE: &str = "verification/mutants/by-hand.txt";
+pub(super) const EQUIVALENT: &str = "verification/mutants/equivalent.txt";
+
+/// A change that was written by hand.
+#[derive(Debug, Default)]
+pub(super) struct ByHand {
+    pub(super) name: String,
+    /// Below the workspace's folder.
+    pub(super) file: String,
+    /// Code as it stands there, whatever its white space.
+    pub(super) original: String,
+    /// Code that is to stand in its place.
+    pub(super) code: String,
+    /// A test program and a part of the names of its tests; the tests that ought to notice.
+    pub(super) tests: Vec<(String, String)>,
+}
+
+impl ByHand {
+    pub(super) fn key(&self) -> String {
+        format!("by hand: {}", self.name)
+    }
+}
+
+/// Reads the file: for each change a heading `= name`, then `file PATH`, `test PROGRAM PART` (one line each), the lines of the
+/// original behind `-` and those in their place behind `+`.
+pub(super) fn read(root: &Path) -> Result<Vec<ByHand>> {
+    let text = std::fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<Vec<ByHand>> {
+    let mut all: Vec<ByHand> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix("= ") {
+            all.push(ByHand { name: name.to_owned(), ..ByHand::default() });
+            continue;
+        }
+        let wrong = || format!("{FILE}, line {}: `{line}` is no line of a mutant", index + 1);
+        let mutant = all.last_mut().with_context(wrong)?;
+        match line.split_at_checked(1) {
+            Some(("-", code)) => mutant.original.extend([code.trim(), "\n"]),
+            Some(("+", code)) => mutant.code.extend([code.trim(), "\n"]),
+            _ => match line.split_once(' ') {
+                Some(("file", path)) => mutant.file = path.to_owned(),
+                Some(("test", test)) => {
+                    let (program, part) = test.split_once(' ').with_context(wrong)?;
+                    mutant.tests.push((program.to_owned(), part.to_owned()));
+                }
+                _ => bail!(wrong()),
+            },
+        }
+    }
+    for mutant in &all {
+        if mutant.file.is_empty() || mutant.original.is_empty() || mutant.tests.is_empty() {
+            bail!("{FILE}: `{}` lacks its file, its original or its tests", mutant.name);
+        }
+    }
+    Ok(all)
+}
+
+/// Keys of survivors that change nothing that anybody could notice, each with the reason: `key | reason`.
+pub(super) fn equivalent(root: &Path) -> Result<Vec<(String, String)>> {
+    let path = root.join(EQUIVALENT);
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {EQUIVALENT}"))?;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (key, reason) = line.rsplit_once(" | ").unwrap_or((line, ""));
+            if reason.trim().is_empty() {
+                bail!("{EQUIVALENT}: `{key}` has no reason");
+            }
+            Ok((key.to_owned(), reason.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutant_has_a_file_an_original_and_tests() {
+        let text = "# words\n= no fence\nfile a.rs\ntest promises x\n-fence();\n+nothing();\n+\n";
+        let mutants = parse(text).expect("a mutant");
+        assert_eq!((mutants[0].original.trim(), mutants[0].code.trim()), ("fence();", "nothing();"));
+        assert_eq!(mutants[0].tests, [("promises".to_owned(), "x".to_owned())]);
+        assert!(parse("= no tests\nfile a.rs\n-x\n").is_err());
+        assert!(parse("-x\n").is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! The copy of the tree with all changes in it, built once.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::hand::ByHand;
+use super::sites::{self, Rendered, Site};
+use crate::tools::cargo;
+
+/// Where everything lies.
+pub(super) const FOLDER: &str = "target/mutants";
+
+/// What is changed: a crate's sources, how they call the switch, and what of them stays as it is.
+struct Changed {
+    sources: &'static str,
+    switch: &'static str,
+    left_out: &'static [&'static str],
+}
+
+const CHANGED: [Changed; 2] = [
+    Changed {
+        sources: "crates/zerobuffer/src",
+        switch: "crate::mutant_switch",
+        left_out: &["testing/", "os/unsupported.rs", "error.rs", "sync.rs", "lib.rs", "memory/copy.rs"],
+    },
+    Changed {
+        sources: "crates/zerobuffer-ffi/src",
+        switch: "zerobuffer::mutant_switch",
+        left_out: &["fuzzing", "lib.rs", "exclusive.rs"],
+    },
+];
+
+const SWITCH: &str = include_str!("switch.rs.txt");
+
+/// Errors about borrows that overlap.
+const BORROWED: [&str; 4] = ["E0499", "E0502", "E0505", "E0506"];
+
+/// Rounds of leaving out what does not compile.
+const ROUNDS: usize = 20;
+
+/// A test program.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) folder: PathBuf,
+}
+
+/// The built tree.
+pub(super) struct Tree {
+    /// The mutants, by their numbers.
+    pub(super) keys: Vec<String>,
+    pub(super) programs: Vec<Program>,
+}
+
+struct File {
+    path: PathBuf,
+    text: String,
+    shown: String,
+    switch: &'static str,
+}
+
+/// Keys of all mutants, without building anything.
+pub(super) fn all(root: &Path) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for file in files(root)? {
+        let sites = sites::find(&file.text, &file.shown)?;
+        keys.extend(sites.into_iter().flat_map(|site| site.mutants).map(|mutant| mutant.key));
+    }
+    Ok(keys)
+}
+
+/// Copies the tree, changes it and builds its tests. Without `everything` only what was written by hand is in it.
+pub(super) fn build(root: &Path, by_hand: &[ByHand], everything: bool) -> Result<Tree> {
+    let copy = root.join(FOLDER).join(if everything { "tree" } else { "slice" });
+    let files = files(root)?;
+    mirror(root, &copy, &files)?;
+    let mut left_out = BTreeSet::new();
+    for round in 1.. {
+        let mut keys = Vec::new();
+        let mut rendered_files = Vec::new();
+        for file in &files {
+            let mut sites: Vec<Site> =
+                if everything { sites::find(&file.text, &file.shown)? } else { Vec::new() };
+            for hand in by_hand.iter().filter(|hand| file.path.ends_with(&hand.file)) {
+                let site = sites::by_hand(&file.text, &hand.key(), &hand.original, &hand.code);
+                sites.push(site.with_context(|| format!("mutant `{}` in {}", hand.name, hand.file))?);
+            }
+            let first = u32::try_from(keys.len()).context("too many mutants")?;
+            let (rendered, more) = sites::render(&file.text, sites, first, file.switch, &left_out);
+            keys.extend(more);
+            let relative = file.path.strip_prefix(root)?;
+            write_if_new(&copy.join(relative), &rendered.text)?;
+            rendered_files.push((relative.to_owned(), rendered));
+        }
+        add_switch(&copy)?;
+        let failed = check(root, &copy, &rendered_files, &keys)?;
+        if failed.is_empty() {
+            println!("{} changes compile, {} do not", keys.len(), left_out.len());
+            let programs = programs(root, &copy)?;
+            return Ok(Tree { keys, programs });
+        }
+        if let Some(hand) =
+            by_hand.iter().find(|hand| failed.iter().any(|&number| keys[number as usize] == hand.key()))
+        {
+            bail!("mutant `{}` of {} does not compile", hand.name, super::hand::FILE);
+        }
+        if round == ROUNDS {
+            bail!("after {ROUNDS} rounds some changes still do not compile");
+        }
+        left_out.extend(failed.iter().map(|&number| keys[number as usize].clone()));
+    }
+    unreachable!("the loop has no end")
+}
+
+/// The files that are changed.
+fn files(root: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for changed in &CHANGED {
+        for path in tracked(root, changed.sources)? {
+            let inside = path.strip_prefix(changed.sources)?.to_string_lossy().into_owned();
+            let is_left_out = changed.left_out.iter().any(|prefix| inside.starts_with(prefix));
+            if inside.ends_with(".rs") && !is_left_out {
+                let path = root.join(&path);
+                let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                let crate_name = changed.sources.split('/').nth(1).unwrap_or_default();
+                let shown = if crate_name == "zerobuffer" { inside } else { format!("ffi/{inside}") };
+                files.push(File { path, text, shown, switch: changed.switch });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Files that git knows, or would, below a folder.
+fn tracked(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
+    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", folder];
+    let output = Command::new("git").args(arguments).current_dir(root).output()?;
+    let names = String::from_utf8(output.stdout)?;
+    Ok(names.split_terminator('\0').map(PathBuf::from).filter(|path| root.join(path).is_file()).collect())
+}
+
+/// Copies what the workspace needs to build; what is as it was keeps its time, so that little is built again.
+fn mirror(root: &Path, copy: &Path, changed: &[File]) -> Result<()> {
+    let mut wanted = BTreeSet::new();
+    for folder in ["Cargo.toml", "Cargo.lock", "README.md", "docs", "crates", "verification", "xtask"] {
+        for path in tracked(root, folder)? {
+            let is_changed = changed.iter().any(|file| file.path == root.join(&path));
+            let bytes = std::fs::read(root.join(&path))?;
+            let target = copy.join(&path);
+            wanted.insert(path.clone());
+            // The changed ones are written later.
+            if !(is_changed && target.exists()) && std::fs::read(&target).ok().as_ref() != Some(&bytes) {
+                std::fs::create_dir_all(target.parent().context("a folder")?)?;
+                std::fs::write(&target, bytes)?;
+            }
+        }
+    }
+    remove_others(copy, copy, &wanted)
+}
+
+/// Files that have left the tree leave the copy.
+fn remove_others(copy: &Path, folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(copy, &path, wanted)?;
+        } else if !wanted.contains(path.strip_prefix(copy)?) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_if_new(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path.parent().context("a folder")?)?;
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+fn add_switch(copy: &Path) -> Result<()> {
+    let sources = copy.join(CHANGED[0].sources);
+    write_if_new(&sources.join("mutant_switch.rs"), SWITCH)?;
+    let root_file = sources.join("lib.rs");
+    let text = std::fs::read_to_string(&root_file)?;
+    if !text.contains("mutant_switch") {
+        std::fs::write(&root_file, format!("{text}\n#[doc(hidden)]\npub mod mutant_switch;\n"))?;
+    }
+    Ok(())
+}
+
+fn build_command(root: &Path, copy: &Path, arguments: &[&str]) -> Command {
+    let mut command = cargo(copy, arguments);
+    command
+        .args(["--package", "zerobuffer", "--package", "zerobuffer-ffi"])
+        .args(["--features", "zerobuffer/async,zerobuffer/stop-points", "--message-format", "json"])
+        .env("CARGO_TARGET_DIR", root.join(FOLDER).join("build"))
+        // Built as fast as may be: optimised a little, as tests stream, and without what debuggers want.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_PACKAGE_ZEROBUFFER_OPT_LEVEL", "1")
+        .env("CARGO_INCREMENTAL", "1")
+        .env("RUSTFLAGS", "-Awarnings")
+        .stderr(Stdio::null());
+    command
+}
+
+fn messages(command: &mut Command) -> Result<(bool, Vec<serde_json::Value>)> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok((output.status.success(), text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
+}
+
+/// Numbers of the mutants that do not compile.
+fn check(root: &Path, copy: &Path, files: &[(PathBuf, Rendered)], keys: &[String]) -> Result<BTreeSet<u32>> {
+    let (passed, messages) = messages(&mut build_command(root, copy, &["check", "--keep-going", "--lib"]))?;
+    let mut failed = BTreeSet::new();
+    for message in &messages {
+        let message = &message["message"];
+        if message["level"] != "error" {
+            continue;
+        }
+        // What is borrowed for too long would have been dropped at a place that the message does not name.
+        let is_borrowed = message["code"]["code"].as_str().is_some_and(|code| BORROWED.contains(&code));
+        let mut mine = BTreeSet::new();
+        let mut places = BTreeSet::new();
+        for span in message["spans"].as_array().into_iter().flatten() {
+            let name = span["file_name"].as_str().unwrap_or_default();
+            let found = files.iter().find(|(path, _)| Path::new(name).ends_with(path));
+            let Some((_, rendered)) = found else { continue };
+            if is_borrowed {
+                let drops = rendered.codes.iter().map(|(number, _)| *number);
+                mine.extend(drops.filter(|&number| keys[number as usize].contains(": without drop(")));
+            }
+            let number = |field: &str| span[field].as_u64().unwrap_or(0) as usize;
+            let (start, end) = (number("byte_start"), number("byte_end"));
+            for (number, code) in &rendered.codes {
+                // A statement that is left out has no code of its own.
+                if start < code.end.max(code.start + 1) && code.start < end && end - start < 4096 {
+                    mine.insert(*number);
+                }
+            }
+            // The innermost place around it.
+            let around = rendered.places.iter().filter(|(_, place)| place.start <= start && end <= place.end);
+            if let Some((numbers, _)) = around.min_by_key(|(_, place)| place.len()) {
+                places.extend(numbers);
+            }
+        }
+        failed.extend(if mine.is_empty() { places } else { mine });
+    }
+    if !passed && failed.is_empty() {
+        let rendered = messages.iter().filter_map(|message| message["message"]["rendered"].as_str());
+        bail!("the changed tree does not compile:\n{}", rendered.take(3).collect::<String>());
+    }
+    Ok(failed)
+}
+
+/// Builds the tests.
+fn programs(root: &Path, copy: &Path) -> Result<Vec<Program>> {
+    let arguments = ["test", "--no-run", "--lib", "--tests"];
+    let (passed, messages) = messages(&mut build_command(root, copy, &arguments))?;
+    if !passed {
+        let rendered = messages.iter().filter_map(|message| message["message"]["rendered"].as_str());
+        bail!("the changed tree's tests do not compile:\n{}", rendered.take(3).collect::<String>());
+    }
+    let mut programs = Vec::new();
+    for message in &messages {
+        if let (Some(path), Some(manifest)) =
+            (message["executable"].as_str(), message["manifest_path"].as_str())
+        {
+            let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
+            let folder = Path::new(manifest).parent().context("a folder")?.to_owned();
+            programs.push(Program { name, path: path.into(), folder });
+        }
+    }
+    Ok(programs)
+}
