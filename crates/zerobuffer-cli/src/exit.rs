@@ -1,7 +1,9 @@
 //! Exit codes, one table per command, and failures that carry theirs.
 
 use std::fmt;
+use std::io;
 
+use rustix::io::Errno;
 use zerobuffer::{Error, ErrorKind};
 
 pub(crate) const OK: u8 = 0;
@@ -9,7 +11,9 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// A bad command line, for every command but the relay.
 pub(crate) const BAD_ARGUMENTS: u8 = 3;
-/// Ended by Ctrl-C or SIGTERM, in good order.
+/// The command did its work, but what it had to print did not reach standard output.
+pub(crate) const UNPRINTED: u8 = 5;
+/// An orderly end on Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 pub(crate) mod writer {
@@ -64,6 +68,23 @@ impl Failure {
             }
             _ => Failure::Error(code, error.to_string()),
         }
+    }
+
+    /// From a file that cannot be opened or read: `code` if the system is short of something, else the command line is bad.
+    pub(crate) fn of_file(what: &str, error: &io::Error, code: u8) -> Failure {
+        let shortage = error.raw_os_error().is_some_and(|number| {
+            let shortages = [
+                Errno::MFILE,
+                Errno::NFILE,
+                Errno::NOMEM,
+                Errno::NOSPC,
+                Errno::DQUOT,
+                Errno::AGAIN,
+                Errno::IO,
+            ];
+            shortages.contains(&Errno::from_raw_os_error(number))
+        });
+        Failure::new(if shortage { code } else { BAD_ARGUMENTS }, format!("{what}: {error}"))
     }
 
     pub(crate) fn code(&self) -> u8 {

@@ -1,8 +1,8 @@
 //! Shows what the library logs, on standard error.
 
-use std::io::Write;
-
 use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::output::{set_verbose, tell};
 
 struct Logger;
 
@@ -14,15 +14,16 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
-            let _ = writeln!(std::io::stderr(), "zerobuffer: {level}: {}", record.args());
+            tell(&format_args!("zerobuffer: {level}: {}", record.args()));
         }
     }
 
     fn flush(&self) {}
 }
 
-/// Warnings always, the rest if `verbose`.
+/// Shows warnings always, the rest if `verbose`.
 pub(crate) fn install(verbose: bool) {
+    set_verbose(verbose);
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Warn });
     }

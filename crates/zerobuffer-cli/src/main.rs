@@ -1,12 +1,15 @@
 //! The `zerobuffer` command. `commands` has a file for each command; `args` has every option.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod args;
+mod arrivals;
 mod commands;
 mod connect;
 mod demo;
+mod early;
 mod exit;
 mod logger;
+mod open;
 mod output;
 mod pattern;
 mod report;
@@ -22,11 +25,17 @@ use args::{Cli, Command};
 use commands::{clean, doctor, duplex_client, duplex_server, inspect, list, manual, reader, relay, writer};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
+    // Without the placeholders a closed stream is /dev/null, and there is no stream to say so.
+    let _ = early::occupy_standard_streams();
+    let code = match Cli::try_parse() {
+        Ok(cli) => run(&cli.command),
+        Err(error) => usage(&error),
     };
-    ExitCode::from(match &cli.command {
+    ExitCode::from(output::exit_code(code))
+}
+
+fn run(command: &Command) -> u8 {
+    match command {
         Command::Writer(args) => writer::run(args),
         Command::Reader(args) => reader::run(args),
         Command::Relay(args) => relay::run(args),
@@ -40,16 +49,21 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
-    })
+    }
 }
 
-/// Prints help, or what is wrong with the command line, and gives the exit code.
-fn usage(error: &clap::Error) -> ExitCode {
-    // With nobody to listen there is nothing to be done about it.
-    let _ = error.print();
-    ExitCode::from(match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
-        _ if std::env::args().nth(1).as_deref() == Some("relay") => exit::relay::BAD_ARGUMENTS,
-        _ => exit::BAD_ARGUMENTS,
-    })
+/// Prints help, or what is wrong with the command line, and returns the exit code.
+fn usage(error: &clap::Error) -> u8 {
+    let text = error.render();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = if output::has_colours() { text.ansi().to_string() } else { text.to_string() };
+        output::say_text(text.as_bytes());
+        return exit::OK;
+    }
+    text.to_string().trim_end().lines().for_each(|line| output::tell(&line));
+    if std::env::args_os().nth(1).is_some_and(|name| name == "relay") {
+        exit::relay::BAD_ARGUMENTS
+    } else {
+        exit::BAD_ARGUMENTS
+    }
 }

@@ -1,4 +1,4 @@
-//! Ending in good order: on Ctrl-C, SIGTERM or a closed terminal, whatever the command is waiting for.
+//! An orderly end on Ctrl-C, SIGTERM or a closed terminal, whatever the command waits for.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use zerobuffer::InterruptHandle;
 
-use crate::exit;
+use crate::exit::{self, Failure};
+use crate::output::clear_progress;
+
+/// Whether the end is requested, for code that has no [`Stop`] at hand.
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the end of this process is requested; false before [`Stop::install`].
+pub(crate) fn is_requested() -> bool {
+    REQUESTED.load(Ordering::Acquire)
+}
 
 /// A request to end, and what it must wake.
 #[derive(Clone)]
@@ -34,8 +43,13 @@ pub(crate) enum Woken {
 }
 
 impl Stop {
-    /// Takes over the signals. A second one ends the process at once.
-    pub(crate) fn install() -> io::Result<Stop> {
+    /// Takes over the signals. A second one ends the process at once. A failure carries `code`.
+    pub(crate) fn install(code: u8) -> Result<Stop, Failure> {
+        Stop::try_install()
+            .map_err(|error| Failure::new(code, format!("cannot take over the signals: {error}")))
+    }
+
+    fn try_install() -> io::Result<Stop> {
         let (waker, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let stop = Stop(Arc::new(Inner {
             requested: AtomicBool::new(false),
@@ -44,7 +58,7 @@ impl Stop {
             wake,
         }));
         let mut wanted = vec![SIGINT, SIGTERM];
-        // nohup(1) ignores SIGHUP for us, and means it.
+        // nohup(1) starts commands with SIGHUP ignored, and that is to stay so.
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
@@ -53,6 +67,7 @@ impl Stop {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for _ in signals.forever() {
                 if other.requested() {
+                    clear_progress();
                     std::process::exit(exit::INTERRUPTED.into());
                 }
                 other.request();
@@ -66,6 +81,7 @@ impl Stop {
         let handles = self.0.handles.lock().unwrap_or_else(PoisonError::into_inner);
         // Release pairs with the Acquire in requested(); stored under the lock, so that no handle is missed.
         self.0.requested.store(true, Ordering::Release);
+        REQUESTED.store(true, Ordering::Release);
         for handle in handles.iter() {
             handle.interrupt();
         }
@@ -86,7 +102,7 @@ impl Stop {
         handles.push(handle);
     }
 
-    /// Sleeps. Says whether it slept all the time, rather than to be woken by a request.
+    /// Sleeps. Returns whether it slept all the time: false if a request ended the sleep.
     pub(crate) fn sleep(&self, time: Duration) -> bool {
         self.wait(None, time) == Woken::TimeOut
     }

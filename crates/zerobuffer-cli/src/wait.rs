@@ -1,4 +1,4 @@
-//! Time-outs as the command line gives them, and waiting in slices, so that other things get their turn.
+//! Time-outs as the command line has them, and waits in slices, so that other work gets its turn.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use zerobuffer::{Frame, Reader, Result};
 /// Longest time in one call of the library.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// A time-out; -1 is for ever.
+/// A time-out; -1 has no end.
 pub(crate) fn timeout(ms: i64) -> Duration {
     u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)
 }

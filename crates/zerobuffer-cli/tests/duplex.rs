@@ -152,7 +152,10 @@ fn calls_that_take_too_long_and_servers_that_die_are_told() {
     let errors = report["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 3, "both causes and their sum: {errors:?}");
     let cause = errors[0].as_str().unwrap();
-    assert!(cause.starts_with(&format!("channel `{}`: request 1 was not answered", &*channel.0)), "{cause}");
+    // The handler notices the end of the time as well, and on a busy machine its word comes first.
+    let causes = ["request 1 was not answered", "the answer is no longer wanted"];
+    let expected = causes.map(|cause| format!("channel `{}`: {cause}", &*channel.0));
+    assert!(expected.iter().any(|text| cause.starts_with(text)), "{cause}");
     let client = start(&["duplex-client", &channel.0, "--timeout-ms", "-1", "--json-output"]);
     wait_until("the response buffer", || channel.1[1].paths()[0].exists());
     server.kill();

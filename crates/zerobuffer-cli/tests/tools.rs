@@ -67,13 +67,18 @@ fn list_shows_live_and_dead_buffers_and_what_is_wrong_with_them() {
     assert_eq!(entry(&done, kept).unwrap()["kept"], true);
 
     let text = run(&["list"]).expect(0).text();
-    let line =
-        |name: &Name| text.lines().find(|line| line.starts_with(&**name)).unwrap_or_default().to_owned();
+    let line = |name: &Name| {
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(&**name));
+        // A long name has a line of its own, and the rest is below it.
+        let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        if first == &**name { format!("{first}{second} ") } else { format!("{first} ") }
+    };
     assert!(text.starts_with("NAME"), "{text}");
-    assert!(line(live).contains("45.9%") && line(live).contains("64.0 KiB"), "{text}");
-    assert!(line(live).contains(&format!("alive ({})", std::process::id())), "{text}");
-    assert!(line(dead).contains("dead (") && line(sick).contains("CORRUPT") && line(kept).contains("kept ("));
-    assert!(line(alien).is_empty());
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(line(live).contains("45.9%") && line(live).contains(" 64K "), "{text}");
+    assert_eq!(line(live).matches(&format!(" {} ", std::process::id())).count(), 2, "{text}");
+    assert!(line(dead).contains("dead ") && line(sick).contains("CORRUPT") && line(kept).contains("kept "));
+    assert!(line(alien).trim().is_empty());
 }
 
 #[test]
@@ -154,8 +159,15 @@ fn inspect_tells_dead_corrupt_foreign_and_missing_apart() {
         assert_eq!((&view["ring"], &view["health"]), (&"extended".into(), &"corrupt".into()));
     }
     foreign(&alien);
-    run(&["inspect", &alien]).expect_error(1, "no buffer of protocol 1");
-    run(&["inspect", &missing]).expect_error(1, "there is no buffer of this name");
+    run(&["inspect", &alien]).expect(1);
+    run(&["inspect", &missing]).expect_error(1, "zerobuffer list shows what there is");
+    for (name, code, kind) in
+        [(&*alien, 1, "IncompatibleProtocol"), (&*missing, 1, "BufferNotFound"), ("a/b", 3, "InvalidName")]
+    {
+        let view = run(&["inspect", name, "--json"]).expect(code).json();
+        assert_eq!((&view["name"], &view["error"]), (&name.into(), &kind.into()));
+        assert!(view["message"].as_str().is_some_and(|message| message.contains(name)), "{view}");
+    }
 }
 
 #[test]
@@ -249,7 +261,9 @@ fn list_names_the_buffers_that_may_not_be_looked_at() {
     let _reader = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap();
     let text = run_as_nobody(&["list"]).expect(0).text();
     assert!(text.lines().any(|line| line.starts_with(&*name) && line.contains("another user's")), "{text}");
-    run_as_nobody(&["inspect", &name]).expect_error(1, "create the buffer with a wider mode");
+    run_as_nobody(&["inspect", &name]).expect(1);
+    let view = entry(&run_as_nobody(&["list", "--json"]).expect(0), &name).unwrap();
+    assert_eq!(view["error"], "PermissionDenied");
 }
 
 #[test]

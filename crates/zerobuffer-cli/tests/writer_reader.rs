@@ -147,10 +147,21 @@ fn keep_goes_on_with_the_next_writer_also_after_a_death() {
     // The time-out is for frames of a writer that is there, not for the next writer.
     let reader = start_reader(
         &name,
-        &["--keep", "-n", "30", "-s", "64", "--verify", "sequential", "--timeout-ms", "200", "--json-output"],
+        &[
+            "--keep",
+            "-n",
+            "30",
+            "-s",
+            "64",
+            "--verify",
+            "sequential",
+            "--timeout-ms",
+            "1000",
+            "--json-output",
+        ],
     );
     run(&["writer", &name, "-n", "10", "-s", "64"]).expect(0);
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(1300));
     let victim =
         start(&["writer", &name, "-n", "11", "-s", "64", "--delay-ms", "600000", "--batch-size", "10"]);
     wait_until("the second writer's frames", || {

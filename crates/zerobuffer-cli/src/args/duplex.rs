@@ -2,14 +2,14 @@
 
 use clap::{Args, ValueEnum};
 
-use super::ReportArgs;
-use super::values::{nonzero_count, nonzero_size, timeout};
+use super::values::{nonzero_count, nonzero_size, permissions, timeout};
+use super::{BufferArgs, ReportArgs};
 
 /// Answer requests on a duplex channel, for one client after the other, until Ctrl-C.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 1 cannot create the request buffer, 2 another process took the channel's name, 3 bad \
-    arguments, 130 ended by Ctrl-C or SIGTERM.\n\nFor example:\n  zerobuffer duplex-server try --handler reverse &\n  \
+    arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM.\n\nFor example:\n  zerobuffer duplex-server try --handler reverse &\n  \
     zerobuffer duplex-client try -n 100000 --concurrency 8 --handler reverse --verify"
 )]
 pub(crate) struct DuplexServerArgs {
@@ -36,9 +36,12 @@ pub(crate) struct DuplexServerArgs {
     #[arg(long, value_name = "COUNT", value_parser = nonzero_count)]
     pub(crate) threads: Option<usize>,
 
-    /// Bytes of the request buffer to create; K, M and G (1024-based) are understood. [default: 256M]
-    #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
-    pub(crate) buffer_size: Option<usize>,
+    #[command(flatten)]
+    pub(crate) buffer: BufferArgs,
+
+    /// Permissions of the buffer, as 0660 for a group. [default: 0600]
+    #[arg(long, value_name = "OCTAL", value_parser = permissions)]
+    pub(crate) permissions: Option<u32>,
 
     #[command(flatten)]
     pub(crate) report: ReportArgs,
@@ -48,7 +51,7 @@ pub(crate) struct DuplexServerArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 all requests answered, 1 cannot connect, 2 a request failed or the server ended, 3 bad \
-    arguments, 4 verification failed, 130 ended by Ctrl-C or SIGTERM."
+    arguments, 4 verification failed, 5 results not printed, 130 ended by Ctrl-C or SIGTERM."
 )]
 pub(crate) struct DuplexClientArgs {
     /// Name of the channel.
@@ -78,13 +81,16 @@ pub(crate) struct DuplexClientArgs {
     #[arg(long, value_name = "BYTE", default_value_t = 255)]
     pub(crate) xor_key: u8,
 
-    /// How long to wait for the server, and then for each response; 0 does not wait, -1 waits for ever.
+    /// How long to wait for the server, and then for each response; 0 does not wait, -1 waits for as long as it takes.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
-    /// Bytes of the response buffer to create; K, M and G (1024-based) are understood. [default: 256M]
-    #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
-    pub(crate) buffer_size: Option<usize>,
+    #[command(flatten)]
+    pub(crate) buffer: BufferArgs,
+
+    /// Permissions of the buffer, as 0660 for a group. [default: 0600]
+    #[arg(long, value_name = "OCTAL", value_parser = permissions)]
+    pub(crate) permissions: Option<u32>,
 
     #[command(flatten)]
     pub(crate) report: ReportArgs,

@@ -8,7 +8,7 @@ mod values;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use duplex::{DuplexClientArgs, DuplexServerArgs, Handler, Mode};
-pub(crate) use streams::{Pattern, ReaderArgs, RelayArgs, Transform, WriterArgs};
+pub(crate) use streams::{BufferArgs, Pattern, ReaderArgs, RelayArgs, RingArgs, Transform, WriterArgs};
 pub(crate) use tools::{
     CleanArgs, CompletionsArgs, DemoArgs, DemoPeerArgs, DoctorArgs, InspectArgs, ListArgs, ManArgs,
 };
@@ -47,7 +47,7 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     pub(crate) json_output: bool,
 
-    /// Say what happens inside, on standard error.
+    /// Print what happens inside, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::ReportArgs;
-use super::values::{nonzero_size, size, timeout};
+use super::values::{nonzero_size, permissions, size, timeout};
 
 /// Write frames into a buffer that a reader has created, or will create soon.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, \
-    130 ended by Ctrl-C or SIGTERM."
+    5 results not printed, 130 ended by Ctrl-C or SIGTERM."
 )]
 pub(crate) struct WriterArgs {
     /// Name of the buffer.
@@ -49,7 +49,7 @@ pub(crate) struct WriterArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch_size: u64,
 
-    /// How long to wait for the reader, and then for space for each frame; 0 does not wait, -1 waits for ever.
+    /// How long to wait for the reader, and then for space for each frame; 0 does not wait, -1 waits for as long as it takes.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -59,12 +59,12 @@ pub(crate) struct WriterArgs {
 
 /// Create a buffer, read frames from it, and remove it at the end.
 ///
-/// Ends with 0 after --frames frames, or when the writer closes in good order and no count was asked for. A writer that
-/// closes before all the frames asked for have come, or that dies, is a read error (2).
+/// Ends with 0 after --frames frames, or when the writer closes and no count was asked for. A writer that closes before all the
+/// frames asked for have come, or that dies, is a read error (2).
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, \
-    4 verification failed, 130 ended by Ctrl-C or SIGTERM."
+    4 verification failed, 5 results not printed, 130 ended by Ctrl-C or SIGTERM."
 )]
 pub(crate) struct ReaderArgs {
     /// Name of the buffer.
@@ -78,7 +78,7 @@ pub(crate) struct ReaderArgs {
     #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub(crate) size: Option<usize>,
 
-    /// How long to wait for each frame, the first included; 0 does not wait, -1 waits for ever.
+    /// How long to wait for each frame, the first included; 0 does not wait, -1 waits for as long as it takes.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -94,18 +94,8 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch_size: u64,
 
-    /// Bytes of the ring to create; K, M and G (1024-based) are understood. [default: 256M]
-    #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
-    pub(crate) buffer_size: Option<usize>,
-
-    /// Bytes of the metadata block to create, of which 8 hold its length. [default: 4096]
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    pub(crate) metadata_size: Option<usize>,
-
-    /// Keep the ring a classic one, as 1.x peers speak it. Otherwise a writer of this version makes it an extended one,
-    /// which is faster, and which 1.x writers that come later cannot use.
-    #[arg(long)]
-    pub(crate) classic: bool,
+    #[command(flatten)]
+    pub(crate) ring: RingArgs,
 
     /// Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.
     #[arg(long, value_name = "FILE|-")]
@@ -121,13 +111,16 @@ pub(crate) struct ReaderArgs {
 
 /// Pass frames on from one buffer to another.
 ///
-/// Creates IN as its reader and connects to OUT as its writer. Ends with 0 after --frames frames, or when the
-/// writer of INPUT closes in good order.
+/// Creates IN as its reader and connects to OUT as its writer. Ends with 0 after --frames frames, or when the writer of IN
+/// closes.
+///
+/// If the stream is incomplete, because the writer of IN died or anything else failed, the reader of OUT learns it: the relay
+/// leaves OUT as a writer that dies leaves it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, \
-    writing), 3 relay error (metadata, or frames that nobody fetched from a created output), 4 bad arguments, \
-    130 ended by Ctrl-C or SIGTERM."
+    writing), 3 relay error (metadata, or frames that no reader fetched from a created output), 4 bad arguments, \
+    5 results not printed, 130 ended by Ctrl-C or SIGTERM."
 )]
 pub(crate) struct RelayArgs {
     /// Name of the buffer to read from; the relay creates it.
@@ -147,16 +140,10 @@ pub(crate) struct RelayArgs {
     #[arg(long)]
     pub(crate) create_output: bool,
 
-    /// Bytes of the rings that the relay creates; K, M and G (1024-based) are understood. [default: 256M]
-    #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
-    pub(crate) buffer_size: Option<usize>,
+    #[command(flatten)]
+    pub(crate) ring: RingArgs,
 
-    /// Keep the rings that the relay creates classic ones, as 1.x peers speak them. Otherwise the first writer decides,
-    /// and 1.x writers cannot follow one of this version.
-    #[arg(long)]
-    pub(crate) classic: bool,
-
-    /// How long to wait for each frame, for the reader of OUT, and for space; 0 does not wait, -1 waits for ever.
+    /// How long to wait for each frame, for the reader of OUT, and for space; 0 does not wait, -1 waits for as long as it takes.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -174,6 +161,38 @@ pub(crate) struct RelayArgs {
 
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+}
+
+/// The memory of a buffer that a command creates.
+#[derive(Debug, Args)]
+pub(crate) struct BufferArgs {
+    /// Bytes of each ring to create; K, M and G (1024-based) are understood. [default: 256M]
+    #[arg(long, value_name = "BYTES", value_parser = nonzero_size)]
+    pub(crate) buffer_size: Option<usize>,
+
+    /// Reserve all memory of the buffer at the start.
+    #[arg(long)]
+    pub(crate) preallocate: bool,
+}
+
+/// A buffer that a command creates for frames.
+#[derive(Debug, Args)]
+pub(crate) struct RingArgs {
+    #[command(flatten)]
+    pub(crate) buffer: BufferArgs,
+
+    /// Bytes of the metadata block to create, of which 8 hold its length. [default: 4096]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub(crate) metadata_size: Option<usize>,
+
+    /// Permissions of the buffer, as 0660 for a group. [default: 0600]
+    #[arg(long, value_name = "OCTAL", value_parser = permissions)]
+    pub(crate) mode: Option<u32>,
+
+    /// Keep the ring a classic one, as 1.x peers speak it. Otherwise a writer of this version makes it an extended one,
+    /// which is faster, and which 1.x writers that come later cannot use.
+    #[arg(long)]
+    pub(crate) classic: bool,
 }
 
 /// What the frames of a writer hold.

@@ -8,8 +8,10 @@ use super::values::seconds;
 
 /// See it work: two real processes, moving 1080p pictures, verified; then one of them is killed.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 every frame was right, 1 something was not, 3 bad arguments, \
-    130 ended by Ctrl-C or SIGTERM.")]
+#[command(
+    after_help = "Exit codes: 0 every frame was right, 1 something was not, 3 bad arguments, 5 results not printed, \
+    130 ended by Ctrl-C or SIGTERM."
+)]
 pub(crate) struct DemoArgs {
     /// Seconds per phase.
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
@@ -23,7 +25,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, conflicts_with = "seconds")]
     pub(crate) quick: bool,
 
-    /// Say what happens inside, on standard error.
+    /// Print what happens inside, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -41,9 +43,11 @@ pub(crate) struct DemoPeerArgs {
     pub(crate) sheet: Option<PathBuf>,
 }
 
-/// List the buffers on this machine.
+/// List the buffers on this machine, with the frames that their writers commit per second.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 ok, 1 the shared memory cannot be looked at, 3 bad arguments.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 the shared memory cannot be looked at, 3 bad arguments, 5 results not printed."
+)]
 pub(crate) struct ListArgs {
     /// Print a JSON array.
     #[arg(long)]
@@ -54,7 +58,7 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be looked at, 2 its numbers \
-    cannot be true (corrupt), 3 bad arguments."
+    cannot be true (corrupt), 3 bad arguments, 5 results not printed."
 )]
 pub(crate) struct InspectArgs {
     /// Name of the buffer.
@@ -65,9 +69,11 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
-/// Remove what dead processes left behind; never what a live one uses, never anybody else's files.
+/// Remove what dead processes left behind; never what a live one uses, never the files of other users.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 ok, 1 something dead could not be removed, 3 bad arguments.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 something dead could not be removed, 3 bad arguments, 5 results not printed."
+)]
 pub(crate) struct CleanArgs {
     /// Look only at the buffers of these names; at all if none is given.
     #[arg(value_name = "NAME")]
@@ -81,7 +87,7 @@ pub(crate) struct CleanArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Say what happens inside, on standard error.
+    /// Print what happens inside, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -89,7 +95,7 @@ pub(crate) struct CleanArgs {
 /// Find out what could keep ZeroBuffer from working here, and say what to do about it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 no problem found (there may be warnings), 1 a problem was found, 3 bad arguments."
+    after_help = "Exit codes: 0 no problem found (there may be warnings), 1 a problem was found, 3 bad arguments, 5 results not printed."
 )]
 pub(crate) struct DoctorArgs {
     /// Print a JSON array.

@@ -25,6 +25,14 @@ pub(super) fn nonzero_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Permission bits, as chmod(1) takes them.
+pub(super) fn permissions(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 && !text.starts_with('+') => Ok(mode),
+        _ => Err("not octal permissions, as 0600 or 660".to_owned()),
+    }
+}
+
 pub(super) fn nonzero_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=4096).contains(&count) => Ok(count),
@@ -50,5 +58,13 @@ mod tests {
         assert_eq!(size("4k"), Ok(4096));
         assert!(size("-1").is_err() && size("12x").is_err() && size("99999999999G").is_err());
         assert!(nonzero_size("0").is_err());
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        assert_eq!((permissions("0600"), permissions("660")), (Ok(0o600), Ok(0o660)));
+        for bad in ["", "rw", "0o600", "-600", "+600", "888", "77777"] {
+            assert!(permissions(bad).is_err(), "{bad}");
+        }
     }
 }

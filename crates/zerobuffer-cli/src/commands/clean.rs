@@ -7,6 +7,8 @@ use crate::args::CleanArgs;
 use crate::output::{Bytes, complain, say, say_json};
 use crate::{exit, logger};
 
+use super::view::Unreadable;
+
 /// What became of one leftover.
 #[derive(Serialize)]
 struct Cleaned {
@@ -26,6 +28,9 @@ pub(crate) fn run(args: &CleanArgs) -> u8 {
         Ok(leftovers) => leftovers,
         Err(error) => {
             complain(&error);
+            if args.json {
+                say_json(&Unreadable::new(None, &error));
+            }
             return exit::FAILED;
         }
     };
@@ -38,7 +43,7 @@ pub(crate) fn run(args: &CleanArgs) -> u8 {
             None if args.dry_run => (false, Some("dry run".to_owned())),
             None => match leftover.remove() {
                 Ok(true) => (true, None),
-                Ok(false) => (false, Some("somebody has taken the name in the meantime".to_owned())),
+                Ok(false) => (false, Some("another process has taken the name in the meantime".to_owned())),
                 Err(error) => {
                     code = exit::FAILED;
                     (false, Some(error.to_string()))

@@ -76,10 +76,13 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
                 say(&format_args!("         -> {advice}"));
             }
         }
+        say(&"");
         say(&match (problems, warnings) {
-            (0, 0) => "\nZeroBuffer can work here.".to_owned(),
-            (0, n) => format!("\nZeroBuffer can work here; {n} thing(s) to look at."),
-            (n, _) => format!("\n{n} problem(s): see above for what to do."),
+            (0, 0) => "ZeroBuffer can work here.".to_owned(),
+            (0, 1) => "ZeroBuffer can work here; there is one thing to look at.".to_owned(),
+            (0, n) => format!("ZeroBuffer can work here; there are {n} things to look at."),
+            (1, _) => "There is one problem: see above for what to do.".to_owned(),
+            (n, _) => format!("There are {n} problems: see above for what to do."),
         });
     }
     if problems == 0 { exit::OK } else { 1 }

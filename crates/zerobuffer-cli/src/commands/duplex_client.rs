@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use zerobuffer::ErrorKind;
 use zerobuffer::duplex::{ClientOptions, DuplexChannelFactory, DuplexClient};
+use zerobuffer::{ErrorKind, inspect};
 
 use crate::args::{DuplexClientArgs, Handler, Pattern};
 use crate::exit::{self, Failure};
 use crate::logger;
-use crate::output::complain;
+use crate::output::{complain, inform};
 use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::wait::{self, Deadline};
@@ -133,15 +133,17 @@ struct Done {
 
 impl Work<'_> {
     fn run(&self) -> Result<(), Failure> {
-        let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
-        let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-        let client = connect(&stop, self.args)?;
+        let stop = Stop::install(exit::duplex_client::CANNOT_CONNECT)?;
         let limit = (self.args.requests > 0).then_some(self.args.requests);
-        let mut progress = Progress::new("calling", limit, self.args.report, Lines::Timed);
+        let mut progress = Progress::new("calling", limit, self.args.report, Lines::Timed).of_requests();
+        let client = connect(&stop, self.args, &mut progress)?;
+        let requests = Requests::new(self.args)?;
+        inform(&format_args!("channel `{}`: connected to the server", self.args.name));
         self.lock().tally.start();
         std::thread::scope(|scope| {
-            let callers: Vec<_> =
-                (0..self.args.concurrency).map(|_| scope.spawn(|| self.call_all(&client))).collect();
+            let callers: Vec<_> = (0..self.args.concurrency)
+                .map(|_| scope.spawn(|| self.call_all(&client, &requests)))
+                .collect();
             // A request to stop ends a pending call, too.
             while !callers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                 if !stop.sleep(LOOK) {
@@ -151,7 +153,7 @@ impl Work<'_> {
                 progress.show(&self.lock().tally);
             }
         });
-        progress.finish();
+        drop(progress);
         client.close();
         let mut done = self.lock();
         if stop.requested() {
@@ -183,22 +185,21 @@ impl Work<'_> {
     }
 
     /// One caller: takes request after request until there are no more.
-    fn call_all(&self, client: &DuplexClient) {
+    fn call_all(&self, client: &DuplexClient, requests: &Requests) {
         let args = self.args;
         let timeout = wait::timeout(args.timeout_ms);
-        let mut request = vec![0; args.size];
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             if (args.requests > 0 && index >= args.requests) || self.halted.load(Ordering::Relaxed) {
                 return;
             }
-            Pattern::Sequential.fill(index, &mut request);
+            let request = requests.get(index);
             let start = Instant::now();
-            let result = client.call(&request, timeout);
+            let result = client.call(request, timeout);
             let latency = start.elapsed();
             match result {
                 Ok(response) => {
-                    let right = !args.verify || is_answer(args, &request, &response);
+                    let right = !args.verify || is_answer(args, request, &response);
                     drop(response);
                     let mut done = self.lock();
                     let latency = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
@@ -228,6 +229,42 @@ impl Work<'_> {
     }
 }
 
+/// The requests: slices of one run of bytes, however many callers there are.
+struct Requests {
+    bytes: Vec<u8>,
+    size: usize,
+}
+
+impl Requests {
+    /// Takes memory only for requests that the server's buffer can hold.
+    fn new(args: &DuplexClientArgs) -> Result<Requests, Failure> {
+        let failed = |message| Failure::new(exit::duplex_client::REQUEST_ERROR, message);
+        let (name, size) = (&args.name, args.size);
+        if let Ok(buffer) = inspect::snapshot(&format!("{name}_request"))
+            && size as u64 > buffer.payload_size
+        {
+            let most = buffer.payload_size;
+            return Err(failed(format!(
+                "channel `{name}`: a request of {size} bytes does not fit into the server's buffer of {most} bytes; send \
+                 less (--size), or start the server with a larger --buffer-size"
+            )));
+        }
+        // Request `index` of the pattern sequential starts `index % 256` bytes into the first.
+        let len = size.saturating_add(256);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| {
+            failed(format!("channel `{name}`: no memory for a request of {size} bytes; send less (--size)"))
+        })?;
+        bytes.resize(len, 0);
+        Pattern::Sequential.fill(0, &mut bytes);
+        Ok(Requests { bytes, size })
+    }
+
+    fn get(&self, index: u64) -> &[u8] {
+        &self.bytes[(index % 256) as usize..][..self.size]
+    }
+}
+
 /// Whether `response` is what the handler makes of `request`.
 fn is_answer(args: &DuplexClientArgs, request: &[u8], response: &[u8]) -> bool {
     match args.handler {
@@ -240,25 +277,31 @@ fn is_answer(args: &DuplexClientArgs, request: &[u8], response: &[u8]) -> bool {
     }
 }
 
-/// Connects, with patience that Ctrl-C can end.
-fn connect(stop: &Stop, args: &DuplexClientArgs) -> Result<DuplexClient, Failure> {
+/// Waits for the server, and connects; Ctrl-C ends the wait.
+fn connect(stop: &Stop, args: &DuplexClientArgs, progress: &mut Progress) -> Result<DuplexClient, Failure> {
     let deadline = Deadline::after(wait::timeout(args.timeout_ms));
+    let mut waits = false;
     loop {
         if stop.requested() {
             return Err(Failure::Interrupted);
         }
         let options = ClientOptions::default()
-            .connect_timeout(deadline.slice())
+            .connect_timeout(if waits { deadline.slice() } else { Duration::ZERO })
             .request_timeout(wait::timeout(args.timeout_ms))
-            .response_config(reader::config(args.buffer_size, None));
+            .response_config(reader::buffer_config(&args.buffer, args.permissions));
         match DuplexChannelFactory::new().create_client_with(&args.name, options) {
             Ok(client) => return Ok(client),
             Err(error) => match error.kind() {
-                ErrorKind::BufferNotFound | ErrorKind::ReaderDead if !deadline.is_over() => {}
+                ErrorKind::BufferNotFound | ErrorKind::ReaderDead if !deadline.is_over() => {
+                    if !std::mem::replace(&mut waits, true) {
+                        inform(&format_args!("channel `{}`: waiting for the server", args.name));
+                    }
+                    progress.wait(&Tally::default(), "the server");
+                }
                 ErrorKind::BufferNotFound | ErrorKind::ReaderDead => {
                     let message = format!(
                         "channel `{0}`: no server within {1} ms; start it (zerobuffer duplex-server {0}), or wait longer \
-                         with --timeout-ms (-1: for ever)",
+                         with --timeout-ms (-1: without limit)",
                         args.name, args.timeout_ms
                     );
                     return Err(Failure::new(exit::duplex_client::CANNOT_CONNECT, message));

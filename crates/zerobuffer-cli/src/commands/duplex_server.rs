@@ -15,7 +15,7 @@ use zerobuffer::{Error, ErrorKind};
 use crate::args::{DuplexServerArgs, Handler, Mode};
 use crate::exit::{self, Failure};
 use crate::logger;
-use crate::output::complain;
+use crate::output::{complain, inform};
 use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::wait::Deadline;
@@ -119,11 +119,11 @@ impl Server {
 }
 
 fn serve(args: &DuplexServerArgs, counts: &Arc<Counts>) -> Result<(), Failure> {
-    let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
-    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
+    let stop = Stop::install(exit::duplex_server::CANNOT_CREATE)?;
     let failure = |error: Error| Failure::of(&error, exit::duplex_server::CANNOT_CREATE, exit::BAD_ARGUMENTS);
     let server = start_server(args, counts).map_err(failure)?;
-    let mut progress = Progress::new("serving", None, args.report, Lines::Timed);
+    inform(&format_args!("channel `{}`: waiting for requests", args.name));
+    let mut progress = Progress::new("serving", None, args.report, Lines::Timed).of_requests();
     let mut tally = Tally::default();
     tally.start();
     while stop.sleep(LOOK) && server.is_running() {
@@ -131,9 +131,11 @@ fn serve(args: &DuplexServerArgs, counts: &Arc<Counts>) -> Result<(), Failure> {
         if counted > tally.frames {
             tally.set(counted, counts.bytes.load(Ordering::Relaxed));
             progress.show(&tally);
+        } else {
+            progress.wait(&tally, "requests");
         }
     }
-    progress.finish();
+    drop(progress);
     if !stop.requested() {
         let message =
             format!("channel `{}`: the server ended; another process has taken its name", args.name);
@@ -148,7 +150,7 @@ fn serve(args: &DuplexServerArgs, counts: &Arc<Counts>) -> Result<(), Failure> {
 
 fn start_server(args: &DuplexServerArgs, counts: &Arc<Counts>) -> zerobuffer::Result<Server> {
     let factory = DuplexChannelFactory::new();
-    let config = reader::config(args.buffer_size, None);
+    let config = reader::buffer_config(&args.buffer, args.permissions);
     let mode = match args.mode {
         Mode::SingleThread => ProcessingMode::SingleThread,
         Mode::ThreadPool => ProcessingMode::ThreadPool,

@@ -8,7 +8,7 @@ use crate::args::InspectArgs;
 use crate::exit;
 use crate::output::{complain, say, say_json};
 
-use super::view::{View, age};
+use super::view::{Unreadable, View, age};
 
 /// The numbers of the buffer cannot be true.
 const CORRUPT: u8 = 2;
@@ -23,6 +23,9 @@ pub(crate) fn run(args: &InspectArgs) -> u8 {
                 _ => (exit::FAILED, ""),
             };
             complain(&format_args!("{error}{hint}"));
+            if args.json {
+                say_json(&Unreadable::new(Some(&args.name), &error));
+            }
             return code;
         }
     };

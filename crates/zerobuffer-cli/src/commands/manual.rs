@@ -1,17 +1,18 @@
 //! Man pages and completions, made from the definitions in `args.rs`.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::CommandFactory;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::exit;
-use crate::output::complain;
+use crate::output::{complain, say_text};
 
 pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "zerobuffer", &mut script);
-    finish(io::stdout().write_all(&script))
+    say_text(&script);
+    exit::OK
 }
 
 pub(crate) fn man(args: &ManArgs) -> u8 {
@@ -39,17 +40,15 @@ pub(crate) fn man(args: &ManArgs) -> u8 {
         },
     };
     let mut text = Vec::new();
-    finish(clap_mangen::Man::new(page).render(&mut text).and_then(|()| io::stdout().write_all(&text)))
+    finish(clap_mangen::Man::new(page).render(&mut text).map(|()| say_text(&text)))
 }
 
 fn finish(result: io::Result<()>) -> u8 {
     match result {
         Ok(()) => exit::OK,
-        // Whoever closed the pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => {
             complain(&error);
-            1
+            exit::FAILED
         }
     }
 }

@@ -4,12 +4,13 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use serde::Serialize;
-use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, KeptBuffer, Reader, Writer, inspect};
+use zerobuffer::{Error, ErrorKind, Frame, KeptBuffer, Reader, Writer, inspect};
 
 use crate::args::{RelayArgs, Transform};
+use crate::arrivals::{Arrivals, tell_of_buffer};
 use crate::exit::{self, Failure};
-use crate::output::complain;
-use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::output::{complain, inform};
+use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::wait::{self, Deadline};
 use crate::{connect, logger};
@@ -77,30 +78,29 @@ pub(crate) fn run(args: &RelayArgs) -> u8 {
 }
 
 fn relay(args: &RelayArgs, report: &mut Relayed, tally: &mut Tally) -> Result<(), Failure> {
-    let bad = |message: String| Failure::new(exit::relay::BAD_ARGUMENTS, message);
     if args.input == args.output {
-        return Err(bad("IN and OUT are the same buffer: a relay needs two".into()));
+        let message = "IN and OUT are the same buffer: a relay needs two";
+        return Err(Failure::new(exit::relay::BAD_ARGUMENTS, message));
     }
-    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-    let mut input = Reader::create(&args.input, reader::config(args.buffer_size, None).classic(args.classic))
+    let stop = Stop::install(exit::relay::RELAY_ERROR)?;
+    let mut input = Reader::create(&args.input, reader::ring_config(&args.ring))
         .map_err(|error| input_failure(&error))?;
     stop.watch(input.interrupt_handle());
+    tell_of_buffer(&args.input);
     let mut kept = if args.create_output { Some(create_output(args)?) } else { None };
-    let output_code = exit::relay::OUTPUT_ERROR;
-    let mut output =
-        connect::writer(&stop, &args.output, args.timeout_ms, output_code, exit::relay::BAD_ARGUMENTS)?;
-
     let limit = (args.frames > 0).then_some(args.frames);
     let mut progress = Progress::new("relaying", limit, args.report, Lines::Every(args.log_interval));
+    let codes = (exit::relay::OUTPUT_ERROR, exit::relay::BAD_ARGUMENTS);
+    let mut output = connect::writer(&stop, &args.output, args.timeout_ms, codes, &mut progress)?;
+
     let mut state = Relay { args, metadata: Metadata::Awaited, report };
     let mut result = state.stream(&mut input, &mut output, &stop, tally, &mut progress);
-    progress.finish();
     if result.is_ok() {
         // It may have come after the last frame.
         result = state.pass_metadata(&input, &mut output);
     }
     let closed = input.close().map_err(|error| input_failure(&error));
-    let output_closed = output.close().map_err(|error| output_failure(&error));
+    let output_closed = end_output(args, output, &result);
     if let Some(kept) = kept.take() {
         let handed_over = hand_over(args, kept, &stop, tally, report);
         result = result.and(handed_over);
@@ -108,13 +108,24 @@ fn relay(args: &RelayArgs, report: &mut Relayed, tally: &mut Tally) -> Result<()
     result.and(closed).and(output_closed)
 }
 
+/// Closes the output after a complete stream. After an incomplete one its reader is to know: a writer that is never closed ends
+/// with the process, as the writer of a process that dies, and its reader is told so.
+fn end_output(args: &RelayArgs, output: Writer, result: &Result<(), Failure>) -> Result<(), Failure> {
+    if let Err(Failure::Error(..)) = result {
+        inform(&format_args!(
+            "buffer `{}`: left as by a writer that died, as the stream is incomplete",
+            args.output
+        ));
+        std::mem::forget(output);
+        return Ok(());
+    }
+    output.close().map_err(|error| output_failure(&error))
+}
+
 fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
     // As large a metadata block as that of the input, so that its metadata fits.
     let metadata_size = inspect::snapshot(&args.input).map_err(|error| input_failure(&error))?.metadata_size;
-    let mut config = BufferConfig::default().metadata_size(metadata_size as usize).classic(args.classic);
-    if let Some(bytes) = args.buffer_size {
-        config = config.payload_size(bytes);
-    }
+    let config = reader::ring_config(&args.ring).metadata_size(metadata_size as usize);
     KeptBuffer::create(&args.output, config).map_err(|error| output_failure(&error))
 }
 
@@ -172,6 +183,7 @@ impl Relay<'_> {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let args = self.args;
+        let mut arrivals = Arrivals::new(&args.input);
         while args.frames == 0 || tally.frames < args.frames {
             if stop.requested() {
                 return Err(Failure::Interrupted);
@@ -181,22 +193,17 @@ impl Relay<'_> {
                 if passed.is_ok() {
                     passed = self.pass_metadata(input, output);
                 }
+                progress.wait(tally, arrivals.awaited());
             });
             passed?;
             let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Err(self.time_out()),
-                Err(error) if error.kind() == ErrorKind::WriterClosed && args.frames == 0 => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::WriterClosed => {
-                    let message = format!(
-                        "buffer `{}`: the writer closed after {} of {} frames; ask for fewer",
-                        args.input, tally.frames, args.frames
-                    );
-                    return Err(Failure::new(exit::relay::INPUT_ERROR, message));
-                }
+                Err(error) if error.kind() == ErrorKind::WriterClosed => return self.closed(tally.frames),
                 Err(error) => return Err(input_failure(&error)),
             };
             tally.start();
+            arrivals.frame();
             // Before the frame that it may describe.
             self.pass_metadata(input, output)?;
             self.pass(&frame, output).map_err(|error| output_failure(&error))?;
@@ -205,6 +212,18 @@ impl Relay<'_> {
             progress.show(tally);
         }
         Ok(())
+    }
+
+    /// The writer of the input has closed.
+    fn closed(&self, frames: u64) -> Result<(), Failure> {
+        let RelayArgs { input, frames: wanted, .. } = self.args;
+        inform(&format_args!("buffer `{input}`: the writer closed; {} so far", Frames(frames)));
+        if *wanted == 0 {
+            return Ok(());
+        }
+        let message =
+            format!("buffer `{input}`: the writer closed after {frames} of {wanted} frames; ask for fewer");
+        Err(Failure::new(exit::relay::INPUT_ERROR, message))
     }
 
     /// One copy, transformed on the way.
@@ -233,6 +252,11 @@ impl Relay<'_> {
             .set_metadata(&metadata)
             .map_err(|error| Failure::of(&error, exit::relay::RELAY_ERROR, exit::relay::BAD_ARGUMENTS))?;
         self.metadata = Metadata::Passed;
+        inform(&format_args!(
+            "buffer `{}`: {} bytes of metadata are passed on",
+            self.args.output,
+            metadata.len()
+        ));
         self.report.metadata_relayed = true;
         self.report.volume.metadata_size = metadata.len() as u64;
         Ok(())
@@ -241,7 +265,7 @@ impl Relay<'_> {
     fn time_out(&self) -> Failure {
         let message = format!(
             "buffer `{0}`: no frame within {1} ms; start its writer (zerobuffer writer {0}), or wait longer with \
-             --timeout-ms (-1: for ever)",
+             --timeout-ms (-1: without limit)",
             self.args.input, self.args.timeout_ms
         );
         Failure::new(exit::relay::INPUT_ERROR, message)

@@ -4,7 +4,28 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serialize;
+use zerobuffer::Error;
 use zerobuffer::inspect::{Health, Peer, Presence, RingKind, Snapshot};
+
+/// What JSON has in the place of a buffer that cannot be looked at.
+#[derive(Serialize)]
+pub(super) struct Unreadable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The kind of the error.
+    error: &'static str,
+    message: String,
+}
+
+impl Unreadable {
+    pub(super) fn new(name: Option<&str>, error: &Error) -> Unreadable {
+        Unreadable { name: name.map(str::to_owned), error: error.kind().name(), message: error.to_string() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
 
 /// A snapshot as the tools print it.
 #[derive(Serialize)]
@@ -39,7 +60,7 @@ pub(super) struct View {
 pub(super) struct PeerView {
     pub(super) state: &'static str,
     pub(super) pid: u64,
-    /// Of this library, so that its state is certain.
+    /// A native peer, whose state is certain; a 1.x peer is judged by its pid.
     pub(super) ours: bool,
 }
 

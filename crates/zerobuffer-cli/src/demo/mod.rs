@@ -7,15 +7,14 @@
 mod font;
 mod peers;
 mod picture;
+mod process;
+mod progress;
 mod sheet;
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use zerobuffer::cleanup;
 
 use crate::args::DemoArgs;
@@ -25,23 +24,23 @@ use crate::output::{complain, say};
 use crate::stop::Stop;
 use peers::{FRAMES_PER_SECOND, Note, monotonic_ns};
 use picture::{FRAME_SIZE, HEIGHT, WIDTH};
+use process::Peer;
+use progress::Progress;
 
 pub(crate) use peers::{Role, run_peer};
 
 const QUICK: f64 = 0.5;
 /// Longest time before the kill.
 const BEFORE_KILL: f64 = 1.5;
-/// A peer that has said nothing for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: &DemoArgs) -> u8 {
     logger::install(args.verbose);
-    let stop = match Stop::install() {
+    let stop = match Stop::install(exit::FAILED) {
         Ok(stop) => stop,
-        Err(error) => {
-            complain(&error);
-            return 1;
+        Err(failure) => {
+            complain(&failure);
+            return failure.code();
         }
     };
     let demo = Demo {
@@ -61,9 +60,12 @@ pub(crate) fn run(args: &DemoArgs) -> u8 {
         Err(failure) => {
             demo.remove_leftovers();
             match failure {
-                Failure::Interrupted => say(&"\nInterrupted; nothing is left behind."),
+                Failure::Interrupted => {
+                    say(&"");
+                    say(&"Interrupted; nothing is left behind.");
+                }
                 Failure::Error(..) => {
-                    complain(&format_args!("{failure}\n(zerobuffer doctor looks for causes)"))
+                    complain(&format_args!("{failure} (zerobuffer doctor looks for causes)"));
                 }
             }
             failure.code()
@@ -90,26 +92,26 @@ impl Demo {
     fn run(&self) -> Result<(), Failure> {
         let size = grouped(FRAME_SIZE as u64);
         say(&format_args!(
-            "ZeroBuffer demo: a writer and a reader, two processes; {WIDTH}x{HEIGHT} YUV420 pictures, {size} bytes \
-             each,\nthrough the buffer `{}` in shared memory. The reader compares every byte that arrives.",
-            self.name
+            "ZeroBuffer demo: a writer and a reader, two processes; {WIDTH}x{HEIGHT} YUV420 pictures,"
         ));
+        say(&format_args!("{size} bytes each, through the buffer `{}` in shared memory.", self.name));
+        say(&"The reader compares every byte that arrives.");
         let plain = Phase { seconds: self.seconds, flat_out: false, kill: false, sheet: false };
 
-        say(&format_args!("\n1. {FRAMES_PER_SECOND} frames per second"));
+        title(&format!("1. {FRAMES_PER_SECOND} frames per second"));
         self.phase(&plain)?;
 
-        say(&"\n2. Flat out (two pictures in turn, drawn beforehand)");
+        title("2. Flat out (two pictures in turn, drawn beforehand)");
         self.phase(&Phase { flat_out: true, ..plain })?;
 
-        say(&"\n3. The writer is killed (SIGKILL) between two frames");
+        title("3. The writer is killed (SIGKILL) between two frames");
         self.phase(&Phase { seconds: self.seconds.min(BEFORE_KILL), kill: true, ..plain })?;
         self.nothing_left()?;
 
-        say(&"\n4. The pictures that arrive, to look at");
+        title("4. The pictures that arrive, to look at");
         self.phase(&Phase { sheet: true, ..plain })?;
         self.nothing_left()?;
-        say(&"\nEverything arrived, every byte right.");
+        title("Everything arrived, every byte right.");
         Ok(())
     }
 
@@ -164,7 +166,7 @@ impl Demo {
         let start = Instant::now();
         let mut progress = Progress::new(phase.seconds);
         let mut killed_at = None;
-        // A writer that is killed before it wrote anything, on a busy machine, would be missed by nobody.
+        // A writer that is killed before it wrote anything, on a busy machine, would not be missed.
         let mut arriving: Option<Instant> = None;
         loop {
             let long_enough = arriving.is_some_and(|since| since.elapsed().as_secs_f64() >= phase.seconds);
@@ -181,7 +183,7 @@ impl Demo {
                         progress.show(frames, start.elapsed());
                     }
                     Note::End(end) => {
-                        progress.finish();
+                        drop(progress);
                         reader.last = Some(Note::End(end));
                         return Ok(killed_at);
                     }
@@ -247,145 +249,14 @@ impl Demo {
     }
 }
 
+/// Prints the title of a phase.
+fn title(text: &str) {
+    say(&"");
+    say(&text);
+}
+
 fn failed(message: &str) -> Failure {
     Failure::new(1, message)
-}
-
-/// A process of the demo. Ended, at the latest, when it is dropped.
-struct Peer {
-    child: Child,
-    notes: Receiver<Note>,
-    heard: Instant,
-    last: Option<Note>,
-}
-
-impl Peer {
-    fn start(mut command: Command) -> io::Result<Peer> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (sender, notes) = channel();
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if let Ok(note) = serde_json::from_str(&line)
-                        && sender.send(note).is_err()
-                    {
-                        return;
-                    }
-                }
-            });
-        }
-        Ok(Peer { child, notes, heard: Instant::now(), last: None })
-    }
-
-    /// The next note, if one comes within `limit`.
-    fn poll(&mut self, stop: &Stop, limit: Duration) -> Result<Option<Note>, Failure> {
-        if stop.requested() {
-            return Err(Failure::Interrupted);
-        }
-        match self.notes.recv_timeout(limit) {
-            Ok(Note::Failed { message }) => Err(failed(&message)),
-            Ok(note) => {
-                self.heard = Instant::now();
-                Ok(Some(note))
-            }
-            Err(RecvTimeoutError::Timeout) if self.heard.elapsed() < PATIENCE => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(failed("a process of the demo says nothing any more")),
-            // A Ctrl-C reaches the peers as well, and sometimes first.
-            Err(RecvTimeoutError::Disconnected) if !stop.sleep(Duration::from_millis(100)) => {
-                Err(Failure::Interrupted)
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(failed("a process of the demo has ended early")),
-        }
-    }
-
-    fn hear(&mut self, stop: &Stop) -> Result<Note, Failure> {
-        loop {
-            if let Some(note) = self.poll(stop, LOOK)? {
-                return Ok(note);
-            }
-        }
-    }
-
-    fn kill(&mut self) -> Result<(), Failure> {
-        self.child.kill().map_err(|error| failed(&error.to_string()))
-    }
-
-    /// Waits for the process to end by itself.
-    fn wait(&mut self, stop: &Stop) -> Result<(), Failure> {
-        let start = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if stop.requested() {
-                return Err(Failure::Interrupted);
-            }
-            if start.elapsed() > PATIENCE {
-                return Err(failed("a process of the demo does not end"));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Closing its standard input asks it to end in good order.
-        drop(self.child.stdin.take());
-        let start = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if start.elapsed() > Duration::from_secs(2) {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Live progress: a bar on a terminal, else a line per second.
-struct Progress {
-    bar: Option<ProgressBar>,
-    last: (Duration, u64),
-    seconds: f64,
-}
-
-impl Progress {
-    fn new(seconds: f64) -> Progress {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("   {bar:30.cyan/dim} {msg}");
-            let bar = ProgressBar::new((seconds * 1000.0) as u64);
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Progress { bar, last: (Duration::ZERO, 0), seconds }
-    }
-
-    fn show(&mut self, frames: u64, elapsed: Duration) {
-        let (since, before) = self.last;
-        let passed = elapsed.saturating_sub(since);
-        let interval = if self.bar.is_some() { 0.1 } else { 1.0 };
-        if passed.as_secs_f64() < interval {
-            return;
-        }
-        let rate = (frames - before) as f64 / passed.as_secs_f64();
-        let volume = rate * FRAME_SIZE as f64 / 1e9;
-        self.last = (elapsed, frames);
-        let text = format!("{} frames, {rate:.0} frames/s, {volume:.2} GB/s", grouped(frames));
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position((elapsed.as_millis() as u64).min((self.seconds * 1000.0) as u64));
-                bar.set_message(text);
-            }
-            None => {
-                let _ = writeln!(io::stderr(), "   ... {text}");
-            }
-        }
-    }
-
-    fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// 1234567 as 1,234,567.

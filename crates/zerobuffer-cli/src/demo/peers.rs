@@ -11,7 +11,7 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, Result, Writer, WriterOptions}
 use super::picture::{FRAME_SIZE, Loop, Picture, Stamp};
 use super::sheet::Sheet;
 use crate::args::DemoPeerArgs;
-use crate::output::say;
+use crate::output::say_text;
 use crate::stop::Stop;
 
 pub(crate) const FRAMES_PER_SECOND: u32 = 60;
@@ -63,7 +63,7 @@ pub(crate) struct End {
     pub(crate) ended_at: u64,
 }
 
-/// What is sent: drawn anew for each frame, or, flat out, from a loop.
+/// What is sent: drawn for each frame, or, flat out, from a loop.
 enum Film {
     Drawn(Box<Picture>),
     Looped(Loop),
@@ -98,12 +98,12 @@ pub(crate) fn monotonic_ns() -> u64 {
 
 fn note(note: &Note) {
     if let Ok(line) = serde_json::to_string(note) {
-        say(&line);
+        say_text(format!("{line}\n").as_bytes());
     }
 }
 
 pub(crate) fn run_peer(args: &DemoPeerArgs) -> u8 {
-    let result = Stop::install().map_err(|error| error.to_string()).and_then(|stop| {
+    let result = Stop::install(1).map_err(|failure| failure.to_string()).and_then(|stop| {
         end_with_parent(&stop);
         match args.role {
             Role::Writer => write(args, &stop).map_err(|error| error.to_string()),
@@ -119,7 +119,7 @@ pub(crate) fn run_peer(args: &DemoPeerArgs) -> u8 {
     }
 }
 
-/// Ends this process in good order when the demo is gone, however it went.
+/// Asks this process for an orderly end when the demo has gone.
 fn end_with_parent(stop: &Stop) {
     let stop = stop.clone();
     std::thread::spawn(move || {

@@ -6,7 +6,6 @@ mod progress;
 mod tally;
 
 use std::fmt::{self, Display};
-use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,7 +15,7 @@ pub(crate) use tally::Tally;
 
 use crate::args::ReportArgs;
 use crate::exit::{self, Failure};
-use crate::output::{Bytes, complain, say};
+use crate::output::{Bytes, complain, inform, say, say_object, tell};
 
 /// The summary of a command: its fields are those of `--json-output`, its text is the line without that option.
 pub(crate) trait Report: Serialize + Display {
@@ -71,6 +70,15 @@ impl Volume {
     }
 }
 
+/// A number of frames, in words.
+pub(crate) struct Frames(pub(crate) u64);
+
+impl Display for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} frame{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
 /// How a command ended.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Outcome {
@@ -96,22 +104,23 @@ pub(crate) fn finish(
     if let Err(failure) = result {
         code = failure.code();
         match failure {
-            Failure::Interrupted => report.outcome().interrupted = true,
+            Failure::Interrupted => {
+                report.outcome().interrupted = true;
+                inform(&"ended by a signal");
+            }
             Failure::Error(_, message) => {
                 complain(&message);
                 report.outcome().errors.push(message);
             }
         }
     }
-    let text = if how.json_output {
-        serde_json::to_string(&report).unwrap_or_else(|error| error.to_string())
+    if how.json_output {
+        let json = serde_json::to_string(&report).unwrap_or_else(|error| error.to_string());
+        say_object(&json, to_stderr);
+    } else if to_stderr {
+        tell(&report);
     } else {
-        report.to_string()
-    };
-    if to_stderr {
-        let _ = writeln!(io::stderr(), "{text}");
-    } else {
-        say(&text);
+        say(&report);
     }
     code
 }

@@ -1,19 +1,18 @@
 //! Progress while a command runs.
 
-use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Tally;
 use crate::args::ReportArgs;
-use crate::output::Bytes;
+use crate::output::{Bytes, clear_progress, has_terminal, show_progress, tell};
 
-/// Time between two looks of people.
+/// Time between two changes of the line on a terminal.
 const REDRAW: Duration = Duration::from_millis(100);
-const LINE: Duration = Duration::from_secs(2);
 
-/// When to print a line, where there is no bar.
+/// Time between two lines elsewhere.
+const BETWEEN_LINES: Duration = Duration::from_secs(2);
+
+/// When to print a line, where there is no terminal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lines {
     /// Every two seconds.
@@ -22,76 +21,89 @@ pub(crate) enum Lines {
     Every(u64),
 }
 
-/// Live progress on standard error: a bar on a terminal, lines otherwise, nothing beside JSON.
+/// Live progress on standard error: one line that changes on a terminal, lines otherwise, nothing beside JSON.
 pub(crate) struct Progress {
     what: &'static str,
-    bar: Option<ProgressBar>,
-    lines: Option<Lines>,
+    /// What is counted: "frame" or "request".
+    unit: &'static str,
+    total: Option<u64>,
+    lines: Lines,
+    silent: bool,
+    terminal: bool,
     last: Instant,
+    last_frame: Instant,
     last_bytes: u64,
 }
 
 impl Progress {
     pub(crate) fn new(what: &'static str, total: Option<u64>, how: ReportArgs, lines: Lines) -> Progress {
         let now = Instant::now();
-        let mut progress = Progress { what, bar: None, lines: None, last: now, last_bytes: 0 };
-        if how.json_output {
-            return progress;
+        Progress {
+            what,
+            unit: "frame",
+            total,
+            lines,
+            silent: how.json_output,
+            terminal: has_terminal(),
+            last: now,
+            last_frame: now,
+            last_bytes: 0,
         }
-        // Log lines and a bar would get into each other's way.
-        if io::stderr().is_terminal() && !how.verbose {
-            let bar = match total {
-                Some(total) => ProgressBar::new(total)
-                    .with_style(style("{prefix} {wide_bar:.cyan/dim} {pos}/{len} {msg} eta {eta}")),
-                None => ProgressBar::no_length()
-                    .with_style(style("{prefix} {spinner} {pos} frames {msg} {elapsed}")),
-            };
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.set_prefix(what);
-            progress.bar = Some(bar);
-        } else {
-            progress.lines = Some(lines);
-        }
-        progress
     }
 
-    /// Shows how far it is, if it is time to.
+    /// Counts requests instead of frames.
+    pub(crate) fn of_requests(self) -> Progress {
+        Progress { unit: "request", ..self }
+    }
+
+    /// Shows how far the command is, if it is time to.
     pub(crate) fn show(&mut self, tally: &Tally) {
-        let (interval, counted) = match (&self.bar, self.lines) {
-            (Some(_), _) => (REDRAW, false),
-            (None, Some(Lines::Timed)) => (LINE, false),
-            (None, Some(Lines::Every(0)) | None) => return,
-            (None, Some(Lines::Every(count))) => (Duration::ZERO, tally.frames.is_multiple_of(count)),
-        };
-        let now = tally.ended.unwrap_or_else(Instant::now);
-        let passed = now.saturating_duration_since(self.last);
-        if !counted && (passed < interval || interval.is_zero()) {
+        if self.silent {
             return;
         }
-        let rate =
-            (tally.bytes - self.last_bytes) as f64 / f64::from(1 << 20) / passed.as_secs_f64().max(1e-9);
-        (self.last, self.last_bytes) = (now, tally.bytes);
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(format!("{rate:.0} MiB/s"));
-                bar.set_position(tally.frames);
-            }
-            None => {
-                let what = self.what;
-                let (frames, bytes) = (tally.frames, Bytes(tally.bytes));
-                let _ = writeln!(io::stderr(), "{what}: {frames} frames, {bytes}, {rate:.1} MiB/s");
-            }
+        let now = tally.ended.unwrap_or_else(Instant::now);
+        self.last_frame = now;
+        let passed = now.saturating_duration_since(self.last);
+        let due = match self.lines {
+            _ if self.terminal => passed >= REDRAW,
+            Lines::Timed => passed >= BETWEEN_LINES,
+            Lines::Every(count) => count > 0 && tally.frames.is_multiple_of(count),
+        };
+        if !due {
+            return;
         }
+        let bytes = tally.bytes.saturating_sub(self.last_bytes) as f64;
+        let rate = bytes / f64::from(1 << 20) / passed.as_secs_f64().max(1e-9);
+        (self.last, self.last_bytes) = (now, tally.bytes);
+        let line = format!("{}, {rate:.1} MiB/s", self.counts(tally));
+        if self.terminal { show_progress(&line) } else { tell(&line) }
     }
 
-    /// Removes the bar.
-    pub(crate) fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
+    /// Shows on a terminal what the command waits for.
+    pub(crate) fn wait(&mut self, tally: &Tally, what: &str) {
+        let now = Instant::now();
+        if self.silent || !self.terminal || now.saturating_duration_since(self.last) < REDRAW {
+            return;
         }
+        (self.last, self.last_bytes) = (now, tally.bytes);
+        let seconds = now.saturating_duration_since(self.last_frame).as_secs();
+        let start =
+            if tally.frames > 0 { format!("{}, ", self.counts(tally)) } else { format!("{}: ", self.what) };
+        show_progress(&format_args!("{start}waiting for {what}, {seconds} s"));
+    }
+
+    fn counts(&self, tally: &Tally) -> String {
+        let (what, unit, frames) = (self.what, self.unit, tally.frames);
+        let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+        let plural = if frames == 1 && self.total.is_none() { "" } else { "s" };
+        format!("{what}: {frames}{of} {unit}{plural}, {}", Bytes(tally.bytes))
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal {
+            clear_progress();
+        }
+    }
 }

@@ -18,7 +18,7 @@ impl Tally {
         self.started.get_or_insert_with(Instant::now);
     }
 
-    /// Takes over counts that somebody else keeps.
+    /// Takes over counts that are kept elsewhere.
     pub(crate) fn set(&mut self, frames: u64, bytes: u64) {
         (self.frames, self.bytes) = (frames, bytes);
         self.ended = Some(Instant::now());

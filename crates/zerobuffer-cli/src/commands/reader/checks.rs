@@ -7,7 +7,7 @@ use twox_hash::XxHash3_64;
 use zerobuffer::Frame;
 
 use crate::args::{Pattern, ReaderArgs};
-use crate::output::{complain, say};
+use crate::output::{complain, say, tell};
 
 /// Bytes expected per frame by default.
 const DEFAULT_SIZE: usize = 1024;
@@ -81,11 +81,11 @@ impl Checks {
             }
         }
         if let Some(sums) = &mut self.sums {
-            let sum = sums.add(frame);
+            let sum = sums.add(frame, self.print.is_none());
             let line = format_args!("frame {index}: {} bytes, {} {sum:016x}", frame.len(), Sums::ALGORITHM);
             match self.print {
                 Some(false) => say(&line),
-                Some(true) => eprintln!("{line}"),
+                Some(true) => tell(&line),
                 None => {}
             }
         }
@@ -95,17 +95,20 @@ impl Checks {
 #[derive(Default)]
 struct Sums {
     stream: XxHash3_64,
+    /// For the JSON object; elsewhere they are printed as they come.
     frames: Vec<u64>,
 }
 
 impl Sums {
     const ALGORITHM: &'static str = "xxh3-64";
 
-    fn add(&mut self, bytes: &[u8]) -> u64 {
+    fn add(&mut self, bytes: &[u8], keep: bool) -> u64 {
         use std::hash::Hasher;
         self.stream.write(bytes);
         let sum = XxHash3_64::oneshot(bytes);
-        self.frames.push(sum);
+        if keep {
+            self.frames.push(sum);
+        }
         sum
     }
 

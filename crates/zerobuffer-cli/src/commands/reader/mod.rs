@@ -12,10 +12,11 @@ use std::time::Duration;
 use serde::Serialize;
 use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, Reader};
 
-use crate::args::ReaderArgs;
+use crate::args::{BufferArgs, ReaderArgs, RingArgs};
+use crate::arrivals::{Arrivals, tell_of_buffer};
 use crate::exit::{self, Failure};
-use crate::output::complain;
-use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::output::{complain, inform};
+use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::{logger, wait};
 use checks::{Checks, Checksums};
@@ -88,27 +89,23 @@ fn read(
     tally: &mut Tally,
     checks: &mut Checks,
 ) -> Result<(), Failure> {
-    let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
-    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-    let mut reader =
-        Reader::create(&args.name, config(args.buffer_size, args.metadata_size).classic(args.classic))
-            .map_err(|error| Failure::of(&error, exit::reader::CANNOT_CREATE, exit::BAD_ARGUMENTS))?;
+    let stop = Stop::install(exit::reader::CANNOT_CREATE)?;
+    let mut reader = Reader::create(&args.name, ring_config(&args.ring))
+        .map_err(|error| Failure::of(&error, exit::reader::CANNOT_CREATE, exit::BAD_ARGUMENTS))?;
     stop.watch(reader.interrupt_handle());
+    tell_of_buffer(&args.name);
     let mut sink = match &args.output {
-        Some(path) => {
-            Some(Sink::open(path).map_err(|error| bad(format!("--output {}: {error}", path.display())))?)
-        }
+        Some(path) => Some(Sink::open(path, &stop)?),
         None => None,
     };
 
     let limit = (args.frames > 0).then_some(args.frames);
     let mut progress = Progress::new("reading", limit, args.report, Lines::Timed);
     let result = stream(args, &mut reader, sink.as_mut(), &stop, tally, checks, &mut progress);
-    progress.finish();
     if let Ok(Some(metadata)) = reader.metadata() {
         volume.metadata_size = metadata.len() as u64;
     }
-    // The names go before the last bytes are written: a stalled pipe keeps nobody else waiting.
+    // The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
     let closed = reader.close();
     if let Some(sink) = sink {
         sink.finish(&stop).map_err(|error| output_failure(args, &error))?;
@@ -127,6 +124,7 @@ fn stream(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let mut held: Vec<Arc<Frame>> = Vec::new();
+    let mut arrivals = Arrivals::new(&args.name);
     while args.frames == 0 || tally.frames < args.frames {
         if stop.requested() {
             return Err(Failure::Interrupted);
@@ -134,6 +132,7 @@ fn stream(
         let next = wait::next_frame(reader, wait::timeout(args.timeout_ms), |_| {
             // The writer may be waiting for the very space that is held here.
             held.clear();
+            progress.wait(tally, arrivals.awaited());
         });
         let frame = match next {
             Ok(Some(frame)) => Arc::new(frame),
@@ -144,13 +143,17 @@ fn stream(
                 continue;
             }
             Ok(None) => return Err(time_out(args)),
-            Err(error) if ended(&error) => match end_of_writer(args, tally, &error) {
-                None => continue,
-                Some(result) => return result,
-            },
+            Err(error) if ended(&error) => {
+                arrivals.end();
+                match end_of_writer(args, tally, &error) {
+                    None => continue,
+                    Some(result) => return result,
+                }
+            }
             Err(error) => return Err(failure(&error)),
         };
         tally.start();
+        arrivals.frame();
         checks.check(&frame);
         if let Some(sink) = &mut sink
             && !sink.put(&frame, stop)
@@ -175,6 +178,9 @@ fn ended(error: &Error) -> bool {
 /// What the end of a writer means: `None` to go on.
 fn end_of_writer(args: &ReaderArgs, tally: &Tally, error: &Error) -> Option<Result<(), Failure>> {
     let died = error.kind() == ErrorKind::WriterDead;
+    if !died {
+        inform(&format_args!("buffer `{}`: the writer closed; {} so far", args.name, Frames(tally.frames)));
+    }
     if args.keep {
         if died {
             complain(&format_args!("{error}; waiting for the next writer"));
@@ -204,7 +210,7 @@ fn end_of_writer(args: &ReaderArgs, tally: &Tally, error: &Error) -> Option<Resu
 fn time_out(args: &ReaderArgs) -> Failure {
     let message = format!(
         "buffer `{0}`: no frame within {1} ms; start the writer (zerobuffer writer {0}), or wait longer with \
-         --timeout-ms (-1: for ever)",
+         --timeout-ms (-1: without limit)",
         args.name, args.timeout_ms
     );
     Failure::new(exit::reader::READ_ERROR, message)
@@ -220,14 +226,22 @@ fn failure(error: &Error) -> Failure {
     Failure::of(error, exit::reader::READ_ERROR, exit::BAD_ARGUMENTS)
 }
 
-/// Only what was asked for: a buffer that a relay has kept for us has its sizes already.
-pub(crate) fn config(buffer_size: Option<usize>, metadata_size: Option<usize>) -> BufferConfig {
-    let mut config = BufferConfig::default();
-    if let Some(bytes) = buffer_size {
+/// Only what was asked for: a buffer that a relay has kept for this reader has its sizes already.
+pub(crate) fn ring_config(args: &RingArgs) -> BufferConfig {
+    let mut config = buffer_config(&args.buffer, args.mode).classic(args.classic);
+    if let Some(bytes) = args.metadata_size {
+        config = config.metadata_size(bytes);
+    }
+    config
+}
+
+pub(crate) fn buffer_config(args: &BufferArgs, mode: Option<u32>) -> BufferConfig {
+    let mut config = BufferConfig::default().preallocate(args.preallocate);
+    if let Some(bytes) = args.buffer_size {
         config = config.payload_size(bytes);
     }
-    if let Some(bytes) = metadata_size {
-        config = config.metadata_size(bytes);
+    if let Some(mode) = mode {
+        config = config.mode(mode);
     }
     config
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::Frame;
 
+use crate::exit::{self, Failure};
+use crate::open;
 use crate::stop::Stop;
 
 /// Frames under way to the thread.
@@ -25,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long an interrupted reader waits for what it has read to be written.
 const GRACE: Duration = Duration::from_millis(500);
 
-pub(crate) struct Sink {
+pub(super) struct Sink {
     frames: Sender<Arc<Frame>>,
     written: Receiver<()>,
     under_way: usize,
@@ -33,24 +34,24 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn open(path: &Path) -> io::Result<Sink> {
-        let file = if path == Path::new("-") {
-            File::from(io::stdout().as_fd().try_clone_to_owned()?)
-        } else {
-            File::create(path)?
-        };
+    /// Opens a file, or standard output (-); waits for the reader of a FIFO.
+    pub(super) fn open(path: &Path, stop: &Stop) -> Result<Sink, Failure> {
+        let code = exit::reader::READ_ERROR;
+        let file = open::output("--output", path, code, stop)?;
         // Larger gulps, if the system allows it; else the usual 64 KiB.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
         let (frames, to_write) = channel();
         let (done, written) = channel();
-        let thread =
-            std::thread::Builder::new().name("output".into()).spawn(move || write(file, &to_write, &done))?;
+        let thread = std::thread::Builder::new()
+            .name("output".into())
+            .spawn(move || write(file, &to_write, &done))
+            .map_err(|error| Failure::new(code, format!("cannot start a thread: {error}")))?;
         Ok(Sink { frames, written, under_way: 0, thread })
     }
 
-    /// Hands over a frame, waiting while too many are under way. Says whether it could, rather than to be stopped or to
-    /// find the output failed.
-    pub(crate) fn put(&mut self, frame: &Arc<Frame>, stop: &Stop) -> bool {
+    /// Hands over a frame; waits while too many are under way. Returns false if the end is requested or the output has
+    /// failed.
+    pub(super) fn put(&mut self, frame: &Arc<Frame>, stop: &Stop) -> bool {
         while self.written.try_recv().is_ok() {
             self.under_way -= 1;
         }
@@ -66,7 +67,7 @@ impl Sink {
     }
 
     /// Waits until everything is written; for an interrupted reader only a moment.
-    pub(crate) fn finish(self, stop: &Stop) -> io::Result<()> {
+    pub(super) fn finish(self, stop: &Stop) -> io::Result<()> {
         let Sink { frames, written, thread, .. } = self;
         drop(frames);
         let mut deadline = None;
@@ -83,6 +84,26 @@ impl Sink {
     }
 }
 
+/// Writes all of it. A stream that another process has made non-blocking is waited for.
+fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // An error of poll(2) shows at the next attempt to write.
+                let _ = rustix::event::poll(
+                    &mut [rustix::event::PollFd::new(&*file, rustix::event::PollFlags::OUT)],
+                    None,
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn write(mut file: File, frames: &Receiver<Arc<Frame>>, done: &Sender<()>) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(TOGETHER);
     loop {
@@ -90,25 +111,25 @@ fn write(mut file: File, frames: &Receiver<Arc<Frame>>, done: &Sender<()>) -> io
         let next = match frames.try_recv() {
             Ok(frame) => Some(frame),
             Err(_) => {
-                file.write_all(&buffer)?;
+                write_all(&mut file, &buffer)?;
                 buffer.clear();
                 frames.recv().ok()
             }
         };
         let Some(frame) = next else { break };
         if buffer.len() + frame.len() > TOGETHER {
-            file.write_all(&buffer)?;
+            write_all(&mut file, &buffer)?;
             buffer.clear();
         }
         if frame.len() > TOGETHER / 4 {
-            file.write_all(&buffer)?;
+            write_all(&mut file, &buffer)?;
             buffer.clear();
-            file.write_all(&frame)?;
+            write_all(&mut file, &frame)?;
         } else {
             buffer.extend_from_slice(&frame);
         }
         drop(frame);
-        // Nobody listens any more when the reader was interrupted.
+        // An interrupted reader no longer counts.
         let _ = done.send(());
     }
     file.flush()

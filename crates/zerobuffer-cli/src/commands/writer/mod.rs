@@ -3,16 +3,19 @@
 mod source;
 
 use std::fmt::{self, Display};
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use zerobuffer::{Error, Writer};
+use zerobuffer::{Error, Writer, inspect};
 
 use crate::args::WriterArgs;
 use crate::exit::{self, Failure};
-use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::output::inform;
+use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
-use crate::{connect, logger};
+use crate::{connect, logger, open};
 use source::Source;
 
 #[derive(Serialize)]
@@ -59,19 +62,18 @@ pub(crate) fn run(args: &WriterArgs) -> u8 {
 }
 
 fn write(args: &WriterArgs, volume: &mut Volume, tally: &mut Tally) -> Result<(), Failure> {
-    let bad = |message: String| Failure::new(exit::BAD_ARGUMENTS, message);
-    let metadata = match (&args.metadata, &args.metadata_file) {
-        (Some(text), _) => Some(text.clone().into_bytes()),
-        (None, Some(path)) => {
-            let read = std::fs::read(path);
-            Some(read.map_err(|error| bad(format!("--metadata-file {}: {error}", path.display())))?)
-        }
-        (None, None) => None,
+    let code = exit::writer::WRITE_ERROR;
+    let open = |option: &str, path: &Path| {
+        open::input(path)
+            .map_err(|error| Failure::of_file(&format!("{option} {}", path.display()), &error, code))
+    };
+    // A file that cannot be read is refused before anything waits.
+    let metadata_file = match &args.metadata_file {
+        Some(path) => Some((path, open("--metadata-file", path)?)),
+        None => None,
     };
     let mut source = match &args.input {
-        Some(path) => {
-            Some(Source::open(path).map_err(|error| bad(format!("--input {}: {error}", path.display())))?)
-        }
+        Some(path) => Some(Source::new(open("--input", path)?, path)),
         None => None,
     };
     let limit = match (args.frames, &source) {
@@ -80,20 +82,35 @@ fn write(args: &WriterArgs, volume: &mut Volume, tally: &mut Tally) -> Result<()
         (None, None) => Some(DEFAULT_FRAMES),
     };
 
-    let stop = Stop::install().map_err(|error| bad(format!("cannot take over the signals: {error}")))?;
-    let code = exit::writer::CANNOT_CONNECT;
-    let mut writer = connect::writer(&stop, &args.name, args.timeout_ms, code, exit::BAD_ARGUMENTS)?;
+    let stop = Stop::install(exit::writer::CANNOT_CONNECT)?;
+    let codes = (exit::writer::CANNOT_CONNECT, exit::BAD_ARGUMENTS);
+    let mut progress = Progress::new("writing", limit, args.report, Lines::Timed);
+    let mut writer = connect::writer(&stop, &args.name, args.timeout_ms, codes, &mut progress)?;
+    let metadata = match (&args.metadata, metadata_file) {
+        (Some(text), _) => Some(text.clone().into_bytes()),
+        (None, Some((path, file))) => Some(read_metadata(&args.name, path, &file, &stop)?),
+        (None, None) => None,
+    };
     if let Some(metadata) = metadata {
         writer.set_metadata(&metadata).map_err(failure)?;
         volume.metadata_size = metadata.len() as u64;
+        inform(&format_args!("buffer `{}`: {} bytes of metadata are set", args.name, metadata.len()));
     }
 
-    let mut progress = Progress::new("writing", limit, args.report, Lines::Timed);
     tally.start();
     let result = stream(args, &mut writer, source.as_mut(), limit, &stop, tally, &mut progress);
-    progress.finish();
     writer.close().map_err(failure)?;
+    inform(&format_args!("buffer `{}`: closed after {}", args.name, Frames(tally.frames)));
     result
+}
+
+/// The metadata in a file. No more is read than shows that it is too large.
+fn read_metadata(name: &str, path: &Path, file: &File, stop: &Stop) -> Result<Vec<u8>, Failure> {
+    let most = inspect::snapshot(name).map_err(failure)?.metadata_size + 1;
+    let metadata = open::read_all(file, most, stop).map_err(|error| {
+        Failure::of_file(&format!("--metadata-file {}", path.display()), &error, exit::writer::WRITE_ERROR)
+    })?;
+    if stop.requested() { Err(Failure::Interrupted) } else { Ok(metadata) }
 }
 
 fn stream(

@@ -14,10 +14,10 @@ use crate::stop::{Stop, Woken};
 /// Bytes read ahead, so that the end of the data is known before space for another frame is asked for.
 const AHEAD: usize = 4096;
 
-/// Pause between two looks at the reader while the input keeps us waiting.
+/// Pause between two looks at the reader while the input has nothing.
 const LOOK: Duration = Duration::from_millis(100);
 
-pub(crate) struct Source {
+pub(super) struct Source {
     file: File,
     what: String,
     /// A pipe, a terminal or a socket, which can keep a read waiting.
@@ -26,24 +26,18 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn open(path: &Path) -> io::Result<Source> {
-        let (file, what) = if path == Path::new("-") {
-            let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-            (File::from(stdin), "standard input".to_owned())
-        } else {
-            (File::open(path)?, path.display().to_string())
-        };
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
-        }
+    /// Data from a file that [`crate::open::input`] has opened.
+    pub(super) fn new(file: File, path: &Path) -> Source {
+        let what =
+            if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
         // Larger gulps, if the system allows it; else the usual 64 KiB.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
-        Ok(Source { file, what, can_block: !metadata.is_file(), ahead: Vec::with_capacity(AHEAD) })
+        let can_block = !file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Source { file, what, can_block, ahead: Vec::with_capacity(AHEAD) }
     }
 
     /// Whether there is more. Waits until that is known.
-    pub(crate) fn has_more(&mut self, writer: &Writer, stop: &Stop, size: usize) -> Result<bool, Failure> {
+    pub(super) fn has_more(&mut self, writer: &Writer, stop: &Stop, size: usize) -> Result<bool, Failure> {
         if self.ahead.is_empty() {
             let mut bytes = [0; AHEAD];
             let n = self.read(writer, stop, &mut bytes[..size.min(AHEAD)])?;
@@ -52,8 +46,8 @@ impl Source {
         Ok(!self.ahead.is_empty())
     }
 
-    /// Fills in the frame that `writer` has acquired; gives the bytes that there were.
-    pub(crate) fn fill(&mut self, writer: &mut Writer, stop: &Stop, size: usize) -> Result<usize, Failure> {
+    /// Fills in the frame that `writer` has acquired; returns the bytes that there were.
+    pub(super) fn fill(&mut self, writer: &mut Writer, stop: &Stop, size: usize) -> Result<usize, Failure> {
         let mut filled = self.ahead.len();
         acquired(writer)?[..filled].copy_from_slice(&self.ahead);
         self.ahead.clear();
@@ -75,7 +69,8 @@ impl Source {
     fn read_now(&mut self, bytes: &mut [u8]) -> Result<usize, Failure> {
         loop {
             match self.file.read(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 result => {
                     return result.map_err(|error| {
                         let message = format!("cannot read {}: {error}", self.what);
