@@ -1,23 +1,25 @@
 #include "args.h"
 
 #include "exit.h"
+#include "output.h"
 
 #include <zerobuffer/version.h>
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <functional>
-#include <iostream>
 #include <limits>
 #include <map>
+#include <sstream>
 #include <string_view>
 
 namespace cli {
 namespace {
 
-constexpr const char* timeout_help = " 0 does not wait, -1 waits for ever. [default: 5000]";
+constexpr const char* timeout_help = " 0 does not wait, -1 waits for as long as it takes. [default: 5000]";
 constexpr const char* units_help = "; K, M and G (1024-based) are understood.";
 
 [[noreturn]] void refuse(const std::string& why) { throw CLI::ValidationError(why); }
@@ -101,18 +103,60 @@ CLI::Option* choice(CLI::App& command, const std::string& names, Target& target,
 const std::map<std::string, Pattern> patterns = {
     {"sequential", Pattern::sequential}, {"random", Pattern::random}, {"zero", Pattern::zero}, {"ones", Pattern::ones}};
 
+/** Help in lines of 80 columns: what is longer goes on below, in the same column. */
+std::string wrapped(const std::string& help) {
+    constexpr std::size_t width = 80;
+    std::string result;
+    std::istringstream lines(help);
+    for (std::string line; std::getline(lines, line);) {
+        const std::size_t start = std::min(line.find_first_not_of(' '), line.size());
+        const std::size_t gap = line.find("  ", start);
+        const std::size_t column = gap == std::string::npos ? start : line.find_first_not_of(' ', gap);
+        while (line.size() > width) {
+            const std::size_t cut = line.rfind(' ', width);
+            if (cut == std::string::npos || cut <= column) break;
+            result += line.substr(0, cut) + '\n';
+            line = std::string(column, ' ') + line.substr(cut + 1);
+        }
+        result += line + '\n';
+    }
+    return result;
+}
+
 void common(CLI::App& command, ReportArgs& report) {
     flag(command, "--json-output", report.json_output, "Print the summary as one JSON object, and nothing else.");
-    flag(command, "-v,--verbose", report.verbose, "Say what happens inside, on standard error.");
+    flag(command, "-v,--verbose", report.verbose, "Print what happens inside, on standard error.");
+}
+
+/** Of a reader's permissions: octal digits. */
+std::uint32_t permissions(const std::string& text) {
+    std::uint32_t value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 8);
+    if (error != std::errc() || end != text.data() + text.size() || value > 07777) {
+        refuse("invalid value '" + text + "': octal permissions, as 0600 or 660");
+    }
+    return value;
+}
+
+void ring(CLI::App& command, RingArgs& args, const std::string& what) {
+    size(command, "--buffer-size", args.buffer_size, 1, "Bytes of " + what + " to create" + units_help + " [default: 256M]");
+    size(command, "--metadata-size", args.metadata_size, 0,
+         "Bytes of the metadata block to create, of which 8 hold its length. [default: 4096]");
+    option(command, "--mode", "OCTAL", "Permissions of the buffer, as 0660 for a group. [default: 0600]",
+           [&args](const std::string& given) { args.mode = permissions(given); });
+    flag(command, "--preallocate", args.preallocate, "Reserve all memory of the buffer at the start.");
+    flag(command, "--classic", args.classic,
+         "Keep the ring a classic one, as 1.x peers speak it. A writer of this version otherwise makes it an extended one, which is "
+         "faster, and which 1.x writers that come later cannot use.");
 }
 
 CLI::App& add_writer(CLI::App& app, WriterArgs& args) {
     CLI::App& command = *app.add_subcommand("writer", "Write frames into a buffer that a reader has created, or will create soon.");
-    command.footer("Exit codes: 0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, 130 ended by Ctrl-C or SIGTERM.");
+    command.footer("Exit codes: 0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM.");
     command.add_option("NAME", args.name, "Name of the buffer.")->required();
     count(command, "-n,--frames", args.frames, 0, "COUNT", "Frames to write; 0 for no limit. [default: 1000; with --input, no limit]");
     size(command, "-s,--size", args.size, 1,
-         std::string("Bytes per frame. With --input, the last frame may be shorter. [default: 1024]") + units_help);
+         std::string("Bytes per frame. With --input, the last frame may be shorter") + units_help + " [default: 1024]");
     auto* metadata = text(command, "-m,--metadata", args.metadata, "TEXT", "Metadata to set before the first frame.");
     text(command, "--metadata-file", args.metadata_file, "FILE", "File with the metadata to set before the first frame.")
         ->excludes(metadata);
@@ -130,7 +174,7 @@ CLI::App& add_reader(CLI::App& app, ReaderArgs& args) {
     CLI::App& command = *app.add_subcommand("reader", "Create a buffer, read frames from it, and remove it at the end.");
     command.footer(
         "Exit codes: 0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, 4 verification failed, "
-        "130 ended by Ctrl-C or SIGTERM.");
+        "5 results not printed, 130 ended by Ctrl-C or SIGTERM.");
     command.add_option("NAME", args.name, "Name of the buffer.")->required();
     count(command, "-n,--frames", args.frames, 0, "COUNT", "Frames to read; 0 for no limit. [default: 0]");
     size(command, "-s,--size", args.size, 0,
@@ -142,10 +186,7 @@ CLI::App& add_reader(CLI::App& app, ReaderArgs& args) {
                                    "Compare every byte with the writer's pattern of this name. [default: none]");
     flag(command, "--checksum", args.checksum, "XXH3-64 checksums of each frame and of the whole stream.");
     count(command, "--batch-size", args.batch_size, 1, "COUNT", "Frames held before they are released together. [default: 1]");
-    size(command, "--buffer-size", args.buffer_size, 1, std::string("Bytes of the ring to create. [default: 256M]") + units_help);
-    size(command, "--metadata-size", args.metadata_size, 0,
-         "Bytes of the metadata block to create, of which 8 hold its length. [default: 4096]");
-    flag(command, "--classic", args.classic, "Keep the ring a classic one, as 1.x peers speak it.");
+    ring(command, args.ring, "the ring");
     text(command, "--output", args.output, "FILE|-",
          "Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.");
     flag(command, "--keep", args.keep, "When a writer closes or dies, wait for the next one, as long as it takes.");
@@ -157,16 +198,14 @@ CLI::App& add_relay(CLI::App& app, RelayArgs& args) {
     CLI::App& command = *app.add_subcommand("relay", "Pass frames on from one buffer to another.");
     command.footer(
         "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, writing), 3 relay error "
-        "(metadata, or frames that nobody fetched from a created output), 4 bad arguments, 130 ended by Ctrl-C or SIGTERM.");
+        "(metadata, or frames that no reader fetched from a created output), 4 bad arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM.");
     command.add_option("IN", args.input, "Name of the buffer to read from; the relay creates it.")->required();
     command.add_option("OUT", args.output, "Name of the buffer to write to.")->required();
     count(command, "-n,--frames", args.frames, 0, "COUNT", "Frames to relay; 0 for no limit. [default: 0]");
     flag(command, "--create-output", args.create_output,
          "Create OUT as well and hold frames in it until a reader takes it over. At the end the relay waits for that reader up to "
          "the time-out, and reports the frames lost if none comes.");
-    size(command, "--buffer-size", args.buffer_size, 1,
-         std::string("Bytes of the rings that the relay creates. [default: 256M]") + units_help);
-    flag(command, "--classic", args.classic, "Keep the rings that the relay creates classic ones, as 1.x peers speak them.");
+    ring(command, args.ring, "each ring");
     timeout(command, args.timeout_ms, "How long to wait for each frame, for the reader of OUT, and for space;");
     choice<Transform>(command, "--transform", args.transform,
                       {{"none", Transform::none}, {"reverse", Transform::reverse}, {"xor", Transform::xor_bytes}}, "TRANSFORM",
@@ -195,16 +234,22 @@ std::variant<Command, int> parse(int argc, char** argv) {
     const bool is_relay = argc > 1 && std::string_view(argv[1]) == "relay";
     const int bad_arguments = is_relay ? exits::relay::bad_arguments : exits::bad_arguments;
     if (argc < 2) {
-        std::cerr << app.help();
+        std::istringstream help(wrapped(app.help()));
+        for (std::string line; std::getline(help, line);) tell(line);
         return bad_arguments;
     }
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& success) {
         // Help or the version.
-        return app.exit(success, std::cout, std::cerr);
+        std::ostringstream text;
+        const int code = app.exit(success, text, text);
+        say_text(wrapped(text.str()));
+        return code;
     } catch (const CLI::ParseError& error) {
-        std::cerr << "error: " << error.what() << "\n\nFor more information, try '--help'.\n";
+        tell(std::string("error: ") + error.what());
+        tell("");
+        tell("For more information, try '--help'.");
         return bad_arguments;
     }
     if (writer_command.parsed()) return Command(writer);

@@ -35,6 +35,15 @@ struct WriterArgs {
     ReportArgs report;
 };
 
+/** The buffer that a command creates. */
+struct RingArgs {
+    std::optional<std::size_t> buffer_size;
+    std::optional<std::size_t> metadata_size;
+    std::optional<std::uint32_t> mode;
+    bool preallocate = false;
+    bool classic = false;
+};
+
 struct ReaderArgs {
     std::string name;
     /** Frames to read; 0 for no limit. */
@@ -45,9 +54,7 @@ struct ReaderArgs {
     std::optional<Pattern> verify;
     bool checksum = false;
     std::uint64_t batch_size = 1;
-    std::optional<std::size_t> buffer_size;
-    std::optional<std::size_t> metadata_size;
-    bool classic = false;
+    RingArgs ring;
     std::optional<std::string> output;
     bool keep = false;
     ReportArgs report;
@@ -63,8 +70,7 @@ struct RelayArgs {
     /** Frames to relay; 0 for no limit. */
     std::uint64_t frames = 0;
     bool create_output = false;
-    std::optional<std::size_t> buffer_size;
-    bool classic = false;
+    RingArgs ring;
     std::int64_t timeout_ms = 5000;
     Transform transform = Transform::none;
     std::uint8_t xor_key = 255;

@@ -1,5 +1,6 @@
 #include "checks.h"
 
+#include "output.h"
 #include "pattern.h"
 
 #define XXH_INLINE_ALL
@@ -69,11 +70,15 @@ void Checks::check(const zerobuffer::Frame& frame) {
     }
     if (sums_) {
         XXH3_64bits_update(&sums_->stream, frame.data(), frame.size());
-        sums_->frames.push_back(hex(XXH3_64bits(frame.data(), frame.size())));
-        if (print_) {
-            say("frame " + std::to_string(index) + ": " + std::to_string(frame.size()) + " bytes, " + checksum_algorithm + " " +
-                    sums_->frames.back(),
-                to_stderr_);
+        const std::string sum = hex(XXH3_64bits(frame.data(), frame.size()));
+        const std::string line =
+            "frame " + std::to_string(index) + ": " + std::to_string(frame.size()) + " bytes, " + checksum_algorithm + " " + sum;
+        if (!print_) {
+            sums_->frames.push_back(sum);
+        } else if (to_stderr_) {
+            tell(line);
+        } else {
+            say(line);
         }
     }
 }

@@ -1,4 +1,4 @@
-// The commands; each gives its exit code.
+// The commands; each returns its exit code.
 #ifndef ZEROBUFFER_CLI_COMMANDS_H
 #define ZEROBUFFER_CLI_COMMANDS_H
 
@@ -8,8 +8,11 @@
 
 #include <zerobuffer/config.h>
 
+#include <cstdint>
 #include <exception>
 #include <optional>
+#include <string>
+#include <utility>
 
 namespace cli {
 
@@ -17,7 +20,7 @@ int run(const WriterArgs& args);
 int run(const ReaderArgs& args);
 int run(const RelayArgs& args);
 
-/** Does a command's work, and enters into its report how that ended; gives the exit code. `otherwise` is for the unforeseen. */
+/** Does a command's work, and enters into its report how that ended; returns the exit code. `otherwise` is for the unforeseen. */
 template <typename Work>
 int reported(Report& report, int otherwise, Work&& work) {
     try {
@@ -30,14 +33,39 @@ int reported(Report& report, int otherwise, Work&& work) {
     }
 }
 
-/** Only what was asked for: a buffer that a relay has kept for us has its sizes already. */
-inline zerobuffer::BufferConfig config(std::optional<std::size_t> buffer_size, std::optional<std::size_t> metadata_size,
-                                       bool classic) {
+/** Only what was asked for: a buffer that a relay has kept for this reader has its sizes already. */
+inline zerobuffer::BufferConfig config(const RingArgs& args) {
     zerobuffer::BufferConfig config;
-    if (buffer_size) config.set_payload_size(*buffer_size);
-    if (metadata_size) config.set_metadata_size(*metadata_size);
-    return config.set_classic(classic);
+    if (args.buffer_size) config.set_payload_size(*args.buffer_size);
+    if (args.metadata_size) config.set_metadata_size(*args.metadata_size);
+    if (args.mode) config.set_mode(*args.mode);
+    return config.set_classic(args.classic).set_preallocate(args.preallocate);
 }
+
+/** A number of frames, in words. */
+inline std::string frames(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " frame" : " frames"); }
+
+/** Tells of a buffer that has been created. */
+void tell_of_buffer(const std::string& name);
+
+/** Tells of the writers of a buffer that is read. */
+class Arrivals {
+public:
+    explicit Arrivals(std::string name) : name_(std::move(name)) {}
+
+    /** A frame has come. */
+    void frame();
+
+    /** The writer has ended. */
+    void end() { writing_ = false; }
+
+    /** What comes next. */
+    [[nodiscard]] const char* awaited() const { return writing_ ? "a frame" : "a writer"; }
+
+private:
+    std::string name_;
+    bool writing_ = false;
+};
 
 }  // namespace cli
 

@@ -1,7 +1,8 @@
-// Connecting a writer, with patience that Ctrl-C can end.
+// Connecting a writer; Ctrl-C ends the wait for the reader.
 #ifndef ZEROBUFFER_CLI_CONNECT_H
 #define ZEROBUFFER_CLI_CONNECT_H
 
+#include "progress.h"
 #include "stop.h"
 
 #include <zerobuffer/writer.h>
@@ -12,7 +13,8 @@
 namespace cli {
 
 /** Waits up to `timeout_ms` for the reader of `name`. A failure carries `code`, or `bad_arguments`. */
-zerobuffer::Writer connect(const Stop& stop, const std::string& name, std::int64_t timeout_ms, int code, int bad_arguments);
+zerobuffer::Writer connect(const Stop& stop, const std::string& name, std::int64_t timeout_ms, int code, int bad_arguments,
+                           Progress& progress, const Tally& tally);
 
 }  // namespace cli
 

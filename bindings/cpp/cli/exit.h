@@ -4,6 +4,7 @@
 
 #include <zerobuffer/exceptions.h>
 
+#include <cerrno>
 #include <exception>
 #include <string>
 #include <system_error>
@@ -15,7 +16,9 @@ namespace exits {
 inline constexpr int ok = 0;
 /** A bad command line, for every command but the relay. */
 inline constexpr int bad_arguments = 3;
-/** Ended by Ctrl-C or SIGTERM, in good order. */
+/** The command did its work, but what it had to print did not reach standard output. */
+inline constexpr int unprinted = 5;
+/** An orderly end on Ctrl-C or SIGTERM. */
 inline constexpr int interrupted = 130;
 
 namespace writer {
@@ -77,6 +80,13 @@ auto failing_with(int code, int bad_arguments, Work&& work) {
 /** What the operating system says of an error number. */
 inline std::string os_error(int number) {
     return std::generic_category().message(number) + " (os error " + std::to_string(number) + ")";
+}
+
+/** From an error number of the system: `code` if it ran short of something, else the command line is bad. */
+inline Failure not_opened(int number, int code, int bad_arguments, const std::string& what) {
+    const bool shortage = number == EMFILE || number == ENFILE || number == ENOMEM || number == ENOSPC || number == EDQUOT ||
+                          number == EAGAIN || number == EIO;
+    return {shortage ? code : bad_arguments, what + ": " + os_error(number)};
 }
 
 }  // namespace cli

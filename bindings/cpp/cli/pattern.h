@@ -46,7 +46,7 @@ private:
     int left_ = 0;
 };
 
-/** Calls `each` with the position and the byte of frame `index`, until it gives false. */
+/** Calls `each` with the position and the byte of frame `index`, until it returns false. */
 template <typename Each>
 void generate(Pattern pattern, std::uint64_t index, std::size_t size, Each each) {
     switch (pattern) {

@@ -1,8 +1,12 @@
 // `zerobuffer-cpp reader`: frames out of a buffer, verified, summed up, or written to a file.
 #include "checks.h"
 #include "commands.h"
+#include "output.h"
+#include "progress.h"
 #include "sink.h"
 #include "wait.h"
+
+#include <zerobuffer/inspect.h>
 
 #include <vector>
 
@@ -14,7 +18,7 @@ std::string about(const std::string& buffer) { return "buffer `" + buffer + "`: 
 [[noreturn]] void time_out(const ReaderArgs& args) {
     throw Failure(exits::reader::read_error, about(args.name) + "no frame within " + std::to_string(args.timeout_ms) +
                                                  " ms; start the writer (zerobuffer writer " + args.name +
-                                                 "), or wait longer with --timeout-ms (-1: for ever)");
+                                                 "), or wait longer with --timeout-ms (-1: without limit)");
 }
 
 /** What a writer's death means: a failure, unless the next one is to be waited for. */
@@ -27,8 +31,9 @@ void writer_died(const ReaderArgs& args, const Tally& tally, const zerobuffer::w
                                                  " frames); start both again, or wait for the next with --keep");
 }
 
-/** What a writer's good end means: whether to end as well. */
+/** What a writer's orderly end means: whether to end as well. */
 bool writer_closed(const ReaderArgs& args, const Tally& tally) {
+    inform(about(args.name) + "the writer closed; " + frames(tally.frames) + " so far");
     if (args.keep) return false;
     if (args.frames == 0) return true;
     throw Failure(exits::reader::read_error, about(args.name) + "the writer closed after " + std::to_string(tally.frames) +
@@ -39,18 +44,24 @@ bool writer_closed(const ReaderArgs& args, const Tally& tally) {
 void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Sink>& sink, const Stop& stop, Tally& tally,
             Checks& checks) {
     Progress progress("reading", args.frames, args.report);
+    Arrivals arrivals(args.name);
     std::vector<std::shared_ptr<const zerobuffer::Frame>> held;
     while (args.frames == 0 || tally.frames < args.frames) {
         stop.check();
         zerobuffer::Frame next;
         try {
-            // The writer may be waiting for the very space that is held here.
-            next = next_frame(reader, args.timeout_ms, [&held] { held.clear(); });
+            next = next_frame(reader, args.timeout_ms, [&] {
+                // The writer may be waiting for the very space that is held here.
+                held.clear();
+                progress.wait(tally, arrivals.awaited());
+            });
         } catch (const zerobuffer::writer_dead_exception& error) {
+            arrivals.end();
             writer_died(args, tally, error);
             continue;
         }
         if (next.end_of_stream()) {
+            arrivals.end();
             if (writer_closed(args, tally)) return;
             continue;
         }
@@ -60,6 +71,7 @@ void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Si
             continue;
         }
         tally.start();
+        arrivals.frame();
         const auto frame = std::make_shared<const zerobuffer::Frame>(std::move(next));
         checks.check(*frame);
         if (sink && !sink->put(frame, stop)) {
@@ -75,14 +87,15 @@ void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Si
 }
 
 void read(const ReaderArgs& args, Report& report, Tally& tally, Checks& checks) {
-    const Stop stop = Stop::install();
+    const Stop stop = Stop::install(exits::reader::cannot_create);
     show_log(args.report.verbose);
     auto reader = failing_with(exits::reader::cannot_create, exits::bad_arguments, [&args] {
-        return zerobuffer::Reader(args.name, config(args.buffer_size, args.metadata_size, args.classic));
+        return zerobuffer::Reader(args.name, config(args.ring));
     });
     stop.watch(reader.interrupt_handle());
+    tell_of_buffer(args.name);
     std::optional<Sink> sink;
-    if (args.output) sink.emplace(*args.output);
+    if (args.output) sink.emplace(*args.output, stop);
 
     const auto guarded = [](auto&& work) {
         return failing_with(exits::reader::read_error, exits::bad_arguments, std::forward<decltype(work)>(work));
@@ -98,7 +111,7 @@ void read(const ReaderArgs& args, Report& report, Tally& tally, Checks& checks) 
     } catch (const zerobuffer::zerobuffer_exception&) {
         // Then there is none to tell of.
     }
-    // The names go before the last bytes are written: a stalled pipe keeps nobody else waiting.
+    // The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
     std::optional<Failure> unclosed;
     try {
         guarded([&reader] { reader.close(); });

@@ -1,6 +1,8 @@
 // `zerobuffer-cpp relay`: frames from one buffer to another, straight from ring to ring.
 #include "commands.h"
 #include "connect.h"
+#include "output.h"
+#include "progress.h"
 #include "wait.h"
 
 #include <zerobuffer/inspect.h>
@@ -8,6 +10,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 
 namespace cli {
 namespace {
@@ -41,13 +44,16 @@ public:
         if (args_.input == args_.output) {
             throw Failure(exits::relay::bad_arguments, "IN and OUT are the same buffer: a relay needs two");
         }
-        const Stop stop = Stop::install();
+        const Stop stop = Stop::install(exits::relay::relay_error);
         show_log(args_.report.verbose);
-        auto reader = input([this] { return zerobuffer::Reader(args_.input, config(args_.buffer_size, {}, args_.classic)); });
+        auto reader = input([this] { return zerobuffer::Reader(args_.input, config(args_.ring)); });
         stop.watch(reader.interrupt_handle());
+        tell_of_buffer(args_.input);
         std::optional<zerobuffer::KeptBuffer> kept;
         if (args_.create_output) kept.emplace(create_output());
-        auto writer = connect(stop, args_.output, args_.timeout_ms, exits::relay::output_error, exits::relay::bad_arguments);
+        Progress progress("relaying", args_.frames, args_.report, args_.log_interval);
+        auto writer = std::make_unique<zerobuffer::Writer>(connect(stop, args_.output, args_.timeout_ms, exits::relay::output_error,
+                                                                   exits::relay::bad_arguments, progress, tally_));
 
         // The first failure tells, but all is closed.
         std::optional<Failure> failure;
@@ -59,14 +65,22 @@ public:
             }
         };
         attempt([&] {
-            stream(reader, writer, stop);
+            stream(reader, *writer, stop, progress);
             // It may have come after the last frame.
-            pass_metadata(reader, writer);
+            pass_metadata(reader, *writer);
         });
+        const bool cut = failure && failure->code() != exits::interrupted;
         std::optional<Failure> unclosed;
         try {
             input([&reader] { reader.close(); });
-            output([&writer] { writer.close(); });
+            if (cut) {
+                // The stream is incomplete, and its reader is to know. A writer that is never closed ends with the process, as
+                // the writer of a process that dies, and its reader is told so.
+                inform("buffer `" + args_.output + "`: left as by a writer that died, as the stream is incomplete");
+                [[maybe_unused]] zerobuffer::Writer* const abandoned = writer.release();
+            } else {
+                output([&writer] { writer->close(); });
+            }
         } catch (const Failure& late) {
             unclosed = late;
         }
@@ -78,18 +92,23 @@ public:
 private:
     zerobuffer::KeptBuffer create_output() {
         // As large a metadata block as that of the input, so that its metadata fits.
-        const auto metadata_size = input([this] { return zerobuffer::inspect::snapshot(args_.input).metadata_size; });
-        return output([&] { return zerobuffer::KeptBuffer(args_.output, config(args_.buffer_size, metadata_size, args_.classic)); });
+        RingArgs ring = args_.ring;
+        ring.metadata_size = input([this] { return zerobuffer::inspect::snapshot(args_.input).metadata_size; });
+        return output([&] { return zerobuffer::KeptBuffer(args_.output, config(ring)); });
     }
 
-    void stream(zerobuffer::Reader& reader, zerobuffer::Writer& writer, const Stop& stop) {
-        Progress progress("relaying", args_.frames, args_.report, args_.log_interval);
+    void stream(zerobuffer::Reader& reader, zerobuffer::Writer& writer, const Stop& stop, Progress& progress) {
+        Arrivals arrivals(args_.input);
         while (args_.frames == 0 || tally_.frames < args_.frames) {
             stop.check();
             const auto frame = input([&] {
-                return next_frame(reader, args_.timeout_ms, [&] { pass_metadata(reader, writer); });
+                return next_frame(reader, args_.timeout_ms, [&] {
+                    pass_metadata(reader, writer);
+                    progress.wait(tally_, arrivals.awaited());
+                });
             });
             if (frame.end_of_stream()) {
+                inform("buffer `" + args_.input + "`: the writer closed; " + frames(tally_.frames) + " so far");
                 if (args_.frames == 0) return;
                 throw Failure(exits::relay::input_error, "buffer `" + args_.input + "`: the writer closed after " +
                                                              std::to_string(tally_.frames) + " of " +
@@ -97,6 +116,7 @@ private:
             }
             if (!frame.valid()) time_out();
             tally_.start();
+            arrivals.frame();
             // Before the frame that it may describe.
             pass_metadata(reader, writer);
             output([&] { pass(frame.span(), writer); });
@@ -126,6 +146,7 @@ private:
         if (metadata.empty()) return;
         failing_with(exits::relay::relay_error, exits::relay::bad_arguments, [&] { writer.set_metadata(metadata); });
         metadata_passed_ = true;
+        inform("buffer `" + args_.output + "`: " + std::to_string(metadata.size()) + " bytes of metadata are passed on");
         report_.metadata_relayed = true;
         report_.metadata_size = metadata.size();
     }
@@ -156,7 +177,7 @@ private:
         throw Failure(exits::relay::input_error, "buffer `" + args_.input + "`: no frame within " +
                                                      std::to_string(args_.timeout_ms) +
                                                      " ms; start its writer (zerobuffer writer " + args_.input +
-                                                     "), or wait longer with --timeout-ms (-1: for ever)");
+                                                     "), or wait longer with --timeout-ms (-1: without limit)");
     }
 
     const RelayArgs& args_;

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "exit.h"
+#include "output.h"
 
 #include <zerobuffer/logging.h>
 
@@ -10,38 +11,8 @@
 #include <array>
 #include <cstdio>
 
-#include <unistd.h>
-
 namespace cli {
 namespace {
-
-constexpr double mib = 1024.0 * 1024.0;
-
-/** A number with so many decimals. */
-std::string fixed(double value, int decimals) {
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%.*f", decimals, value);
-    return text.data();
-}
-
-/** A number of bytes for people. */
-std::string human(std::uint64_t bytes) {
-    if (bytes < 1024) return std::to_string(bytes) + " B";
-    auto value = static_cast<double>(bytes);
-    std::string unit;
-    for (const char* next : {"KiB", "MiB", "GiB", "TiB"}) {
-        if (value < 1024) break;
-        value /= 1024;
-        unit = next;
-    }
-    return fixed(value, 1) + " " + unit;
-}
-
-void print(std::FILE* to, const std::string& text) {
-    // With nobody to listen there is nothing to be done about it.
-    std::fputs(text.c_str(), to);
-    std::fflush(to);
-}
 
 const char* level_name(zerobuffer::LogLevel level) {
     switch (level) {
@@ -67,16 +38,31 @@ Words words(const std::string& operation) {
 
 }  // namespace
 
-void complain(const std::string& message) { print(stderr, "zerobuffer: error: " + message + "\n"); }
+std::string fixed(double value, int decimals) {
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), "%.*f", decimals, value);
+    return text.data();
+}
 
-void say(const std::string& line, bool to_stderr) { print(to_stderr ? stderr : stdout, line + "\n"); }
+std::string human(std::uint64_t bytes) {
+    if (bytes < 1024) return std::to_string(bytes) + " B";
+    auto value = static_cast<double>(bytes);
+    std::string unit;
+    for (const char* next : {"KiB", "MiB", "GiB", "TiB"}) {
+        if (value < 1024) break;
+        value /= 1024;
+        unit = next;
+    }
+    return fixed(value, 1) + " " + unit;
+}
 
 void show_log(bool verbose) {
     zerobuffer::set_log_handler(
         [](zerobuffer::LogLevel level, std::string_view, std::string_view message) {
-            print(stderr, std::string("zerobuffer: ") + level_name(level) + ": " + std::string(message) + "\n");
+            tell(std::string("zerobuffer: ") + level_name(level) + ": " + std::string(message));
         },
         verbose ? zerobuffer::LogLevel::debug : zerobuffer::LogLevel::warn);
+    set_verbose(verbose);
 }
 
 void Tally::start() {
@@ -98,6 +84,7 @@ double Tally::seconds() const {
 int Report::enter(int code, const std::string& message) {
     if (code == exits::interrupted) {
         interrupted = true;
+        inform("ended by a signal");
     } else {
         complain(message);
         errors.push_back(message);
@@ -106,7 +93,13 @@ int Report::enter(int code, const std::string& message) {
 }
 
 void Report::finish(const Tally& tally, ReportArgs how, bool to_stderr) const {
-    say(how.json_output ? json(tally) : summary(tally), to_stderr);
+    if (how.json_output) {
+        say_json(json(tally), to_stderr);
+    } else if (to_stderr) {
+        tell(summary(tally));
+    } else {
+        say(summary(tally));
+    }
 }
 
 std::string Report::json(const Tally& tally) const {
@@ -152,38 +145,6 @@ std::string Report::summary(const Tally& tally) const {
     if (checksums) text += std::string("; ") + checksum_algorithm + " " + checksums->stream;
     if (interrupted) text += "; interrupted";
     return text;
-}
-
-Progress::Progress(std::string what, std::uint64_t total, ReportArgs how, std::optional<std::uint64_t> every)
-    : what_(std::move(what)), total_(total), every_(every), silent_(how.json_output) {
-    // Log lines and a line that changes would get into each other's way.
-    terminal_ = ::isatty(STDERR_FILENO) != 0 && !how.verbose;
-}
-
-Progress::~Progress() {
-    if (shown_) print(stderr, "\r\x1b[K");
-}
-
-void Progress::show(const Tally& tally) {
-    if (silent_) return;
-    const auto now = tally.ended.value_or(Tally::Clock::now());
-    const std::chrono::duration<double> passed = now - last_;
-    if (!terminal_ && every_) {
-        if (*every_ == 0 || tally.frames % *every_ != 0) return;
-    } else if (passed.count() < (terminal_ ? 0.1 : 2.0)) {
-        return;
-    }
-    const double rate = static_cast<double>(tally.bytes - last_bytes_) / mib / std::max(passed.count(), 1e-9);
-    last_ = now;
-    last_bytes_ = tally.bytes;
-    const std::string frames = std::to_string(tally.frames);
-    if (!terminal_) {
-        say(what_ + ": " + frames + " frames, " + human(tally.bytes) + ", " + fixed(rate, 1) + " MiB/s", true);
-        return;
-    }
-    shown_ = true;
-    const std::string of = total_ > 0 ? "/" + std::to_string(total_) : "";
-    print(stderr, "\r\x1b[K" + what_ + " " + frames + of + " frames " + fixed(rate, 0) + " MiB/s");
 }
 
 }  // namespace cli

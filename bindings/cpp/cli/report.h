@@ -1,4 +1,4 @@
-// What a command says: the JSON object or the summary at the end, progress meanwhile, errors at any time.
+// The summary at the end of a command: a line, or a JSON object.
 #ifndef ZEROBUFFER_CLI_REPORT_H
 #define ZEROBUFFER_CLI_REPORT_H
 
@@ -12,13 +12,15 @@
 
 namespace cli {
 
-/** Prints an error. */
-void complain(const std::string& message);
+inline constexpr double mib = 1024.0 * 1024.0;
 
-/** Prints a line on standard output, or on standard error; a closed pipe is no reason to fail. */
-void say(const std::string& line, bool to_stderr = false);
+/** A number with so many decimals. */
+[[nodiscard]] std::string fixed(double value, int decimals);
 
-/** Lets the library say its warnings, and the rest if `verbose`, on standard error. */
+/** A number of bytes for people. */
+[[nodiscard]] std::string human(std::uint64_t bytes);
+
+/** Shows what the library logs: warnings always, the rest if `verbose`. */
 void show_log(bool verbose);
 
 /** Counts frames, bytes and the time that they took. */
@@ -67,7 +69,7 @@ struct Report {
     bool interrupted = false;
     std::vector<std::string> errors = {};
 
-    /** Enters why the command ended early, and prints it; gives the exit code. */
+    /** Enters why the command ended early, and prints it; returns the exit code. */
     int enter(int code, const std::string& message);
 
     /** Prints the summary. */
@@ -76,31 +78,6 @@ struct Report {
 private:
     [[nodiscard]] std::string json(const Tally& tally) const;
     [[nodiscard]] std::string summary(const Tally& tally) const;
-};
-
-/** Live progress on standard error: one line that changes on a terminal, lines otherwise, nothing beside JSON. */
-class Progress {
-public:
-    /** `every`: frames between two lines where there is no terminal; 0 for none; nothing for one every two seconds. */
-    Progress(std::string what, std::uint64_t total, ReportArgs how, std::optional<std::uint64_t> every = std::nullopt);
-    Progress(const Progress&) = delete;
-    Progress& operator=(const Progress&) = delete;
-
-    /** Removes what is shown. */
-    ~Progress();
-
-    /** Shows how far it is, if it is time to. */
-    void show(const Tally& tally);
-
-private:
-    std::string what_;
-    std::uint64_t total_;
-    std::optional<std::uint64_t> every_;
-    bool silent_;
-    bool terminal_ = false;
-    bool shown_ = false;
-    Tally::Clock::time_point last_ = Tally::Clock::now();
-    std::uint64_t last_bytes_ = 0;
 };
 
 }  // namespace cli

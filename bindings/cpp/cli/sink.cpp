@@ -1,6 +1,7 @@
 #include "sink.h"
 
 #include "exit.h"
+#include "open.h"
 
 #include <cerrno>
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 namespace cli {
@@ -32,11 +34,17 @@ constexpr milliseconds look(20);
 /** How long an interrupted reader waits for what it has read to be written. */
 constexpr milliseconds grace(500);
 
-/** Writes all of it; gives the error number, 0 for none. */
+/** Writes all of it; returns the error number, 0 for none. */
 int write_all(int file, std::span<const std::uint8_t> bytes) {
     while (!bytes.empty()) {
         const auto written = ::write(file, bytes.data(), bytes.size());
-        if (written < 0 && errno != EINTR) return errno;
+        if (written < 0 && errno == EAGAIN) {
+            // Another process has made the stream non-blocking.
+            pollfd entry{file, POLLOUT, 0};
+            ::poll(&entry, 1, -1);
+        } else if (written < 0 && errno != EINTR) {
+            return errno;
+        }
         if (written > 0) bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
     return 0;
@@ -107,10 +115,8 @@ struct Sink::Queue {
     }
 };
 
-Sink::Sink(const std::string& path) : path_(path) {
-    const int file = path == "-" ? ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
-                                 : ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) throw Failure(exits::bad_arguments, "--output " + path + ": " + os_error(errno));
+Sink::Sink(const std::string& path, const Stop& stop) : path_(path) {
+    const int file = open_output("--output", path, exits::reader::read_error, stop);
     queue_ = std::make_shared<Queue>(file);
     // Larger gulps, if the system allows it; else the usual 64 KiB.
     ::fcntl(file, F_SETPIPE_SZ, 1 << 20);

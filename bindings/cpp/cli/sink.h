@@ -13,11 +13,10 @@ namespace cli {
 
 class Sink {
 public:
-    /** Opens a file, or standard output (-). Throws Failure. */
-    explicit Sink(const std::string& path);
+    /** Opens a file, or standard output (-); waits for the reader of a FIFO. Throws Failure. */
+    Sink(const std::string& path, const Stop& stop);
 
-    /** Hands over a frame, waiting while too many are under way. Says whether it could, rather than to be stopped or to find the
-     * output failed. */
+    /** Hands over a frame; waits while too many are under way. Returns false if the end is requested or the output has failed. */
     bool put(std::shared_ptr<const zerobuffer::Frame> frame, const Stop& stop);
 
     /** Waits until everything is written; for an interrupted reader only a moment. Throws Failure. */

@@ -1,6 +1,7 @@
 #include "source.h"
 
 #include "exit.h"
+#include "open.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,21 +16,15 @@ namespace {
 /** Bytes read ahead. */
 constexpr std::size_t most_ahead = 4096;
 
-/** Pause between two looks at the reader while the input keeps us waiting. */
+/** Pause between two looks at the reader while the input has nothing. */
 constexpr std::chrono::milliseconds look(100);
 
 }  // namespace
 
-Source::Source(const std::string& path) : what_(path == "-" ? "standard input" : path) {
-    const auto refuse = [&path](int error) { return Failure(exits::bad_arguments, "--input " + path + ": " + os_error(error)); };
-    file_ = path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file_ < 0) throw refuse(errno);
+Source::Source(const std::string& path)
+    : file_(open_input("--input", path, exits::writer::write_error)), what_(path == "-" ? "standard input" : path) {
     struct stat status = {};
-    const int error = ::fstat(file_, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
-    if (error != 0) {
-        ::close(file_);
-        throw refuse(error);
-    }
+    ::fstat(file_, &status);
     can_block_ = !S_ISREG(status.st_mode);
     // Larger gulps, if the system allows it; else the usual 64 KiB.
     ::fcntl(file_, F_SETPIPE_SZ, 1 << 20);
@@ -69,7 +64,7 @@ std::size_t Source::read(const zerobuffer::Writer& writer, const Stop& stop, std
         }
         const auto came = ::read(file_, bytes.data(), bytes.size());
         if (came >= 0) return static_cast<std::size_t>(came);
-        if (errno != EINTR) throw Failure(exits::writer::write_error, "cannot read " + what_ + ": " + os_error(errno));
+        if (errno != EINTR && errno != EAGAIN) throw Failure(exits::writer::write_error, "cannot read " + what_ + ": " + os_error(errno));
     }
 }
 

@@ -15,7 +15,7 @@ namespace cli {
 
 class Source {
 public:
-    /** Opens a file, or standard input (-). Throws Failure. */
+    /** Opens a file, or standard input (-); does not wait for the writer of a FIFO. Throws Failure. */
     explicit Source(const std::string& path);
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;
@@ -24,7 +24,7 @@ public:
     /** Whether there is more. Waits until that is known. */
     bool has_more(const zerobuffer::Writer& writer, const Stop& stop, std::size_t size);
 
-    /** Fills in the frame that `writer` has acquired; gives the bytes that there were. */
+    /** Fills in the frame that `writer` has acquired; returns the bytes that there were. */
     std::size_t fill(const zerobuffer::Writer& writer, const Stop& stop, std::span<std::uint8_t> frame);
 
 private:

@@ -21,6 +21,13 @@ namespace cli {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+namespace {
+
+/** For those that have no Stop at hand. */
+std::atomic<bool> end_requested = false;
+
+}  // namespace
+
 struct Stop::Inner {
     std::atomic<bool> requested = false;
     std::mutex mutex;
@@ -32,6 +39,7 @@ struct Stop::Inner {
         const std::lock_guard lock(mutex);
         // Under the lock, so that no handle is missed.
         requested = true;
+        end_requested = true;
         for (const auto& handle : handles) interrupt(handle);
         // The pipe is never read, so this fails at worst when it is full, and then it is readable anyway.
         [[maybe_unused]] const auto written = ::write(pipe[1], "!", 1);
@@ -46,13 +54,13 @@ struct Stop::Inner {
     }
 };
 
-Stop Stop::install() {
+Stop Stop::install(int code) {
     auto inner = std::make_shared<Inner>();
     sigset_t wanted;
     sigemptyset(&wanted);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
         struct sigaction action = {};
-        // nohup(1) ignores SIGHUP for us, and means it.
+        // nohup(1) starts commands with SIGHUP ignored, and that is to stay so.
         if (signal == SIGHUP && sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
         sigaddset(&wanted, signal);
         // A signal that is ignored, as those of a shell's background jobs are, cannot be waited for.
@@ -61,7 +69,7 @@ Stop Stop::install() {
         sigaction(signal, &action, nullptr);
     }
     if (::pipe2(inner->pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0 || pthread_sigmask(SIG_BLOCK, &wanted, nullptr) != 0) {
-        throw Failure(exits::bad_arguments, "cannot take over the signals: " + os_error(errno));
+        throw Failure(code, "cannot take over the signals: " + os_error(errno));
     }
     std::thread([inner, wanted] {
         for (;;) {
@@ -73,6 +81,8 @@ Stop Stop::install() {
     }).detach();
     return Stop(std::move(inner));
 }
+
+bool Stop::is_requested() noexcept { return end_requested; }
 
 bool Stop::requested() const noexcept { return inner_->requested; }
 

@@ -1,4 +1,4 @@
-// Ending in good order: on Ctrl-C, SIGTERM or a closed terminal, whatever the command is waiting for.
+// An orderly end on Ctrl-C, SIGTERM or a closed terminal, whatever the command waits for.
 #ifndef ZEROBUFFER_CLI_STOP_H
 #define ZEROBUFFER_CLI_STOP_H
 
@@ -15,8 +15,14 @@ enum class Woken { ready, time_out, stopped };
 /** A request to end, and what it must wake. */
 class Stop {
 public:
-    /** Takes over the signals; called before any other thread is started. A second signal ends the process at once. */
-    static Stop install();
+    /**
+     * Takes over the signals; called before any other thread is started. A second signal ends the process at once. Throws Failure
+     * with `code`.
+     */
+    static Stop install(int code);
+
+    /** Whether the end is requested; false before install(). */
+    [[nodiscard]] static bool is_requested() noexcept;
 
     [[nodiscard]] bool requested() const noexcept;
 
@@ -26,7 +32,7 @@ public:
     /** Interrupts the calls of `handle` when the end is requested. */
     void watch(zerobuffer::InterruptHandle handle) const;
 
-    /** Sleeps. Says whether it slept all the time, rather than to be woken by a request. */
+    /** Sleeps. Returns whether it slept all the time: false if a request ended the sleep. */
     bool sleep(std::chrono::milliseconds time) const { return wait(-1, time) == Woken::time_out; }
 
     /** Waits until there is something to read from a file descriptor. */

@@ -1,4 +1,4 @@
-// Time-outs as the command line gives them, and waiting in slices, so that other things get their turn.
+// Time-outs as the command line has them, and waits in slices, so that other work gets its turn.
 #ifndef ZEROBUFFER_CLI_WAIT_H
 #define ZEROBUFFER_CLI_WAIT_H
 
@@ -15,7 +15,7 @@ namespace cli {
 class Deadline {
 public:
     explicit Deadline(std::int64_t timeout_ms) {
-        // More than a year is for ever, and cannot overflow.
+        // More than a year has no end, and cannot overflow.
         constexpr std::int64_t year = 1000LL * 3600 * 24 * 365;
         if (timeout_ms >= 0 && timeout_ms < year) end_ = Clock::now() + std::chrono::milliseconds(timeout_ms);
     }

@@ -1,11 +1,12 @@
 // `zerobuffer-cpp writer`: a pattern, or real data, into a buffer.
 #include "commands.h"
 #include "connect.h"
+#include "open.h"
+#include "output.h"
+#include "progress.h"
 #include "source.h"
 
-#include <cerrno>
-#include <fstream>
-#include <iterator>
+#include <zerobuffer/inspect.h>
 
 namespace cli {
 namespace {
@@ -13,20 +14,11 @@ namespace {
 /** Frames by default, of a pattern. */
 constexpr std::uint64_t default_frames = 1000;
 
-std::string metadata_of(const std::string& path) {
-    errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    std::string bytes{std::istreambuf_iterator<char>(file), {}};
-    if (!file.is_open() || file.bad()) {
-        throw Failure(exits::bad_arguments, "--metadata-file " + path + ": " + os_error(errno));
-    }
-    return bytes;
-}
+std::string about(const std::string& buffer) { return "buffer `" + buffer + "`: "; }
 
 /** 0 for no limit. */
 void stream(const WriterArgs& args, zerobuffer::Writer& writer, std::optional<Source>& source, std::uint64_t limit,
-            const Stop& stop, Tally& tally) {
-    Progress progress("writing", limit, args.report);
+            const Stop& stop, Tally& tally, Progress& progress) {
     while (limit == 0 || tally.frames < limit) {
         stop.check();
         std::size_t size = args.size;
@@ -46,23 +38,33 @@ void stream(const WriterArgs& args, zerobuffer::Writer& writer, std::optional<So
 }
 
 void write(const WriterArgs& args, Report& report, Tally& tally) {
-    std::optional<std::string> metadata = args.metadata;
-    if (args.metadata_file) metadata = metadata_of(*args.metadata_file);
     std::optional<Source> source;
     if (args.input) source.emplace(*args.input);
+    // A file that cannot be read is refused before anything waits.
+    std::optional<int> metadata_file;
+    if (args.metadata_file) metadata_file = open_input("--metadata-file", *args.metadata_file, exits::writer::write_error);
     const std::uint64_t limit = args.frames.value_or(source ? 0 : default_frames);
 
-    const Stop stop = Stop::install();
+    const Stop stop = Stop::install(exits::writer::cannot_connect);
     show_log(args.report.verbose);
-    auto writer = connect(stop, args.name, args.timeout_ms, exits::writer::cannot_connect, exits::bad_arguments);
+    Progress progress("writing", limit, args.report);
+    auto writer = connect(stop, args.name, args.timeout_ms, exits::writer::cannot_connect, exits::bad_arguments, progress, tally);
     failing_with(exits::writer::write_error, exits::bad_arguments, [&] {
+        std::optional<std::string> metadata = args.metadata;
+        if (metadata_file) {
+            // One byte more than fits shows that the file is too large.
+            const std::size_t most = zerobuffer::inspect::snapshot(args.name).metadata_size + 1;
+            metadata = read_all(*metadata_file, "--metadata-file", *args.metadata_file, most, exits::writer::write_error, stop);
+        }
         if (metadata) {
             writer.set_metadata(*metadata);
             report.metadata_size = metadata->size();
+            inform(about(args.name) + std::to_string(metadata->size()) + " bytes of metadata are set");
         }
         tally.start();
-        stream(args, writer, source, limit, stop, tally);
+        stream(args, writer, source, limit, stop, tally, progress);
         writer.close();
+        inform(about(args.name) + "closed after " + frames(tally.frames));
     });
 }
 
