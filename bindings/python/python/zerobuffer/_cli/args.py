@@ -5,7 +5,8 @@ import sys
 from typing import Any, Callable, List, NoReturn, Optional
 
 from .. import __version__
-from .report import BAD_ARGUMENTS, RELAY_BAD_ARGUMENTS
+from . import output
+from .codes import BAD_ARGUMENTS, RELAY_BAD_ARGUMENTS
 
 _UNITS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmg", 1):
@@ -30,6 +31,22 @@ def nonzero_size(text: str) -> int:
     if size(text) == 0:
         raise argparse.ArgumentTypeError("at least 1 byte is needed")
     return size(text)
+
+
+def name(text: str) -> str:
+    """A name of a buffer."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not UTF-8") from None
+    return text
+
+
+def permissions(text: str) -> int:
+    """Permission bits, as chmod(1) takes them."""
+    if not text or set(text) - set("01234567") or int(text, 8) > 0o7777:
+        raise argparse.ArgumentTypeError("not octal permissions, as 0600 or 660")
+    return int(text, 8)
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
@@ -61,8 +78,32 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(self.code, f"error: {message}\n")
+        for line in self.format_usage().splitlines():
+            output.tell(line)
+        output.tell(f"error: {message}")
+        sys.exit(self.code)
+
+    def exit(self, status: int = 0, message: Optional[str] = None) -> NoReturn:
+        # After the help or the version.
+        if message:
+            output.say_text(message)
+        sys.exit(output.exit_code(status))
+
+    def print_help(self, file: Any = None) -> None:
+        output.say_text(self.format_help())
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # The parser of a command refuses what it does not know itself: its exit code is the right one.
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        output.say(f"zerobuffer {__version__}")
+        parser.exit()
 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
@@ -71,13 +112,14 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         prog="python -m zerobuffer",
         description="Frames between two processes through shared memory: one writer, one reader, zero copies, no broker.",
     )
-    parser.add_argument("-V", "--version", action="version", version=f"zerobuffer {__version__}")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the program's version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _writer(commands)
     _reader(commands)
     _relay(commands)
     if not arguments:
-        parser.print_help(sys.stderr)
+        for line in parser.format_help().splitlines():
+            output.tell(line)
         sys.exit(BAD_ARGUMENTS)
     return parser.parse_args(arguments)
 
@@ -90,7 +132,7 @@ def _report(parser: Any) -> None:
     parser.add_argument(
         "--json-output", action="store_true", help="print the summary as one JSON object, and nothing else"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="say what happens inside, on standard error")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what happens inside, on standard error")
 
 
 def _timeout_ms(parser: Any, what: str) -> None:
@@ -99,7 +141,7 @@ def _timeout_ms(parser: Any, what: str) -> None:
         type=_timeout,
         default=5000,
         metavar="MS",
-        help=f"how long to wait for {what}; 0 does not wait, -1 waits for ever (default: 5000)",
+        help=f"how long to wait for {what}; 0 does not wait, -1 waits for as long as it takes (default: 5000)",
     )
 
 
@@ -110,7 +152,25 @@ def _ring(parser: Any) -> None:
         metavar="BYTES",
         help="bytes of each ring to create; K, M and G (1024-based) are understood (default: 256M)",
     )
-    parser.add_argument("--classic", action="store_true", help="keep the ring a classic one, as 1.x peers speak it")
+    parser.add_argument(
+        "--metadata-size",
+        type=size,
+        metavar="BYTES",
+        help="bytes of the metadata block to create, of which 8 hold its length (default: 4096)",
+    )
+    parser.add_argument(
+        "--mode",
+        type=permissions,
+        metavar="OCTAL",
+        help="permissions of the buffer, as 0660 for a group (default: 0600)",
+    )
+    parser.add_argument("--preallocate", action="store_true", help="reserve all memory of the buffer at the start")
+    parser.add_argument(
+        "--classic",
+        action="store_true",
+        help="keep the ring a classic one, as 1.x peers speak it; a writer of this version otherwise makes it an extended one, "
+        "which is faster, and which 1.x writers that come later cannot use",
+    )
 
 
 def _frames(parser: Any, what: str, default: Optional[int] = 0) -> None:
@@ -132,9 +192,9 @@ def _writer(commands: Any) -> None:
         commands,
         "writer",
         "Write frames into a buffer that a reader has created, or will create soon.",
-        "0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, 130 ended by Ctrl-C or SIGTERM.",
+        "0 all frames written, 1 cannot connect, 2 write error, 3 bad arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM.",
     )
-    parser.add_argument("name", help="name of the buffer")
+    parser.add_argument("name", type=name, help="name of the buffer")
     _frames(parser, "frames to write; 0 for no limit (default: 1000; with --input, no limit)", None)
     parser.add_argument(
         "-s",
@@ -151,7 +211,8 @@ def _writer(commands: Any) -> None:
     content.add_argument(
         "--pattern",
         choices=["sequential", "random", "zero", "ones"],
-        help="what the frames hold (default: sequential)",
+        metavar="PATTERN",
+        help="what the frames hold: sequential, random, zero or ones (default: sequential)",
     )
     content.add_argument(
         "--input",
@@ -178,9 +239,9 @@ def _reader(commands: Any) -> None:
         "reader",
         "Create a buffer, read frames from it, and remove it at the end.",
         "0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, 4 verification failed, "
-        "130 ended by Ctrl-C or SIGTERM.",
+        "5 results not printed, 130 ended by Ctrl-C or SIGTERM.",
     )
-    parser.add_argument("name", help="name of the buffer")
+    parser.add_argument("name", type=name, help="name of the buffer")
     _frames(parser, "frames to read; 0 for no limit (default: 0)")
     parser.add_argument(
         "-s",
@@ -194,7 +255,8 @@ def _reader(commands: Any) -> None:
         "--verify",
         choices=["none", "sequential", "random", "zero", "ones"],
         default="none",
-        help="compare every byte with the writer's pattern of this name (default: none)",
+        metavar="PATTERN",
+        help="compare every byte with the writer's pattern of this name, or none (default: none)",
     )
     parser.add_argument(
         "--checksum", action="store_true", help="XXH3-64 checksums of each frame and of the whole stream"
@@ -207,12 +269,6 @@ def _reader(commands: Any) -> None:
         help="frames held before they are released together (default: 1)",
     )
     _ring(parser)
-    parser.add_argument(
-        "--metadata-size",
-        type=size,
-        metavar="BYTES",
-        help="bytes of the metadata block to create, of which 8 hold its length (default: 4096)",
-    )
     parser.add_argument(
         "--output",
         metavar="FILE|-",
@@ -232,16 +288,17 @@ def _relay(commands: Any) -> None:
         "relay",
         "Pass frames on from one buffer to another.",
         "0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, writing), 3 relay error "
-        "(metadata, or frames that nobody fetched from a created output), 4 bad arguments, 130 ended by Ctrl-C or SIGTERM.",
+        "(metadata, or frames that no reader fetched from a created output), 4 bad arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM.",
     )
     parser.code = RELAY_BAD_ARGUMENTS
-    parser.add_argument("input", metavar="IN", help="name of the buffer to read from; the relay creates it")
-    parser.add_argument("output", metavar="OUT", help="name of the buffer to write to")
+    parser.add_argument("input", type=name, metavar="IN", help="name of the buffer to read from; the relay creates it")
+    parser.add_argument("output", type=name, metavar="OUT", help="name of the buffer to write to")
     _frames(parser, "frames to relay; 0 for no limit (default: 0)")
     parser.add_argument(
         "--create-output",
         action="store_true",
-        help="create OUT as well and hold frames in it until a reader takes it over",
+        help="create OUT as well and hold frames in it until a reader takes it over; at the end the relay waits for that reader "
+        "up to the time-out, and reports the frames lost if none comes",
     )
     _ring(parser)
     _timeout_ms(parser, "each frame, for the reader of OUT, and for space")
@@ -249,7 +306,8 @@ def _relay(commands: Any) -> None:
         "--transform",
         choices=["none", "reverse", "xor"],
         default="none",
-        help="what to do to the bytes of each frame (default: none)",
+        metavar="TRANSFORM",
+        help="what to do to the bytes of each frame: none, reverse or xor (default: none)",
     )
     _xor_key(parser)
     parser.add_argument(

@@ -5,9 +5,11 @@ from typing import Any, Dict, List, Optional
 
 from .. import BufferConfig, Frame, Reader, WriterDeadError, ZeroBufferError
 from . import xxh3
+from .codes import Failure, Interrupted, failure, file_failure, reason
+from .output import complain, say, tell
 from .pattern import Pattern
-from .report import BAD_ARGUMENTS, Failure, Interrupted, Progress, Report, Tally, complain, failure, reason, say
-from .stop import Stop, next_frame
+from .report import Progress, Report, Tally
+from .stop import Arrivals, Stop, next_frame, tell_of_buffer
 from .streams import Sink
 
 _CANNOT_CREATE = 1
@@ -39,25 +41,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config(args: argparse.Namespace, metadata_size: Optional[int] = None) -> BufferConfig:
-    """Only what was asked for: a buffer that a relay has kept for us has its sizes already."""
-    return BufferConfig(metadata_size, args.buffer_size, classic=args.classic)
+    """Only what was asked for: a buffer that a relay has kept for this reader has its sizes already."""
+    if metadata_size is None:
+        metadata_size = args.metadata_size
+    return BufferConfig(
+        metadata_size,
+        args.buffer_size,
+        mode=0o600 if args.mode is None else args.mode,
+        preallocate=args.preallocate,
+        classic=args.classic,
+    )
 
 
 def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Checks") -> None:
-    stop = Stop()
+    stop = Stop(_CANNOT_CREATE)
     try:
-        reader = Reader(args.name, config(args, args.metadata_size))
+        reader = Reader(args.name, config(args))
     except ZeroBufferError as error:
         raise failure(error, _CANNOT_CREATE) from error
     stop.watch(reader)
+    tell_of_buffer(args.name)
     sink: Optional[Sink] = None
     try:
         with reader:
             if args.output is not None:
                 try:
-                    sink = Sink(args.output)
+                    sink = Sink(args.output, stop)
                 except OSError as error:
-                    raise Failure(BAD_ARGUMENTS, f"--output {args.output}: {reason(error)}") from error
+                    raise file_failure(f"--output {args.output}", error, _READ_ERROR) from error
             try:
                 _stream(args, reader, sink, stop, tally, checks)
             finally:
@@ -65,7 +76,7 @@ def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Chec
     except ZeroBufferError as error:
         raise failure(error, _READ_ERROR) from error
     finally:
-        # The names go before the last bytes are written: a stalled pipe keeps nobody else waiting.
+        # The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
         if sink is not None:
             try:
                 sink.finish(stop)
@@ -76,20 +87,28 @@ def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Chec
 def _stream(
     args: argparse.Namespace, reader: Reader, sink: Optional[Sink], stop: Stop, tally: Tally, checks: "_Checks"
 ) -> None:
-    progress = Progress("reading", args)
+    progress = Progress("reading", args.frames, args)
+    arrivals = Arrivals(args.name)
     held: List[Frame] = []
+
+    def idle() -> None:
+        # The writer may be waiting for the very space that is held here.
+        held.clear()
+        progress.wait(tally, arrivals.awaited())
+
     while args.frames == 0 or tally.frames < args.frames:
         stop.check()
         try:
-            # The writer may be waiting for the very space that is held here.
-            frame = next_frame(reader, args.timeout_ms, held.clear)
+            frame = next_frame(reader, args.timeout_ms, idle)
         except WriterDeadError as error:
+            arrivals.end()
             if not args.keep:
                 advice = "start both again, or wait for the next with --keep"
                 raise Failure(_READ_ERROR, f"{error} ({tally.frames} frames); {advice}") from error
             complain(f"{error}; waiting for the next writer")
             continue
         if frame.end_of_stream:
+            arrivals.closed(tally.frames)
             if args.keep:
                 continue
             if args.frames == 0:
@@ -107,9 +126,10 @@ def _stream(
             raise Failure(
                 _READ_ERROR,
                 f"buffer `{args.name}`: no frame within {args.timeout_ms} ms; start the writer (zerobuffer writer "
-                f"{args.name}), or wait longer with --timeout-ms (-1: for ever)",
+                f"{args.name}), or wait longer with --timeout-ms (-1: without limit)",
             )
         tally.start()
+        arrivals.frame()
         checks.check(frame)
         if sink is not None and not sink.put(frame, stop):
             # Interrupted, or failed; finish() tells.
@@ -133,7 +153,7 @@ class _Checks:
         self._pattern = None if args.verify == "none" else Pattern(args.verify)
         # None or 0 for any size.
         self._size = _DEFAULT_SIZE if args.size is None and self._pattern else args.size
-        # Checksums are printed as they come; on standard error, if standard output has the data.
+        # Without JSON, checksums are printed as they come; on standard error, if standard output has the data.
         self._print = not args.json_output
         self._to_stderr = args.output == "-"
         self._stream = xxh3.Xxh3() if args.checksum else None
@@ -158,9 +178,11 @@ class _Checks:
                 complain("further wrong frames are only counted")
         if self._stream is not None:
             self._stream.update(data)
-            self._frames.append(f"{xxh3.digest(data):016x}")
+            digest = f"{xxh3.digest(data):016x}"
             if self._print:
-                say(f"frame {index}: {len(data)} bytes, xxh3-64 {self._frames[-1]}", self._to_stderr)
+                (tell if self._to_stderr else say)(f"frame {index}: {len(data)} bytes, xxh3-64 {digest}")
+            else:
+                self._frames.append(digest)
 
     def sums(self) -> Optional[Dict[str, Any]]:
         """The field `checksums`."""

@@ -1,19 +1,24 @@
 """`python -m zerobuffer relay`: frames from one buffer to another, straight from ring to ring."""
 
 import argparse
-from typing import Optional
+from typing import List, Optional
 
-from .. import BufferConfig, Frame, Reader, Writer, ZeroBufferError, inspect
+from .. import Frame, Reader, Writer, ZeroBufferError, inspect
 from .._native import KeptBuffer
+from .codes import RELAY_BAD_ARGUMENTS, Failure, Interrupted, failure
+from .output import complain, inform
 from .reader import config
-from .report import RELAY_BAD_ARGUMENTS, Failure, Interrupted, Progress, Report, Tally, complain, failure
-from .stop import Deadline, Stop, connect, next_frame
+from .report import Progress, Report, Tally
+from .stop import Arrivals, Deadline, Stop, connect, next_frame, tell_of_buffer
 
 _INPUT_ERROR = 1
 _OUTPUT_ERROR = 2
 _RELAY_ERROR = 3
 # Pause between two looks at whether a created output has found its reader, in seconds.
 _LOOK = 0.005
+
+#: Writers that must not be closed: while there is one, the process ends without the clean-up of the interpreter.
+abandoned: List[Writer] = []
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,29 +51,32 @@ def _output_failure(error: ZeroBufferError) -> Failure:
 def _relay(args: argparse.Namespace, report: Report, tally: Tally) -> None:
     if args.input == args.output:
         raise Failure(RELAY_BAD_ARGUMENTS, "IN and OUT are the same buffer: a relay needs two")
-    stop = Stop()
+    stop = Stop(_RELAY_ERROR)
     try:
         source = Reader(args.input, config(args))
     except ZeroBufferError as error:
         raise _input_failure(error) from error
     stop.watch(source)
+    tell_of_buffer(args.input)
+    ended: Optional[Failure] = None
+    progress = Progress("relaying", args.frames, args, args.log_interval)
     with source:
         kept = _create_output(args) if args.create_output else None
         try:
-            with connect(stop, args.output, args.timeout_ms, _OUTPUT_ERROR, RELAY_BAD_ARGUMENTS) as target:
-                relay = _Relay(args, report, source, target)
-                ended: Optional[Failure] = None
-                try:
-                    relay.stream(stop, tally)
-                    # It may have come after the last frame.
-                    relay.pass_metadata()
-                except Failure as why:
-                    ended = why
+            target = connect(stop, args.output, args.timeout_ms, _OUTPUT_ERROR, RELAY_BAD_ARGUMENTS, progress)
         except Failure:
             if kept is not None:
                 kept.close()
             raise
+        relay = _Relay(args, report, source, target)
+        try:
+            relay.stream(stop, tally, progress)
+            # It may have come after the last frame.
+            relay.pass_metadata()
+        except Failure as why:
+            ended = why
         source.close()
+        ended = _end_output(args, target, ended)
     if kept is not None:
         try:
             _hand_over(args, kept, stop, tally, report)
@@ -78,6 +86,23 @@ def _relay(args: argparse.Namespace, report: Report, tally: Tally) -> None:
         raise ended
 
 
+def _end_output(args: argparse.Namespace, target: Writer, ended: Optional[Failure]) -> Optional[Failure]:
+    """Closes the output after a complete stream.
+
+    After an incomplete one its reader is to know: a writer that is never closed ends with the process, as the writer of a
+    process that dies, and its reader is told so.
+    """
+    if ended is not None and not isinstance(ended, Interrupted):
+        inform(f"buffer `{args.output}`: left as by a writer that died, as the stream is incomplete")
+        abandoned.append(target)
+        return ended
+    try:
+        target.close()
+    except ZeroBufferError as error:
+        return ended or _output_failure(error)
+    return ended
+
+
 def _create_output(args: argparse.Namespace) -> KeptBuffer:
     try:
         # As large a metadata block as that of the input, so that its metadata fits.
@@ -85,7 +110,7 @@ def _create_output(args: argparse.Namespace) -> KeptBuffer:
     except ZeroBufferError as error:
         raise _input_failure(error) from error
     try:
-        return KeptBuffer(args.output, BufferConfig(metadata_size, args.buffer_size, classic=args.classic))
+        return KeptBuffer(args.output, config(args, metadata_size))
     except ZeroBufferError as error:
         raise _output_failure(error) from error
 
@@ -123,16 +148,22 @@ class _Relay:
         self._metadata_passed = False
         self._xor = bytes(byte ^ args.xor_key for byte in range(256))
 
-    def stream(self, stop: Stop, tally: Tally) -> None:
+    def stream(self, stop: Stop, tally: Tally, progress: Progress) -> None:
         args = self._args
-        progress = Progress("relaying", args, args.log_interval)
+        arrivals = Arrivals(args.input)
+
+        def idle() -> None:
+            self.pass_metadata()
+            progress.wait(tally, arrivals.awaited())
+
         while args.frames == 0 or tally.frames < args.frames:
             stop.check()
             try:
-                frame = next_frame(self._source, args.timeout_ms, self.pass_metadata)
+                frame = next_frame(self._source, args.timeout_ms, idle)
             except ZeroBufferError as error:
                 raise _input_failure(error) from error
             if frame.end_of_stream:
+                arrivals.closed(tally.frames)
                 if args.frames == 0:
                     return
                 raise Failure(
@@ -143,9 +174,10 @@ class _Relay:
                 raise Failure(
                     _INPUT_ERROR,
                     f"buffer `{args.input}`: no frame within {args.timeout_ms} ms; start its writer (zerobuffer writer "
-                    f"{args.input}), or wait longer with --timeout-ms (-1: for ever)",
+                    f"{args.input}), or wait longer with --timeout-ms (-1: without limit)",
                 )
             tally.start()
+            arrivals.frame()
             # Before the frame that it may describe.
             self.pass_metadata()
             try:
@@ -182,4 +214,5 @@ class _Relay:
         except ZeroBufferError as error:
             raise failure(error, _RELAY_ERROR, RELAY_BAD_ARGUMENTS) from error
         self._metadata_passed = True
+        inform(f"buffer `{self._args.output}`: {len(metadata)} bytes of metadata are passed on")
         self._report.fields.update(metadata_relayed=True, metadata_size=len(metadata))

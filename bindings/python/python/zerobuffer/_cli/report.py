@@ -1,73 +1,19 @@
-"""What a command says: the JSON object or the summary at the end, progress meanwhile, errors at any time; exit codes."""
+"""The summary at the end of a command, and progress until then."""
 
 import argparse
 import json
 import logging
-import sys
 import time
-from typing import IO, Any, Dict, Optional
+from typing import Any, Dict, Optional
 
-from .. import InterruptedError, InvalidConfigError, InvalidNameError
-
-OK = 0
-#: A bad command line, for every command but the relay.
-BAD_ARGUMENTS = 3
-RELAY_BAD_ARGUMENTS = 4
-#: Ended by Ctrl-C or SIGTERM, in good order.
-INTERRUPTED = 130
-
-
-class Failure(Exception):
-    """Why a command ends early: its exit code, what happened and the way out."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Interrupted(Failure):
-    """Ctrl-C or SIGTERM."""
-
-    def __init__(self) -> None:
-        super().__init__(INTERRUPTED, "interrupted")
-
-
-def failure(error: Exception, code: int, bad_arguments: int = BAD_ARGUMENTS) -> Failure:
-    """From an error of the library; `code` unless it was the command line that was bad."""
-    if isinstance(error, InterruptedError):
-        return Interrupted()
-    if isinstance(error, (InvalidNameError, InvalidConfigError)):
-        return Failure(bad_arguments, str(error))
-    return Failure(code, str(error))
-
-
-def reason(error: OSError) -> str:
-    """What the operating system said, as the other languages' commands put it."""
-    return f"{error.strerror} (os error {error.errno})"
-
-
-def _put(stream: IO[str], line: str) -> None:
-    try:
-        print(line, file=stream, flush=True)
-    except (OSError, ValueError):
-        # With nobody to listen there is nothing to be done about it.
-        pass
-
-
-def complain(message: object) -> None:
-    """Prints an error."""
-    _put(sys.stderr, f"zerobuffer: error: {message}")
-
-
-def say(line: str, to_stderr: bool = False) -> None:
-    """Prints a line; a closed pipe is no reason to fail."""
-    _put(sys.stderr if to_stderr else sys.stdout, line)
+from . import output
+from .codes import OK, Failure, Interrupted
 
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "warn" if record.levelno == logging.WARNING else record.levelname.lower()
-        _put(sys.stderr, f"zerobuffer: {level}: {record.getMessage()}")
+        output.tell(f"zerobuffer: {level}: {record.getMessage()}")
 
 
 def show_log(verbose: bool) -> None:
@@ -75,6 +21,7 @@ def show_log(verbose: bool) -> None:
     logger = logging.getLogger("zerobuffer")
     logger.addHandler(_Handler())
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    output.set_verbose(verbose)
 
 
 class Tally:
@@ -111,6 +58,11 @@ def human(count: int) -> str:
         value /= 1024
         units.pop(0)
     return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def frames(count: int) -> str:
+    """A number of frames, in words."""
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 # The fields of the JSON object, in this order; those that do not apply are left out.
@@ -163,17 +115,20 @@ class Report:
         self.fields[_DONE[self.fields["operation"]][1]] = tally.frames
 
     def finish(self, failure: Optional[Failure], how: argparse.Namespace, to_stderr: bool = False) -> int:
-        """Enters how the command ended, prints errors and the summary, and gives the exit code."""
+        """Enters how the command ended, prints errors and the summary, and returns the exit code."""
         if isinstance(failure, Interrupted):
             self.fields["interrupted"] = True
+            output.inform("ended by a signal")
         elif failure is not None:
-            complain(failure)
+            output.complain(failure)
             self.fields["errors"].append(str(failure))
         if how.json_output:
             known = {key: self.fields[key] for key in _ORDER if self.fields.get(key) is not None}
-            say(json.dumps(known, ensure_ascii=False, separators=(",", ":")), to_stderr)
+            output.say_json(json.dumps(known, ensure_ascii=False, separators=(",", ":")), to_stderr)
+        elif to_stderr:
+            output.tell(self._text())
         else:
-            say(self._text(), to_stderr)
+            output.say(self._text())
         return OK if failure is None else failure.code
 
     def _text(self) -> str:
@@ -197,22 +152,50 @@ class Report:
 
 
 class Progress:
-    """Lines on standard error, every two seconds or every so many frames (0: never); none beside JSON."""
+    """Live progress on standard error: one line that changes on a terminal, lines otherwise, nothing beside JSON.
 
-    def __init__(self, what: str, how: argparse.Namespace, every: Optional[int] = None) -> None:
-        self.what = what
-        self.every = 0 if how.json_output else every
-        self.last = time.monotonic()
-        self.last_bytes = 0
+    Without a terminal there is a line every two seconds, or every so many frames (0: never).
+    """
+
+    def __init__(self, what: str, total: int, how: argparse.Namespace, every: Optional[int] = None) -> None:
+        self._what = what
+        self._total = total
+        self._every = every
+        self._silent = how.json_output
+        self._terminal = output.has_terminal()
+        self._last = self._last_frame = time.monotonic()
+        self._last_bytes = 0
 
     def show(self, tally: Tally) -> None:
-        """Shows how far it is, if it is time to."""
-        now = tally.ended
-        if self.every == 0 or now is None:
+        """Shows how far the command is, if it is time to."""
+        if self._silent or tally.ended is None:
             return
-        passed = now - self.last
-        if passed < 2 if self.every is None else tally.frames % self.every:
+        now = self._last_frame = tally.ended
+        passed = now - self._last
+        if self._every is None or self._terminal:
+            due = passed >= (0.1 if self._terminal else 2)
+        else:
+            due = self._every > 0 and tally.frames % self._every == 0
+        if not due:
             return
-        rate = (tally.bytes - self.last_bytes) / 2**20 / max(passed, 1e-9)
-        self.last, self.last_bytes = now, tally.bytes
-        _put(sys.stderr, f"{self.what}: {tally.frames} frames, {human(tally.bytes)}, {rate:.1f} MiB/s")
+        rate = (tally.bytes - self._last_bytes) / 2**20 / max(passed, 1e-9)
+        self._last, self._last_bytes = now, tally.bytes
+        line = f"{self._counts(tally)}, {rate:.1f} MiB/s"
+        if self._terminal:
+            output.show_progress(line)
+        else:
+            output.tell(line)
+
+    def wait(self, tally: Tally, what: str) -> None:
+        """Shows on a terminal what the command waits for."""
+        now = time.monotonic()
+        if self._silent or not self._terminal or now - self._last < 0.1:
+            return
+        self._last, self._last_bytes = now, tally.bytes
+        start = f"{self._counts(tally)}, " if tally.frames > 0 else f"{self._what}: "
+        output.show_progress(f"{start}waiting for {what}, {int(now - self._last_frame)} s")
+
+    def _counts(self, tally: Tally) -> str:
+        of = f" of {self._total}" if self._total else ""
+        plural = "" if tally.frames == 1 and not self._total else "s"
+        return f"{self._what}: {tally.frames}{of} frame{plural}, {human(tally.bytes)}"

@@ -1,24 +1,83 @@
 """Real data: where a writer's frames come from and where a reader's go, files or pipes."""
 
+import errno
 import os
 import queue
+import select
 import stat
 import threading
 import time
 from typing import Optional
 
 from .. import Frame, Writer
-from .report import Failure, reason
+from . import output
+from .codes import Failure, Interrupted, reason
 from .stop import Stop
 
 # Bytes read ahead, so that the end of the data is known before space for another frame is asked for.
 _AHEAD = 4096
-# Pause between two looks at the reader while the input keeps us waiting, in seconds.
+# Pause between two looks at the reader while the input has nothing, in seconds.
 _LOOK = 0.1
+# Pause between two attempts to open a FIFO that has no reader, in seconds.
+_LOOK_AT_FIFO = 0.02
 # Frames under way to the output's thread.
 _UNDER_WAY = 32
 # How long an interrupted reader waits for what it has read to be written, in seconds.
 _GRACE = 0.5
+
+
+def open_input(path: str) -> int:
+    """Opens a file, or standard input (-), for reading.
+
+    Never waits: a FIFO without a writer is open at once, and is ready to be read when its writer is there.
+    """
+    fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return fd
+
+
+def read_all(fd: int, most: int, stop: Stop) -> bytes:
+    """Reads what `open_input` has opened, to its end but no more than `most` bytes, and closes it."""
+    data = bytearray()
+    try:
+        while len(data) < most:
+            if not stop.wait_readable(fd, 1.0):
+                continue
+            try:
+                piece = os.read(fd, min(65536, most - len(data)))
+            except BlockingIOError:
+                continue
+            if not piece:
+                break
+            data += piece
+    finally:
+        os.close(fd)
+    return bytes(data)
+
+
+def _open_output(path: str, stop: Stop) -> int:
+    """Opens a file, or standard output (-), for writing; waits for the reader of a FIFO."""
+    if path == "-":
+        return os.dup(1)
+    # With O_NONBLOCK, a FIFO without a reader is refused with ENXIO instead of waited for.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    waits = False
+    while True:
+        try:
+            fd = os.open(path, flags, 0o666)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+        else:
+            os.set_blocking(fd, True)
+            return fd
+        if not waits:
+            output.inform(f"waiting for a reader of the FIFO {path}")
+        waits = True
+        if not stop.sleep(_LOOK_AT_FIFO):
+            raise Interrupted
 
 
 class Source:
@@ -26,12 +85,9 @@ class Source:
 
     def __init__(self, path: str) -> None:
         self.what = "standard input" if path == "-" else path
-        self._fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        mode = os.fstat(self._fd).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(21, os.strerror(21))
+        self._fd = open_input(path)
         # A pipe, a terminal or a socket, which can keep a read waiting.
-        self._can_block = not stat.S_ISREG(mode)
+        self._can_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._ahead = b""
 
     def has_more(self, writer: Writer, stop: Stop, size: int) -> bool:
@@ -42,7 +98,7 @@ class Source:
         return bool(self._ahead)
 
     def fill(self, writer: Writer, stop: Stop, target: memoryview) -> int:
-        """Fills in a frame; gives the bytes that there were."""
+        """Fills in a frame; returns the bytes that there were."""
         filled = len(self._ahead)
         target[:filled] = self._ahead
         self._ahead = b""
@@ -59,6 +115,8 @@ class Source:
                 raise Failure(2, f"buffer `{writer.name}`: the reader has gone: start it again")
         try:
             return os.readv(self._fd, [target])
+        except BlockingIOError:
+            return self._read(writer, stop, target)
         except OSError as error:
             raise Failure(2, f"cannot read {self.what}: {reason(error)}") from error
 
@@ -66,17 +124,18 @@ class Source:
 class Sink:
     """A thread writes the frames out, so that a stalled pipe can never keep the reader from ending."""
 
-    def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._fd = os.dup(1) if path == "-" else os.open(path, flags, 0o666)
+    def __init__(self, path: str, stop: Stop) -> None:
+        self._fd = _open_output(path, stop)
         self._frames: "queue.Queue[Optional[Frame]]" = queue.Queue(_UNDER_WAY)
         self._error: Optional[OSError] = None
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="output", daemon=True).start()
 
     def put(self, frame: Optional[Frame], stop: Stop) -> bool:
-        """Hands over a frame, waiting while too many are under way. Says whether it could, rather than to be stopped or
-        to find the output failed."""
+        """Hands over a frame; waits while too many are under way.
+
+        Returns False if the end is requested or the output has failed.
+        """
         while not (stop.requested or self._ended.is_set()):
             try:
                 self._frames.put(frame, timeout=0.02)
@@ -111,7 +170,11 @@ class Sink:
                     return
                 left = memoryview(frame)
                 while left:
-                    left = left[os.write(self._fd, left) :]
+                    try:
+                        left = left[os.write(self._fd, left) :]
+                    except BlockingIOError:
+                        # Another process has made the stream non-blocking.
+                        select.select([], [self._fd], [])
                 # Keeps no frame while it waits for the next one.
                 del frame, left
         except OSError as error:
