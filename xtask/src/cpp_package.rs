@@ -63,10 +63,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     }
 
     // The step has built the Rust command before.
-    run(Command::new("python3")
-        .arg(root.join("bindings/cpp/tests/cli.py"))
-        .arg(root.join("target/debug/zerobuffer"))
-        .arg(command(root)))
+    tools::command_lines(root, &[("cpp", command(root).display().to_string())])
 }
 
 fn need_header(header: &str, package: &str) -> Result<()> {

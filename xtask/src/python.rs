@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{cargo, has, run};
+use crate::tools::{self, cargo, has, run};
 use crate::venv;
 
 const PACKAGE: &str = "bindings/python";
@@ -175,6 +175,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         tests.env("ZEROBUFFER_FULL", "1");
     }
     run(&mut tests)?;
+    tools::command_lines(root, &[("python", format!("{} -m zerobuffer", python.display()))])?;
     for &minor in TRIED {
         match find(minor) {
             Some(other) if other.minor == interpreter.minor => {}

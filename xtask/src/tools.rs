@@ -21,6 +21,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Tests the command lines of other languages, each a name and a command, beside the Rust one, which is built before.
+pub(crate) fn command_lines(root: &Path, others: &[(&str, String)]) -> Result<()> {
+    let mut tests = Command::new("python3");
+    tests.arg(root.join("crates/zerobuffer-cli/tests/command_lines/run.py"));
+    tests.arg(format!("rust={}", root.join("target/debug/zerobuffer").display()));
+    tests.args(others.iter().map(|(name, command)| format!("{name}={command}")));
+    run(&mut tests)
+}
+
 /// Cargo, in the workspace's folder.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
