@@ -203,6 +203,54 @@ static void lent(void)
     zb_writer_free(writer);
 }
 
+/* Time-outs of one call, and names that say how long they are. */
+static void variants(void)
+{
+    static uint8_t big[4096 - 16];
+    zb_error *error = NULL;
+    zb_reader *reader = NULL;
+    zb_writer *writer = NULL;
+    zb_kept_buffer *kept = NULL;
+    zb_client *client = NULL;
+    zb_server *server = NULL;
+    zb_snapshot *snapshot = NULL;
+    uint8_t *place = NULL;
+    uint64_t sequence = 0;
+
+    name_of("variants");
+    size_t length = strlen(name);
+    char longer[100];
+    snprintf(longer, sizeof longer, "%s%cand-more", name, 0);
+    zb_config *config = zb_config_new();
+    CHECK(zb_config_set_payload_size(config, 4096) == ZB_OK);
+    /* A zero byte is refused, and not taken for the end. */
+    expect(zb_reader_create_n(longer, length + 5, config, &reader, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_writer_connect_n(longer, length + 5, NULL, &writer, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_kept_buffer_create_n(longer, length + 5, config, &kept, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_client_connect_n(longer, length + 5, NULL, &client, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_server_create_immutable_n(longer, length + 5, config, &server, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_server_create_mutable_n(longer, length + 5, config, &server, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_inspect_snapshot_n(longer, length + 5, &snapshot, &error), ZB_ERROR_INVALID_NAME, &error);
+    expect(zb_reader_create_n(NULL, 3, config, &reader, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    /* What lies behind the length is not looked at. */
+    snprintf(longer, sizeof longer, "%s-and-more", name);
+    expect(zb_reader_create_n(longer, length, config, &reader, &error), ZB_OK, &error);
+    CHECK(strcmp(zb_reader_name(reader), name) == 0);
+    zb_config_free(config);
+    expect(zb_writer_connect_n(longer, length, NULL, &writer, &error), ZB_OK, &error);
+    expect(zb_inspect_snapshot_n(longer, length, &snapshot, &error), ZB_OK, &error);
+    zb_snapshot_free(snapshot);
+
+    expect(zb_writer_write_frame_within(writer, big, sizeof big, 0, &sequence, &error), ZB_OK, &error);
+    CHECK(sequence == 1);
+    expect(zb_writer_write_frame_within(writer, big, sizeof big, 0, NULL, &error), ZB_ERROR_BUFFER_FULL, &error);
+    expect(zb_writer_acquire_frame_buffer_within(writer, 4000, 1, &place, &error), ZB_ERROR_BUFFER_FULL, &error);
+    CHECK(place == NULL && zb_writer_write_timeout(writer) == 5000);
+    expect(zb_reader_close(reader, &error), ZB_OK, &error);
+    zb_reader_free(reader);
+    zb_writer_free(writer);
+}
+
 static void nulls(void)
 {
     zb_error *error = NULL;
@@ -400,6 +448,7 @@ static void logging(void)
 
 int main(void)
 {
+    variants();
     nulls();
     frames();
     lent();

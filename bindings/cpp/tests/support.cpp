@@ -41,6 +41,15 @@ int die_as_writer(const std::string& name) {
     return 1;
 }
 
+/** Writes as many frames as one batch of the library has, says so, and lives until it is killed. */
+int die_as_batch_writer(const std::string& name) {
+    zerobuffer::Writer writer(name);
+    for (int number = 0; number < 64; ++number) writer.write_frame(&number, sizeof number);
+    std::cout << "written" << std::endl;
+    pause();
+    return 1;
+}
+
 /** Creates a buffer, says so, and lives until it is killed. */
 int die_as_reader(const std::string& name) {
     const zerobuffer::Reader reader(name, zerobuffer::BufferConfig(64, 4096));
@@ -182,6 +191,7 @@ int play_role(int count, char** arguments) {
     const std::string role = arguments[1];
     const std::string name = arguments[2];
     if (role == "role-writer") return die_as_writer(name);
+    if (role == "role-batch-writer") return die_as_batch_writer(name);
     if (role == "role-reader") return die_as_reader(name);
     if (role == "role-server") return die_as_server(name);
     return -1;

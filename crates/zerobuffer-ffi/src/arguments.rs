@@ -90,19 +90,33 @@ pub(crate) unsafe fn set_if_wanted<T>(pointer: *mut T, value: T) {
     }
 }
 
-/// A name or another text.
+/// Bytes of a string without its zero byte; 0 for NULL.
 ///
 /// # Safety
 ///
-/// The pointer is NULL, or a string that ends with a zero byte and outlives `'a`.
-pub(crate) unsafe fn string<'a>(pointer: *const c_char, what: &str) -> Result<&'a str, Failure> {
+/// The pointer is NULL, or a string that ends with a zero byte.
+pub(crate) unsafe fn length_of(pointer: *const c_char) -> usize {
+    // SAFETY: The caller promises a string that ends with a zero byte where the pointer is not NULL.
+    if pointer.is_null() { 0 } else { unsafe { CStr::from_ptr(pointer) }.count_bytes() }
+}
+
+/// A name or another text of `length` bytes.
+///
+/// # Safety
+///
+/// The pointer is NULL, or valid for reads of `length` bytes that nobody changes during `'a`.
+pub(crate) unsafe fn string<'a>(
+    pointer: *const c_char,
+    length: usize,
+    what: &str,
+) -> Result<&'a str, Failure> {
     if pointer.is_null() {
         return Err(Failure::argument(format!("the {what} is NULL")));
     }
-    // SAFETY: The caller promises a string that ends with a zero byte and outlives `'a`; NULL was refused above.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str().map_err(|_| {
-        let shown = text.to_string_lossy();
+    // SAFETY: This function's caller promises of pointer and length what bytes() asks for.
+    let text = unsafe { bytes(pointer.cast(), length) }?;
+    std::str::from_utf8(text).map_err(|_| {
+        let shown = String::from_utf8_lossy(text);
         Failure::new(crate::error::ZB_ERROR_INVALID_NAME, "", format!("the {what} `{shown}` is not UTF-8"))
     })
 }

@@ -9,6 +9,8 @@ pub type zb_destroy = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 pub(crate) struct UserData {
     pointer: *mut c_void,
     destroy: zb_destroy,
+    /// The process that took it over.
+    process: u32,
 }
 
 // SAFETY: The rules for callers (crate documentation) let user data be used from any thread.
@@ -19,7 +21,11 @@ unsafe impl Sync for UserData {}
 impl UserData {
     /// Takes the data over: `destroy` is called when it is dropped, whatever happens.
     pub(crate) fn new(pointer: *mut c_void, destroy: zb_destroy) -> UserData {
-        UserData { pointer, destroy }
+        UserData { pointer, destroy, process: std::process::id() }
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process
     }
 
     pub(crate) fn get(&self) -> *mut c_void {

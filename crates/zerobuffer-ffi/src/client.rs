@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 
 use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer};
 
-use crate::arguments::{Out, bytes, handle, passed, set_if_wanted, string, timeout};
+use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, string, timeout};
 use crate::config::{give, take, zb_client_options};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::frame::{Place, zb_frame};
@@ -56,9 +56,21 @@ pub unsafe extern "C" fn zb_client_connect(
     client: *mut *mut zb_client,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_client_connect_n(channel, length_of(channel), options, client, error))
+}
+
+/// As `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_connect_n(
+    channel: *const c_char,
+    length: usize,
+    options: *const zb_client_options,
+    client: *mut *mut zb_client,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
         let (out, channel, options) =
-            passed!(Out::new(client, "client")?, string(channel, "channel")?, options.as_ref());
+            passed!(Out::new(client, "client")?, string(channel, length, "channel")?, options.as_ref());
         out.set(std::ptr::null_mut());
         let options = options.map(|given| given.options.clone()).unwrap_or_default();
         let client = DuplexChannelFactory::new().create_client_with(channel, options)?;

@@ -7,8 +7,9 @@ use std::time::Instant;
 use zerobuffer::Frame;
 use zerobuffer::duplex::{MutableFrame, Request, Response};
 
-use crate::arguments::passed;
-use crate::panic::guarded_or;
+use crate::arguments::{Out, bytes, passed};
+use crate::error::{ZB_OK, zb_error, zb_status};
+use crate::panic::{guarded, guarded_or};
 
 /// Words that the core's frame may take; more than today's need. A plain number in the struct, as the header shows it.
 const OWNER_WORDS: usize = 12;
@@ -18,6 +19,7 @@ const FRAME: u64 = 1;
 const RESPONSE: u64 = 2;
 const REQUEST: u64 = 3;
 const MUTABLE_REQUEST: u64 = 4;
+const COPY: u64 = 5;
 
 /// A frame: bytes in shared memory, lent until `zb_frame_release`. Empty (`data` is NULL) when there was nothing to read.
 ///
@@ -159,7 +161,7 @@ impl zb_frame {
 pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     let Some(frame) = passed!(frame.as_mut()) else { return };
     let state = frame.state;
-    if state != FRAME && state != RESPONSE {
+    if !matches!(state, FRAME | RESPONSE | COPY) {
         return;
     }
     // Before the drop, so that a second release finds nothing.
@@ -170,16 +172,40 @@ pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     guarded_or((), || match state {
         // SAFETY: put() wrote a Frame there, which is dropped only here, as the state says EMPTY from now on.
         FRAME => unsafe { owner.cast::<Frame>().drop_in_place() },
+        // SAFETY: zb_frame_copy_of() wrote a pointer there that it got from Box::into_raw, and that is used only here, as the
+        // state says EMPTY from now on.
+        COPY => drop(unsafe { Box::from_raw(owner.cast::<*mut [u8]>().read()) }),
         // SAFETY: put_response() wrote a Response there, which is dropped only here, as the state says EMPTY from now on.
         _ => unsafe { owner.cast::<Response>().drop_in_place() },
     });
 }
 
-/// The bytes of a request that the handler of a mutable server may change; NULL for any other frame.
+/// Makes a frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place
+/// (`zb_frame_mutable_data`). Release it as any other frame.
+///
+/// Errors: `INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_copy_of(
+    data: *const u8,
+    size: usize,
+    sequence: u64,
+    frame: *mut zb_frame,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let place = passed!(Place::empty(Out::new(frame, "frame")?.as_ptr()));
+        let copy: *mut [u8] = Box::into_raw(passed!(bytes(data, size)?).into());
+        place.describe(copy.cast::<u8>(), size, sequence, COPY);
+        place.own(copy);
+        Ok(ZB_OK)
+    })
+}
+
+/// The bytes of a request that the handler of a mutable server may change, or of a copy; NULL for any other frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_mutable_data(frame: *mut zb_frame) -> *mut u8 {
     match passed!(frame.as_ref()) {
-        Some(frame) if frame.state == MUTABLE_REQUEST => frame.data.cast_mut(),
+        Some(frame) if matches!(frame.state, MUTABLE_REQUEST | COPY) => frame.data.cast_mut(),
         _ => std::ptr::null_mut(),
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 
 use zerobuffer::inspect::{self, Health, Peer, Presence, RingKind, Snapshot};
 
-use crate::arguments::{Out, passed, string};
+use crate::arguments::{Out, length_of, passed, string};
 use crate::error::{ZB_OK, text, zb_error, zb_status};
 use crate::panic::{guarded, guarded_or};
 
@@ -213,8 +213,19 @@ pub unsafe extern "C" fn zb_inspect_snapshot(
     snapshot: *mut *mut zb_snapshot,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_inspect_snapshot_n(name, length_of(name), snapshot, error))
+}
+
+/// As `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_inspect_snapshot_n(
+    name: *const c_char,
+    length: usize,
+    snapshot: *mut *mut zb_snapshot,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
-        let (out, name) = passed!(Out::new(snapshot, "snapshot")?, string(name, "name")?);
+        let (out, name) = passed!(Out::new(snapshot, "snapshot")?, string(name, length, "name")?);
         out.set(std::ptr::null_mut());
         out.set(Box::into_raw(Box::new(own(inspect::snapshot(name)?))).cast());
         Ok(ZB_OK)

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use zerobuffer::KeptBuffer;
 
-use crate::arguments::{Out, handle, passed, set_if_wanted, string};
+use crate::arguments::{Out, handle, length_of, passed, set_if_wanted, string};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::exclusive::{Closed, Exclusive};
@@ -28,9 +28,21 @@ pub unsafe extern "C" fn zb_kept_buffer_create(
     kept: *mut *mut zb_kept_buffer,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_kept_buffer_create_n(name, length_of(name), config, kept, error))
+}
+
+/// As `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_kept_buffer_create_n(
+    name: *const c_char,
+    length: usize,
+    config: *const zb_config,
+    kept: *mut *mut zb_kept_buffer,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
         let (out, name, config) =
-            passed!(Out::new(kept, "kept buffer")?, string(name, "name")?, config_or_default(config));
+            passed!(Out::new(kept, "kept buffer")?, string(name, length, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let kept = KeptBuffer::create(name, config)?;
         out.set(give(zb_kept_buffer { kept: Exclusive::new(name, kept) }));

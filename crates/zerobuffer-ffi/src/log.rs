@@ -1,11 +1,16 @@
-//! The library's log, for a callback of the user's.
+//! The library's log, for callbacks of C.
 
+use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::arguments::{Out, passed};
 use crate::callback::{UserData, zb_destroy};
+use crate::config::{give, take};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
 use crate::panic::guarded;
 
@@ -36,16 +41,36 @@ pub type zb_log_callback = Option<
 
 type Function = unsafe extern "C" fn(*mut c_void, zb_log_level, *const c_char, *const c_char);
 
+/// One of the loggers that get the library's messages. From `zb_logger_add` to `zb_logger_remove`.
+pub struct zb_logger {
+    hook: Arc<Hook>,
+}
+
 struct Hook {
     function: Function,
+    level: LevelFilter,
+    /// Calls of the function that are under way.
+    calls: AtomicUsize,
     data: UserData,
 }
 
-struct Logger(RwLock<Option<Arc<Hook>>>);
+/// All that get the messages.
+struct Loggers(RwLock<Vec<Arc<Hook>>>);
 
-static LOGGER: Logger = Logger(RwLock::new(None));
+static LOGGERS: Loggers = Loggers(RwLock::new(Vec::new()));
 
-impl Log for Logger {
+/// The one that zb_set_logger has set.
+static SET: Mutex<Option<Arc<Hook>>> = Mutex::new(None);
+
+/// How often a removal looks whether the last call is over.
+const LOOK: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// The hooks whose functions are running on this thread, innermost last.
+    static RUNNING: RefCell<Vec<*const Hook>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Log for Loggers {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
     }
@@ -54,9 +79,15 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // The lock is not held during the call, which may set another callback.
-        let hook = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(hook) = hook else { return };
+        // The lock is not held during the calls, which may add and remove loggers. A hook counts its calls from under the lock,
+        // so that a removal, which takes the hook out first, misses none.
+        let hooks: Vec<Call> = {
+            let hooks = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            hooks.iter().filter(|hook| record.level() <= hook.level).map(Call::begin).collect()
+        };
+        if hooks.is_empty() {
+            return;
+        }
         let level = match record.level() {
             Level::Error => ZB_LOG_ERROR,
             Level::Warn => ZB_LOG_WARN,
@@ -65,15 +96,123 @@ impl Log for Logger {
             Level::Trace => ZB_LOG_TRACE,
         };
         let (target, message) = (text(record.target()), text(record.args().to_string()));
-        // SAFETY: The caller who set the callback promises that it fits its user data, which `hook` keeps alive.
-        unsafe { (hook.function)(hook.data.get(), level, target.as_ptr(), message.as_ptr()) };
+        for call in hooks {
+            let hook = &call.0;
+            RUNNING.with_borrow_mut(|running| running.push(Arc::as_ptr(hook)));
+            // SAFETY: The caller who added the logger promises that the function fits its user data, which `hook` keeps alive.
+            unsafe { (hook.function)(hook.data.get(), level, target.as_ptr(), message.as_ptr()) };
+            RUNNING.with_borrow_mut(|running| _ = running.pop());
+        }
     }
 
     fn flush(&self) {}
 }
 
-/// Sets what gets the library's messages up to `level`, in place of an earlier one; NULL for nothing. `destroy`, which may be
-/// NULL, is called with `user_data` when the callback is not used any more, also if this fails.
+/// A call of a hook that is to come, or under way.
+struct Call(Arc<Hook>);
+
+impl Call {
+    fn begin(hook: &Arc<Hook>) -> Call {
+        // Relaxed: under the lock that a removal takes before it reads.
+        hook.calls.fetch_add(1, Ordering::Relaxed);
+        Call(Arc::clone(hook))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in remove().
+        self.0.calls.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Loggers {
+    /// Changes the list.
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Hook>>)) {
+        let mut hooks = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut hooks);
+        let most = hooks.iter().map(|hook| hook.level).max();
+        log::set_max_level(most.unwrap_or(LevelFilter::Off));
+    }
+
+    fn add(&self, hook: &Arc<Hook>) -> Result<(), Failure> {
+        // Refused from the second time on, as this logger is set already.
+        let set = log::set_logger(&LOGGERS);
+        if set.is_err() && !std::ptr::addr_eq(log::logger(), &raw const LOGGERS) {
+            let message =
+                "this program has a logger of its own for Rust's `log` crate, which gets the messages";
+            return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
+        }
+        self.change(|hooks| hooks.push(Arc::clone(hook)));
+        Ok(())
+    }
+
+    /// Takes a hook out, and waits until no other thread is in its function.
+    fn remove(&self, hook: &Arc<Hook>) {
+        let process = std::process::id();
+        self.change(|hooks| hooks.retain(|other| !Arc::ptr_eq(other, hook)));
+        let own =
+            || RUNNING.with_borrow(|running| running.iter().filter(|run| **run == Arc::as_ptr(hook)).count());
+        // Acquire pairs with the Release at a call's end.
+        while hook.calls.load(Ordering::Acquire) > own() && process == hook.data.process() {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+fn filter_of(level: zb_log_level) -> Result<LevelFilter, Failure> {
+    match level {
+        ZB_LOG_OFF => Ok(LevelFilter::Off),
+        ZB_LOG_ERROR => Ok(LevelFilter::Error),
+        ZB_LOG_WARN => Ok(LevelFilter::Warn),
+        ZB_LOG_INFO => Ok(LevelFilter::Info),
+        ZB_LOG_DEBUG => Ok(LevelFilter::Debug),
+        ZB_LOG_TRACE => Ok(LevelFilter::Trace),
+        other => Err(Failure::argument(format!("there is no log level {other}"))),
+    }
+}
+
+/// Adds a logger, which gets the library's messages up to `level` beside those that are there. `destroy`, which may be NULL, is
+/// called with `user_data` when the callback is not used any more, also if this fails. Remove it with `zb_logger_remove`.
+///
+/// The library logs clean-up and repair only, never on the way of a frame.
+///
+/// Errors: `INVALID_ARGUMENT` (no callback, or no such level); `INVALID_STATE` if the program already has a logger of Rust's
+/// `log` crate, which gets the messages then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_logger_add(
+    callback: zb_log_callback,
+    level: zb_log_level,
+    user_data: *mut c_void,
+    destroy: zb_destroy,
+    logger: *mut *mut zb_logger,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    let data = UserData::new(user_data, destroy);
+    guarded!(error, {
+        let out = passed!(Out::new(logger, "logger")?);
+        out.set(std::ptr::null_mut());
+        let function = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
+        let hook = Arc::new(Hook { function, level: filter_of(level)?, calls: AtomicUsize::new(0), data });
+        LOGGERS.add(&hook)?;
+        out.set(give(zb_logger { hook }));
+        Ok(ZB_OK)
+    })
+}
+
+/// Removes a logger and frees it. When this returns no thread is in its callback, and none will be: the code behind it may be
+/// unloaded. From the callback itself, that very call is not waited for. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_logger_remove(logger: *mut zb_logger) {
+    if let Some(logger) = passed!(logger.as_ref()) {
+        LOGGERS.remove(&logger.hook);
+    }
+    passed!(take(logger));
+}
+
+/// Sets what gets the library's messages up to `level`, in place of what an earlier call of this function set; NULL for nothing.
+/// Loggers of `zb_logger_add` stay: libraries that may be unloaded, or of which a program may have several, use those. `destroy`,
+/// which may be NULL, is called with `user_data` when the callback is not used any more, also if this fails.
 ///
 /// The library logs clean-up and repair only, never on the way of a frame.
 ///
@@ -89,32 +228,18 @@ pub unsafe extern "C" fn zb_set_logger(
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
     guarded!(error, {
-        let filter = match level {
-            ZB_LOG_OFF => LevelFilter::Off,
-            ZB_LOG_ERROR => LevelFilter::Error,
-            ZB_LOG_WARN => LevelFilter::Warn,
-            ZB_LOG_INFO => LevelFilter::Info,
-            ZB_LOG_DEBUG => LevelFilter::Debug,
-            ZB_LOG_TRACE => LevelFilter::Trace,
-            other => return Err(Failure::argument(format!("there is no log level {other}"))),
-        };
-        let hook = callback.map(|function| Arc::new(Hook { function, data }));
-        let is_some = hook.is_some();
-        // A second time it is refused, as ours is set already.
-        let set = log::set_logger(&LOGGER);
-        let ours = set.is_ok() || std::ptr::addr_eq(log::logger(), &raw const LOGGER);
-        if !ours {
-            let message =
-                "this program has a logger of its own for Rust's `log` crate, which gets the messages";
-            return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
+        let level = filter_of(level)?;
+        let hook =
+            callback.map(|function| Arc::new(Hook { function, level, calls: AtomicUsize::new(0), data }));
+        if let Some(hook) = &hook {
+            LOGGERS.add(hook)?;
         }
-        let before = {
-            let mut current = LOGGER.0.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, hook)
-        };
-        log::set_max_level(if is_some { filter } else { LevelFilter::Off });
-        // Its destroy function may call us again: the lock is free by now.
-        drop(before);
+        let before = std::mem::replace(&mut *SET.lock().unwrap_or_else(PoisonError::into_inner), hook);
+        if let Some(before) = before {
+            LOGGERS.change(|hooks| hooks.retain(|other| !Arc::ptr_eq(other, &before)));
+            // The last user of the callback destroys its data: this call, or a thread that is still in it. No lock is held.
+            drop(before);
+        }
         Ok(ZB_OK)
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zerobuffer::{ErrorKind, Frame, Reader, WriterWatch};
 
-use crate::arguments::{Out, handle, passed, string, timeout};
+use crate::arguments::{Out, handle, length_of, passed, string, timeout};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{
     Failure, ZB_END_OF_STREAM, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status,
@@ -115,9 +115,21 @@ pub unsafe extern "C" fn zb_reader_create(
     reader: *mut *mut zb_reader,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_reader_create_n(name, length_of(name), config, reader, error))
+}
+
+/// As `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_create_n(
+    name: *const c_char,
+    length: usize,
+    config: *const zb_config,
+    reader: *mut *mut zb_reader,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
         let (out, name, config) =
-            passed!(Out::new(reader, "reader")?, string(name, "name")?, config_or_default(config));
+            passed!(Out::new(reader, "reader")?, string(name, length, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
         let reader = Reader::create(name, config)?;
         out.set(give(zb_reader {

@@ -6,7 +6,7 @@ use zerobuffer::duplex::{
     DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode, Responder,
 };
 
-use crate::arguments::{Out, bytes, handle, handle_mut, passed, string};
+use crate::arguments::{Out, bytes, handle, handle_mut, length_of, passed, string};
 use crate::callback::{UserData, zb_destroy};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
@@ -87,9 +87,24 @@ pub unsafe extern "C" fn zb_server_create_immutable(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_server_create_immutable_n(channel, length_of(channel), config, server, error))
+}
+
+/// As `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_create_immutable_n(
+    channel: *const c_char,
+    length: usize,
+    config: *const zb_config,
+    server: *mut *mut zb_server,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
-        let (out, channel, config) =
-            passed!(Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config));
+        let (out, channel, config) = passed!(
+            Out::new(server, "server")?,
+            string(channel, length, "channel")?,
+            config_or_default(config)
+        );
         out.set(std::ptr::null_mut());
         let kind = Kind::Immutable(DuplexChannelFactory::new().create_immutable_server(channel, config)?);
         out.set(give(zb_server { kind, channel: text(channel) }));
@@ -105,9 +120,24 @@ pub unsafe extern "C" fn zb_server_create_mutable(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_server_create_mutable_n(channel, length_of(channel), config, server, error))
+}
+
+/// As `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_create_mutable_n(
+    channel: *const c_char,
+    length: usize,
+    config: *const zb_config,
+    server: *mut *mut zb_server,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
-        let (out, channel, config) =
-            passed!(Out::new(server, "server")?, string(channel, "channel")?, config_or_default(config));
+        let (out, channel, config) = passed!(
+            Out::new(server, "server")?,
+            string(channel, length, "channel")?,
+            config_or_default(config)
+        );
         out.set(std::ptr::null_mut());
         let kind = Kind::Mutable(DuplexChannelFactory::new().create_mutable_server(channel, config)?);
         out.set(give(zb_server { kind, channel: text(channel) }));
@@ -214,16 +244,24 @@ pub unsafe extern "C" fn zb_responder_reply(
     })
 }
 
-/// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Without effect after a reply,
-/// but for the server's error callback, which is told.
+/// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
+/// replaced. Without effect after a reply, but for the server's error callback, which is told.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message: *const c_char) {
     guarded_or((), || {
         if let Some(answer) = passed!(responder.as_mut()) {
-            let words = passed!(string(message, "message"));
-            answer.failure = Some(words.unwrap_or("the handler failed").to_owned());
+            let words = passed!(bytes(message.cast(), length_of(message)));
+            answer.failure = Some(failure_words(words.unwrap_or_default()));
         }
     });
+}
+
+/// What a handler says of its failure, in words that can travel.
+fn failure_words(bytes: &[u8]) -> String {
+    match bytes {
+        [] => String::from("the handler failed"),
+        words => String::from_utf8_lossy(words).into_owned(),
+    }
 }
 
 /// Sets what is called when a handler fails, an answer cannot be sent, or the request buffer had to be made anew. Before or

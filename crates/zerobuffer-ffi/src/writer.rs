@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use zerobuffer::{MemoryGuard, ReaderWatch, Writer, WriterOptions};
 
-use crate::arguments::{Out, bytes, handle, passed, set_if_wanted, string, timeout};
+use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, string, timeout};
 use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
 use crate::error::{Failure, ZB_ERROR_INTERNAL, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::exclusive::{Closed, Entered, Exclusive};
@@ -68,9 +68,21 @@ pub unsafe extern "C" fn zb_writer_connect(
     writer: *mut *mut zb_writer,
     error: *mut *mut zb_error,
 ) -> zb_status {
+    passed!(zb_writer_connect_n(name, length_of(name), options, writer, error))
+}
+
+/// As `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_connect_n(
+    name: *const c_char,
+    length: usize,
+    options: *const zb_writer_options,
+    writer: *mut *mut zb_writer,
+    error: *mut *mut zb_error,
+) -> zb_status {
     guarded!(error, {
         let (out, name, options) =
-            passed!(Out::new(writer, "writer")?, string(name, "name")?, options.as_ref());
+            passed!(Out::new(writer, "writer")?, string(name, length, "name")?, options.as_ref());
         out.set(std::ptr::null_mut());
         let (options, write_timeout_ms) = options.map_or_else(
             || (WriterOptions::default(), DEFAULT_TIMEOUT_MS),
@@ -110,6 +122,37 @@ pub unsafe extern "C" fn zb_writer_write_frame(
         passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
     })
+}
+
+/// As `zb_writer_write_frame`, waiting for space up to `timeout_ms` rather than the write time-out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_write_frame_within(
+    writer: *const zb_writer,
+    data: *const u8,
+    size: usize,
+    timeout_ms: i64,
+    sequence: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
+        let mut writer = handle.writer.enter()?;
+        let written = within(&mut writer, timeout_ms, |writer| writer.write_frame(data));
+        let number = written.map_err(|error| handle.writer.why(error))?;
+        handle.count(&writer);
+        passed!(set_if_wanted(sequence, number));
+        Ok(ZB_OK)
+    })
+}
+
+/// Calls a function of the writer with another write time-out.
+#[inline(always)]
+fn within<A>(writer: &mut Writer, timeout_ms: i64, call: impl FnOnce(&mut Writer) -> A) -> A {
+    let usual = writer.write_timeout();
+    writer.set_write_timeout(timeout(timeout_ms));
+    let answer = call(writer);
+    writer.set_write_timeout(usual);
+    answer
 }
 
 /// As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
@@ -183,6 +226,26 @@ pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
         out.set(std::ptr::null_mut());
         let mut writer = handle.writer.enter()?;
         writer.acquire_frame_buffer(size).map_err(|error| handle.writer.why(error))?;
+        out.set(acquired(&mut writer)?);
+        Ok(ZB_OK)
+    })
+}
+
+/// As `zb_writer_acquire_frame_buffer`, waiting for space up to `timeout_ms` rather than the write time-out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_acquire_frame_buffer_within(
+    writer: *const zb_writer,
+    size: usize,
+    timeout_ms: i64,
+    data: *mut *mut u8,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let (handle, out) = passed!(handle(writer, "writer")?, Out::new(data, "data")?);
+        out.set(std::ptr::null_mut());
+        let mut writer = handle.writer.enter()?;
+        let done = within(&mut writer, timeout_ms, |writer| writer.acquire_frame_buffer(size));
+        done.map_err(|error| handle.writer.why(error))?;
         out.set(acquired(&mut writer)?);
         Ok(ZB_OK)
     })

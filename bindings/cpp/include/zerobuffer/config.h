@@ -150,11 +150,17 @@ public:
         return *this;
     }
 
+    /** As set_write_timeout(timeout_t). */
+    WriterOptions& set_write_timeout(std::chrono::milliseconds timeout) noexcept { return set_write_timeout(timeout_t{timeout.count()}); }
+
     /** How long connecting waits for a reader to create the buffer (0 by default: it fails at once). */
     WriterOptions& set_connect_timeout(timeout_t timeout_ms) noexcept {
         connect_timeout_ms_ = timeout_ms;
         return *this;
     }
+
+    /** As set_connect_timeout(timeout_t). */
+    WriterOptions& set_connect_timeout(std::chrono::milliseconds timeout) noexcept { return set_connect_timeout(timeout_t{timeout.count()}); }
 
     /** How the writer waits for space. */
     WriterOptions& set_wait_strategy(WaitStrategy strategy) noexcept {
@@ -196,11 +202,17 @@ public:
         return *this;
     }
 
+    /** As set_connect_timeout(timeout_t). */
+    ClientOptions& set_connect_timeout(std::chrono::milliseconds timeout) noexcept { return set_connect_timeout(timeout_t{timeout.count()}); }
+
     /** How long sending a request waits for space, and for other threads that send (5000 ms by default). */
     ClientOptions& set_request_timeout(timeout_t timeout_ms) noexcept {
         request_timeout_ms_ = timeout_ms;
         return *this;
     }
+
+    /** As set_request_timeout(timeout_t). */
+    ClientOptions& set_request_timeout(std::chrono::milliseconds timeout) noexcept { return set_request_timeout(timeout_t{timeout.count()}); }
 
     /** Sizes and rights of the response buffer. */
     ClientOptions& set_response_config(const BufferConfig& config) {

@@ -281,6 +281,11 @@ private:
     zb_error* error_ = nullptr;
 };
 
+/** What a function of an interface does that a class of the user's has left out. */
+[[noreturn]] inline void unsupported(const char* function) {
+    throw std::logic_error(std::string(function) + " is not implemented by this class");
+}
+
 /** Calls a function of the C ABI whose last parameter is the error; throws if it fails. */
 template <typename Function, typename... Arguments>
 zb_status call(Function function, Arguments... arguments) {

@@ -5,13 +5,14 @@
 #ifndef ZEROBUFFER_FRAME_H
 #define ZEROBUFFER_FRAME_H
 
-#include <zerobuffer/zerobuffer_c.h>
+#include <zerobuffer/exceptions.h>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace zerobuffer {
@@ -82,6 +83,23 @@ public:
     /** An invalid frame, for calls that have nothing to give. */
     static Frame invalid() noexcept { return {}; }
 
+    /** A frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place. */
+    [[nodiscard]] static Frame copy_of(const void* data, std::size_t size, std::uint64_t sequence = 1) {
+        Frame frame;
+        detail::call(zb_frame_copy_of, static_cast<const std::uint8_t*>(data), size, sequence, &frame.raw_);
+        return frame;
+    }
+
+    /** As copy_of(const void*, std::size_t, std::uint64_t). */
+    [[nodiscard]] static Frame copy_of(std::span<const std::uint8_t> data, std::uint64_t sequence = 1) {
+        return copy_of(data.data(), data.size(), sequence);
+    }
+
+    /** As copy_of(const void*, std::size_t, std::uint64_t), for text. */
+    [[nodiscard]] static Frame copy_of(std::string_view text, std::uint64_t sequence = 1) {
+        return copy_of(text.data(), text.size(), sequence);
+    }
+
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
 
@@ -102,10 +120,10 @@ public:
         if (raw_.state != 0) zb_frame_release(&raw_);
     }
 
-    /** Of a request in a mutable server: the first byte, to be changed in place; null for any other frame. */
+    /** Of a request in a mutable server, or a copy: the first byte, to be changed in place; null for any other frame. */
     [[nodiscard]] std::uint8_t* mutable_data() noexcept { return zb_frame_mutable_data(&raw_); }
 
-    /** Of a request in a mutable server: its bytes, to be changed in place; empty for any other frame. */
+    /** Of a request in a mutable server, or a copy: its bytes, to be changed in place; empty for any other frame. */
     [[nodiscard]] std::span<std::uint8_t> mutable_span() noexcept {
         std::uint8_t* first = mutable_data();
         return {first, first != nullptr ? raw_.size : 0};

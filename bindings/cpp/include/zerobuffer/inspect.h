@@ -118,7 +118,7 @@ struct Snapshot {
 [[nodiscard]] inline Snapshot snapshot(const std::string& name) {
     detail::check_abi();
     zb_snapshot* raw = nullptr;
-    detail::call(zb_inspect_snapshot, name.c_str(), &raw);
+    detail::call(zb_inspect_snapshot_n, name.data(), name.size(), &raw);
     const detail::Owned<zb_snapshot, zb_snapshot_free> owner(raw);
     const auto peer = [](const zb_peer& side) {
         return Peer{static_cast<Presence>(side.presence), side.pid, side.ours};

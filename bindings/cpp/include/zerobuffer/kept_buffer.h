@@ -24,7 +24,7 @@ public:
     explicit KeptBuffer(const std::string& name, const BufferConfig& config = BufferConfig()) {
         detail::check_abi();
         zb_kept_buffer* kept = nullptr;
-        detail::call(zb_kept_buffer_create, name.c_str(), static_cast<const zb_config*>(config.to_c().get()), &kept);
+        detail::call(zb_kept_buffer_create_n, name.data(), name.size(), static_cast<const zb_config*>(config.to_c().get()), &kept);
         kept_.reset(kept);
     }
 

@@ -14,7 +14,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zerobuffer {
@@ -40,7 +42,7 @@ public:
     explicit Reader(const std::string& name, const BufferConfig& config = BufferConfig()) {
         detail::check_abi();
         zb_reader* reader = nullptr;
-        detail::call(zb_reader_create, name.c_str(), static_cast<const zb_config*>(config.to_c().get()), &reader);
+        detail::call(zb_reader_create_n, name.data(), name.size(), static_cast<const zb_config*>(config.to_c().get()), &reader);
         reader_.reset(reader);
     }
 
@@ -57,6 +59,7 @@ public:
      */
     [[nodiscard]] Frame read_frame(timeout_t timeout_ms = default_timeout_ms) {
         Frame frame;
+        if (tells_found(frame)) return frame;
         detail::Error error;
         finish(error.check(zb_reader_read_frame(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
                frame);
@@ -69,6 +72,7 @@ public:
     /** The next frame if there is one now, else an invalid one; leaves interrupts alone. Throws as read_frame(). */
     [[nodiscard]] Frame try_read_frame() {
         Frame frame;
+        if (tells_found(frame)) return frame;
         detail::Error error;
         finish(error.check(zb_reader_try_read_frame(reader_.get(), detail::FrameAccess::out(frame), error.out())), frame);
         return frame;
@@ -76,21 +80,30 @@ public:
 
     /**
      * Waits up to `timeout_ms` for a first frame, then appends it and those behind it, at most `max`, without waiting again.
-     * Returns how many were appended. Throws as read_frame(), when there was none.
+     * Returns how many were appended: 0 when the time is over, and at the end of a stream, of which end_of_stream() then tells.
+     * Throws as read_frame(), when there was no frame; what is found behind the frames is for the next call.
      */
     std::size_t read_frames(std::vector<Frame>& frames, std::size_t max, timeout_t timeout_ms = default_timeout_ms) {
         constexpr std::size_t at_once = 64;
+        rethrow_found();
+        end_ = end_ == End::found ? End::told : End::none;
+        if (end_ == End::told) return 0;
         std::array<zb_frame, at_once> batch{};
         std::size_t total = 0;
         while (total < max) {
             const std::size_t wanted = std::min(max - total, at_once);
             if (frames.capacity() - frames.size() < wanted) frames.reserve(std::max(2 * frames.capacity(), frames.size() + wanted));
             std::size_t count = 0;
-            detail::Error error;
-            const zb_status status =
-                zb_reader_read_frames(reader_.get(), batch.data(), wanted, total == 0 ? timeout_ms : 0, &count, error.out());
-            // What ended a later batch is found again by the next call.
-            if (total == 0) error.check(status);
+            try {
+                const zb_status status =
+                    detail::call(zb_reader_read_frames, static_cast<const zb_reader*>(reader_.get()), batch.data(), wanted,
+                                 total == 0 ? timeout_ms : 0, &count);
+                // The library tells it once.
+                if (status == ZB_END_OF_STREAM) end_ = total == 0 ? End::told : End::found;
+            } catch (const zerobuffer_exception&) {
+                if (total == 0) throw;
+                found_ = std::current_exception();
+            }
             for (std::size_t index = 0; index < count; ++index) {
                 *detail::FrameAccess::out(frames.emplace_back()) = batch[index];
             }
@@ -99,6 +112,17 @@ public:
         }
         return total;
     }
+
+    /** As read_frames(std::vector<Frame>&, std::size_t, timeout_t). */
+    std::size_t read_frames(std::vector<Frame>& frames, std::size_t max, std::chrono::milliseconds timeout) {
+        return read_frames(frames, max, timeout_t{timeout.count()});
+    }
+
+    /**
+     * Whether the last read_frames(), which returned 0, found the end of a stream rather than nothing in time. It is for the thread
+     * that reads. The next read waits for the next writer; if it is read_frame(), it tells of the end once more first.
+     */
+    [[nodiscard]] bool end_of_stream() const noexcept { return end_ == End::told; }
 
     /**
      * As read_frame(), but the reader lends the frame, for the tightest loops: no reference counting, one at a time. The frame is
@@ -109,6 +133,7 @@ public:
      */
     [[nodiscard]] FrameRef read_frame_ref(timeout_t timeout_ms = default_timeout_ms) {
         FrameRef frame;
+        if (tells_found(frame)) return frame;
         detail::Error error;
         finish(error.check(zb_reader_read_frame_ref(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
                frame);
@@ -154,6 +179,11 @@ public:
         return detail::call(zb_reader_wait_for_writer, static_cast<const zb_reader*>(reader_.get()), timeout_ms) == ZB_OK;
     }
 
+    /** As is_writer_connected(timeout_t). */
+    [[nodiscard]] bool is_writer_connected(std::chrono::milliseconds timeout) {
+        return is_writer_connected(timeout_t{timeout.count()});
+    }
+
     /**
      * The metadata; empty if the writer has set none yet.
      *
@@ -191,12 +221,32 @@ public:
     void close() { detail::call(zb_reader_close, static_cast<const zb_reader*>(reader_.get())); }
 
 private:
+    /** What read_frames() found behind the frames, or instead of them, that the library tells once. */
+    enum class End : std::uint8_t { none, found, told };
+
+    void rethrow_found() {
+        if (found_) [[unlikely]]
+            std::rethrow_exception(std::exchange(found_, nullptr));
+    }
+
+    /** Whether the frame tells of what read_frames() found. */
+    bool tells_found(auto& frame) {
+        rethrow_found();
+        if (end_ == End::none) [[likely]]
+            return false;
+        end_ = End::none;
+        detail::FrameAccess::set_end_of_stream(frame);
+        return true;
+    }
+
     static void finish(zb_status status, auto& frame) noexcept {
         if (status == ZB_END_OF_STREAM) [[unlikely]]
             detail::FrameAccess::set_end_of_stream(frame);
     }
 
     detail::Owned<zb_reader, zb_reader_free> reader_;
+    std::exception_ptr found_;
+    End end_ = End::none;
 };
 
 }  // namespace zerobuffer

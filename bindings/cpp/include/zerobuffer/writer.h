@@ -9,6 +9,7 @@
 #include <zerobuffer/interrupt.h>
 #include <zerobuffer/version.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -39,7 +40,7 @@ public:
     explicit Writer(const std::string& name, const WriterOptions& options = WriterOptions()) {
         detail::check_abi();
         zb_writer* writer = nullptr;
-        detail::call(zb_writer_connect, name.c_str(), static_cast<const zb_writer_options*>(options.to_c().get()), &writer);
+        detail::call(zb_writer_connect_n, name.data(), name.size(), static_cast<const zb_writer_options*>(options.to_c().get()), &writer);
         writer_.reset(writer);
     }
 
@@ -64,6 +65,25 @@ public:
     /** As write_frame(const void*, std::size_t). */
     std::uint64_t write_frame(std::span<const std::uint8_t> data) { return write_frame(data.data(), data.size()); }
 
+    /** As write_frame(const void*, std::size_t). */
+    std::uint64_t write_frame(std::span<const std::byte> data) { return write_frame(data.data(), data.size()); }
+
+    /** As write_frame(const void*, std::size_t), for text; without a zero byte at its end. */
+    std::uint64_t write_frame(std::string_view text) { return write_frame(text.data(), text.size()); }
+
+    /** As write_frame(), waiting for space up to `timeout_ms` rather than the write time-out. */
+    std::uint64_t write_frame_within(const void* data, std::size_t size, timeout_t timeout_ms) {
+        std::uint64_t sequence = 0;
+        detail::call(zb_writer_write_frame_within, static_cast<const zb_writer*>(writer_.get()),
+                     static_cast<const std::uint8_t*>(data), size, timeout_ms, &sequence);
+        return sequence;
+    }
+
+    /** As write_frame_within(const void*, std::size_t, timeout_t). */
+    std::uint64_t write_frame_within(const void* data, std::size_t size, std::chrono::milliseconds timeout) {
+        return write_frame_within(data, size, timeout_t{timeout.count()});
+    }
+
     /** As write_frame(), but does not wait: nothing if there is no space now. */
     std::optional<std::uint64_t> try_write_frame(const void* data, std::size_t size) {
         std::uint64_t sequence = 0;
@@ -77,6 +97,14 @@ public:
     std::optional<std::uint64_t> try_write_frame(std::span<const std::uint8_t> data) {
         return try_write_frame(data.data(), data.size());
     }
+
+    /** As try_write_frame(const void*, std::size_t). */
+    std::optional<std::uint64_t> try_write_frame(std::span<const std::byte> data) {
+        return try_write_frame(data.data(), data.size());
+    }
+
+    /** As try_write_frame(const void*, std::size_t), for text; without a zero byte at its end. */
+    std::optional<std::uint64_t> try_write_frame(std::string_view text) { return try_write_frame(text.data(), text.size()); }
 
     /**
      * Writes each item as a frame, waiting for space for each up to the write time-out, and wakes the reader once. Returns how many
@@ -106,6 +134,18 @@ public:
         return {data, size};
     }
 
+    /** As acquire_frame_buffer(), waiting for space up to `timeout_ms` rather than the write time-out. */
+    [[nodiscard]] std::span<std::uint8_t> acquire_frame_buffer_within(std::size_t size, timeout_t timeout_ms) {
+        std::uint8_t* data = nullptr;
+        detail::call(zb_writer_acquire_frame_buffer_within, static_cast<const zb_writer*>(writer_.get()), size, timeout_ms, &data);
+        return {data, size};
+    }
+
+    /** As acquire_frame_buffer_within(std::size_t, timeout_t). */
+    [[nodiscard]] std::span<std::uint8_t> acquire_frame_buffer_within(std::size_t size, std::chrono::milliseconds timeout) {
+        return acquire_frame_buffer_within(size, timeout_t{timeout.count()});
+    }
+
     /** As acquire_frame_buffer(), but does not wait: nothing if there is no space now. */
     [[nodiscard]] std::optional<std::span<std::uint8_t>> try_acquire_frame_buffer(std::size_t size) {
         std::uint8_t* data = nullptr;
@@ -126,9 +166,13 @@ public:
     /**
      * Commits the first `size` bytes of the frame acquired; returns its sequence number.
      *
-     * Throws as commit_frame(); invalid_frame_size_exception if `size` is 0 or more than was acquired (it stays acquired).
+     * Throws as commit_frame(); invalid_frame_size_exception if `size` is 0, negative or more than was acquired (the frame stays
+     * acquired).
      */
-    std::uint64_t commit_frame(std::size_t size) { return commit(size); }
+    std::uint64_t commit_frame(std::size_t size) {
+        // The C ABI has a number that stands for the whole frame, which no size may be: -1, as encoders return it, is one.
+        return commit(size == ZB_WHOLE_FRAME ? size - 1 : size);
+    }
 
     /** Discards the frame acquired, if any. The reader never learns of it. */
     void discard_frame() { detail::call(zb_writer_discard_frame, static_cast<const zb_writer*>(writer_.get())); }

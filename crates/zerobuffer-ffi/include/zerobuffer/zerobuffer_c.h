@@ -73,6 +73,11 @@ typedef struct zb_interrupt zb_interrupt;
 typedef struct zb_kept_buffer zb_kept_buffer;
 
 /**
+ * One of the loggers that get the library's messages. From `zb_logger_add` to `zb_logger_remove`.
+ */
+typedef struct zb_logger zb_logger;
+
+/**
  * Keeps the memory mapped in which an acquired frame lies, for languages whose views may outlive the writer.
  */
 typedef struct zb_memory_guard zb_memory_guard;
@@ -659,6 +664,15 @@ zb_status zb_client_connect(const char *channel,
                             struct zb_error **error);
 
 /**
+ * As `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_client_connect_n(const char *channel,
+                              size_t length,
+                              const struct zb_client_options *options,
+                              struct zb_client **client,
+                              struct zb_error **error);
+
+/**
  * Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
  *
  * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `CLOSED` or whatever ended the channel.
@@ -930,7 +944,19 @@ const char *zb_status_name(zb_status status);
 void zb_frame_release(struct zb_frame *frame);
 
 /**
- * The bytes of a request that the handler of a mutable server may change; NULL for any other frame.
+ * Makes a frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place
+ * (`zb_frame_mutable_data`). Release it as any other frame.
+ *
+ * Errors: `INVALID_ARGUMENT`.
+ */
+zb_status zb_frame_copy_of(const uint8_t *data,
+                           size_t size,
+                           uint64_t sequence,
+                           struct zb_frame *frame,
+                           struct zb_error **error);
+
+/**
+ * The bytes of a request that the handler of a mutable server may change, or of a copy; NULL for any other frame.
  */
 uint8_t *zb_frame_mutable_data(struct zb_frame *frame);
 
@@ -952,6 +978,14 @@ int64_t zb_frame_time_left_ns(const struct zb_frame *frame);
  * Errors: `BUFFER_NOT_FOUND`, `PERMISSION_DENIED`, `INVALID_NAME`, `INCOMPATIBLE_PROTOCOL`.
  */
 zb_status zb_inspect_snapshot(const char *name, struct zb_snapshot **snapshot, struct zb_error **error);
+
+/**
+ * As `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_inspect_snapshot_n(const char *name,
+                                size_t length,
+                                struct zb_snapshot **snapshot,
+                                struct zb_error **error);
 
 /**
  * Frees a snapshot. NULL is fine.
@@ -993,6 +1027,15 @@ zb_status zb_kept_buffer_create(const char *name,
                                 struct zb_error **error);
 
 /**
+ * As `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_kept_buffer_create_n(const char *name,
+                                  size_t length,
+                                  const struct zb_config *config,
+                                  struct zb_kept_buffer **kept,
+                                  struct zb_error **error);
+
+/**
  * Whether a reader has taken the buffer over.
  */
 zb_status zb_kept_buffer_is_adopted(const struct zb_kept_buffer *kept,
@@ -1013,8 +1056,31 @@ zb_status zb_kept_buffer_close(const struct zb_kept_buffer *kept,
 void zb_kept_buffer_free(struct zb_kept_buffer *kept);
 
 /**
- * Sets what gets the library's messages up to `level`, in place of an earlier one; NULL for nothing. `destroy`, which may be
- * NULL, is called with `user_data` when the callback is not used any more, also if this fails.
+ * Adds a logger, which gets the library's messages up to `level` beside those that are there. `destroy`, which may be NULL, is
+ * called with `user_data` when the callback is not used any more, also if this fails. Remove it with `zb_logger_remove`.
+ *
+ * The library logs clean-up and repair only, never on the way of a frame.
+ *
+ * Errors: `INVALID_ARGUMENT` (no callback, or no such level); `INVALID_STATE` if the program already has a logger of Rust's
+ * `log` crate, which gets the messages then.
+ */
+zb_status zb_logger_add(zb_log_callback callback,
+                        zb_log_level level,
+                        void *user_data,
+                        zb_destroy destroy,
+                        struct zb_logger **logger,
+                        struct zb_error **error);
+
+/**
+ * Removes a logger and frees it. When this returns no thread is in its callback, and none will be: the code behind it may be
+ * unloaded. From the callback itself, that very call is not waited for. NULL is fine.
+ */
+void zb_logger_remove(struct zb_logger *logger);
+
+/**
+ * Sets what gets the library's messages up to `level`, in place of what an earlier call of this function set; NULL for nothing.
+ * Loggers of `zb_logger_add` stay: libraries that may be unloaded, or of which a program may have several, use those. `destroy`,
+ * which may be NULL, is called with `user_data` when the callback is not used any more, also if this fails.
  *
  * The library logs clean-up and repair only, never on the way of a frame.
  *
@@ -1039,6 +1105,15 @@ zb_status zb_reader_create(const char *name,
                            const struct zb_config *config,
                            struct zb_reader **reader,
                            struct zb_error **error);
+
+/**
+ * As `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_reader_create_n(const char *name,
+                             size_t length,
+                             const struct zb_config *config,
+                             struct zb_reader **reader,
+                             struct zb_error **error);
 
 /**
  * Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and
@@ -1194,12 +1269,30 @@ zb_status zb_server_create_immutable(const char *channel,
                                      struct zb_error **error);
 
 /**
+ * As `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_server_create_immutable_n(const char *channel,
+                                       size_t length,
+                                       const struct zb_config *config,
+                                       struct zb_server **server,
+                                       struct zb_error **error);
+
+/**
  * As `zb_server_create_immutable`, for a server whose handler changes each request in place.
  */
 zb_status zb_server_create_mutable(const char *channel,
                                    const struct zb_config *config,
                                    struct zb_server **server,
                                    struct zb_error **error);
+
+/**
+ * As `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_server_create_mutable_n(const char *channel,
+                                     size_t length,
+                                     const struct zb_config *config,
+                                     struct zb_server **server,
+                                     struct zb_error **error);
 
 /**
  * Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
@@ -1236,8 +1329,8 @@ zb_status zb_responder_reply(struct zb_responder *responder,
                              struct zb_error **error);
 
 /**
- * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Without effect after a reply,
- * but for the server's error callback, which is told.
+ * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
+ * replaced. Without effect after a reply, but for the server's error callback, which is told.
  */
 void zb_responder_fail(struct zb_responder *responder,
                        const char *message);
@@ -1318,6 +1411,15 @@ zb_status zb_writer_connect(const char *name,
                             struct zb_error **error);
 
 /**
+ * As `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ */
+zb_status zb_writer_connect_n(const char *name,
+                              size_t length,
+                              const struct zb_writer_options *options,
+                              struct zb_writer **writer,
+                              struct zb_error **error);
+
+/**
  * Copies `data` into the buffer as one frame, waiting for space up to the write time-out. `sequence`, which may be NULL,
  * gets its number.
  *
@@ -1329,6 +1431,16 @@ zb_status zb_writer_write_frame(const struct zb_writer *writer,
                                 size_t size,
                                 uint64_t *sequence,
                                 struct zb_error **error);
+
+/**
+ * As `zb_writer_write_frame`, waiting for space up to `timeout_ms` rather than the write time-out.
+ */
+zb_status zb_writer_write_frame_within(const struct zb_writer *writer,
+                                       const uint8_t *data,
+                                       size_t size,
+                                       int64_t timeout_ms,
+                                       uint64_t *sequence,
+                                       struct zb_error **error);
 
 /**
  * As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
@@ -1361,6 +1473,15 @@ zb_status zb_writer_acquire_frame_buffer(const struct zb_writer *writer,
                                          size_t size,
                                          uint8_t **data,
                                          struct zb_error **error);
+
+/**
+ * As `zb_writer_acquire_frame_buffer`, waiting for space up to `timeout_ms` rather than the write time-out.
+ */
+zb_status zb_writer_acquire_frame_buffer_within(const struct zb_writer *writer,
+                                                size_t size,
+                                                int64_t timeout_ms,
+                                                uint8_t **data,
+                                                struct zb_error **error);
 
 /**
  * As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.

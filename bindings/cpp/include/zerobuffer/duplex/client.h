@@ -9,19 +9,35 @@
 #include <zerobuffer/frame.h>
 #include <zerobuffer/version.h>
 
+#include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
 
 namespace zerobuffer {
 
+namespace detail {
+
+/** A number of milliseconds as an `int`: the nearest that there is. */
+template <std::integral Milliseconds>
+constexpr int clamped(Milliseconds timeout_ms) noexcept {
+    if (std::in_range<int>(timeout_ms)) return static_cast<int>(timeout_ms);
+    return timeout_ms < 0 ? std::numeric_limits<int>::min() : std::numeric_limits<int>::max();
+}
+
+}  // namespace detail
+
 /**
  * The side of a duplex channel that sends requests. Any thread may call any function at any time.
  *
  * Each request has exactly one outcome: call() sends and waits for its own; receiveResponse() hands out, in the order of arrival,
  * those of the requests that were sent otherwise. When the channel ends, every call from then on says so.
+ *
+ * A class of your own, as for tests, implements what is pure; what it leaves out throws std::logic_error when it is called.
  */
 class IDuplexClient {
 public:
@@ -44,7 +60,15 @@ public:
      * As sendRequest(), with a deadline: a server that has not started with the request within `timeout_ms` does not, and the
      * outcome is deadline_exceeded_exception.
      */
-    virtual std::uint64_t sendRequestWithin(const void* data, std::size_t size, timeout_t timeout_ms) = 0;
+    virtual std::uint64_t sendRequestWithin(const void* data, std::size_t size, timeout_t timeout_ms) {
+        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms);
+        detail::unsupported("IDuplexClient::sendRequestWithin");
+    }
+
+    /** As sendRequestWithin(const void*, std::size_t, timeout_t). */
+    std::uint64_t sendRequestWithin(const void* data, std::size_t size, std::chrono::milliseconds timeout) {
+        return sendRequestWithin(data, size, timeout_t{timeout.count()});
+    }
 
     /**
      * Acquires bytes of the request buffer, to be filled in place, and the sequence number that the request will have. Then
@@ -62,7 +86,7 @@ public:
     virtual void commitRequest() = 0;
 
     /** Discards the request that this thread has acquired. Throws as commitRequest(). */
-    virtual void discardRequest() = 0;
+    virtual void discardRequest() { detail::unsupported("IDuplexClient::discardRequest"); }
 
     /**
      * Waits up to `timeout_ms` for the next response that nobody else waits for; an invalid frame when the time is over.
@@ -72,14 +96,31 @@ public:
      * @throws writer_dead_exception or reader_dead_exception (the server died or stopped), closed_exception, and whatever else
      * ended the channel
      */
-    [[nodiscard]] virtual Frame receiveResponse(timeout_t timeout_ms) = 0;
+    [[nodiscard]] virtual Frame receiveResponse(int timeout_ms) = 0;
+
+    /** As receiveResponse(int); times beyond those of an `int` are as long as one can be. */
+    template <std::integral Milliseconds>
+    [[nodiscard]] Frame receiveResponse(Milliseconds timeout_ms) {
+        return receiveResponse(detail::clamped(timeout_ms));
+    }
+
+    /** As receiveResponse(int). */
+    [[nodiscard]] Frame receiveResponse(std::chrono::milliseconds timeout) { return receiveResponse(timeout.count()); }
 
     /**
      * As receiveResponse(), for one request alone.
      *
      * @throws invalid_state_exception if its outcome has been handed out, or there was no such request
      */
-    [[nodiscard]] virtual Frame receiveResponseTo(std::uint64_t sequence, timeout_t timeout_ms) = 0;
+    [[nodiscard]] virtual Frame receiveResponseTo(std::uint64_t sequence, timeout_t timeout_ms) {
+        static_cast<void>(sequence), static_cast<void>(timeout_ms);
+        detail::unsupported("IDuplexClient::receiveResponseTo");
+    }
+
+    /** As receiveResponseTo(std::uint64_t, timeout_t). */
+    [[nodiscard]] Frame receiveResponseTo(std::uint64_t sequence, std::chrono::milliseconds timeout) {
+        return receiveResponseTo(sequence, timeout_t{timeout.count()});
+    }
 
     /**
      * Sends a request and waits for its own response, whoever else is sending and receiving.
@@ -87,33 +128,53 @@ public:
      * @throws request_failed_exception with the handler's words, deadline_exceeded_exception, cancelled_exception
      * @throws buffer_full_exception after `timeout_ms`, and all others of sendRequest()
      */
-    [[nodiscard]] virtual Frame call(const void* data, std::size_t size, timeout_t timeout_ms) = 0;
+    [[nodiscard]] virtual Frame call(const void* data, std::size_t size, timeout_t timeout_ms) {
+        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms);
+        detail::unsupported("IDuplexClient::call");
+    }
+
+    /** As call(const void*, std::size_t, timeout_t). */
+    [[nodiscard]] Frame call(const void* data, std::size_t size, std::chrono::milliseconds timeout) {
+        return call(data, size, timeout_t{timeout.count()});
+    }
 
     /** Sends the request that this thread has acquired, and waits for its response. Throws as call(). */
-    [[nodiscard]] virtual Frame callAcquired(timeout_t timeout_ms) = 0;
+    [[nodiscard]] virtual Frame callAcquired(timeout_t timeout_ms) {
+        static_cast<void>(timeout_ms);
+        detail::unsupported("IDuplexClient::callAcquired");
+    }
+
+    /** As callAcquired(timeout_t). */
+    [[nodiscard]] Frame callAcquired(std::chrono::milliseconds timeout) { return callAcquired(timeout_t{timeout.count()}); }
 
     /**
      * Cancels a request: its outcome is cancelled_exception, at once. Returns whether it was still to come.
      *
      * Throws whatever ended the channel.
      */
-    virtual bool cancelRequest(std::uint64_t sequence) = 0;
+    virtual bool cancelRequest(std::uint64_t sequence) {
+        static_cast<void>(sequence);
+        detail::unsupported("IDuplexClient::cancelRequest");
+    }
 
     /**
      * Describes this client to the server (IDuplexServer::onInit()). At most once per client.
      *
      * @throws metadata_already_written_exception, metadata_too_large_exception, closed_exception
      */
-    virtual void setMetadata(const void* data, std::size_t size) = 0;
+    virtual void setMetadata(const void* data, std::size_t size) {
+        static_cast<void>(data), static_cast<void>(size);
+        detail::unsupported("IDuplexClient::setMetadata");
+    }
 
     /** Whether the server lives and reads requests. */
     [[nodiscard]] virtual bool isServerConnected() const = 0;
 
-    /** The channel's name. */
-    [[nodiscard]] virtual std::string channel() const = 0;
+    /** The channel's name; empty if the class does not say. */
+    [[nodiscard]] virtual std::string channel() const { return {}; }
 
     /** Closes the client, whatever other threads wait for: they get closed_exception. Responses still held stay valid. */
-    virtual void close() = 0;
+    virtual void close() { detail::unsupported("IDuplexClient::close"); }
 };
 
 /** The client that the library makes; see IDuplexClient. */
@@ -128,7 +189,7 @@ public:
     explicit DuplexClient(const std::string& channel, const ClientOptions& options = ClientOptions()) {
         detail::check_abi();
         zb_client* client = nullptr;
-        detail::call(zb_client_connect, channel.c_str(), static_cast<const zb_client_options*>(options.to_c().get()), &client);
+        detail::call(zb_client_connect_n, channel.data(), channel.size(), static_cast<const zb_client_options*>(options.to_c().get()), &client);
         client_.reset(client);
     }
 
@@ -155,9 +216,15 @@ public:
 
     void discardRequest() override { detail::call(zb_client_discard_request, handle()); }
 
-    [[nodiscard]] Frame receiveResponse(timeout_t timeout_ms) override {
+    using IDuplexClient::call;
+    using IDuplexClient::callAcquired;
+    using IDuplexClient::receiveResponse;
+    using IDuplexClient::receiveResponseTo;
+    using IDuplexClient::sendRequestWithin;
+
+    [[nodiscard]] Frame receiveResponse(int timeout_ms) override {
         Frame response;
-        detail::call(zb_client_receive_response, handle(), timeout_ms, detail::FrameAccess::out(response));
+        detail::call(zb_client_receive_response, handle(), timeout_t{timeout_ms}, detail::FrameAccess::out(response));
         return response;
     }
 

@@ -34,7 +34,11 @@ public:
 
     /** As createClient(const std::string&), with other time-outs and sizes than the default. */
     [[nodiscard]] virtual std::unique_ptr<IDuplexClient> createClient(const std::string& channel_name,
-                                                                      const ClientOptions& options) = 0;
+                                                                      const ClientOptions& options) {
+        static_cast<void>(channel_name);
+        static_cast<void>(options);
+        detail::unsupported("IDuplexChannelFactory::createClient with options");
+    }
 
     /** The factory of this library: `auto& factory = IDuplexChannelFactory::getInstance();`. */
     static IDuplexChannelFactory& getInstance();

@@ -37,6 +37,8 @@ using InitHandler = std::function<void(std::span<const std::uint8_t> metadata)>;
  * The side of a duplex channel that answers requests. Any thread may call any function at any time.
  *
  * A server outlives its clients: when one leaves or dies it takes the next. Destroying it stops it.
+ *
+ * A class of your own, as for tests, implements what is pure; what it leaves out throws std::logic_error when it is called.
  */
 class IDuplexServer {
 public:
@@ -57,16 +59,25 @@ public:
     [[nodiscard]] virtual bool isRunning() const = 0;
 
     /** Sets what is told when a handler throws, an answer cannot be sent, or the request buffer had to be made anew. */
-    virtual void onError(ErrorHandler handler) = 0;
+    virtual void onError(ErrorHandler handler) {
+        static_cast<void>(handler);
+        detail::unsupported("IDuplexServer::onError");
+    }
 
     /** Sets what gets the metadata of each client that sets some. */
-    virtual void onInit(InitHandler handler) = 0;
+    virtual void onInit(InitHandler handler) {
+        static_cast<void>(handler);
+        detail::unsupported("IDuplexServer::onInit");
+    }
 
     /** Sets the number of threads of ProcessingMode::thread_pool, for the next start. At least 1. */
-    virtual void setPoolSize(std::size_t threads) = 0;
+    virtual void setPoolSize(std::size_t threads) {
+        static_cast<void>(threads);
+        detail::unsupported("IDuplexServer::setPoolSize");
+    }
 
-    /** The channel's name. */
-    [[nodiscard]] virtual std::string channel() const = 0;
+    /** The channel's name; empty if the class does not say. */
+    [[nodiscard]] virtual std::string channel() const { return {}; }
 };
 
 /** A server whose handler reads each request and answers with bytes of its own. */
@@ -155,7 +166,7 @@ protected:
     ServerBase(Create create, const std::string& channel, const BufferConfig& config) {
         check_abi();
         zb_server* server = nullptr;
-        detail::call(create, channel.c_str(), static_cast<const zb_config*>(config.to_c().get()), &server);
+        detail::call(create, channel.data(), channel.size(), static_cast<const zb_config*>(config.to_c().get()), &server);
         server_.reset(server);
     }
 
@@ -172,7 +183,7 @@ class ImmutableDuplexServer final : public detail::ServerBase<IImmutableDuplexSe
 public:
     /** Creates the request buffer of the channel. Throws as Reader. */
     explicit ImmutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
-        : ServerBase(zb_server_create_immutable, channel, config) {}
+        : ServerBase(zb_server_create_immutable_n, channel, config) {}
 
     using IImmutableDuplexServer::start;
 
@@ -200,7 +211,7 @@ class MutableDuplexServer final : public detail::ServerBase<IMutableDuplexServer
 public:
     /** Creates the request buffer of the channel. Throws as Reader. */
     explicit MutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
-        : ServerBase(zb_server_create_mutable, channel, config) {}
+        : ServerBase(zb_server_create_mutable_n, channel, config) {}
 
     using IMutableDuplexServer::start;
 
