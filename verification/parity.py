@@ -61,12 +61,13 @@ CLOSE_DUPLEX = ["DuplexClient"]
 
 # What stands for a type of Rust's elsewhere.
 OTHER_TYPES = {
+    "inspect": ["inspect", "Inspect"],
     "Request": ["Frame"],
     "MutableFrame": ["Frame"],
-    "Response": ["Frame"],
+    "Response": ["Frame", "DuplexResponse"],
     "FrameMut": [],
     "RequestBuffer": [],
-    "ImmutableDuplexServer": ["ImmutableDuplexServer", "IDuplexServer"],
+    "ImmutableDuplexServer": ["ImmutableDuplexServer", "IImmutableDuplexServer", "IDuplexServer"],
     "MutableDuplexServer": ["MutableDuplexServer", "IDuplexServer"],
     "DuplexChannelFactory": ["DuplexChannelFactory", "IDuplexChannelFactory"],
 }
@@ -75,10 +76,14 @@ OTHER_TYPES = {
 WORDS = {
     "Rust": "default Deref DerefMut Fn Cow async",
     "C++": "reader void const",
+    "C#": "new Action IBufferWriter",
     "Python": "reader writer async for with as view Callable Ctrl",
 }
 # Python's protocols behind what a cell says of them.
 PYTHON_SPECIAL = {"len": "__len__", "bytes": "__bytes__", "for": "__iter__", "with": "__enter__", "DLPack": "__dlpack__"}
+
+# C# exceptions that are not named after their kind, as docs/API.md says.
+CSHARP_ERRORS = {"OutOfMemory": "OutOfSharedMemory", "System": "SystemError"}
 
 # C++ names whose C name is another one; None: C has no need of it.
 C_NAMES = {
@@ -223,6 +228,30 @@ def cpp_surface():
     return surface
 
 
+def csharp_surface():
+    """Public members of each type, from the sources; members of an interface belong to the class that implements it too."""
+    surface, bases = {}, {}
+    for path in sorted((ROOT / "bindings/csharp/src/ZeroBuffer").rglob("*.cs")):
+        owner, is_interface = None, False
+        for line in path.read_text().splitlines():
+            if found := re.match(r"public (?:(?:static|sealed|abstract|unsafe|readonly|partial) )*(?:class|struct|record struct|record|interface|enum|delegate \S+) (\w+)(.*)", line):
+                owner = surface.setdefault(found[1], set())
+                is_interface = " interface " in line
+                bases.setdefault(found[1], set()).update(re.findall(r"\w+", found[2].partition(" : ")[2]))
+            elif line.startswith("}"):
+                owner = None
+            elif owner is not None and (found := re.match(r"    (\w+) = [^;]*,$", line)):
+                owner.add(found[1])
+            elif owner is not None and re.match(r"    public " if not is_interface else r"    \w[^=]* \w", line):
+                # What stands before the arguments, the accessors or the body, without type parameters.
+                head = re.split(r"\(| \{| => | = |;", line.strip())[0]
+                owner.add(re.split(r"[ .]", re.sub(r"<[^<>]*>$", "", head))[-1])
+    for name, own in bases.items():
+        for base in own:
+            surface[name] |= surface.get(base, set())
+    return surface
+
+
 def python_surface():
     surface = {"inspect": set(dir(zerobuffer.inspect))}
     for module in (zerobuffer, zerobuffer.duplex, zerobuffer.inspect, zerobuffer._native):
@@ -297,6 +326,9 @@ def check_errors(surfaces, header):
             fail(f"C++ has no {snake(kind)}_exception")
         if f"ZB_ERROR_{snake(kind).upper()}" not in header:
             fail(f"C has no ZB_ERROR_{snake(kind).upper()}")
+        csharp = CSHARP_ERRORS.get(kind, kind)
+        if f"{csharp}Exception" not in surfaces["C#"] or kind not in surfaces["C#"]["ErrorKind"]:
+            fail(f"C# has no {csharp}Exception, or no ErrorKind.{kind}")
         # An orderly close is no exception in Python, but an invalid frame.
         if kind != "WriterClosed" and python not in surfaces["Python"]:
             fail(f"Python has no {python}")
@@ -343,7 +375,7 @@ def check_defaults():
 
 def main():
     header = set(re.findall(r"\w+", (ROOT / "crates/zerobuffer-ffi/include/zerobuffer/zerobuffer_c.h").read_text()))
-    surfaces = {"Rust": rust_surface(), "C++": cpp_surface(), "Python": python_surface()}
+    surfaces = {"Rust": rust_surface(), "C++": cpp_surface(), "C#": csharp_surface(), "Python": python_surface()}
     checked = check_operations(surfaces, header)
     kinds, defaults = check_errors(surfaces, header), check_defaults()
     # A page that is not understood would show nothing.

@@ -39,6 +39,9 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     runner
         .arg("--peer")
         .arg(format!("python={} verification/conformance/peers/python/ours.py", python.display()));
+    if let Some(peer) = crate::csharp::conformance_peer(root)? {
+        runner.arg("--peer").arg(format!("c#={peer}"));
+    }
     runner.arg("--peer").arg(format!("1.x={} verification/conformance/peers/python/one_x.py", old.display()));
     for argument in arguments {
         runner.arg(argument);

@@ -1,4 +1,4 @@
-//! The C# packages: their step of `cargo xtask test`.
+//! The C# packages: their step of `cargo xtask test`, and the peer of the conformance suite.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,24 +9,27 @@ use crate::tools::{cargo, has, run};
 
 const SOLUTION: &str = "bindings/csharp";
 
-/// A folder beside the repository that may have an SDK; its script prints the environment that uses it.
+/// A script beside the repository that may unpack an SDK; it prints the environment that uses it.
 const SHARED: &str = "../shared/dotnet/use";
 
 /// Runtimes that the tests run on; the assembly for net6.0 is loaded on the first.
 const FRAMEWORKS: &[&str] = &["net8.0", "net10.0"];
 
+/// What a machine without an SDK is told.
+const MISSING: &str =
+    "there is no .NET SDK 10 (dotnet in PATH or DOTNET_ROOT): https://dotnet.microsoft.com/download";
+
 /// A .NET SDK: its command, and what has to be in the environment.
-struct Sdk {
+pub(crate) struct Sdk {
     dotnet: PathBuf,
     environment: Vec<(String, String)>,
 }
 
 impl Sdk {
-    /// That of `DOTNET_ROOT`, of the path, or of the folder beside the repository.
+    /// The SDK of `DOTNET_ROOT`, of the path, or of the folder beside the repository.
     fn find(root: &Path) -> Result<Option<Sdk>> {
         let of_root = std::env::var_os("DOTNET_ROOT").map(|folder| PathBuf::from(folder).join("dotnet"));
-        let candidates = of_root.into_iter().chain([PathBuf::from("dotnet")]);
-        for dotnet in candidates {
+        for dotnet in of_root.into_iter().chain([PathBuf::from("dotnet")]) {
             // A runtime without an SDK has this command too, and fails.
             if has(&dotnet.to_string_lossy(), &["--version"]) {
                 return Ok(Some(Sdk { dotnet, environment: Vec::new() }));
@@ -47,53 +50,96 @@ impl Sdk {
         let environment: Vec<_> = String::from_utf8_lossy(&output.stdout)
             .split('\0')
             .filter_map(|line| line.split_once('='))
-            .filter(|(name, _)| {
-                name.starts_with("DOTNET") || name.starts_with("NUGET") || name.starts_with("NuGet")
-            })
+            .filter(|(name, _)| ["DOTNET", "NUGET", "NuGet"].iter().any(|start| name.starts_with(start)))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let folder =
-            environment.iter().find(|(name, _)| name == "DOTNET_ROOT").map(|(_, value)| value.clone());
+        let folder = environment.iter().find(|(name, _)| name == "DOTNET_ROOT").map(|(_, value)| value);
         let folder = folder.with_context(|| format!("{} names no DOTNET_ROOT", script.display()))?;
-        Ok(Some(Sdk { dotnet: Path::new(&folder).join("dotnet"), environment }))
+        Ok(Some(Sdk { dotnet: Path::new(folder).join("dotnet"), environment }))
     }
 
-    fn command(&self, root: &Path, arguments: &[&str]) -> Command {
+    /// `dotnet` in the folder of the solution.
+    pub(crate) fn command(&self, root: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.dotnet);
         command.current_dir(root.join(SOLUTION)).args(arguments);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // A build server that outlives the step would hold its files.
-        command.env("MSBUILDDISABLENODEREUSE", "1").env("DOTNET_CLI_TELEMETRY_OPTOUT", "1");
+        command.envs(self.environment()).env("MSBUILDDISABLENODEREUSE", "1");
+        command.env("DOTNET_CLI_TELEMETRY_OPTOUT", "1");
         command
+    }
+
+    /// What programs need to find their runtime.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether all packages come from a folder, so that no server is to be asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        std::env::var_os("NUGET_FALLBACK_PACKAGES").is_some()
+            || self.environment.iter().any(|(name, _)| name == "NUGET_FALLBACK_PACKAGES")
     }
 }
 
-/// The step: format, build with warnings as errors, all tests on both runtimes.
-pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
-    let Some(sdk) = Sdk::find(root)? else {
-        let missing =
-            "there is no .NET SDK 10 (dotnet in PATH or DOTNET_ROOT): https://dotnet.microsoft.com/download";
+/// The SDK; without one a line that says so, and in CI a failure.
+fn sdk(root: &Path) -> Result<Option<Sdk>> {
+    let found = Sdk::find(root)?;
+    if found.is_none() {
         if std::env::var_os("CI").is_some() {
-            bail!("{missing}; CI must not leave C# out");
+            bail!("{MISSING}; CI must not leave C# out");
         }
-        println!("C# is left out: {missing}");
-        return Ok(());
-    };
-    run(&mut cargo(
-        root,
-        &["build", "--quiet", "--package", "zerobuffer-ffi", "--package", "zerobuffer-cli", "--release"],
-    ))?;
+        println!("C# is left out: {MISSING}");
+    }
+    Ok(found)
+}
+
+/// The step: build with warnings as errors, format, all tests on both runtimes, the package.
+pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
+    let Some(sdk) = sdk(root)? else { return Ok(()) };
+    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
     run(&mut sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]))?;
-    run(&mut sdk.command(root, &["format", "whitespace", "--no-restore", "--verify-no-changes"]))?;
+    // The requested examples stand as they were written.
+    let formatted = ["--include", "src/", "tests/ZeroBuffer.Tests/"];
+    run(sdk.command(root, &["format", "whitespace", "--no-restore", "--verify-no-changes"]).args(formatted))?;
     for framework in FRAMEWORKS {
         println!("the tests on {framework}");
-        let program = root.join("target/csharp/bin/ZeroBuffer.Tests").join(format!("debug_{framework}"));
-        let assembly = program.join("ZeroBuffer.Tests.dll");
-        run(sdk
-            .command(root, &["exec"])
-            .arg(assembly)
-            .args(["--progress", "off"])
-            .env("ZEROBUFFER_CLI", root.join("target/release/zerobuffer")))?;
+        let folder = root.join(format!("target/csharp/bin/ZeroBuffer.Tests/debug_{framework}"));
+        let mut tests = sdk.command(root, &["exec"]);
+        tests.arg(folder.join("ZeroBuffer.Tests.dll")).args(["--progress", "off"]);
+        tests.env("DOTNET_HOST_PATH", &sdk.dotnet);
+        tests.env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
+        let cpp = crate::cpp_package::command(root);
+        if cpp.exists() {
+            tests.env("ZEROBUFFER_CPP_CLI", cpp);
+        }
+        tests.env("ZEROBUFFER_PYTHON", crate::python::installed(root)?);
+        run(&mut tests)?;
     }
-    Ok(())
+    crate::csharp_package::test(root, &sdk)
+}
+
+/// Builds the peer of the conformance suite; its command, or nothing where there is no SDK.
+pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
+    let Some(sdk) = sdk(root)? else { return Ok(None) };
+    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    let project = root.join("verification/conformance/peers/csharp");
+    run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
+    let peer = root.join("target/csharp/bin/ConformancePeer/debug/conformance_peer.dll");
+    Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
+}
+
+/// Builds the examples; starts the one of a topic, or nothing where there is no SDK.
+pub(crate) fn examples(root: &Path) -> Result<Option<Box<dyn Fn(&str) -> Command>>> {
+    let Some(sdk) = sdk(root)? else { return Ok(None) };
+    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    for topic in ["stream", "in_place", "duplex", "relay"] {
+        let project = root.join("examples/csharp").join(topic);
+        run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
+    }
+    let programs = root.join("target/csharp/bin");
+    Ok(Some(Box::new(move |topic| {
+        let mut command = Command::new(&sdk.dotnet);
+        command.arg("exec").arg(programs.join(format!("{topic}/debug/{topic}.dll")));
+        command
+    })))
 }

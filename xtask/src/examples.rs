@@ -49,7 +49,7 @@ fn build(root: &Path) -> Result<Vec<Language>> {
 
     let folder = |path: PathBuf| Box::new(move |topic: &str| Command::new(path.join(topic)));
     let scripts = root.join("examples/python");
-    Ok(vec![
+    let mut languages = vec![
         Language { name: "Rust", program: folder(root.join("target/debug/examples")) },
         Language { name: "C", program: folder(build.join("c")) },
         Language { name: "C++", program: folder(build.join("cpp")) },
@@ -61,7 +61,11 @@ fn build(root: &Path) -> Result<Vec<Language>> {
                 command
             }),
         },
-    ])
+    ];
+    if let Some(program) = crate::csharp::examples(root)? {
+        languages.push(Language { name: "C#", program });
+    }
+    Ok(languages)
 }
 
 /// Every topic once: `first` writes, asks and relays first, `second` reads, answers and relays next.

@@ -5,6 +5,7 @@ mod conformance;
 mod cpp;
 mod cpp_package;
 mod csharp;
+mod csharp_package;
 mod examples;
 mod fuzz;
 mod house;

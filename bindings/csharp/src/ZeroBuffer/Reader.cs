@@ -20,7 +20,7 @@ namespace ZeroBuffer;
 public sealed unsafe partial class Reader : IDisposable
 {
     private readonly ReaderHandle _handle;
-    private OwnedFrame _state = new();
+    private LentFrame _state;
     private WaitInterrupts _interrupts;
 
     /// <summary>Creates the buffer <paramref name="name"/> and becomes its reader, with all defaults.</summary>
@@ -39,7 +39,11 @@ public sealed unsafe partial class Reader : IDisposable
     /// <exception cref="ReaderAlreadyConnectedException">Another live reader has the name.</exception>
     /// <exception cref="OutOfSharedMemoryException">There is no room.</exception>
     /// <exception cref="PermissionDeniedException">The operating system refused access.</exception>
-    public Reader(string name, BufferConfig? config) => _handle = ReaderHandle.Create(name, config);
+    public Reader(string name, BufferConfig? config)
+    {
+        _handle = ReaderHandle.Create(name, config);
+        _state = new LentFrame(_handle);
+    }
 
     /// <summary>As <see cref="Reader(string, BufferConfig?)"/>; what the library has to say goes to the logger from now on.</summary>
     /// <remarks>The library's messages, about clean-up and repair, go to one logger for the whole process: the last one given.</remarks>
@@ -48,6 +52,7 @@ public sealed unsafe partial class Reader : IDisposable
     {
         LibraryLog.SendTo(logger);
         _handle = ReaderHandle.Create(name, config);
+        _state = new LentFrame(_handle);
     }
 
     /// <summary>The buffer's name.</summary>
@@ -92,16 +97,23 @@ public sealed unsafe partial class Reader : IDisposable
     /// <inheritdoc cref="ReadFrame(TimeSpan, CancellationToken)"/>
     public bool TryReadFrame(out Frame frame)
     {
-        void* error = null;
-        bool owner = _handle.Enter();
-        int status = Api.zb_reader_try_read_frame(_handle.Pointer, Next(), &error);
-        frame = status == Errors.Ok ? _state.Filled() : default;
-        _handle.Leave(owner);
-        if (status != Errors.Ok)
+        int status = ReadOnce(0, out frame, out void* error);
+        if (status == Errors.Ok)
         {
-            frame = Vain(status, error);
+            return true;
         }
-        return frame.IsValid;
+        if (status == Errors.Interrupted && !_handle.IsClosed)
+        {
+            // For a call that may block, which this one is not.
+            Api.zb_error_free(error);
+            if (_interrupts.IsAsked)
+            {
+                SendInterrupt();
+            }
+            return false;
+        }
+        frame = Vain(status, error);
+        return false;
     }
 
     /// <summary>
@@ -121,16 +133,15 @@ public sealed unsafe partial class Reader : IDisposable
         }
     }
 
-    /// <summary>Whether a writer lives, or frames that one committed are still unread.</summary>
+    /// <summary>Whether a writer lives, or frames that one committed are still unread. From any thread.</summary>
     /// <exception cref="ClosedException">The reader has been disposed.</exception>
-    /// <exception cref="InvalidStateException">Another thread is using the reader.</exception>
     public bool IsWriterConnected()
     {
         byte connected = 0;
         void* error = null;
-        bool owner = _handle.Enter();
+        _handle.EnterAsGuestOrThrow();
         int status = Api.zb_reader_is_writer_connected(_handle.Pointer, &connected, &error);
-        _handle.Leave(owner);
+        _handle.LeaveAsGuest();
         Errors.ThrowIfFailed(status, error);
         return connected != 0;
     }
@@ -147,7 +158,7 @@ public sealed unsafe partial class Reader : IDisposable
     /// <inheritdoc cref="IsWriterConnected(TimeSpan, CancellationToken)"/>
     public bool IsWriterConnected(TimeSpan timeout) => WaitForWriter(Milliseconds.From(timeout), CancellationToken.None);
 
-    /// <summary>Waits for a writer; true as soon as one is there, or was and left frames.</summary>
+    /// <summary>Waits for a writer; true as soon as one is there, or was and left frames. A wait ends the last frame.</summary>
     /// <exception cref="InterruptedException"><see cref="Interrupt"/> ended the wait.</exception>
     /// <exception cref="OperationCanceledException">The token ended the wait.</exception>
     /// <exception cref="BufferNotFoundException">Another process removed the buffer's files.</exception>
@@ -229,11 +240,7 @@ public sealed unsafe partial class Reader : IDisposable
         while (true)
         {
             long left = cancellationToken.CanBeCanceled ? deadline.Left : timeoutMs;
-            void* error = null;
-            bool owner = _handle.Enter();
-            int status = Api.zb_reader_read_frame(_handle.Pointer, left, Next(), &error);
-            Frame frame = status == Errors.Ok ? _state.Filled() : default;
-            _handle.Leave(owner);
+            int status = ReadOnce(left, out Frame frame, out void* error);
             if (status == Errors.Ok)
             {
                 return frame;
@@ -246,15 +253,33 @@ public sealed unsafe partial class Reader : IDisposable
         }
     }
 
-    /// <summary>The place for the next frame; ends the one before it.</summary>
-    private NativeFrame* Next()
+    private int ReadOnce(long timeoutMs, out Frame frame, out void* error)
     {
-        if (_state.IsUsedUp)
+        NativeFrameRef lent;
+        void* failure = null;
+        bool owner = _handle.Enter();
+        LentFrame state = Next();
+        int status = Api.zb_reader_read_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
+        if (status == Errors.Ok)
         {
-            _state.Empty();
-            _state = new OwnedFrame();
+            frame = state.Lend(lent);
         }
-        return _state.Empty();
+        else
+        {
+            frame = default;
+            Volatile.Write(ref _handle.Lent, 0);
+        }
+        _handle.Leave(owner);
+        error = failure;
+        return status;
+    }
+
+    /// <summary>The state for the next frame; ends the one before it, which the library gives back. To be called inside.</summary>
+    private LentFrame Next()
+    {
+        LentFrame state = _state;
+        state.EndByRead();
+        return state.IsUsedUp ? _state = new LentFrame(_handle) : state;
     }
 
     /// <summary>What a read without a frame returns or throws.</summary>
@@ -275,11 +300,17 @@ public sealed unsafe partial class Reader : IDisposable
 
     private bool WaitForWriter(long timeoutMs, CancellationToken cancellationToken)
     {
+        if (IsWriterConnected())
+        {
+            return true;
+        }
         var deadline = new Deadline(timeoutMs);
         while (true)
         {
             void* error = null;
             bool owner = _handle.Enter();
+            Next();
+            Volatile.Write(ref _handle.Lent, 0);
             int status = Api.zb_reader_wait_for_writer(_handle.Pointer, deadline.Left, &error);
             _handle.Leave(owner);
             if (status != Errors.Interrupted || _handle.IsClosed)

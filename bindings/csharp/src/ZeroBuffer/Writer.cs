@@ -264,16 +264,15 @@ public sealed unsafe partial class Writer : IDisposable
         ThrowIfFailed(status, error);
     }
 
-    /// <summary>Whether the reader lives.</summary>
+    /// <summary>Whether the reader lives. From any thread.</summary>
     /// <exception cref="ClosedException">The writer has been disposed.</exception>
-    /// <exception cref="InvalidStateException">Another thread is using the writer.</exception>
     public bool IsReaderConnected()
     {
         byte connected = 0;
         void* error = null;
-        bool owner = _handle.Enter();
+        _handle.EnterAsGuestOrThrow();
         int status = Api.zb_writer_is_reader_connected(_handle.Pointer, &connected, &error);
-        _handle.Leave(owner);
+        _handle.LeaveAsGuest();
         ThrowIfFailed(status, error);
         return connected != 0;
     }

@@ -2,7 +2,15 @@ using System.Runtime.CompilerServices;
 
 namespace ZeroBuffer.Tests;
 
+/// <summary>Tests that count collections, which those of other tests would disturb.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class Alone
+{
+    internal const string Name = "alone";
+}
+
 /// <summary>How long a frame is valid, and what is told afterwards.</summary>
+[Collection(Alone.Name)]
 public sealed class FrameTests
 {
     private static readonly TimeSpan Soon = TimeSpan.FromSeconds(20);

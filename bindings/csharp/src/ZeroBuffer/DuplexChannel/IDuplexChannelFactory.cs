@@ -20,7 +20,7 @@ public interface IDuplexChannelFactory
 
     /// <summary>Connects to the server of a channel.</summary>
     /// <exception cref="ZeroBufferException">As <see cref="DuplexClient(string, ClientOptions?)"/>.</exception>
-    IDuplexClient CreateClient(string channelName, ClientOptions options);
+    IDuplexClient CreateClient(string channelName, ClientOptions options) => new DuplexClient(channelName, options);
 }
 
 /// <summary>The factory of this library.</summary>

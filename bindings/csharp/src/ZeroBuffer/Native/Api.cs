@@ -91,10 +91,13 @@ internal static unsafe class Api
     internal static extern int zb_reader_create(byte* name, void* config, void** reader, void** error);
 
     [DllImport(Library)]
-    internal static extern int zb_reader_read_frame(void* reader, long timeoutMs, NativeFrame* frame, void** error);
+    internal static extern int zb_reader_read_frame_ref(void* reader, long timeoutMs, NativeFrameRef* frame, void** error);
 
     [DllImport(Library)]
-    internal static extern int zb_reader_try_read_frame(void* reader, NativeFrame* frame, void** error);
+    internal static extern int zb_reader_release_frame_ref_of(void* reader, ulong sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_keep_frame_ref(void* reader, NativeFrame* frame, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_reader_is_writer_connected(void* reader, byte* connected, void** error);

@@ -26,7 +26,8 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
     /// <summary>Whether the state gave a <see cref="Memory{T}"/> out, which has no version: it must not serve another frame.</summary>
     internal bool IsUsedUp => _memoryVersion != 0;
 
-    private protected nint RawData => _data;
+    /// <summary>The number of the frame, for who knows that its version has not changed, or finds out by ending it.</summary>
+    private protected ulong SequenceOrZero => Volatile.Read(ref _sequence);
 
     /// <summary>The place of a frame's bytes, or an exception if the frame has ended.</summary>
     internal ReadOnlySpan<byte> Look(long version)
@@ -112,8 +113,8 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
     /// <summary>Ends a version; false if it has ended before.</summary>
     private protected bool TryEnd(long version) => Interlocked.CompareExchange(ref _version, -version, version) == version;
 
-    /// <summary>As <see cref="TryEnd"/>, by the only thread that publishes, whose next step is to publish.</summary>
-    private protected void EndAsPublisher(long version) => Volatile.Write(ref _version, -version);
+    /// <summary>Ends the frame that is valid, if one is, by the only thread that publishes.</summary>
+    private protected void EndAsPublisher() => Volatile.Write(ref _version, -1);
 
     private protected virtual void ThrowEnded() =>
         throw new ObjectDisposedException(nameof(Frame), "The frame was disposed, or ended by the next read; Retain() keeps a frame.");

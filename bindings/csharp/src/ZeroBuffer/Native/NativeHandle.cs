@@ -61,6 +61,9 @@ internal abstract unsafe class NativeHandle
     /// <summary>The name of the buffer or channel.</summary>
     internal string Name { get; }
 
+    /// <summary>Whether this thread enters by plain stores: then no other thread is inside.</summary>
+    internal bool IsOwnedByThisThread => _owner == Environment.CurrentManagedThreadId;
+
     internal bool IsClosed => Volatile.Read(ref _closed) != 0;
 
     /// <summary>Whether memory is lent that goes when the handle is freed.</summary>
@@ -134,6 +137,9 @@ internal abstract unsafe class NativeHandle
             FreeIfUnused();
         }
     }
+
+    /// <summary>As <see cref="EnterAsGuest"/>, also after a close, for what is lent: that keeps the handle from being freed.</summary>
+    internal void EnterToGiveBack() => Interlocked.Increment(ref _guests);
 
     /// <summary>As <see cref="EnterAsGuest"/>, or throws.</summary>
     internal void EnterAsGuestOrThrow()

@@ -3,10 +3,18 @@ namespace ZeroBuffer.Native;
 /// <summary><c>zb_reader</c>.</summary>
 internal sealed unsafe class ReaderHandle : NativeHandle
 {
+    /// <summary>The version of the frame that is lent, 0 if none is.</summary>
+    internal long Lent;
+
+    /// <summary>The version of the last frame; those of all states of a reader are different.</summary>
+    internal long LastVersion;
+
     private ReaderHandle(void* pointer, string name)
         : base(pointer, name)
     {
     }
+
+    private protected override bool IsLending => Volatile.Read(ref Lent) != 0;
 
     private protected override string What => "the reader of buffer";
 

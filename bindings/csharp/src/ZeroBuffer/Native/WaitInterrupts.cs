@@ -8,6 +8,9 @@ internal struct WaitInterrupts
 {
     private int _asked;
 
+    /// <summary>Whether the user asked for one that no call has had.</summary>
+    internal bool IsAsked => Volatile.Read(ref _asked) != 0;
+
     /// <summary>The user asks for an interrupt; to be called before it is sent.</summary>
     internal void Ask() => Volatile.Write(ref _asked, 1);
 

@@ -1,0 +1,99 @@
+namespace ZeroBuffer.Native;
+
+/// <summary>
+/// The frames that a reader lends, one after the other: the cheapest ones. The loan ends with the next read, which gives the bytes
+/// back, or by <see cref="End"/> on any thread, or becomes an owned frame by <see cref="Retain"/>.
+/// </summary>
+/// <remarks>
+/// While a frame is valid, <see cref="ReaderHandle.Lent"/> is its version, and keeps the handle from being freed. It is set before the
+/// frame is published, and cleared by whoever ends the frame, after the bytes were given back.
+/// </remarks>
+internal sealed unsafe class LentFrame : FrameState
+{
+    private readonly ReaderHandle _reader;
+
+    internal LentFrame(ReaderHandle reader) => _reader = reader;
+
+    /// <summary>Ends the last frame; by the thread that is inside, which reads next.</summary>
+    internal void EndByRead() => EndAsPublisher();
+
+    /// <summary>Publishes the frame that the reader has lent; by the thread that is inside.</summary>
+    internal Frame Lend(in NativeFrameRef lent)
+    {
+        long version = ++_reader.LastVersion;
+        Volatile.Write(ref _reader.Lent, version);
+        return Publish(lent.Data, lent.Size, lent.Sequence, version);
+    }
+
+    internal override void End(long version)
+    {
+        if (Version != version)
+        {
+            return;
+        }
+        ulong sequence = SequenceOrZero;
+        if (_reader.IsOwnedByThisThread)
+        {
+            // No read is under way, and the loan keeps the handle.
+            if (TryEnd(version))
+            {
+                GiveBack(sequence, version);
+            }
+            return;
+        }
+        // A guest before the frame ends: once it has ended, only that keeps the handle.
+        _reader.EnterToGiveBack();
+        if (TryEnd(version))
+        {
+            GiveBack(sequence, version);
+        }
+        _reader.LeaveAsGuest();
+    }
+
+    internal override Frame Retain(long version)
+    {
+        _ = Size(version);
+        // Reads are kept out meanwhile; after a close there are none.
+        bool open = !_reader.IsClosed;
+        bool owner = open && _reader.Enter();
+        if (!open)
+        {
+            _reader.EnterToGiveBack();
+        }
+        try
+        {
+            // The frame may have ended before this thread was in.
+            _ = Size(version);
+            var kept = new OwnedFrame();
+            void* error = null;
+            Errors.ThrowIfFailed(Api.zb_reader_keep_frame_ref(_reader.Pointer, kept.Empty(), &error), error);
+            if (TryEnd(version))
+            {
+                Interlocked.CompareExchange(ref _reader.Lent, 0, version);
+            }
+            return kept.Filled();
+        }
+        finally
+        {
+            if (open)
+            {
+                _reader.Leave(owner);
+            }
+            else
+            {
+                _reader.LeaveAsGuest();
+            }
+        }
+    }
+
+    private void GiveBack(ulong sequence, long version)
+    {
+        _ = Api.zb_reader_release_frame_ref_of(_reader.Pointer, sequence, null);
+        // Not if the next read has lent another one meanwhile.
+        Interlocked.CompareExchange(ref _reader.Lent, 0, version);
+        if (_reader.IsClosed)
+        {
+            _reader.FreeIfUnused();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+using System.Runtime.InteropServices;
+
+namespace ZeroBuffer.Tests;
+
+/// <summary>However a process ends: nothing hangs, and its buffers are gone. After a kill, the next reader takes the name.</summary>
+public sealed class ExitTests
+{
+    [Theory]
+    [InlineData("returns", 0)]
+    [InlineData("exit", 7)]
+    [InlineData("unhandled", 134)]
+    [InlineData("blocked-returns", 0)]
+    [InlineData("blocked-exit", 7)]
+    [InlineData("blocked-unhandled", 134)]
+    public void A_process_that_ends_leaves_nothing(string end, int code)
+    {
+        string suffix = Names.New("-exit");
+        using RunningProgram program = RunningProgram.Example(end, suffix);
+        program.Says("there");
+        Assert.True(Names.Exists("reader" + suffix));
+        program.EndInput();
+        Assert.Equal(code, program.End().Code);
+        Assert.False(Names.Exists("reader" + suffix));
+        Assert.False(Names.Exists("server" + suffix + "_request"));
+    }
+
+    [Theory]
+    [InlineData(2)]
+    [InlineData(15)]
+    [InlineData(1)]
+    public void A_signal_closes_everything_where_that_is_asked_for(int signal)
+    {
+        string suffix = Names.New("-signal");
+        using RunningProgram program = RunningProgram.Example("signals", suffix);
+        program.Says("there");
+        Assert.Equal(0, Send(program.Id, signal));
+        int code = program.End().Code;
+        Assert.NotEqual(0, code);
+        Assert.False(Names.Exists("reader" + suffix));
+        Assert.False(Names.Exists("server" + suffix + "_request"));
+    }
+
+    [Fact]
+    public void A_killed_writer_is_dead_after_its_frames_and_a_killed_readers_name_is_free()
+    {
+        string suffix = Names.New("-kill");
+        string name = "reader" + suffix;
+        using (RunningProgram reading = RunningProgram.Example("returns", suffix))
+        {
+            reading.Says("there");
+            reading.Kill();
+            reading.End();
+        }
+        Assert.True(Names.Exists(name));
+        using var reader = new Reader(name, new BufferConfig(64, 4096));
+        using RunningProgram writing = RunningProgram.Example("writes", suffix);
+        writing.Says("there");
+        writing.Kill();
+        writing.End();
+        for (int number = 1; number <= 3; number++)
+        {
+            Assert.Equal(number, reader.ReadFrame(Eventually.Patience).Data[0]);
+        }
+        var dead = Assert.Throws<WriterDeadException>(() => reader.ReadFrame(Eventually.Patience));
+        Assert.Equal(name, dead.BufferName);
+        Assert.False(reader.IsWriterConnected());
+        // The server of the first program was killed too.
+        using var server = new DuplexChannel.ImmutableDuplexServer("server" + suffix, new BufferConfig(64, 4096));
+    }
+
+    [DllImport("libc", EntryPoint = "kill")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int Send(int process, int signal);
+}
