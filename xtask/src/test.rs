@@ -29,6 +29,11 @@ const STEPS: &[Step] = &[
         what: "clippy, warnings are errors; also checks the minimum Rust version's API",
         check: lint,
     },
+    Step {
+        name: "port",
+        what: "the core against the contract for other systems, on one that offers nothing",
+        check: port,
+    },
     Step { name: "msrv", what: "a build with the minimum Rust version, where it is installed", check: msrv },
     Step { name: "docs", what: "rustdoc, broken links are errors", check: docs },
     Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
@@ -128,6 +133,14 @@ fn lint(root: &Path, _: bool) -> Result<()> {
     run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
     let features = ["--features", "async,stop-points"];
     run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets"]).args(features).args(rules))
+}
+
+/// No other system's standard library need be installed for this: a flag takes this one's calls away.
+fn port(root: &Path, _: bool) -> Result<()> {
+    let mut command = cargo(root, &["check", "-p", "zerobuffer", "--lib", "--features", "async"]);
+    command.env("RUSTFLAGS", "--cfg zerobuffer_unsupported_os -D warnings");
+    command.env("CARGO_TARGET_DIR", root.join("target/port"));
+    run(&mut command)
 }
 
 fn msrv(root: &Path, _: bool) -> Result<()> {

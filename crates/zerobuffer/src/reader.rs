@@ -569,7 +569,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// `CorruptBuffer` if its lengths cannot be true.
+    /// `CorruptBuffer` if its lengths cannot be true; `OutOfMemory`.
     pub fn metadata(&self) -> Result<Option<Vec<u8>>> {
         let mapping = &self.shared.mapping;
         // Acquire pairs with the Release store in Writer::set_metadata.
@@ -583,9 +583,16 @@ impl Reader {
                 format!("the metadata's lengths cannot be true (metadata_written_bytes is {written})"),
             )
         };
+        if written > mapping.geometry().metadata_size {
+            return Err(corrupt());
+        }
+        // Where a forged length leads, memory may be missing: touching it would be SIGBUS, copying it take all there is.
+        self.reserver
+            .reserve_metadata(written.max(METADATA_PREFIX))
+            .map_err(|error| Error::os(self.name(), "reserve memory for the metadata", error))?;
         let prefix = mapping.read_metadata(0, METADATA_PREFIX).ok_or_else(corrupt)?;
         let len = u64::from_le_bytes(prefix.try_into().map_err(|_| corrupt())?);
-        if written > mapping.geometry().metadata_size || len.checked_add(METADATA_PREFIX) != Some(written) {
+        if len.checked_add(METADATA_PREFIX) != Some(written) {
             return Err(corrupt());
         }
         mapping.read_metadata(METADATA_PREFIX, len).map(Some).ok_or_else(corrupt)

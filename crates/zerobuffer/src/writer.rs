@@ -511,7 +511,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `MetadataAlreadyWritten`, `MetadataTooLarge`, `InvalidState`.
+    /// `MetadataAlreadyWritten`, `MetadataTooLarge`, `OutOfMemory`, `InvalidState`.
     pub fn set_metadata(&mut self, metadata: &[u8]) -> Result<()> {
         self.check_mine()?;
         let mapping = &self.shared.mapping;
@@ -532,6 +532,10 @@ impl Writer {
             );
             return Err(self.shared.error(ErrorKind::MetadataTooLarge, message));
         }
+        // A 1.x reader, or one that lies, has perhaps not reserved it.
+        self.reserver
+            .reserve_metadata(written)
+            .map_err(|error| Error::os(&self.shared.name, "reserve memory for the metadata", error))?;
         WriteSide::write_metadata(mapping, metadata)
             .ok_or_else(|| self.shared.error(ErrorKind::MetadataTooLarge, "the metadata does not fit"))?;
         stop_point!("metadata:free");
@@ -751,7 +755,12 @@ impl Writer {
         }
     }
 
-    fn full(&self, len: usize) -> Error {
+    /// Says why there was no place within the time-out: for want of memory, or of space that the reader gives back.
+    #[cold]
+    fn full(&mut self, len: usize) -> Error {
+        if let Err(error) = self.reserver.confirm() {
+            return Error::os(&self.shared.name, "reserve memory for the frame", error);
+        }
         self.shared.error(
             ErrorKind::BufferFull,
             format!(

@@ -151,7 +151,8 @@ fn build_files(
         })
     };
     let sem_w = make(registry::write_semaphore(name))?;
-    let mut files = OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w.id), read_semaphore: None };
+    let mut files =
+        OwnedFiles { segment: segment_id, write_semaphore: Some(sem_w.id()), read_semaphore: None };
     let undo = |files: &OwnedFiles, turns: Vec<NewSemaphore>, error: Error| {
         drop(turns);
         files.remove(name);
@@ -162,7 +163,7 @@ fn build_files(
         Ok(semaphore) => semaphore,
         Err(error) => return undo(&files, vec![sem_w], error),
     };
-    files.read_semaphore = Some(sem_r.id);
+    files.read_semaphore = Some(sem_r.id());
 
     stop_point!("create:link");
     if let Err(error) = segment.link(name) {

@@ -40,7 +40,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `geometry.total()` bytes of `file`, which must be at least that long.
     pub(crate) fn new(file: &os::Segment, geometry: Geometry, populate: bool) -> std::io::Result<Mapping> {
-        let len = geometry.total().ok_or_else(|| std::io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+        let len = geometry.total().ok_or_else(os::too_large)?;
         let len = usize::try_from(len).map_err(std::io::Error::other)?;
         let base = os::map_shared(file, len, populate)?;
         // SAFETY: total() checked that payload and control block end inside the mapping.
@@ -171,7 +171,10 @@ impl Mapping {
         if at.checked_add(len)? > self.geometry.metadata_size {
             return None;
         }
-        let mut bytes = vec![0_u8; usize::try_from(len).ok()?];
+        let len = usize::try_from(len).ok()?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).ok()?;
+        bytes.resize(len, 0_u8);
         // SAFETY: at + len <= metadata_size, which lies inside the mapping behind the OIEB; the target is as long.
         unsafe {
             let source = self.base.add((self.geometry.metadata_offset() + at) as usize);

@@ -81,6 +81,20 @@ impl Reserver {
         self.ensure(start, end).ok().map(|()| end.max(self.prefix))
     }
 
+    /// Returns an error if memory is what the ring lacks: asks once more for what could not be had.
+    #[cold]
+    pub(crate) fn confirm(&mut self) -> io::Result<()> {
+        let Some((_, bytes)) = self.failed.take() else { return Ok(()) };
+        self.tight = None;
+        let start = self.prefix;
+        self.ensure(start, start.saturating_add(bytes))
+    }
+
+    /// Reserves the first `len` bytes of the metadata block. Their count comes from a peer, so it may be any.
+    pub(crate) fn reserve_metadata(&self, len: u64) -> io::Result<()> {
+        self.segment.reserve(self.geometry.metadata_offset(), len)
+    }
+
     #[cold]
     fn reserve_cold(&mut self, start: u64, end: u64) -> io::Result<()> {
         let missing: Vec<u64> =
@@ -91,7 +105,7 @@ impl Reserver {
         let asked = end.min(to) - start.max(from);
         let now = os::coarse_now();
         if self.failed.is_some_and(|(at, bytes)| asked >= bytes && now.saturating_sub(at) < RETRY) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            return Err(os::no_space());
         }
         stop_point!("ring:reserve");
         let roomy = self.tight.is_none_or(|at| now.saturating_sub(at) >= RETRY);

@@ -4,6 +4,13 @@
 //! return `io::Error`; [`cause`] says what such an error means, and the callers decide what it means for a buffer.
 //! `contract.rs` lists every function with its type and what it must do.
 
+#![cfg_attr(
+    any(not(target_os = "linux"), zerobuffer_unsupported_os),
+    allow(dead_code, reason = "an implementation makes these values")
+)]
+
+mod contract;
+
 #[cfg(all(target_os = "linux", not(zerobuffer_unsupported_os)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(zerobuffer_unsupported_os)))]
@@ -67,6 +74,16 @@ pub(crate) enum Removal {
     Gone,
     /// Another process is making or removing this file.
     Busy,
+}
+
+/// What became of an attempt to take a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Locked,
+    /// Another process holds the lock.
+    Held,
+    /// No process holds the lock, and yet it cannot be had: a process that may only read holds a shared one.
+    Obstructed,
 }
 
 /// What a semaphore's file is, before it is used.

@@ -1,2 +1,240 @@
-//! Systems without an implementation yet.
-compile_error!("ZeroBuffer runs on Linux (x86-64, aarch64); Windows and macOS are not supported yet");
+//! UNSAFE: one function that is unsafe to call by contract.
+//!
+//! A system without an implementation: everything is refused, with an error that says so. The types have no values, so
+//! only the functions that make or open something have to answer.
+#![allow(unsafe_code)]
+
+use std::io::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use super::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile};
+
+/// Has no values.
+enum Never {}
+
+fn refused<T>() -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "ZeroBuffer runs on Linux (x86-64, aarch64); this system is not supported yet",
+    ))
+}
+
+pub(crate) const SEM_FILE_PREFIX: &str = "sem.";
+pub(crate) const SEM_FILE_LEN: u64 = 32;
+
+pub(crate) fn cause_of_number(_: Option<i32>) -> Cause {
+    Cause::Other
+}
+
+pub(crate) fn no_space() -> Error {
+    Error::from(ErrorKind::StorageFull)
+}
+
+pub(crate) fn too_large() -> Error {
+    Error::from(ErrorKind::FileTooLarge)
+}
+
+pub(crate) fn user() -> u32 {
+    0
+}
+
+/// The one type with values: callers name folders before they use them.
+pub(crate) struct Folder;
+
+impl Folder {
+    pub(crate) fn shared_memory() -> Folder {
+        Folder
+    }
+    pub(crate) fn locks() -> Result<Option<Folder>> {
+        refused()
+    }
+    pub(crate) fn make_locks() -> Result<Folder> {
+        refused()
+    }
+    pub(crate) fn folder(&self, _: &str) -> Result<Option<Folder>> {
+        refused()
+    }
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+    pub(crate) fn lock_path(name: &str) -> PathBuf {
+        name.into()
+    }
+    pub(crate) fn info(&self, _: &str) -> Result<Option<FileInfo>> {
+        refused()
+    }
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        refused()
+    }
+    pub(crate) fn remove(&self, _: &str, _: FileId) -> Result<Removal> {
+        refused()
+    }
+    pub(crate) fn remove_now(&self, _: &str, _: FileId) -> Result<Removal> {
+        refused()
+    }
+}
+
+pub(crate) struct Segment(Never);
+
+impl Segment {
+    pub(crate) fn create_unnamed(_: u32) -> Result<Segment> {
+        refused()
+    }
+    pub(crate) fn open(_: &str, _: bool) -> Result<Segment> {
+        refused()
+    }
+    pub(crate) fn link(&self, _: &str) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn role_file(&self) -> Result<LockFile> {
+        match self.0 {}
+    }
+    pub(crate) fn info(&self) -> Result<FileInfo> {
+        match self.0 {}
+    }
+    pub(crate) fn id(&self) -> Result<FileId> {
+        match self.0 {}
+    }
+    pub(crate) fn len(&self) -> Result<u64> {
+        match self.0 {}
+    }
+    pub(crate) fn set_len(&self, _: u64) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn reserve(&self, _: u64, _: u64) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn read_start(&self, _: &mut [u8]) -> Result<usize> {
+        match self.0 {}
+    }
+    pub(crate) fn read_at(&self, _: &mut [u8], _: u64) -> Result<usize> {
+        match self.0 {}
+    }
+    pub(crate) fn role_is_held(&self, _: i64) -> Result<bool> {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn map_shared(segment: &Segment, _: usize, _: bool) -> Result<NonNull<u8>> {
+    match segment.0 {}
+}
+
+/// Never called: there is no mapping.
+///
+/// # Safety
+///
+/// None is needed.
+pub(crate) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
+
+pub(crate) struct LockFile(Never);
+
+impl LockFile {
+    pub(crate) fn open(_: &Folder, _: &str, _: Option<u32>) -> Result<LockFile> {
+        refused()
+    }
+    pub(crate) fn id(&self) -> Result<FileId> {
+        match self.0 {}
+    }
+    pub(crate) fn try_flock(&self) -> Result<bool> {
+        match self.0 {}
+    }
+    pub(crate) fn try_lock_role(&self, _: i64) -> Result<bool> {
+        match self.0 {}
+    }
+    pub(crate) fn attempt_role(&self, _: i64) -> Result<Attempt> {
+        match self.0 {}
+    }
+    pub(crate) fn unlock_role(&self, _: i64) {
+        match self.0 {}
+    }
+    pub(crate) fn role_is_held(&self, _: i64) -> Result<bool> {
+        match self.0 {}
+    }
+    pub(crate) fn view(&self) -> Result<LockView> {
+        match self.0 {}
+    }
+}
+
+pub(crate) struct LockView(Never);
+
+impl LockView {
+    pub(crate) fn role_is_held(&self, _: i64) -> Result<bool> {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn fork_generation() -> u64 {
+    0
+}
+
+pub(crate) struct NewSemaphore(Never);
+
+impl NewSemaphore {
+    pub(crate) fn finish(self) -> Semaphore {
+        match self.0 {}
+    }
+    pub(crate) fn id(&self) -> FileId {
+        match self.0 {}
+    }
+}
+
+pub(crate) struct Semaphore(Never);
+
+impl Semaphore {
+    pub(crate) fn create(_: &str, _: u32, _: FileId) -> Result<NewSemaphore> {
+        refused()
+    }
+    pub(crate) fn look(_: &str) -> Result<Option<SemaphoreFile>> {
+        refused()
+    }
+    pub(crate) fn open(_: &str) -> Result<(Semaphore, FileInfo)> {
+        refused()
+    }
+    pub(crate) fn post(&self) {
+        match self.0 {}
+    }
+    pub(crate) fn value(&self) -> i32 {
+        match self.0 {}
+    }
+    pub(crate) fn try_wait(&self) -> bool {
+        match self.0 {}
+    }
+    pub(crate) fn wait(&self, _: Duration) -> bool {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn futex_wait(_: &AtomicU32, _: u32, _: Duration) {}
+pub(crate) fn futex_wake(_: &AtomicU32) {}
+
+pub(crate) fn barrier_works() -> bool {
+    false
+}
+
+pub(crate) fn barrier() -> bool {
+    false
+}
+
+pub(crate) fn barrier_registered() -> bool {
+    false
+}
+
+pub(crate) fn register_for_barriers() {}
+
+pub(crate) fn process_exists(_: u64) -> bool {
+    false
+}
+
+pub(crate) fn monotonic_now() -> u64 {
+    0
+}
+
+pub(crate) fn coarse_now() -> u64 {
+    0
+}
+
+#[cfg(feature = "stop-points")]
+pub(crate) fn stop_self(_: bool) {}

@@ -5,6 +5,7 @@
 
 mod attackers;
 mod corrupt;
+mod descriptors;
 #[path = "../peers/driver.rs"]
 mod driver;
 mod duplex;

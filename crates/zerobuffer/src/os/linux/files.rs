@@ -37,6 +37,16 @@ pub(crate) fn cause_of_number(number: Option<i32>) -> Cause {
     }
 }
 
+/// The error of a file system without room.
+pub(crate) fn no_space() -> Error {
+    Error::from_raw_os_error(libc::ENOSPC)
+}
+
+/// The error of a size that the system cannot have.
+pub(crate) fn too_large() -> Error {
+    Error::from_raw_os_error(libc::EOVERFLOW)
+}
+
 /// The effective user of this process.
 pub(crate) fn user() -> u32 {
     // SAFETY: plain system call.

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, retry};
 use super::fork;
-use crate::os::{Cause, FileId, Removal, cause, is_not_found};
+use crate::os::{Attempt, Cause, FileId, Removal, cause, is_not_found};
 
 /// Byte of a buffer's file that is locked by the process that makes or removes the file.
 const TURN_BYTE: i64 = 0;
@@ -16,16 +16,6 @@ const TRIES: u32 = 3;
 
 /// A file opened only to hold a lock, which the kernel drops when this process ends, however it ends.
 pub(crate) struct LockFile(fork::Slot);
-
-/// What became of an attempt to lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attempt {
-    Locked,
-    /// Another process holds the lock.
-    Held,
-    /// No process holds the lock, and yet it cannot be had: a process that may only read holds a shared one.
-    Obstructed,
-}
 
 impl LockFile {
     pub(super) fn open_with(open: impl FnOnce() -> Result<OwnedFd>) -> Result<LockFile> {

@@ -13,10 +13,10 @@ mod segment;
 mod semaphore;
 
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
-pub(crate) use files::{Folder, cause_of_number, user};
+pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::generation as fork_generation;
 pub(crate) use futex::{futex_wait, futex_wake};
-pub(crate) use lock::{Attempt, LockFile, LockView};
+pub(crate) use lock::{LockFile, LockView};
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
 pub(crate) use process::{coarse_now, monotonic_now, process_exists};

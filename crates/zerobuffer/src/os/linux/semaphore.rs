@@ -52,11 +52,16 @@ unsafe impl Sync for Semaphore {}
 /// A semaphore that this process has just made. While this lives, no other process takes it for a leftover.
 pub(crate) struct NewSemaphore {
     semaphore: Semaphore,
-    pub(crate) id: FileId,
+    id: FileId,
     _turn: LockFile,
 }
 
 impl NewSemaphore {
+    /// Which file it is.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
     /// Ends the making: the buffer has its name.
     pub(crate) fn finish(self) -> Semaphore {
         self.semaphore

@@ -259,3 +259,83 @@ fn corrupt_buffers_of_the_dead_are_removed() {
         }
     }
 }
+
+/// 1.x C# readers keep their lock files in a folder of their own.
+#[test]
+fn lock_files_of_1_x_c_sharp_readers_go_with_the_rest() {
+    let folder = std::path::Path::new("/tmp/zerobuffer/locks");
+    fs::create_dir_all(folder).unwrap();
+    let name = Name::new("clean-c-sharp");
+    let old = folder.join(format!("{}.lock", &*name));
+    let hold = || {
+        let file = fs::File::create(&old).unwrap();
+        // SAFETY: plain system call on an open descriptor.
+        assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
+        file
+    };
+    leave_dead(&name);
+    let lock = hold();
+    let leftover = find(&name).unwrap();
+    assert!(leftover.obstacle().is_some_and(|why| why.contains("lock file")), "{leftover:?}");
+    assert!(!leftover.remove().unwrap() && old.exists());
+    drop(lock);
+    let leftover = find(&name).unwrap();
+    assert!(leftover.files().contains(&old), "{leftover:?}");
+    assert!(leftover.remove().unwrap());
+    assert!(!old.exists());
+    name.assert_nothing_left();
+    // Alone, and at the next creation.
+    drop(hold());
+    assert!(find(&name).unwrap().remove().unwrap());
+    assert!(!old.exists());
+    leave_dead(&name);
+    drop(hold());
+    drop(Reader::create(&name, small()).unwrap());
+    assert!(!old.exists());
+    name.assert_nothing_left();
+    let _ = fs::remove_dir(folder);
+}
+
+/// A close by another thread or process takes some microseconds, in which the role is still held.
+#[test]
+fn a_reader_that_is_just_closing_is_waited_for() {
+    let name = Name::new("closing");
+    for _ in 0..200 {
+        let reader = Reader::create(&name, small()).unwrap();
+        let pid = fs::File::open(&name.paths()[0]).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| reader.close().unwrap());
+            let mut bytes = [1; 8];
+            // From here on the close has begun, and is to be seen.
+            while bytes != [0; 8] {
+                pid.read_exact_at(&mut bytes, READER_PID).unwrap();
+            }
+            drop(Reader::create(&name, small()).unwrap());
+        });
+    }
+    name.assert_nothing_left();
+}
+
+#[test]
+fn a_file_that_holds_nothing_yet_is_waited_for_and_named() {
+    let name = Name::new("blank");
+    let path = &name.paths()[0];
+    fs::write(path, [0; 4096]).unwrap();
+    let error = Reader::create(&name, small()).unwrap_err();
+    assert_eq!(error.kind(), zerobuffer::ErrorKind::ReaderAlreadyConnected, "{error}");
+    assert!(error.to_string().contains(&*path.to_string_lossy()), "no way out told: {error}");
+    assert!(!error.to_string().contains("close it first"), "{error}");
+    assert_eq!(fs::read(path).unwrap(), [0; 4096]);
+    // A 1.x reader that comes to an end meanwhile makes room.
+    std::thread::scope(|scope| {
+        let start = std::time::Instant::now();
+        let reader = scope.spawn(|| Reader::create(&name, small()).unwrap());
+        while name.paths()[3].symlink_metadata().is_err() {
+            assert!(start.elapsed() < support::PATIENCE);
+            std::thread::yield_now();
+        }
+        fs::remove_file(path).unwrap();
+        drop(reader.join().unwrap());
+    });
+    name.assert_nothing_left();
+}
