@@ -296,20 +296,20 @@ fn lock_files_of_1_x_c_sharp_readers_go_with_the_rest() {
     let _ = fs::remove_dir(folder);
 }
 
-/// A close by another thread or process takes some microseconds, in which the role is still held.
+/// A close takes some microseconds, in which the reader's word says that it has gone and its role is still held.
 #[test]
 fn a_reader_that_is_just_closing_is_waited_for() {
     let name = Name::new("closing");
-    for _ in 0..200 {
+    for _ in 0..20 {
         let reader = Reader::create(&name, small()).unwrap();
-        let pid = fs::File::open(&name.paths()[0]).unwrap();
+        forge(&name, READER_PID, 0);
+        let (go, gone) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| reader.close().unwrap());
-            let mut bytes = [1; 8];
-            // From here on the close has begun, and is to be seen.
-            while bytes != [0; 8] {
-                pid.read_exact_at(&mut bytes, READER_PID).unwrap();
-            }
+            scope.spawn(move || {
+                gone.recv().unwrap();
+                reader.close().unwrap();
+            });
+            go.send(()).unwrap();
             drop(Reader::create(&name, small()).unwrap());
         });
     }
