@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::os;
+pub(crate) use crate::os::coarse_now;
+use crate::os::monotonic_now;
 
 /// A deadline, and the mark of its request: a response repeats it, so that a client knows the answers to its own
 /// requests from those to a predecessor's with the same sequence number.
@@ -22,12 +23,12 @@ const COARSE: Duration = Duration::from_secs(1);
 impl Due {
     /// `timeout` from now. What overflows the clock is never.
     pub(crate) fn after(timeout: Duration) -> Due {
-        Self::from(if timeout < COARSE { 0 } else { os::coarse_now() }, timeout)
+        Self::from(if timeout < COARSE { 0 } else { coarse_now() }, timeout)
     }
 
     /// The same, by one who has just read the coarse clock; what does for long time-outs.
     pub(crate) fn from(coarse_now: u64, timeout: Duration) -> Due {
-        let now = if timeout < COARSE { os::monotonic_now() } else { coarse_now };
+        let now = if timeout < COARSE { monotonic_now() } else { coarse_now };
         let nanoseconds = timeout.as_secs().checked_mul(1_000_000_000);
         let nanoseconds = nanoseconds.and_then(|whole| whole.checked_add(u64::from(timeout.subsec_nanos())));
         match nanoseconds.and_then(|timeout| now.checked_add(timeout)) {
@@ -38,7 +39,7 @@ impl Due {
 
     /// A number that hardly any other client has.
     pub(crate) fn salt() -> u64 {
-        os::monotonic_now().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52
+        monotonic_now().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52
     }
 
     pub(crate) fn salted(self, salt: u64) -> Due {
@@ -51,7 +52,7 @@ impl Due {
 
     /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
-        !self.is_never() && os::coarse_now() >= self.0
+        !self.is_never() && coarse_now() >= self.0
     }
 
     /// Time left; `None` when it is over.
@@ -59,7 +60,7 @@ impl Due {
         if self.is_never() {
             return Some(Duration::MAX);
         }
-        let left = self.0.saturating_sub(os::monotonic_now());
+        let left = self.0.saturating_sub(monotonic_now());
         (left > 0).then(|| Duration::from_nanos(left))
     }
 

@@ -1,10 +1,9 @@
 //! Makes servers and clients.
 
-use std::time::Duration;
-
-use super::client::DuplexClient;
+#[cfg(not(loom))]
+use super::client::{ClientOptions, DuplexClient};
 use super::server::{ImmutableDuplexServer, MutableDuplexServer};
-use crate::config::{BufferConfig, DEFAULT_TIMEOUT};
+use crate::config::BufferConfig;
 use crate::error::Result;
 
 /// Makes the servers and clients of duplex channels.
@@ -25,7 +24,7 @@ use crate::error::Result;
 pub struct DuplexChannelFactory(());
 
 impl DuplexChannelFactory {
-    /// A factory; all are the same.
+    /// Returns a factory. All factories are alike.
     pub fn new() -> DuplexChannelFactory {
         DuplexChannelFactory(())
     }
@@ -60,6 +59,7 @@ impl DuplexChannelFactory {
     ///
     /// `BufferNotFound` if there is no server, `ReaderDead` if it died, `WriterAlreadyConnected` if it has a client; as
     /// [`crate::Writer::connect`] and [`crate::Reader::create`].
+    #[cfg(not(loom))]
     pub fn create_client(&self, channel: &str) -> Result<DuplexClient> {
         self.create_client_with(channel, ClientOptions::default())
     }
@@ -69,59 +69,8 @@ impl DuplexChannelFactory {
     /// # Errors
     ///
     /// As [`DuplexChannelFactory::create_client`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
+    #[cfg(not(loom))]
     pub fn create_client_with(&self, channel: &str, options: ClientOptions) -> Result<DuplexClient> {
         DuplexClient::connect(channel, options)
-    }
-}
-
-/// How a client connects and waits, and the response buffer that it creates.
-///
-/// ```
-/// use std::time::Duration;
-/// use zerobuffer::BufferConfig;
-/// use zerobuffer::duplex::ClientOptions;
-/// let options = ClientOptions::default()
-///     .connect_timeout(Duration::from_secs(10))
-///     .response_config(BufferConfig::default().payload_size(64 << 20));
-/// # let _ = options;
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientOptions {
-    pub(crate) connect_timeout: Duration,
-    pub(crate) request_timeout: Duration,
-    pub(crate) response_config: BufferConfig,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        ClientOptions {
-            connect_timeout: Duration::ZERO,
-            request_timeout: DEFAULT_TIMEOUT,
-            response_config: BufferConfig::default(),
-        }
-    }
-}
-
-impl ClientOptions {
-    /// How long connecting waits for a server (default zero: fail at once).
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long sending a request waits for space, and for other threads that send (default 5 s). `Duration::ZERO` polls
-    /// once, `Duration::MAX` waits for ever. A call has a time-out of its own.
-    #[must_use]
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// Sizes and mode of the response buffer (default: 4096 bytes of metadata, 256 MiB of payload, 0600).
-    #[must_use]
-    pub fn response_config(mut self, config: BufferConfig) -> Self {
-        self.response_config = config;
-        self
     }
 }

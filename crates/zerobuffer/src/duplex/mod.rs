@@ -30,55 +30,43 @@
 //! handler's message), [`Cancelled`](crate::ErrorKind::Cancelled),
 //! [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded), each about that request alone
 //! ([`Error::sequence`](crate::Error::sequence)); or, when the channel ends, the error that ended it. A 1.x server knows
-//! nothing of failures, cancellation and deadlines; what that means is in docs/API.md.
-
+//! nothing of failures, cancellation and deadlines; docs/API.md says what follows.
 //!
 //! # Async
 //!
-//! With the feature `async`, `DuplexClient::call_async` gives a future, and `ImmutableDuplexServer::start_async` takes an
-//! async handler. Both work with any executor: futures are woken by a thread of the client, and the server hands its tasks
-//! to a function of yours.
+//! With the feature `async`, `DuplexClient::call_async` returns a future, and `ImmutableDuplexServer::start_async` takes an
+//! async handler. Both work with any executor: a thread of the client wakes the futures, and the server hands its tasks to
+//! a function that the program provides.
+//!
+//! # How it is built
+//!
+//! `client/` is the side that calls, around `ClientState`; `server/` the side that answers, around `Run`. Both stand on the
+//! public reader and writer, and on the few items of `port.rs`. `sync.rs` is where a model checker takes the place of the
+//! standard library's locks and threads.
 
 mod client;
 mod due;
 mod factory;
-mod inbox;
-mod link;
-mod outbox;
-mod pending;
-mod pool;
-mod request;
-mod request_buffer;
-mod responder;
-mod response;
-mod responses;
-mod run;
+mod owner;
+mod port;
 mod server;
-#[cfg(feature = "async")]
-mod start_async;
-#[cfg(feature = "async")]
-mod tasks;
+mod sync;
 mod turns;
 
 use std::borrow::Cow;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::registry::MAX_NAME_LEN;
 
-pub use client::DuplexClient;
-pub use factory::{ClientOptions, DuplexChannelFactory};
-pub use pending::PendingCall;
-pub use request::{MutableFrame, Request};
-pub use request_buffer::RequestBuffer;
-pub use responder::Responder;
-pub use response::Response;
-pub use server::{ImmutableDuplexServer, MutableDuplexServer};
 #[cfg(feature = "async")]
-pub use start_async::Task;
+pub use client::Call;
+pub use client::{ClientOptions, DuplexClient, PendingCall, RequestBuffer, Response};
+pub use factory::DuplexChannelFactory;
 #[cfg(feature = "async")]
-pub use tasks::Call;
+pub use server::Task;
+pub use server::{
+    ImmutableDuplexServer, MAX_POOL_SIZE, MutableDuplexServer, MutableFrame, Request, Responder,
+};
 
 /// How a server runs its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +88,9 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 /// The longest name of a channel, in bytes: that of a buffer less the longer suffix.
 pub const MAX_CHANNEL_NAME_LEN: usize = MAX_NAME_LEN - RESPONSE.len();
 
+/// The longest message of a failed request, in bytes.
+const MESSAGE_MAX: usize = 64 << 10;
+
 const REQUEST: &str = "_request";
 const RESPONSE: &str = "_response";
 
@@ -113,16 +104,4 @@ fn buffer_names(channel: &str) -> Result<(String, String)> {
         return Err(Error::channel(ErrorKind::InvalidName, channel, message));
     }
     Ok((format!("{channel}{REQUEST}"), format!("{channel}{RESPONSE}")))
-}
-
-/// A mutex whose state is whole even if a thread panicked with it: nothing panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits on a condition variable for at most `limit`.
-fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
-    // What overflows the clock is for ever; a year is as good.
-    let limit = limit.min(Duration::from_secs(365 * 86400));
-    condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
 }

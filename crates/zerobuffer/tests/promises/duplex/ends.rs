@@ -190,6 +190,8 @@ fn no_handler_is_started_for_a_client_that_died_while_one_was_running() {
     client.kill();
     let next = channel.client();
     assert_eq!(*next.call(b"mine", PATIENCE).unwrap(), *b"mine");
+    let told = server.hear();
+    assert!(told.starts_with("error WriterDead None"), "the server is told of its client's death: {told}");
     server.tell("started");
     // The quick ones, the long one, and that of the next client.
     assert_eq!(server.hear(), "7");

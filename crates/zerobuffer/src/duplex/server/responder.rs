@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::responses::{Address, Answer};
+use super::answer::{Address, Answer};
 use super::run::Run;
 use crate::error::{Error, ErrorKind, Result};
 

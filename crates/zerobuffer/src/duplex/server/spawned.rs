@@ -1,18 +1,18 @@
-//! Async handlers: requests become tasks of whatever executor the user has.
+//! Async handlers: requests become tasks of the program's executor.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::{self, channel};
-use std::sync::{Arc, Condvar, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::answer::{Address, Answer};
 use super::request::Request;
-use super::responses::{Address, Answer};
 use super::run::{Run, panic_message};
-use super::server::ImmutableDuplexServer;
-use super::{HandlerError, Reply, lock, wait};
+use crate::duplex::sync::{Condvar, Mutex, lock, wait};
+use crate::duplex::{HandlerError, Reply};
 use crate::error::Result;
 
 /// The work for one request, for an executor to run.
@@ -21,75 +21,45 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// To be sent by the thread that answers; `None` ends it.
 type Message = Option<(Address, Answer<'static>)>;
 
-impl ImmutableDuplexServer {
-    /// Starts processing with an async handler. `spawn` hands each request's task to an executor of yours, for example
-    /// `move |task| { handle.spawn(task); }` with a `tokio::runtime::Handle`, as it is called on a thread of the server.
-    ///
-    /// Requests are read on one thread of the server, and answered on another one. Up to 1,024 are under way at once, as far
-    /// as the request buffer has room for them; and while answers of more than 16 MiB wait for a client that does not fetch
-    /// them, no more requests are read. A task that is dropped before it is done is a failed request.
-    ///
-    /// # Errors
-    ///
-    /// As [`ImmutableDuplexServer::start`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use zerobuffer::BufferConfig;
-    /// use zerobuffer::duplex::{DuplexChannelFactory, Request};
-    ///
-    /// # let name = format!("doc-start-async-{}", std::process::id());
-    /// let executor = futures::executor::ThreadPool::new().expect("threads");
-    /// let factory = DuplexChannelFactory::new();
-    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
-    /// server.start_async(
-    ///     |request: Request| async move { Ok(request.to_ascii_uppercase().into()) },
-    ///     move |task| executor.spawn_ok(task),
-    /// )?;
-    /// let client = factory.create_client(&name)?;
-    /// assert_eq!(*client.call(b"hello", Duration::from_secs(5))?, *b"HELLO");
-    /// # client.close();
-    /// # server.stop()?;
-    /// # Ok::<(), zerobuffer::Error>(())
-    /// ```
-    pub fn start_async<F, T>(&self, handler: F, spawn: impl Fn(Task) + Send + Sync + 'static) -> Result<()>
-    where
-        F: Fn(Request) -> T + Send + Sync + 'static,
-        T: Future<Output = std::result::Result<Reply<'static>, HandlerError>> + Send + 'static,
-    {
-        self.0.start_with(false, |run, _| {
-            let (queue, receiver) = channel::<Message>();
-            let sender = Sender { queue, backlog: Arc::default() };
-            let backlog = Arc::clone(&sender.backlog);
-            run.spawn(move |run| {
-                while let Ok(Some((to, answer))) = receiver.recv() {
-                    run.answer(to, &answer);
-                    backlog.answered(&answer);
+/// Starts the thread that answers, and the one that reads.
+pub(crate) fn start<F, T>(
+    run: &Arc<Run>,
+    handler: Arc<F>,
+    spawn: Arc<dyn Fn(Task) + Send + Sync>,
+) -> Result<()>
+where
+    F: Fn(Request) -> T + Send + Sync + 'static,
+    T: Future<Output = std::result::Result<Reply<'static>, HandlerError>> + Send + 'static,
+{
+    let (queue, receiver) = channel::<Message>();
+    let sender = Sender { queue, backlog: Arc::default() };
+    let backlog = Arc::clone(&sender.backlog);
+    run.spawn(move |run| {
+        while let Ok(Some((to, answer))) = receiver.recv() {
+            run.answer(to, &answer);
+            backlog.answered(&answer);
+        }
+    })?;
+    run.spawn(move |run| {
+        run.read(|request, to| {
+            if run.admits(&request, to) {
+                sender.backlog.started();
+                let pending = Pending { run: Arc::clone(run), to, sender: sender.clone(), done: false };
+                // A handler may also panic before its future exists.
+                match run.guard(|| handler(request)) {
+                    // A task that was not taken is dropped, and so answered.
+                    Ok(future) => match run.guard(|| spawn(Box::pin(pending.fulfil(future)))) {
+                        Ok(()) => {}
+                        Err(words) => run.report_failure(to.sequence, &words),
+                    },
+                    Err(words) => pending.fail(words),
                 }
-            })?;
-            run.spawn(move |run| {
-                run.read(|request, to| {
-                    if run.admits(&request, to) {
-                        sender.backlog.started();
-                        let pending =
-                            Pending { run: Arc::clone(run), to, sender: sender.clone(), done: false };
-                        // A handler may also panic before its future exists.
-                        match run.guard(|| handler(request)) {
-                            // A task that was not taken is dropped, and so answered.
-                            Ok(future) => match run.guard(|| spawn(Box::pin(pending.fulfil(future)))) {
-                                Ok(()) => {}
-                                Err(words) => run.report_failure(to.sequence, &words),
-                            },
-                            Err(words) => pending.fail(words),
-                        }
-                    }
-                    sender.backlog.wait(run);
-                });
-                // Tasks may live on; what they answer goes nowhere.
-                let _ = sender.queue.send(None);
-            })
-        })
-    }
+            }
+            sender.backlog.wait(run);
+        });
+        // Tasks may live on; their answers go nowhere.
+        let _ = sender.queue.send(None);
+    })
 }
 
 /// Requests that are owed an answer, and the answers that wait for the thread that sends them.

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::frame::Frame;
-use crate::ring::flags;
+use crate::duplex::port::{Frame, flags};
 
 /// A response, in place in the response buffer; its space is given back when it is dropped.
 ///

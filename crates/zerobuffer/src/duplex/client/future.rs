@@ -1,91 +1,33 @@
-//! Calls as futures. Tasks cannot read, so a thread of the client reads for them: it takes its turn as leader like every
-//! caller that blocks, whenever there are tasks that wait.
+//! Calls as futures. Tasks cannot read, so a thread of the client reads for them while any of them waits. It takes its turn
+//! as leader like every caller that blocks.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
-use std::thread::Thread;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::client::DuplexClient;
-use super::due::Due;
-use super::inbox::{Entry, Inbox, Wants};
-use super::link::Link;
-use super::lock;
+use super::inbox::{Entry, Wants};
+use super::leader::Leading;
 use super::response::Response;
+use super::state::{ClientState, wake_all};
+use crate::duplex::due::{self, Due};
+use crate::duplex::sync::{lock, park};
 use crate::error::{Error, ErrorKind, Result};
-use crate::os;
 
-/// How often deadlines of tasks are looked at.
+/// How often the deadlines of tasks are looked at.
 const DEADLINES: Duration = Duration::from_millis(5);
 
 /// How often tasks that wait for space try again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// What the inbox knows of tasks.
-#[derive(Default)]
-pub(crate) struct Tasks {
-    /// Calls that are not done.
-    pending: usize,
-    /// Those that wait for space in the request buffer.
-    stalled: Vec<Waker>,
-    /// The thread that reads for them, once there was one.
-    reader: Option<Thread>,
-}
-
-impl Inbox {
-    /// All tasks that wait for anything, and the thread that reads for them, at the end of the channel.
-    pub(crate) fn all_tasks(&mut self) -> (Vec<Waker>, Option<Thread>) {
-        let mut tasks = std::mem::take(&mut self.tasks.stalled);
-        tasks.extend(self.entries.values_mut().filter_map(|entry| entry.waker.take()));
-        (tasks, self.tasks.reader.take())
-    }
-
-    /// Those whose time is over.
-    fn overdue_tasks(&mut self) -> Vec<Waker> {
-        let overdue = self.entries.values_mut().filter(|entry| entry.waker.is_some() && entry.is_overdue());
-        overdue.filter_map(|entry| entry.waker.take()).collect()
-    }
-}
-
-impl DuplexClient {
-    /// As [`DuplexClient::call`], as a future that any executor can run. Nothing is sent before it is first polled;
-    /// dropping it withdraws the request. The time-out runs from now and is noticed within some 10 ms.
-    ///
-    /// # Errors
-    ///
-    /// As [`DuplexClient::call`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use zerobuffer::BufferConfig;
-    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
-    ///
-    /// # let name = format!("doc-call-async-{}", std::process::id());
-    /// let factory = DuplexChannelFactory::new();
-    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
-    /// server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread)?;
-    /// let client = factory.create_client(&name)?;
-    /// let calls = ["one", "two"].map(|word| client.call_async(word, Duration::from_secs(5)));
-    /// let responses = futures::executor::block_on(futures::future::try_join_all(calls))?;
-    /// assert_eq!((&*responses[0], &*responses[1]), (&b"one"[..], &b"two"[..]));
-    /// # drop(responses);
-    /// # client.close();
-    /// # server.stop()?;
-    /// # Ok::<(), zerobuffer::Error>(())
-    /// ```
-    pub fn call_async<D: AsRef<[u8]>>(&self, data: D, timeout: Duration) -> Call<D> {
-        let due = self.link.due(timeout);
-        Call { link: Arc::clone(&self.link), due, data: Some(data), stage: Stage::New }
-    }
-}
-
 /// A request and its response, as a future; see [`DuplexClient::call_async`].
+///
+/// [`DuplexClient::call_async`]: super::DuplexClient::call_async
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Call<D> {
-    link: Arc<Link>,
+    state: Arc<ClientState>,
     due: Due,
     /// `Some` until sent.
     data: Option<D>,
@@ -95,7 +37,7 @@ pub struct Call<D> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     New,
-    /// Counted as pending.
+    /// Counted in [`super::inbox::Tasks::pending`], as are all stages from here to `Done`.
     Sending,
     Sent(u64),
     Done,
@@ -118,13 +60,17 @@ impl<D: AsRef<[u8]>> Future for Call<D> {
 }
 
 impl<D> Call<D> {
+    pub(crate) fn new(state: &Arc<ClientState>, data: D, timeout: Duration) -> Call<D> {
+        Call { state: Arc::clone(state), due: state.due(timeout), data: Some(data), stage: Stage::New }
+    }
+
     /// Takes the call off the books, and its request back.
     fn finish(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
-        if matches!(stage, Stage::New | Stage::Done) || self.link.check_mine().is_err() {
+        if matches!(stage, Stage::New | Stage::Done) || self.state.check_mine().is_err() {
             return;
         }
-        let mut inbox = lock(&self.link.inbox);
+        let mut inbox = lock(&self.state.inbox);
         inbox.tasks.pending -= 1;
         let entry = match stage {
             Stage::Sent(sequence) => inbox.entries.remove(&sequence),
@@ -132,40 +78,40 @@ impl<D> Call<D> {
         };
         drop(inbox);
         if let Some(entry) = entry {
-            self.link.withdraw(entry.place);
+            self.state.withdraw(entry.place);
         }
     }
 }
 
 impl<D: AsRef<[u8]>> Call<D> {
     fn advance(&mut self, context: &Context<'_>) -> Result<Option<Response>> {
-        let link = Arc::clone(&self.link);
-        link.check_mine()?;
+        let state = Arc::clone(&self.state);
+        state.check_mine()?;
         if self.stage == Stage::New {
-            link.start_reading_for_tasks()?;
+            state.start_reading_for_tasks()?;
             self.stage = Stage::Sending;
         }
         // Cloned, and later dropped, without a lock: a waker is the user's code.
         let waker = context.waker().clone();
         if self.stage == Stage::Sending {
-            link.check_end()?;
+            state.check_end()?;
             let Some(data) = &self.data else { return Err(self.polled_again()) };
             let entry = Entry::new(self.due, true);
-            match link.try_send(data.as_ref(), self.due, os::coarse_now(), Some(entry))? {
+            match state.try_send(data.as_ref(), self.due, due::coarse_now(), Some(entry))? {
                 Some(sent) => {
                     self.stage = Stage::Sent(sent.sequence);
                     self.data = None;
-                    link.set_place(sent);
+                    state.set_place(sent);
                 }
                 None if self.due.left().is_none() => {
                     let message =
                         "no space for the request within its time-out: the server is slower than its clients";
-                    return Err(link.error(ErrorKind::BufferFull, message));
+                    return Err(state.error(ErrorKind::BufferFull, message));
                 }
                 None => {
-                    lock(&link.inbox).tasks.stalled.push(waker);
+                    lock(&state.inbox).tasks.stalled.push(waker);
                     // An end that came before the waker was there has not woken it.
-                    link.check_end()?;
+                    state.check_end()?;
                     return Ok(None);
                 }
             }
@@ -173,20 +119,20 @@ impl<D: AsRef<[u8]>> Call<D> {
         let Stage::Sent(sequence) = self.stage else { return Err(self.polled_again()) };
         // One look and the waker under one lock: whatever comes later finds the waker. So the first look follows the sending,
         // during which the channel may have ended.
-        let mut inbox = lock(&link.inbox);
+        let mut inbox = lock(&state.inbox);
         if let Some((_, outcome)) = inbox.take(Wants::One(sequence)) {
             drop(inbox);
-            return link.conclude(sequence, outcome).map(Some);
+            return state.conclude(sequence, outcome).map(Some);
         }
         if let Some(end) = &inbox.ended {
-            return Err(link.end_error(end));
+            return Err(state.end_error(end));
         }
         if self.due.left().is_none() {
-            return Err(link.too_late(sequence));
+            return Err(state.too_late(sequence));
         }
         let Some(entry) = inbox.entries.get_mut(&sequence) else {
             // Another thread has asked for it by its number.
-            return Err(link.no_response_expected(sequence));
+            return Err(state.no_response_expected(sequence));
         };
         let before = entry.waker.replace(waker);
         drop(inbox);
@@ -195,7 +141,7 @@ impl<D: AsRef<[u8]>> Call<D> {
     }
 
     fn polled_again(&self) -> Error {
-        self.link.error(ErrorKind::InvalidState, "the call is done: its future must not be polled again")
+        self.state.error(ErrorKind::InvalidState, "the call is done: its future must not be polled again")
     }
 }
 
@@ -211,9 +157,9 @@ impl<D> fmt::Debug for Call<D> {
     }
 }
 
-impl Link {
-    /// Counts one more task, and makes sure that somebody reads for it.
-    fn start_reading_for_tasks(self: &Arc<Link>) -> Result<()> {
+impl ClientState {
+    /// Counts one more task, and makes sure that a thread reads for it.
+    fn start_reading_for_tasks(self: &Arc<ClientState>) -> Result<()> {
         let mut inbox = lock(&self.inbox);
         if let Some(end) = &inbox.ended {
             return Err(self.end_error(end));
@@ -223,9 +169,9 @@ impl Link {
             reader.unpark();
             return Ok(());
         }
-        let link = Arc::downgrade(self);
+        let state = Arc::downgrade(self);
         let thread = std::thread::Builder::new().name("zb-duplex-tasks".into());
-        match thread.spawn(move || read_for_tasks(&link)) {
+        match thread.spawn(move || read_for_tasks(&state)) {
             Ok(thread) => {
                 inbox.tasks.reader = Some(thread.thread().clone());
                 Ok(())
@@ -238,25 +184,25 @@ impl Link {
     }
 }
 
-/// Reads while there are tasks; rests otherwise, and ends with the channel.
-fn read_for_tasks(link: &Weak<Link>) {
+/// Reads while there are tasks, sleeps otherwise, and ends with the channel.
+fn read_for_tasks(state: &Weak<ClientState>) {
     loop {
-        let Some(link) = link.upgrade() else { return };
-        if link.is_over() {
+        let Some(state) = state.upgrade() else { return };
+        if state.is_over() {
             return;
         }
-        if lock(&link.inbox).tasks.pending > 0 {
-            link.lead_for_tasks();
-            link.pass_on(Wants::Lead);
+        if lock(&state.inbox).tasks.pending > 0 {
+            state.lead_for_tasks();
+            state.pass_on(Wants::Lead);
         } else {
-            drop(link);
+            drop(state);
             // Woken by the next task, and by the end.
             std::thread::park();
         }
     }
 }
 
-impl Link {
+impl ClientState {
     fn lead_for_tasks(&self) {
         let mut leading = None;
         let mut looked = Instant::now();
@@ -265,11 +211,6 @@ impl Link {
             if inbox.tasks.pending == 0 {
                 return;
             }
-            let mut due = vec![];
-            if looked.elapsed() >= DEADLINES {
-                looked = Instant::now();
-                due = inbox.overdue_tasks();
-            }
             let stalled = std::mem::take(&mut inbox.tasks.stalled);
             let slice = if stalled.is_empty() { DEADLINES } else { RETRY };
             let mut id = None;
@@ -277,25 +218,30 @@ impl Link {
                 leading = self.try_lead();
             }
             if leading.is_none() {
-                id = Some(inbox.follow(Wants::Lead, self));
+                id = Some(self.follow(&mut inbox, Wants::Lead));
                 leading = self.try_lead();
             }
             if leading.is_some() {
-                inbox.unfollow(id, self);
-                id = None;
+                self.unfollow(&mut inbox, id.take());
             }
             drop(inbox);
-            due.into_iter().for_each(Waker::wake);
             match &mut leading {
-                Some(leading) => {
-                    leading.read(slice, |_| false);
-                }
-                None => std::thread::park_timeout(slice),
+                Some(lead) => _ = lead.read(slice, |_| false),
+                None => park(slice),
             }
-            if id.is_some() {
-                lock(&self.inbox).unfollow(id, self);
+            let mut to_wake = stalled;
+            let mut inbox = lock(&self.inbox);
+            self.unfollow(&mut inbox, id);
+            if looked.elapsed() >= DEADLINES {
+                looked = Instant::now();
+                to_wake.extend(inbox.take_overdue_tasks());
             }
-            stalled.into_iter().for_each(Waker::wake);
+            drop(inbox);
+            if !to_wake.is_empty() || leading.as_ref().is_some_and(Leading::owes_wakes) {
+                // Wakers are the user's code, which must not run while this thread has the reader.
+                leading = None;
+                wake_all(to_wake);
+            }
         }
     }
 }

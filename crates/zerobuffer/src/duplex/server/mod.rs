@@ -1,23 +1,39 @@
 //! The two kinds of servers: one answers with bytes of its own, one changes the request in place.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+mod answer;
+mod pool;
+mod request;
+mod responder;
+mod run;
+mod send;
+#[cfg(feature = "async")]
+mod spawned;
 
-use super::pool;
-use super::request::{MutableFrame, Request};
-use super::responder::Responder;
-use super::responses::{Address, Answer};
-use super::run::{Callbacks, Job, Names, Run};
-use super::{HandlerError, ProcessingMode, Reply, buffer_names, lock};
+use std::fmt;
+#[cfg(feature = "async")]
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::answer::{Address, Answer};
+pub use self::pool::MAX_POOL_SIZE;
+pub use self::request::{MutableFrame, Request};
+pub use self::responder::Responder;
+use self::run::{Callbacks, Job, Run};
+use self::send::Names;
+#[cfg(feature = "async")]
+pub use self::spawned::Task;
+use super::owner::Owner;
+use super::sync::{Mutex, lock};
+use super::{HandlerError, ProcessingMode, Reply, buffer_names};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::os;
 use crate::reader::Reader;
 
 /// What both kinds are made of.
 pub(crate) struct Server {
     names: Arc<Names>,
-    generation: u64,
+    owner: Owner,
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
     current: Mutex<Current>,
@@ -37,7 +53,7 @@ impl Server {
         let names = Names { channel: channel.into(), requests: requests.into(), responses: responses.into() };
         Ok(Server {
             names: Arc::new(names),
-            generation: os::fork_generation(),
+            owner: Owner::this_process(),
             config,
             callbacks: Arc::default(),
             current: Mutex::new(Current {
@@ -48,16 +64,15 @@ impl Server {
         })
     }
 
-    /// Refuses to work in a forked child, whose copy of a lock may be held by a thread that is not there.
+    /// Fails in a forked child.
     fn check_mine(&self) -> Result<()> {
-        if self.generation == os::fork_generation() {
-            return Ok(());
-        }
-        let message = "this server belongs to the process that forked this one; create one of your own";
-        Err(Error::channel(ErrorKind::InvalidState, &self.names.channel, message))
+        self.owner.check(&self.names.channel, "server")
     }
 
+    /// Starts a run with a handler. The handler is dropped here or by the last thread, never under a lock: dropping it is the
+    /// user's code.
     fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
+        let _kept_beyond_the_locks = Arc::clone(&job);
         let single = mode == ProcessingMode::SingleThread;
         self.start_with(single, |run, pool_size| match mode {
             ProcessingMode::SingleThread => {
@@ -104,6 +119,14 @@ impl Server {
         run.map_or(Ok(()), |run| run.stop())
     }
 
+    fn wait(&self, timeout: Duration) -> bool {
+        if self.check_mine().is_err() {
+            return true;
+        }
+        let run = lock(&self.current).run.clone();
+        run.is_none_or(|run| run.wait(timeout))
+    }
+
     fn is_running(&self) -> bool {
         self.check_mine().is_ok() && lock(&self.current).run.as_ref().is_some_and(|run| run.is_running())
     }
@@ -116,7 +139,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs a handler; its failure, or panic, is an answer too.
+/// Runs a handler. Its failure, or panic, becomes an answer.
 fn guarded<T>(
     run: &Run,
     to: Address,
@@ -174,13 +197,36 @@ macro_rules! common_methods {
             self.0.stop()
         }
 
+        /// Waits up to `timeout` until the server no longer runs, and its handlers have ended: another thread has stopped it, or
+        /// it has ended by itself (`on_error` says why). Returns whether that is so: `true` at once if it was not started, and
+        /// `false` at once on a thread of the server, which cannot wait for itself.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use zerobuffer::BufferConfig;
+        /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+        ///
+        /// # let name = format!("doc-wait-{}", std::process::id());
+        /// let server = DuplexChannelFactory::new().create_mutable_server(&name, BufferConfig::default())?;
+        /// server.start(|request| Ok(request.reverse()), ProcessingMode::SingleThread)?;
+        /// std::thread::scope(|scope| {
+        ///     scope.spawn(|| server.stop()); // a signal handler's thread, for example
+        ///     assert!(server.wait(Duration::MAX));
+        /// });
+        /// # Ok::<(), zerobuffer::Error>(())
+        /// ```
+        pub fn wait(&self, timeout: Duration) -> bool {
+            self.0.wait(timeout)
+        }
+
         /// Whether requests are being processed.
         pub fn is_running(&self) -> bool {
             self.0.is_running()
         }
 
-        /// Sets what is called, on a thread of the server, when a handler fails, an answer cannot be sent, or the request
-        /// buffer had to be made anew. The server goes on, except when another process has taken its name.
+        /// Sets what is called, on a thread of the server, when a handler fails, an answer cannot be sent, a client dies
+        /// (`WriterDead`), or the request buffer had to be created again. The server goes on, except when another process has
+        /// taken its name.
         pub fn on_error(&self, callback: impl Fn(&Error) + Send + Sync + 'static) {
             self.0.callbacks.set_error(Arc::new(callback));
         }
@@ -190,7 +236,8 @@ macro_rules! common_methods {
             self.0.callbacks.set_init(Arc::new(callback));
         }
 
-        /// Sets the number of threads of [`ProcessingMode::ThreadPool`], for the next start. At least 1.
+        /// Sets the number of threads of [`ProcessingMode::ThreadPool`], for the next start: 1 to
+        /// [`MAX_POOL_SIZE`](crate::duplex::MAX_POOL_SIZE). 0 counts as 1; starting with more is `InvalidConfig`.
         pub fn set_pool_size(&self, threads: usize) {
             lock(&self.0.current).pool_size = threads.max(1);
         }
@@ -223,7 +270,7 @@ macro_rules! common_methods {
 /// server.stop()?;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
-pub struct ImmutableDuplexServer(pub(crate) Server);
+pub struct ImmutableDuplexServer(Server);
 
 impl ImmutableDuplexServer {
     pub(crate) fn create(channel: &str, config: BufferConfig) -> Result<ImmutableDuplexServer> {
@@ -315,6 +362,49 @@ impl ImmutableDuplexServer {
             }
         };
         self.0.start(mode, Arc::new(job))
+    }
+
+    /// Starts processing with an async handler. `spawn` hands each request's task to an executor, for example
+    /// `move |task| { handle.spawn(task); }` with a `tokio::runtime::Handle`, because it is called on a thread of the server.
+    ///
+    /// Requests are read on one thread of the server, and answered on another one. Up to 1,024 are under way at once, as far
+    /// as the request buffer has room for them; and while answers of more than 16 MiB wait for a client that does not fetch
+    /// them, no more requests are read. A task that is dropped before it is done is a failed request.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImmutableDuplexServer::start`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, Request};
+    ///
+    /// # let name = format!("doc-start-async-{}", std::process::id());
+    /// let executor = futures::executor::ThreadPool::new().expect("threads");
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// server.start_async(
+    ///     |request: Request| async move { Ok(request.to_ascii_uppercase().into()) },
+    ///     move |task| executor.spawn_ok(task),
+    /// )?;
+    /// let client = factory.create_client(&name)?;
+    /// assert_eq!(*client.call(b"hello", Duration::from_secs(5))?, *b"HELLO");
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn start_async<F, T>(&self, handler: F, spawn: impl Fn(Task) + Send + Sync + 'static) -> Result<()>
+    where
+        F: Fn(Request) -> T + Send + Sync + 'static,
+        T: Future<Output = std::result::Result<Reply<'static>, HandlerError>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let spawn: Arc<dyn Fn(Task) + Send + Sync> = Arc::new(spawn);
+        // Both are dropped here or by the last thread, never under a lock: dropping them is the user's code.
+        let _kept_beyond_the_locks = (Arc::clone(&handler), Arc::clone(&spawn));
+        self.0.start_with(false, |run, _| spawned::start(run, handler, spawn))
     }
 
     common_methods!();

@@ -1,16 +1,17 @@
 //! A server at work, from its start to its stop: the thread that reads requests, and what it shares with others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use super::due::Due;
+use super::answer::{Address, Answer};
 use super::request::Request;
-use super::responses::{Address, Answer, Responses};
-use super::turns::Turns;
-use super::{lock, wait};
+use super::send::{AnswerSender, Names};
 use crate::config::BufferConfig;
+use crate::duplex::due::Due;
+use crate::duplex::sync::{Condvar, Mutex, lock, wait};
+use crate::duplex::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::{InterruptHandle, Reader};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -39,23 +40,20 @@ pub(crate) struct Callbacks {
 
 impl Callbacks {
     pub(crate) fn set_error(&self, callback: Arc<OnError>) {
-        *lock(&self.error) = Some(callback);
+        // Dropped without the lock: the old one is the user's code.
+        let before = lock(&self.error).replace(callback);
+        drop(before);
     }
 
     pub(crate) fn set_init(&self, callback: Arc<OnInit>) {
-        *lock(&self.init) = Some(callback);
+        let before = lock(&self.init).replace(callback);
         self.has_init.store(true, Ordering::Release);
+        drop(before);
     }
 }
 
-pub(crate) struct Names {
-    pub(crate) channel: Box<str>,
-    pub(crate) requests: Box<str>,
-    pub(crate) responses: Box<str>,
-}
-
-/// What whoever reads knows of the client.
-#[derive(Debug, Default)]
+/// What the reading thread knows of the client.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading {
     /// Its number; 0 = none yet.
     client: u64,
@@ -70,19 +68,12 @@ pub(crate) struct Run {
     pub(crate) names: Arc<Names>,
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
-    stopping: AtomicBool,
+    answers: AnswerSender,
     /// `None` after the end. Locked while reading, never while a handler runs: so a stop can free the buffer's name
     /// although a handler is busy.
     requests: Mutex<Option<Reader>>,
     requests_interrupt: Mutex<InterruptHandle>,
-    /// Locked while an answer is sent, never while a handler runs.
-    pub(crate) responses: Mutex<Responses>,
-    pub(crate) responses_interrupt: Mutex<Option<InterruptHandle>>,
-    /// Number of the current client.
-    pub(crate) client: AtomicU64,
-    /// A client that has been found gone: its other requests are not started.
-    pub(crate) gone: AtomicU64,
-    /// For how long who reads beside others does not sleep.
+    /// For how long the reading thread does not sleep while others work.
     turns: Turns,
     /// The user's functions that are running.
     handlers: AtomicU64,
@@ -102,16 +93,12 @@ impl Run {
     ) -> Run {
         let never_spins = requests.never_spins();
         Run {
+            answers: AnswerSender::new(Arc::clone(&names)),
             names,
             config,
             callbacks,
-            stopping: AtomicBool::new(false),
             requests_interrupt: Mutex::new(requests.interrupt_handle()),
             requests: Mutex::new(Some(requests)),
-            responses: Mutex::default(),
-            responses_interrupt: Mutex::new(None),
-            client: AtomicU64::new(0),
-            gone: AtomicU64::new(0),
             turns: Turns::new(never_spins),
             handlers: AtomicU64::new(0),
             single,
@@ -126,9 +113,8 @@ impl Run {
         // Entered by its starter, so that a stop never overlooks it.
         let mut threads = lock(&self.threads);
         let thread = std::thread::Builder::new().name("zb-duplex".into()).spawn(move || {
-            let end = EndOfThread(&run);
+            let _end = EndOfThread(&run);
             body(&run);
-            drop(end);
         });
         match thread {
             Ok(thread) => {
@@ -145,7 +131,7 @@ impl Run {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.answers.is_stopping()
     }
 
     /// Whether requests are being read.
@@ -161,7 +147,7 @@ impl Run {
         }
     }
 
-    /// Waits for the next request; `None` at the end. `crowded` says whether others of our threads work meanwhile.
+    /// Waits for the next request; `None` at the end. `crowded` says whether other threads of the server work meanwhile.
     pub(crate) fn read_one(&self, reading: &mut Reading, crowded: bool) -> Option<(Request, Address)> {
         loop {
             let mut requests = lock(&self.requests);
@@ -176,7 +162,7 @@ impl Run {
                     let mut trouble = Ok(());
                     // Every client begins at 1.
                     if frame.sequence() == 1 || reading.client == 0 {
-                        (reading.client, trouble) = self.begin_client(reader, frame.sequence());
+                        (reading.client, trouble) = self.answers.begin_client(reader, frame.sequence());
                         reading.described = false;
                     }
                     let metadata = if reading.described { None } else { self.metadata_of(reader) };
@@ -204,14 +190,18 @@ impl Run {
                 ErrorKind::WriterClosed | ErrorKind::WriterDead => {
                     drop(requests);
                     reading.client = 0;
-                    self.end_client();
+                    self.answers.end_client();
+                    if error.kind() == ErrorKind::WriterDead {
+                        let message = "the client died; the server waits for the next one";
+                        self.report(&Error::channel(ErrorKind::WriterDead, &self.names.channel, message));
+                    }
                 }
                 _ => {
-                    // It cannot be read any more: its client must notice, and the next one find a whole one.
+                    // The buffer cannot be read any more: its client must notice, and the next one find a whole buffer.
                     let renewed = self.renew(&mut requests);
                     drop(requests);
                     reading.client = 0;
-                    self.end_client();
+                    self.answers.end_client();
                     self.report(&error);
                     if let Err(error) = renewed {
                         self.report(&error);
@@ -222,8 +212,8 @@ impl Run {
         }
     }
 
-    /// Waits for a request beside others that may handle one on the same processor, and will be done when the client has what
-    /// it needs for the next. Gives when it began.
+    /// Yields to threads that may handle a request on the same processor: when they are done, the client has what it needs for
+    /// the next request. Returns when the wait began.
     fn take_turns(&self, reader: &Reader) -> Instant {
         let began = Instant::now();
         let turns = self.turns.of_this_wait(1);
@@ -233,10 +223,9 @@ impl Run {
         began
     }
 
-    /// Whether a request is to be started. Answers it if not, and somebody waits.
+    /// Returns whether a request is to be started. Answers it if not, unless nobody waits.
     pub(crate) fn admits(&self, request: &Request, to: Address) -> bool {
-        // Relaxed: a hint that saves work.
-        if self.is_stopping() || self.gone.load(Ordering::Relaxed) == to.client {
+        if self.is_stopping() || self.answers.is_gone(to.client) {
             return false;
         }
         if request.is_withdrawn() {
@@ -278,7 +267,7 @@ impl Run {
     fn init(&self, metadata: &[u8]) {
         let callback = lock(&self.callbacks.init).clone();
         if let Some(callback) = callback
-            && let Err(words) = self.guard(|| callback(metadata))
+            && let Err(words) = self.guard(move || callback(metadata))
         {
             let message = format!("on_init panicked: {words}");
             self.report(&Error::channel(ErrorKind::RequestFailed, &self.names.channel, message));
@@ -290,19 +279,32 @@ impl Run {
         log::debug!("{error}");
         let callback = lock(&self.callbacks.error).clone();
         if let Some(callback) = callback {
-            // A panic has nobody left to be told to.
-            let _ = self.guard(|| callback(error));
+            // A panic here can be reported to nobody.
+            let _ = self.guard(move || callback(error));
+        }
+    }
+
+    /// Reports a request's failure.
+    pub(crate) fn report_failure(&self, sequence: u64, message: &str) {
+        let message = format!("the handler failed at request {sequence}: {message}");
+        let error = Error::channel(ErrorKind::RequestFailed, &self.names.channel, message);
+        self.report(&error.of_request(sequence));
+    }
+
+    /// Sends an answer, if its client is still there. Reports what keeps it from arriving.
+    pub(crate) fn answer(&self, to: Address, answer: &Answer<'_>) {
+        if let Err(error) = self.answers.send(to, answer) {
+            self.report(&error.of_request(to.sequence));
         }
     }
 
     /// Ends the run: both buffers are given up at once. `HandlerBusy` if a handler still runs after a while.
     pub(crate) fn stop(&self) -> Result<()> {
-        self.stopping.store(true, Ordering::Release);
+        self.answers.stop();
         lock(&self.requests_interrupt).interrupt();
-        self.interrupt_responses();
         let reader = lock(&self.requests).take();
         drop(reader);
-        self.end_client();
+        self.answers.end_client();
         let own = std::thread::current().id();
         let start = Instant::now();
         let mut threads = lock(&self.threads);
@@ -320,7 +322,21 @@ impl Run {
         Ok(())
     }
 
-    /// Runs a function of the user's; gives its panic's words.
+    /// Waits until no thread of this run is left, up to `timeout`. Returns whether that is so; on a thread of the run it never
+    /// is.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let until = Due::after(timeout);
+        let own = std::thread::current().id();
+        let mut threads = lock(&self.threads);
+        while !threads.is_empty() {
+            let left = until.left().filter(|_| !threads.contains(&own));
+            let Some(left) = left else { return false };
+            threads = wait(&self.thread_ended, threads, left);
+        }
+        true
+    }
+
+    /// Runs a function of the user's. A panic becomes words.
     pub(crate) fn guard<T>(&self, function: impl FnOnce() -> T) -> std::result::Result<T, String> {
         // Relaxed: only a stop asks, to tell a busy handler from a slow machine. Two locked instructions less where one
         // thread counts: they lie between a request and its response.

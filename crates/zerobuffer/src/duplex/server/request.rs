@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use super::due::Due;
+use crate::duplex::due::Due;
 use crate::frame::Frame;
 
 /// A request, in place in the request buffer.
@@ -31,18 +31,18 @@ impl Request {
         self.frame.len()
     }
 
-    /// Whether nobody wants the response any more: the client has cancelled the request or given it up, its deadline is
-    /// over, or the server has been stopped. A handler that works for long asks now and then, and returns whatever it likes.
+    /// Whether the response is no longer wanted: the client has cancelled the request or given it up, its deadline is over, or
+    /// the server has been stopped. A handler that works for long asks now and then, and may return anything.
     pub fn is_cancelled(&self) -> bool {
         self.frame.is_cancelled() || self.frame.is_orphaned() || Due(self.frame.deadline()).is_over()
     }
 
-    /// Whether the client has cancelled it or given it up.
+    /// Whether the client has cancelled the request or given it up.
     pub(crate) fn is_withdrawn(&self) -> bool {
         self.frame.is_cancelled()
     }
 
-    /// When the client wants the response at the latest; `None` if it set no limit, and from a 1.x client.
+    /// When the client wants the response at the latest; `None` if it set no limit, or is a 1.x client.
     pub fn deadline(&self) -> Option<Instant> {
         Due(self.frame.deadline()).instant()
     }

@@ -1,51 +1,70 @@
 //! The thread pool of a server: as many workers as processors, which take turns reading.
 //!
-//! One of them leads: it reads a request, lets another one lead, and handles the request itself, so that none goes from
-//! thread to thread. But to wake the next leader costs as much as a short handler takes. So while handlers are short, a
-//! leader keeps the lead and handles one request after the other; another worker keeps watch, and takes the lead if a
-//! handler takes long after all.
+//! One of them leads: it reads a request, lets another worker lead, and handles the request itself, so that no request goes
+//! from thread to thread. But waking the next leader costs as much as a short handler takes. So while handlers are short, a
+//! leader keeps the lead and handles one request after the other. Another worker keeps watch, and takes the lead if a handler
+//! takes long after all.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::run::{Job, Reading, Run};
-use super::{lock, wait};
-use crate::error::Result;
+use crate::duplex::sync::{Condvar, Mutex, lock, wait};
+use crate::error::{Error, ErrorKind, Result};
 
-/// Handlers that take less are not worth waking another thread for: 5 us on the processor of who wakes, and 20 until the
-/// other one runs.
+/// The most workers that a pool can have.
+pub const MAX_POOL_SIZE: usize = 1024;
+
+/// Handlers that take less are not worth waking another thread for, which costs 5 us on this processor, and 20 until the other
+/// thread runs.
 const SHORT: Duration = Duration::from_micros(20);
 
 /// Handlers that take longer are all alike.
 const LONG: Duration = Duration::from_millis(1);
 
-/// A handler that was to be short and takes so much loses the lead when the watch looks next.
+/// A handler that was expected to be short and takes this long loses the lead when the watch looks next.
 const TOO_LONG: Duration = Duration::from_micros(100);
 
 /// How often the watch looks, while requests come.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Looks without a new request after which nobody watches any more.
+/// Looks without a new request after which the watch ends.
 const QUIET: u32 = 20;
 
-/// Workers of a pool where nothing else was said.
+/// Workers of a pool by default.
 pub(crate) fn default_size() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).max(2)
 }
 
 /// Starts `size` workers.
 pub(crate) fn start(run: &Arc<Run>, job: &Job, size: usize) -> Result<()> {
+    if size > MAX_POOL_SIZE {
+        let message = format!("a pool of {size} threads is too large: the most are {MAX_POOL_SIZE}");
+        return Err(Error::channel(ErrorKind::InvalidConfig, run.channel(), message));
+    }
     let team = Arc::new(Team::new(size));
     for worker in 0..size {
         let (team, job) = (Arc::clone(&team), Arc::clone(job));
-        run.spawn(move |run| team.work(worker, run, &job))?;
+        run.spawn(move |run| {
+            let read = |reading: &mut Reading, crowded| run.read_one(reading, crowded);
+            team.work(worker, read, |(request, to)| job(run, request, to));
+        })?;
     }
     Ok(())
 }
 
+/// Ends the whole team when one worker ends, however that ends.
+struct EndOfTeam<'a>(&'a Team);
+
+impl Drop for EndOfTeam<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 struct Team {
     size: usize,
-    /// Locked by the leader while it reads.
+    /// The leader's alone.
     reading: Mutex<Reading>,
     state: Mutex<State>,
     /// The lead is free, a watch is wanted, or it is all over.
@@ -84,17 +103,22 @@ impl Team {
         }
     }
 
-    fn work(&self, worker: usize, run: &Run, job: &Job) {
+    /// Reads and handles requests in turn with the other workers, until `read` returns `None`.
+    fn work<T>(&self, worker: usize, read: impl Fn(&mut Reading, bool) -> Option<T>, handle: impl Fn(T)) {
+        let _end = EndOfTeam(self);
         while self.lead(worker) {
-            // Who led before handles its request.
+            // The worker that led before handles its request.
             let mut crowded = true;
             loop {
-                let next = run.read_one(&mut lock(&self.reading), crowded);
-                let Some((request, to)) = next else { return self.end() };
+                // Without the lock: reading calls `on_init` and `on_error`.
+                let mut reading = *lock(&self.reading);
+                let next = read(&mut reading, crowded);
+                *lock(&self.reading) = reading;
+                let Some(request) = next else { return };
                 let start = Instant::now();
                 self.begin(start);
                 crowded = false;
-                job(run, request, to);
+                handle(request);
                 if !self.finish(worker, start.elapsed()) {
                     break;
                 }
@@ -130,7 +154,7 @@ impl Team {
         false
     }
 
-    /// The leader has a request: keeps the lead, or lets another one have it.
+    /// The leader has a request: keeps the lead, or lets another worker have it.
     fn begin(&self, now: Instant) {
         let mut state = lock(&self.state);
         state.count += 1;
@@ -147,7 +171,7 @@ impl Team {
         self.changed.notify_one();
     }
 
-    /// A request has been handled. Says whether its worker still leads.
+    /// A request has been handled. Returns whether its worker still leads.
     fn finish(&self, worker: usize, took: Duration) -> bool {
         let mut state = lock(&self.state);
         state.usual = (state.usual * 7 + took.min(LONG)) / 8;
@@ -164,7 +188,7 @@ impl Team {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,97 +1,102 @@
-//! The sending half of a server: one client's response buffer at a time.
+//! The sending half of a server: answers go to the response buffer of one client at a time.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lock;
-use super::run::Run;
+use super::answer::{Address, Answer};
 use crate::config::WriterOptions;
+use crate::duplex::due;
+use crate::duplex::port::Tag;
+use crate::duplex::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::os;
-use crate::reader::Reader;
-use crate::ring::{Tag, flags};
-use crate::sync::Ordering;
+use crate::reader::{InterruptHandle, Reader};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::writer::Writer;
 
 /// How long a server waits for the response buffer of a client that has sent a request.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const CLIENT_POLL: Duration = Duration::from_millis(1);
 
-/// Longest message of a failure that travels.
-const MESSAGE_MAX: usize = 64 << 10;
-
-/// What stands for "no bytes": a frame has at least one.
-const NOTHING: &[u8] = &[0];
-
-/// What became of a request.
-pub(crate) enum Answer<'a> {
-    Bytes(Cow<'a, [u8]>),
-    Failed(Cow<'a, str>),
-    /// Not started: its deadline was over.
-    TooLate,
-    /// Not started, and nobody waits. Sent only where responses are counted.
-    Withdrawn,
+/// The names of a channel and its buffers.
+pub(crate) struct Names {
+    pub(crate) channel: Box<str>,
+    pub(crate) requests: Box<str>,
+    pub(crate) responses: Box<str>,
 }
 
-/// Which request an answer is to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Address {
-    /// Number of the client, counted by the server.
-    pub(crate) client: u64,
-    pub(crate) sequence: u64,
-    /// The request's deadline word, which its response repeats.
-    pub(crate) mark: u64,
+/// Sends answers to the current client.
+pub(crate) struct AnswerSender {
+    names: Arc<Names>,
+    stopping: AtomicBool,
+    /// Number of the current client.
+    client: AtomicU64,
+    /// A client that was found gone: its other requests are not started.
+    gone: AtomicU64,
+    /// Locked while an answer is sent, never while a handler runs.
+    current: Mutex<Current>,
+    interrupt: Mutex<Option<InterruptHandle>>,
 }
 
 /// The response buffer of the current client.
 #[derive(Default)]
-pub(crate) struct Responses {
+struct Current {
     client: u64,
     writer: Option<Writer>,
-    /// Towards a client that wants them in order: the next one's number, and those that are early.
+    order: Order,
+}
+
+/// Towards a client that wants responses in the order of its requests: the next one's number, and those that are early.
+#[derive(Default)]
+struct Order {
     next: u64,
     early: BTreeMap<u64, Vec<u8>>,
 }
 
-impl Answer<'_> {
-    /// Flags and bytes, for a ring with tags.
-    fn tagged(&self) -> (u16, &[u8]) {
-        match self {
-            Answer::Bytes(bytes) if bytes.is_empty() => (flags::EMPTY, NOTHING),
-            Answer::Bytes(bytes) => (0, bytes),
-            Answer::Failed(message) if message.is_empty() => (flags::FAILED | flags::EMPTY, NOTHING),
-            Answer::Failed(message) => (flags::FAILED, &message.as_bytes()[..message.len().min(MESSAGE_MAX)]),
-            Answer::TooLate | Answer::Withdrawn => (flags::FAILED | flags::CANCELLED, NOTHING),
+impl AnswerSender {
+    pub(crate) fn new(names: Arc<Names>) -> AnswerSender {
+        AnswerSender {
+            names,
+            stopping: AtomicBool::new(false),
+            client: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            current: Mutex::default(),
+            interrupt: Mutex::new(None),
         }
     }
 
-    /// Bytes, where nothing else travels.
-    fn plain(&self) -> &[u8] {
-        match self {
-            Answer::Bytes(bytes) if !bytes.is_empty() => bytes,
-            _ => NOTHING,
-        }
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
-}
 
-impl Run {
-    /// A request of another client has come, its `first` for us: takes its response buffer. Gives the client's number.
+    /// Gives up every answer that waits for space, and sends no others.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.interrupt();
+    }
+
+    /// Whether this client was found gone.
+    pub(crate) fn is_gone(&self, client: u64) -> bool {
+        // Relaxed: a hint that saves work.
+        self.gone.load(Ordering::Relaxed) == client
+    }
+
+    /// Takes the response buffer of another client, whose first request here is `first`. Returns the client's number.
     pub(crate) fn begin_client(&self, requests: &Reader, first: u64) -> (u64, Result<()>) {
-        let (client, mut responses) = self.next_client();
-        responses.next = first;
+        let (client, mut current) = self.next_client();
+        current.order.next = first;
         // The reader of a predecessor that came and went without a request is dead; 1.x clients may keep theirs.
-        if responses.writer.as_ref().is_some_and(|writer| !writer.is_reader_connected()) {
-            responses.writer = None;
+        if current.writer.as_ref().is_some_and(|writer| !writer.is_reader_connected()) {
+            current.writer = None;
         }
-        if responses.writer.is_some() {
+        if current.writer.is_some() {
             return (client, Ok(()));
         }
         let start = Instant::now();
         let result = loop {
             match self.connect() {
                 Ok(writer) => {
-                    responses.writer = Some(writer);
+                    current.writer = Some(writer);
                     break Ok(());
                 }
                 Err(error) => {
@@ -100,7 +105,7 @@ impl Run {
                         ErrorKind::BufferNotFound | ErrorKind::ReaderDead | ErrorKind::WriterAlreadyConnected
                     );
                     if self.is_stopping() || !requests.writer_lives() {
-                        // Nobody is there to answer to.
+                        // There is no one to answer.
                         self.gone.store(client, Ordering::Relaxed);
                         break Ok(());
                     }
@@ -115,41 +120,41 @@ impl Run {
         (client, result)
     }
 
-    /// The client has gone.
+    /// Lets go of the response buffer: the client has gone.
     pub(crate) fn end_client(&self) {
-        let (_, mut responses) = self.next_client();
-        responses.writer = None;
-        *lock(&self.responses_interrupt) = None;
+        let (_, mut current) = self.next_client();
+        current.writer = None;
+        *lock(&self.interrupt) = None;
     }
 
-    fn next_client(&self) -> (u64, std::sync::MutexGuard<'_, Responses>) {
-        // Release pairs with the Acquire in persist(): who is interrupted sees the new number.
+    fn next_client(&self) -> (u64, MutexGuard<'_, Current>) {
+        // Release pairs with the Acquire in persist(): a thread that is interrupted sees the new number.
         let client = self.client.fetch_add(1, Ordering::AcqRel) + 1;
-        self.interrupt_responses();
-        let mut responses = lock(&self.responses);
-        responses.client = client;
-        responses.early.clear();
-        (client, responses)
+        self.interrupt();
+        let mut current = lock(&self.current);
+        current.client = client;
+        current.order.early.clear();
+        (client, current)
     }
 
     fn connect(&self) -> Result<Writer> {
         // A client that does not fetch its responses keeps its server waiting, for as long as it lives.
         let options = WriterOptions::default().write_timeout(Duration::MAX);
         let writer = Writer::connect_with(&self.names.responses, options)?;
-        *lock(&self.responses_interrupt) = Some(writer.interrupt_handle());
+        *lock(&self.interrupt) = Some(writer.interrupt_handle());
         Ok(writer)
     }
 
-    /// Sends an answer, if its client is still there. Reports what keeps it from arriving.
-    pub(crate) fn answer(&self, to: Address, answer: &Answer<'_>) {
-        if let Err(error) = self.try_answer(to, answer) {
-            self.report(&error.of_request(to.sequence));
+    fn interrupt(&self) {
+        if let Some(handle) = &*lock(&self.interrupt) {
+            handle.interrupt();
         }
     }
 
-    fn try_answer(&self, to: Address, answer: &Answer<'_>) -> Result<()> {
-        let mut responses = lock(&self.responses);
-        let Responses { client, writer, next, early } = &mut *responses;
+    /// Sends an answer, if its client is still there.
+    pub(crate) fn send(&self, to: Address, answer: &Answer<'_>) -> Result<()> {
+        let mut current = lock(&self.current);
+        let Current { client, writer, order } = &mut *current;
         if *client != to.client {
             return Ok(());
         }
@@ -161,11 +166,11 @@ impl Run {
             let (flags, bytes) = answer.tagged();
             self.write(connected, to, flags, bytes)
         } else {
-            self.write_in_order(connected, to, answer.plain(), next, early)
+            self.write_in_order(connected, to, answer.plain(), order)
         };
         match result {
             Err(error) if error.kind() == ErrorKind::ReaderDead => {
-                // Closing our side removes what a dead client left.
+                // Closing this side removes what a dead client left.
                 *writer = None;
                 self.gone.store(to.client, Ordering::Relaxed);
                 Ok(())
@@ -174,18 +179,23 @@ impl Run {
         }
     }
 
-    /// 1.x clients count: responses come in the order of the requests, and none is left out.
+    /// Writes responses in the order of the requests, and leaves none out: 1.x clients count.
     fn write_in_order(
         &self,
         writer: &mut Writer,
         to: Address,
         bytes: &[u8],
-        next: &mut u64,
-        early: &mut BTreeMap<u64, Vec<u8>>,
+        Order { next, early }: &mut Order,
     ) -> Result<()> {
         if to.sequence != *next {
+            // An answer that is too large fails now: it must not cost memory until its turn comes.
+            let (bytes, result) = if bytes.len() > writer.max_frame_size() {
+                (Answer::Withdrawn.plain(), Err(self.too_large(bytes.len())))
+            } else {
+                (bytes, Ok(()))
+            };
             early.insert(to.sequence, bytes.to_vec());
-            return Ok(());
+            return result;
         }
         let mut result = self.write(writer, to, 0, bytes);
         *next += 1;
@@ -204,54 +214,47 @@ impl Run {
             result => return result,
         };
         // Too large, or no memory for it: the client must not wait for ever.
-        let words = match error.kind() {
-            ErrorKind::FrameTooLarge => format!(
-                "its answer of {} bytes is too large for the response buffer: the client must create that with a larger \
-                 payload size (its response_config)",
-                bytes.len()
-            ),
-            _ => format!("its answer could not be sent: {}", error.message()),
+        let error = match error.kind() {
+            ErrorKind::FrameTooLarge => self.too_large(bytes.len()),
+            kind => {
+                let words = format!("its answer could not be sent: {}", error.message());
+                Error::channel(kind, &self.names.channel, words)
+            }
         };
-        let error = Error::channel(error.kind(), &self.names.channel, words.as_str());
-        let instead = Answer::Failed(words.into());
+        let instead = Answer::Failed(error.message().into());
         let (flags, bytes) = if writer.carries_tags() { instead.tagged() } else { (0, instead.plain()) };
         let len = bytes.len().min(writer.max_frame_size());
         self.persist(writer, to, &bytes[..len], Tag { flags, ..tag })?;
         Err(error)
     }
 
+    fn too_large(&self, len: usize) -> Error {
+        let words = format!(
+            "its answer of {len} bytes is too large for the response buffer: the client must create that with a larger \
+             payload size (its response_config)"
+        );
+        Error::channel(ErrorKind::FrameTooLarge, &self.names.channel, words)
+    }
+
     /// Writes, again after each interrupt that was not meant to end it.
     fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
         loop {
-            // Another answer may have had the interrupt that was meant for all who wait for space. Who changes either word
-            // interrupts afterwards, so nothing is missed from here on.
+            // Another answer may have had the interrupt that was meant for all that wait for space. The two words are changed
+            // before the interrupt, so nothing is missed from here on.
             if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
                 return Ok(());
             }
-            // Read anew, as the handler may have taken long, and the client be dead.
-            match writer.write_tagged(bytes, tag, os::coarse_now()) {
+            // The clock is read again, as the handler may have taken long, and the client be dead.
+            match writer.write_tagged(bytes, tag, due::coarse_now()) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
     }
-
-    pub(crate) fn interrupt_responses(&self) {
-        if let Some(handle) = &*lock(&self.responses_interrupt) {
-            handle.interrupt();
-        }
-    }
-
-    /// Reports a request's failure.
-    pub(crate) fn report_failure(&self, sequence: u64, message: &str) {
-        let message = format!("the handler failed at request {sequence}: {message}");
-        let error = Error::channel(ErrorKind::RequestFailed, &self.names.channel, message);
-        self.report(&error.of_request(sequence));
-    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::config::BufferConfig;
@@ -272,7 +275,7 @@ mod tests {
             for _ in 0..2 {
                 sequence += 1;
                 let tag = Tag { sequence: Some(sequence), flags: 0, deadline: 0 };
-                requests.write_tagged(&[sequence as u8], tag, os::coarse_now()).unwrap();
+                requests.write_tagged(&[sequence as u8], tag, due::coarse_now()).unwrap();
             }
             for expected in sequence - 1..=sequence {
                 let response = loop {

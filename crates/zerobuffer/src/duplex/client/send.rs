@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::due::Due;
-use super::inbox::{Entry, LOOK};
-use super::link::{GONE, Link};
-use super::{lock, wait};
+use super::inbox::Entry;
+use super::state::{ClientState, GONE, WriterSlot, wake_all};
+use crate::duplex::due::{self, Due};
+use crate::duplex::port::{Place, Tag, Writer, flags};
+use crate::duplex::sync::{lock, thread, wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::os;
-use crate::ring::{Place, Tag, flags};
-use crate::writer::Writer;
+
+/// How often a thread that waits makes sure that the server lives. The server's death shows at the response buffer only if
+/// it had connected there.
+pub(crate) const LOOK: Duration = Duration::from_millis(40);
 
 /// A request that has been sent.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +21,7 @@ pub(crate) struct Sent {
     pub(crate) place: Option<Place>,
 }
 
-impl Link {
+impl ClientState {
     pub(crate) fn tag(&self, sequence: u64, due: Due) -> Tag {
         Tag { sequence: Some(sequence), flags: 0, deadline: if self.tags { due.0 } else { 0 } }
     }
@@ -28,8 +30,8 @@ impl Link {
         if self.tags { writer.last_place() } else { None }
     }
 
-    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only who reads already. `now` is the
-    /// coarse clock.
+    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only a thread that reads already.
+    /// `now` is the coarse clock.
     pub(crate) fn try_send(
         &self,
         data: &[u8],
@@ -42,7 +44,7 @@ impl Link {
             return Ok(None);
         }
         let sequence = sender.next;
-        let Some(writer) = &mut sender.writer else { return Ok(None) };
+        let WriterSlot::Free(writer) = &mut sender.slot else { return Ok(None) };
         writer.set_write_timeout(Duration::ZERO);
         let entered = entry.is_some();
         if let Some(entry) = entry {
@@ -66,14 +68,15 @@ impl Link {
         }
     }
 
-    /// Sends a request, waiting for space until `until`; gives its sequence number. `called` says for whom the response is.
+    /// Sends a request, waiting for space until `until`. Returns its sequence number. `called` says that the response is for
+    /// the caller alone.
     pub(crate) fn send(&self, data: &[u8], due: Due, called: bool, until: Due) -> Result<u64> {
         let (writer, sequence) = self.take_writer(until)?;
         self.enter(sequence, due, called);
         let (writer, result) = self.persist(writer, until, |writer| {
-            // It may have been cancelled while it waited for space; its number must be sent all the same.
+            // A request that was cancelled while it waited for space is sent all the same: its number must not be missing.
             let flags = if self.is_pending(sequence) { 0 } else { flags::CANCELLED };
-            writer.write_tagged(data, Tag { flags, ..self.tag(sequence, due) }, os::coarse_now())
+            writer.write_tagged(data, Tag { flags, ..self.tag(sequence, due) }, due::coarse_now())
         });
         self.sent(writer, sequence, result)
     }
@@ -82,16 +85,15 @@ impl Link {
         lock(&self.inbox).entries.get(&sequence).is_some_and(Entry::is_pending)
     }
 
-    /// Takes the writer, waiting for it until `until`; gives the sequence number of what it will send.
+    /// Takes the writer, waiting for it until `until`. Returns the sequence number of what it will send.
     pub(crate) fn take_writer(&self, until: Due) -> Result<(Box<Writer>, u64)> {
         let mut sender = lock(&self.sender);
         loop {
             self.check_end()?;
-            if let Some(writer) = sender.writer.take() {
-                sender.is_waiting_for_space = true;
+            if let Some(writer) = sender.take() {
                 return Ok((writer, sender.next));
             }
-            if sender.acquired.is_some_and(|(thread, _)| thread == std::thread::current().id()) {
+            if matches!(&sender.slot, WriterSlot::Lent { thread, .. } if *thread == thread::current().id()) {
                 let message = "this thread has acquired a request buffer: commit or drop it first";
                 return Err(self.error(ErrorKind::InvalidState, message));
             }
@@ -101,13 +103,30 @@ impl Link {
                 return Err(self.error(ErrorKind::BufferFull, message));
             };
             sender.waiting += 1;
-            sender = wait(&self.writer_free, sender, left.min(LOOK));
+            sender = wait(&self.sender_changed, sender, left.min(LOOK));
             sender.waiting -= 1;
-            // Nobody may be reading, and whoever has the writer be filling it for long.
-            if sender.writer.is_none() && self.server_is_gone() {
+            // The thread that has the writer may fill a request for long, and no thread be reading.
+            if !matches!(sender.slot, WriterSlot::Free(_)) && self.server_is_gone() {
                 return Err(self.error(ErrorKind::ReaderDead, GONE));
             }
         }
+    }
+
+    /// Puts the writer back for the next sender, or closes it after the close.
+    pub(crate) fn put_writer_back(&self, mut writer: Box<Writer>) {
+        let mut sender = lock(&self.sender);
+        sender.withdraw_with(&mut writer);
+        if !sender.closed {
+            sender.slot = WriterSlot::Free(writer);
+            if sender.waiting > 0 {
+                self.sender_changed.notify_one();
+            }
+            return;
+        }
+        drop(sender);
+        drop(writer);
+        lock(&self.sender).slot = WriterSlot::Gone;
+        self.sender_changed.notify_all();
     }
 
     /// Does what may wait for space, again after every interrupt that was not meant to end it.
@@ -152,8 +171,8 @@ impl Link {
         result.map_err(|error| self.send_failed(error)).map(|_| sequence)
     }
 
-    /// Enters where a request stands that was sent with an entry. Withdraws it if it may have been cancelled meanwhile, by
-    /// somebody who did not know the place.
+    /// Enters where a request stands that was sent with an entry. Withdraws it if a thread that did not know the place has
+    /// cancelled it meanwhile.
     pub(crate) fn set_place(&self, sent: Sent) {
         let mut inbox = lock(&self.inbox);
         match inbox.entries.get_mut(&sent.sequence) {
@@ -166,7 +185,34 @@ impl Link {
         }
     }
 
-    /// What became of the channel by an error of the writer.
+    /// Withdraws a request from the request buffer, if it is known to be there.
+    pub(crate) fn withdraw(&self, place: Option<Place>) {
+        let mut sender = lock(&self.sender);
+        let Some(place) = place else {
+            if matches!(sender.slot, WriterSlot::Sending) {
+                // The request may be the one that waits for space: its sender looks again.
+                self.wake_sender();
+            }
+            return;
+        };
+        if let WriterSlot::Free(writer) = &mut sender.slot {
+            writer.cancel(place);
+            return;
+        }
+        if sender.closed {
+            return;
+        }
+        if let WriterSlot::Lent { marker: Some(marker), .. } = sender.slot {
+            // The writer commits no more than it has acquired before this lock is let go.
+            return self.server.cancel(marker, place);
+        }
+        sender.withdrawn.push(place);
+        drop(sender);
+        // The thread that has the writer may be waiting for space behind this very request.
+        self.wake_sender();
+    }
+
+    /// Ends the channel if an error of the writer means that. Returns the error to report.
     pub(crate) fn send_failed(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::BufferFull
@@ -175,12 +221,12 @@ impl Link {
             | ErrorKind::OutOfMemory
             | ErrorKind::InvalidState
             | ErrorKind::Closed => error,
-            // Responses that the server sent before may still be unread: whoever reads will find out.
+            // Responses that the server sent before may still be unread: the thread that reads finds the end.
             ErrorKind::ReaderDead => {
                 self.error(ErrorKind::ReaderDead, format!("the server has gone: {}", error.message()))
             }
             kind => {
-                self.end(kind, error.message());
+                wake_all(self.end(kind, error.message()));
                 error
             }
         }

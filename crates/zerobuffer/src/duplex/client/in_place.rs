@@ -5,13 +5,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::due::Due;
-use super::link::Link;
-use super::lock;
 use super::pending::PendingCall;
 use super::response::Response;
-use crate::error::{ErrorKind, Result};
-use crate::writer::{MemoryGuard, Writer};
+use super::state::{ClientState, WriterSlot};
+use crate::duplex::due::Due;
+use crate::duplex::port::Writer;
+use crate::duplex::sync::{lock, thread};
+use crate::error::{Error, ErrorKind, Result};
+use crate::writer::MemoryGuard;
 
 /// Bytes of the request buffer, lent to be filled in; see [`DuplexClient::acquire_request_buffer`]. Dropping it discards
 /// it.
@@ -37,32 +38,31 @@ use crate::writer::{MemoryGuard, Writer};
 ///
 /// [`DuplexClient::acquire_request_buffer`]: super::DuplexClient::acquire_request_buffer
 pub struct RequestBuffer {
-    link: Arc<Link>,
+    state: Arc<ClientState>,
     /// `Some` until committed or discarded; has the bytes acquired.
     writer: Option<Box<Writer>>,
     sequence: u64,
 }
 
 impl RequestBuffer {
-    pub(crate) fn acquire(link: &Arc<Link>, len: usize, timeout: Duration) -> Result<RequestBuffer> {
-        link.check_mine()?;
+    pub(crate) fn acquire(state: &Arc<ClientState>, len: usize, timeout: Duration) -> Result<RequestBuffer> {
+        state.check_mine()?;
         let until = Due::after(timeout);
-        let (writer, sequence) = link.take_writer(until)?;
-        let (mut writer, result) = link.persist(writer, until, |writer| writer.acquire_frame_buffer(len));
+        let (writer, sequence) = state.take_writer(until)?;
+        let (mut writer, result) = state.persist(writer, until, |writer| writer.acquire_frame_buffer(len));
         if let Err(error) = result {
-            link.put_writer_back(writer);
-            return Err(link.send_failed(error));
+            state.put_writer_back(writer);
+            return Err(state.send_failed(error));
         }
-        let mut sender = lock(&link.sender);
-        sender.is_waiting_for_space = false;
+        let mut sender = lock(&state.sender);
         sender.withdraw_with(&mut writer);
-        sender.acquired = Some((std::thread::current().id(), writer.marker()));
+        sender.slot = WriterSlot::Lent { thread: thread::current().id(), marker: writer.marker() };
         if sender.closed {
-            // The close waits for whoever waits for space.
-            link.writer_free.notify_all();
+            // The close waits for a thread that sends, not for one that fills a request.
+            state.sender_changed.notify_all();
         }
         drop(sender);
-        Ok(RequestBuffer { link: Arc::clone(link), writer: Some(writer), sequence })
+        Ok(RequestBuffer { state: Arc::clone(state), writer: Some(writer), sequence })
     }
 
     /// The sequence number that the request will have.
@@ -75,23 +75,21 @@ impl RequestBuffer {
     ///
     /// # Errors
     ///
-    /// `InvalidState` if the request buffer is gone, which it is not before it has been committed.
+    /// `InvalidState` if the request buffer has been committed.
     pub fn memory_guard(&self) -> Result<MemoryGuard> {
         match &self.writer {
             Some(writer) => Ok(writer.memory_guard()),
-            None => {
-                Err(self.link.error(ErrorKind::InvalidState, "the request buffer is gone: acquire a new one"))
-            }
+            None => Err(self.gone()),
         }
     }
 
-    /// Sends the request; gives its sequence number.
+    /// Sends the request. Returns its sequence number.
     ///
     /// # Errors
     ///
     /// `Closed` or whatever ended the channel meanwhile; `CorruptBuffer`.
     pub fn commit(self) -> Result<u64> {
-        let due = self.link.due(Duration::MAX);
+        let due = self.state.due(Duration::MAX);
         self.send(due, false)
     }
 
@@ -103,10 +101,10 @@ impl RequestBuffer {
     ///
     /// [`DuplexClient::call`]: super::DuplexClient::call
     pub fn call(self, timeout: Duration) -> Result<Response> {
-        let link = Arc::clone(&self.link);
-        let due = link.due(timeout);
+        let state = Arc::clone(&self.state);
+        let due = state.due(timeout);
         let sequence = self.send(due, true)?;
-        link.finish_call(sequence, due)
+        state.finish_call(sequence, due)
     }
 
     /// As [`RequestBuffer::call`], for callers that must look after something else while they wait; see
@@ -144,23 +142,25 @@ impl RequestBuffer {
     ///
     /// [`DuplexClient::start_call`]: super::DuplexClient::start_call
     pub fn start_call(self, timeout: Duration) -> Result<PendingCall> {
-        let link = Arc::clone(&self.link);
-        let due = link.due(timeout);
+        let state = Arc::clone(&self.state);
+        let due = state.due(timeout);
         let sequence = self.send(due, true)?;
-        Ok(PendingCall::new(link, sequence, due))
+        Ok(PendingCall::new(state, sequence, due))
+    }
+
+    fn gone(&self) -> Error {
+        self.state.error(ErrorKind::InvalidState, "the request buffer is gone: acquire a new one")
     }
 
     fn send(mut self, due: Due, called: bool) -> Result<u64> {
-        self.link.check_mine()?;
-        self.link.check_end()?;
+        self.state.check_mine()?;
+        self.state.check_end()?;
         let Some(mut writer) = self.writer.take() else {
-            return Err(self
-                .link
-                .error(ErrorKind::InvalidState, "the request buffer is gone: acquire a new one"));
+            return Err(self.gone());
         };
-        self.link.enter(self.sequence, due, called);
-        let result = writer.commit_tagged(None, self.link.tag(self.sequence, due));
-        self.link.sent(writer, self.sequence, result)
+        self.state.enter(self.sequence, due, called);
+        let result = writer.commit_tagged(None, self.state.tag(self.sequence, due));
+        self.state.sent(writer, self.sequence, result)
     }
 }
 
@@ -181,12 +181,12 @@ impl DerefMut for RequestBuffer {
 impl Drop for RequestBuffer {
     fn drop(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
-        if self.link.check_mine().is_err() {
-            // In a forked child the buffer is the parent's, and the lock may be held by a thread that is not here.
+        if self.state.check_mine().is_err() {
+            // In a forked child the buffer belongs to the parent.
             return;
         }
         writer.discard_frame();
-        self.link.put_writer_back(writer);
+        self.state.put_writer_back(writer);
     }
 }
 

@@ -1,0 +1,210 @@
+//! The right to read responses, which one thread of a client has at a time.
+
+use std::time::{Duration, Instant};
+
+use super::inbox::{Outcome, Waiter};
+use super::send::LOOK;
+use super::state::{ClientState, GONE, Wakers, wake_all};
+use crate::duplex::port::{Frame, Reader};
+use crate::duplex::sync::{MutexGuard, lock, thread, try_lock};
+use crate::error::{Error, ErrorKind};
+use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
+
+/// Responses that a leader hands out after its own: some 50 us of waking.
+const HAND_OUT: usize = 32;
+
+/// How soon a leader looks for the server whose end shows at the response buffer: a killed process's roles end one after
+/// the other.
+const SOON: Duration = Duration::from_millis(4);
+
+/// The right to read. Dropping it lets go of the reader, wakes the tasks whose outcomes have come, and wakes a successor if
+/// there is one.
+pub(crate) struct Leading<'a> {
+    state: &'a ClientState,
+    /// `Some` until dropped.
+    reader: Option<MutexGuard<'a, Option<Box<Reader>>>>,
+    look: Duration,
+    /// A thread has been woken since the last wait.
+    woke: bool,
+    /// Tasks to wake. They wait until the reader is let go: a waker is the user's code.
+    wakers: Wakers,
+}
+
+impl<'a> Leading<'a> {
+    /// Becomes the leader, if there is none.
+    pub(crate) fn try_new(state: &'a ClientState) -> Option<Leading<'a>> {
+        let reader = try_lock(&state.reader)?;
+        // The close has woken all who wait, so nobody needs to be woken for a reader that is gone.
+        reader.is_some().then(|| Leading {
+            state,
+            reader: Some(reader),
+            look: LOOK,
+            woke: false,
+            wakers: Wakers::new(),
+        })
+    }
+
+    fn reader(&mut self) -> Option<&mut Reader> {
+        self.reader.as_mut()?.as_deref_mut()
+    }
+
+    /// Whether tasks wait until this leader lets go.
+    pub(crate) fn owes_wakes(&self) -> bool {
+        !self.wakers.is_empty()
+    }
+
+    /// Reads one frame, waiting for it up to `timeout`. Returns it if it is `mine`, and enters it for others if not. Notices
+    /// the end of the channel.
+    pub(crate) fn read(&mut self, timeout: Duration, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        let look = std::mem::replace(&mut self.look, LOOK);
+        let woke = std::mem::take(&mut self.woke);
+        // Relaxed: the others may be about to send more.
+        let others = self.state.following.load(Ordering::Relaxed);
+        let crowded = others > 0;
+        let state = self.state;
+        let turns = state.turns.of_this_wait(others).min(timeout);
+        let reader = self.reader()?;
+        reader.set_crowded(crowded);
+        let mut spent = Duration::ZERO;
+        if crowded {
+            let began = Instant::now();
+            while reader.is_quiet() && spent < turns && !state.is_over() {
+                thread::yield_now();
+                spent = began.elapsed();
+            }
+        } else if woke && reader.is_quiet() {
+            thread::yield_now();
+        }
+        match reader.read_frame(timeout.saturating_sub(spent).min(look)) {
+            Ok(Some(frame)) if mine(&frame) => return Some(frame),
+            Ok(Some(frame)) => self.deliver(frame),
+            Ok(None) => {
+                stop_point!("duplex:look");
+                if self.state.server_is_gone() {
+                    return self.drain(mine);
+                }
+            }
+            Err(error) => self.read_failed(&error),
+        }
+        None
+    }
+
+    /// Enters a response, and wakes the thread that waits for it.
+    fn deliver(&mut self, frame: Frame) {
+        let waiter = lock(&self.state.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
+        match waiter {
+            None => {}
+            Some(Waiter::Thread(thread)) => {
+                thread.unpark();
+                self.woke = true;
+            }
+            #[cfg(feature = "async")]
+            Some(Waiter::Task(waker)) => self.wakers.push(waker),
+        }
+    }
+
+    /// Hands out what has come for others.
+    pub(crate) fn hand_out(&mut self) {
+        // Relaxed: a thread that comes in between reads for itself.
+        if self.state.following.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for _ in 0..HAND_OUT {
+            let Some(reader) = self.reader() else { return };
+            if reader.is_quiet() {
+                // try_read_frame() would look whether the server lives, at the cost of a system call.
+                return;
+            }
+            match reader.try_read_frame() {
+                Ok(Some(frame)) => self.deliver(frame),
+                Ok(None) => return,
+                Err(error) => return self.read_failed(&error),
+            }
+        }
+    }
+
+    /// The server has gone, and may never have connected to the response buffer: reads what is there, up to what is `mine`,
+    /// then ends the channel.
+    fn drain(&mut self, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        loop {
+            match self.reader()?.try_read_frame() {
+                Ok(Some(frame)) if mine(&frame) => return Some(frame),
+                Ok(Some(frame)) => self.deliver(frame),
+                Ok(None) => {
+                    self.end(ErrorKind::ReaderDead, GONE);
+                    return None;
+                }
+                Err(error) => {
+                    self.end_by(&error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The writer of the response buffer may have been connected for a predecessor of this client, whose last requests the
+    /// server had still to read. Its end is the server's end only if the server has let go of the request buffer too.
+    fn read_failed(&mut self, error: &Error) {
+        let writers_end = matches!(error.kind(), ErrorKind::WriterClosed | ErrorKind::WriterDead);
+        if writers_end && !self.state.server_is_gone() {
+            self.look = SOON;
+        } else {
+            self.end_by(error);
+        }
+    }
+
+    /// Ends the channel because of an error of the reader.
+    fn end_by(&mut self, error: &Error) {
+        match error.kind() {
+            // The thread that interrupted has changed the books.
+            ErrorKind::Interrupted => {}
+            ErrorKind::WriterClosed => {
+                let message =
+                    "the server has stopped: it reads no more requests; create a new client when it is back";
+                self.end(ErrorKind::ReaderDead, message);
+            }
+            ErrorKind::WriterDead => {
+                let message = "the server died; create a new client when there is a new one";
+                self.end(ErrorKind::WriterDead, message);
+            }
+            kind => self.end(kind, error.message()),
+        }
+    }
+
+    fn end(&mut self, kind: ErrorKind, message: &str) {
+        let wakers = self.state.end(kind, message);
+        self.wakers.extend(wakers);
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.reader = None;
+        // A change of one word on both sides, so that one comes after the other: a follower enters itself, then tries once
+        // more to take the reader, and so does a thread that closes the client, both under the lock on the inbox. Either the
+        // follower is seen here, or it acquires from here that the reader is free.
+        if self.state.following.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.state.wake_successor();
+            self.state.close_reader_if_closing();
+        }
+        if self.owes_wakes() {
+            wake_all(std::mem::take(&mut self.wakers));
+        }
+    }
+}
+
+impl ClientState {
+    /// Becomes the leader, if there is none.
+    pub(crate) fn try_lead(&self) -> Option<Leading<'_>> {
+        Leading::try_new(self)
+    }
+
+    /// Wakes a thread that waits, to lead or to fetch what is ready.
+    pub(crate) fn wake_successor(&self) {
+        let successor = lock(&self.inbox).successor();
+        if let Some(thread) = successor {
+            thread.unpark();
+        }
+    }
+}

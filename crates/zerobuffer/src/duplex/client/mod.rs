@@ -1,0 +1,338 @@
+//! The client of a channel.
+
+#[cfg(feature = "async")]
+mod future;
+mod in_place;
+mod inbox;
+mod leader;
+mod options;
+mod pending;
+mod receive;
+mod response;
+mod send;
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+#[cfg(not(loom))]
+use std::time::Instant;
+
+#[cfg(feature = "async")]
+pub use self::future::Call;
+pub use self::in_place::RequestBuffer;
+use self::inbox::Wants;
+pub use self::options::ClientOptions;
+pub use self::pending::PendingCall;
+pub use self::response::Response;
+use self::state::ClientState;
+#[cfg(not(loom))]
+use super::buffer_names;
+use super::due::Due;
+#[cfg(not(loom))]
+use super::port::{Reader, Writer};
+#[cfg(not(loom))]
+use crate::config::WriterOptions;
+use crate::error::Result;
+#[cfg(not(loom))]
+use crate::error::{Error, ErrorKind};
+
+/// How long a new client waits until its predecessor's response buffer is gone: the kernel ends a killed process's two
+/// roles one after the other.
+#[cfg(not(loom))]
+const PREDECESSOR_PATIENCE: Duration = Duration::from_millis(500);
+#[cfg(not(loom))]
+const PREDECESSOR_POLL: Duration = Duration::from_millis(1);
+
+/// The client of a duplex channel, for any number of threads at once.
+///
+/// Each request has exactly one outcome: [`DuplexClient::call`] sends and waits for its own;
+/// [`DuplexClient::receive_response`] hands out, in the order of arrival, those of requests that were sent by
+/// [`DuplexClient::send_request`] or [`RequestBuffer::commit`].
+///
+/// ```
+/// use std::time::Duration;
+/// use zerobuffer::BufferConfig;
+/// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+///
+/// # let name = format!("doc-client-{}", std::process::id());
+/// let factory = DuplexChannelFactory::new();
+/// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+/// server.start(|request| Ok(request.repeat(2).into()), ProcessingMode::ThreadPool)?;
+/// let client = factory.create_client(&name)?;
+/// std::thread::scope(|scope| {
+///     for word in ["one", "two", "three"] {
+///         let client = &client;
+///         scope.spawn(move || {
+///             let response = client.call(word.as_bytes(), Duration::from_secs(5)).expect("a response");
+///             assert_eq!(*response, *word.repeat(2).as_bytes());
+///         });
+///     }
+/// });
+/// # client.close();
+/// # server.stop()?;
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct DuplexClient {
+    state: Arc<ClientState>,
+    request_timeout: Duration,
+}
+
+impl DuplexClient {
+    #[cfg(not(loom))]
+    pub(crate) fn connect(channel: &str, options: ClientOptions) -> Result<DuplexClient> {
+        let (requests, responses) = buffer_names(channel)?;
+        let writer = WriterOptions::default().connect_timeout(options.connect_timeout);
+        let mut writer =
+            Writer::connect_with(&requests, writer).map_err(|error| no_connection(channel, error))?;
+        writer.forget_metadata();
+        let start = Instant::now();
+        let mut reader = loop {
+            match Reader::create(&responses, options.response_config.clone()) {
+                Err(error)
+                    if error.kind() == ErrorKind::ReaderAlreadyConnected
+                        && start.elapsed() < PREDECESSOR_PATIENCE =>
+                {
+                    std::thread::sleep(PREDECESSOR_POLL);
+                }
+                result => break result?,
+            }
+        };
+        reader.accept_any_sequence();
+        let state = Arc::new(ClientState::new(channel, writer, reader)?);
+        Ok(DuplexClient { state, request_timeout: options.request_timeout })
+    }
+
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        &self.state.channel
+    }
+
+    /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once a
+    /// client.
+    ///
+    /// # Errors
+    ///
+    /// `MetadataAlreadyWritten` (by this client, or, at a 1.x server, by an earlier one), `MetadataTooLarge`, `Closed`
+    /// or whatever ended the channel.
+    pub fn set_metadata(&self, metadata: &[u8]) -> Result<()> {
+        self.state.check_mine()?;
+        let (mut writer, _) = self.state.take_writer(Due::after(self.request_timeout))?;
+        let result = writer.set_metadata(metadata);
+        self.state.put_writer_back(writer);
+        result
+    }
+
+    /// The largest request, in bytes: the request buffer's payload size less a header of 16 bytes.
+    pub fn max_request_size(&self) -> usize {
+        self.state.max_request_size
+    }
+
+    /// Copies `data` into the request buffer as one request. Returns its sequence number. Its response is for
+    /// [`DuplexClient::receive_response`].
+    ///
+    /// Waits for space up to [`ClientOptions::request_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidFrameSize` (0 bytes), `FrameTooLarge`, `BufferFull`, `OutOfMemory`; `InvalidState` if this thread has a
+    /// [`RequestBuffer`]; `ReaderDead`, `WriterDead`, `Closed` and whatever else ended the channel.
+    pub fn send_request(&self, data: &[u8]) -> Result<u64> {
+        self.send(data, self.state.due(Duration::MAX))
+    }
+
+    /// As [`DuplexClient::send_request`], with a deadline `timeout` from now: a server that has not started with the
+    /// request by then does not, and the outcome is `DeadlineExceeded`. A 1.x server ignores the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`DuplexClient::send_request`].
+    pub fn send_request_within(&self, data: &[u8], timeout: Duration) -> Result<u64> {
+        self.send(data, self.state.due(timeout))
+    }
+
+    fn send(&self, data: &[u8], due: Due) -> Result<u64> {
+        self.state.check_mine()?;
+        self.state.send(data, due, false, Due::after(self.request_timeout))
+    }
+
+    /// Lends `size` bytes of the request buffer, to be filled in place and committed. Its
+    /// [`sequence`](RequestBuffer::sequence) is known at once.
+    ///
+    /// Belongs to one thread at a time: others that want to send wait, up to [`ClientOptions::request_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`DuplexClient::send_request`].
+    pub fn acquire_request_buffer(&self, size: usize) -> Result<RequestBuffer> {
+        RequestBuffer::acquire(&self.state, size, self.request_timeout)
+    }
+
+    /// Sends a request that was filled in place. Equivalent to [`RequestBuffer::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestBuffer::commit`].
+    pub fn commit_request(&self, request: RequestBuffer) -> Result<u64> {
+        request.commit()
+    }
+
+    /// Waits up to `timeout` for the next outcome that belongs to no other caller, in the order of arrival. `None` when the
+    /// time is over.
+    ///
+    /// # Errors
+    ///
+    /// About one request ([`Error::sequence`]): `RequestFailed`, `Cancelled`, `DeadlineExceeded`. About the channel, for
+    /// every call from now on: `WriterDead` or `ReaderDead` (the server died or stopped), `Closed`, and whatever else
+    /// ended it. Responses that had arrived come first.
+    pub fn receive_response(&self, timeout: Duration) -> Result<Option<Response>> {
+        self.state.check_mine()?;
+        self.state.wait(Wants::Any, Due::after(timeout))
+    }
+
+    /// As [`DuplexClient::receive_response`], for the outcome of one request alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`DuplexClient::receive_response`]; `InvalidState` if the request's outcome has been handed out, or there was no
+    /// such request.
+    pub fn receive_response_to(&self, sequence: u64, timeout: Duration) -> Result<Option<Response>> {
+        self.state.check_mine()?;
+        self.state.wait(Wants::One(sequence), Due::after(timeout))
+    }
+
+    /// Sends a request and waits for its own response, while other threads may send and receive. `timeout` is the request's
+    /// deadline too.
+    ///
+    /// The thread that waits alone reads the response itself; there is no hop between threads.
+    ///
+    /// # Errors
+    ///
+    /// `RequestFailed` with the handler's message, `DeadlineExceeded` (the request is withdrawn, a late response
+    /// dropped), `Cancelled`; all those of [`DuplexClient::send_request`], `BufferFull` after `timeout`.
+    pub fn call(&self, data: &[u8], timeout: Duration) -> Result<Response> {
+        self.state.call(data, timeout)
+    }
+
+    /// The first half of [`DuplexClient::call`], for callers that must look after something else while they wait, as
+    /// language bindings do after signals. `timeout` is the request's deadline.
+    ///
+    /// Waits for space up to [`ClientOptions::request_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`DuplexClient::send_request`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+    ///
+    /// # let name = format!("doc-start-call-{}", std::process::id());
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread)?;
+    /// let client = factory.create_client(&name)?;
+    /// let mut call = client.start_call(b"ping", Duration::from_secs(5))?;
+    /// let response = loop {
+    ///     if let Some(response) = call.wait(Duration::from_millis(50))? {
+    ///         break response;
+    ///     }
+    ///     // look after something else
+    /// };
+    /// assert_eq!(&*response, b"ping");
+    /// # drop(response);
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn start_call(&self, data: &[u8], timeout: Duration) -> Result<PendingCall> {
+        PendingCall::send(&self.state, data, timeout, self.request_timeout)
+    }
+
+    /// As [`DuplexClient::call`], as a future that any executor can run. Nothing is sent before it is first polled;
+    /// dropping it withdraws the request. The time-out runs from now and is noticed within some 10 ms.
+    ///
+    /// # Errors
+    ///
+    /// As [`DuplexClient::call`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+    ///
+    /// # let name = format!("doc-call-async-{}", std::process::id());
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread)?;
+    /// let client = factory.create_client(&name)?;
+    /// let calls = ["one", "two"].map(|word| client.call_async(word, Duration::from_secs(5)));
+    /// let responses = futures::executor::block_on(futures::future::try_join_all(calls))?;
+    /// assert_eq!((&*responses[0], &*responses[1]), (&b"one"[..], &b"two"[..]));
+    /// # drop(responses);
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn call_async<D: AsRef<[u8]>>(&self, data: D, timeout: Duration) -> Call<D> {
+        Call::new(&self.state, data, timeout)
+    }
+
+    /// Cancels a request: its outcome is `Cancelled`, at once. Returns whether it was still under way.
+    ///
+    /// A native server does not start it any more; a handler that has started can see it
+    /// ([`Request::is_cancelled`](super::Request::is_cancelled)). A 1.x server goes on; its response is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ended the channel.
+    pub fn cancel_request(&self, sequence: u64) -> Result<bool> {
+        self.state.cancel(sequence)
+    }
+
+    /// Whether the server lives and reads requests.
+    pub fn is_server_connected(&self) -> bool {
+        if self.state.check_mine().is_err() {
+            return false;
+        }
+        !self.state.is_over() && !self.state.server_is_gone()
+    }
+
+    /// Closes the client, and frees the channel for the next one. Other threads that wait get `Closed`. Dropping the client
+    /// does the same. Responses still held stay valid.
+    pub fn close(&self) {
+        self.state.close();
+    }
+}
+
+/// Puts an error of the request buffer into words about the channel.
+#[cfg(not(loom))]
+fn no_connection(channel: &str, error: Error) -> Error {
+    let message = match error.kind() {
+        ErrorKind::WriterAlreadyConnected => {
+            "another client is connected: end it first, or use another channel (each has one client at a time)"
+        }
+        ErrorKind::BufferNotFound => {
+            "no server runs: start it first, or give the client a connect time-out to wait for it"
+        }
+        ErrorKind::ReaderDead => {
+            "its server has died: start a new one, or give the client a connect time-out to wait for it"
+        }
+        _ => return error,
+    };
+    Error::channel(error.kind(), channel, message)
+}
+
+impl Drop for DuplexClient {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}
+
+impl fmt::Debug for DuplexClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DuplexClient").field("channel", &self.channel()).finish()
+    }
+}

@@ -1,0 +1,311 @@
+//! The state that a client shares with its request buffers and calls: both buffers, and the requests under way.
+//!
+//! Three locks: `sender` for steps that do not wait (a thread that must wait for space takes the writer out of it), `inbox`
+//! for the books, and `reader`, which the leader holds while it reads and for which no other thread waits. Order: sender,
+//! inbox. User code (wakers) runs without any of them.
+
+use std::time::{Duration, Instant};
+
+use super::inbox::{End, Inbox};
+use crate::duplex::due::Due;
+use crate::duplex::owner::Owner;
+use crate::duplex::port::{InterruptHandle, Marker, Place, Reader, ReaderWatch, Writer};
+use crate::duplex::sync::{Condvar, Mutex, ThreadId, lock, try_lock, wait};
+use crate::duplex::turns::Turns;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// What a client is told whose server has gone.
+pub(crate) const GONE: &str = "the server has stopped, or died; create a new client when there is one";
+
+/// How long closing waits for a thread that has a buffer, and has been interrupted.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) struct ClientState {
+    pub(crate) channel: Box<str>,
+    pub(crate) sender: Mutex<Sender>,
+    /// The writer is back, a buffer has been closed, or the channel has ended.
+    pub(crate) sender_changed: Condvar,
+    /// Locked by the leader. `None` after the close.
+    pub(crate) reader: Mutex<Option<Box<Reader>>>,
+    pub(crate) inbox: Mutex<Inbox>,
+    /// Threads that follow, and one more once the client is being closed. Seen without a lock.
+    pub(crate) following: AtomicU64,
+    /// For how long threads that wait do not sleep.
+    pub(crate) turns: Turns,
+    /// `inbox.ended` is set.
+    over: AtomicBool,
+    /// The client is being closed: the leader closes the reader when it lets go.
+    closing: AtomicBool,
+    /// Tells whether the server lives, and withdraws requests, while a thread has the writer.
+    pub(crate) server: ReaderWatch,
+    reader_interrupt: InterruptHandle,
+    writer_interrupt: InterruptHandle,
+    /// Flags and deadlines travel both ways.
+    pub(crate) tags: bool,
+    pub(crate) max_request_size: usize,
+    /// Tells this client's deadlines from those of others.
+    salt: u64,
+    owner: Owner,
+}
+
+/// The request buffer's writer, and what is known of those who use it.
+pub(crate) struct Sender {
+    pub(crate) slot: WriterSlot,
+    /// Threads that wait for the writer.
+    pub(crate) waiting: usize,
+    /// Sequence number of the next request.
+    pub(crate) next: u64,
+    /// Requests to withdraw as soon as the writer is back.
+    pub(crate) withdrawn: Vec<Place>,
+    /// The client is closed, or being closed.
+    pub(crate) closed: bool,
+    /// The response buffer's reader has been closed.
+    reader_closed: bool,
+}
+
+/// The writer, or who has it.
+pub(crate) enum WriterSlot {
+    Free(Box<Writer>),
+    /// A thread sends with it, and puts it back soon, or when it is interrupted.
+    Sending,
+    /// A thread fills a request in place with it. The marker withdraws requests meanwhile.
+    Lent {
+        thread: ThreadId,
+        marker: Option<Marker>,
+    },
+    /// The client is closed.
+    Gone,
+}
+
+impl Sender {
+    /// Takes the writer out, if it is free.
+    pub(crate) fn take(&mut self) -> Option<Box<Writer>> {
+        match std::mem::replace(&mut self.slot, WriterSlot::Sending) {
+            WriterSlot::Free(writer) => Some(writer),
+            other => {
+                self.slot = other;
+                None
+            }
+        }
+    }
+
+    /// Withdraws, with the writer that was taken out, the requests that waited for that.
+    pub(crate) fn withdraw_with(&mut self, writer: &mut Writer) {
+        self.withdrawn.drain(..).for_each(|place| _ = writer.cancel(place));
+    }
+}
+
+impl ClientState {
+    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Result<ClientState> {
+        let never_spins = reader.never_spins();
+        Ok(ClientState {
+            server: writer.reader_watch()?,
+            channel: channel.into(),
+            sender_changed: Condvar::new(),
+            reader_interrupt: reader.interrupt_handle(),
+            writer_interrupt: writer.interrupt_handle(),
+            tags: writer.carries_tags(),
+            max_request_size: writer.max_frame_size(),
+            salt: Due::salt(),
+            owner: Owner::this_process(),
+            sender: Mutex::new(Sender {
+                slot: WriterSlot::Free(Box::new(writer)),
+                waiting: 0,
+                next: 1,
+                withdrawn: Vec::new(),
+                closed: false,
+                reader_closed: false,
+            }),
+            reader: Mutex::new(Some(Box::new(reader))),
+            inbox: Mutex::default(),
+            following: AtomicU64::new(0),
+            turns: Turns::new(never_spins),
+            over: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::channel(kind, &self.channel, message)
+    }
+
+    /// The error of a request that has no outcome to wait for.
+    pub(crate) fn no_response_expected(&self, sequence: u64) -> Error {
+        let message = format!(
+            "request {sequence} has no response to wait for: it was never sent, or its response was fetched"
+        );
+        self.error(ErrorKind::InvalidState, message).of_request(sequence)
+    }
+
+    /// The error of a request that was not answered in time.
+    pub(crate) fn too_late(&self, sequence: u64) -> Error {
+        let message = format!(
+            "request {sequence} was not answered by its deadline: allow more time, or let the server work with a thread pool"
+        );
+        self.error(ErrorKind::DeadlineExceeded, message).of_request(sequence)
+    }
+
+    /// The deadline `timeout` from now, as this client's requests carry it.
+    pub(crate) fn due(&self, timeout: Duration) -> Due {
+        Due::after(timeout).salted(self.salt)
+    }
+
+    /// The deadline `timeout` from now, where the coarse clock has just been read.
+    pub(crate) fn due_from(&self, coarse_now: u64, timeout: Duration) -> Due {
+        Due::from(coarse_now, timeout).salted(self.salt)
+    }
+
+    /// Fails in a forked child.
+    #[inline]
+    pub(crate) fn check_mine(&self) -> Result<()> {
+        self.owner.check(&self.channel, "client")
+    }
+
+    /// Whether the channel has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        // Acquire pairs with the Release in end().
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Fails with the reason why the channel has ended, if it has.
+    pub(crate) fn check_end(&self) -> Result<()> {
+        if !self.is_over() {
+            return Ok(());
+        }
+        match &lock(&self.inbox).ended {
+            Some(end) => Err(self.end_error(end)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of every call after the end.
+    pub(crate) fn end_error(&self, end: &End) -> Error {
+        self.error(end.kind, end.message.clone())
+    }
+
+    /// Whether the server no longer has the request buffer.
+    pub(crate) fn server_is_gone(&self) -> bool {
+        !self.server.is_reader_connected()
+    }
+
+    /// Ends the channel for all who wait, unless it has ended before. Returns the wakers of tasks, for [`wake_all`].
+    #[must_use]
+    pub(crate) fn end(&self, kind: ErrorKind, message: impl Into<String>) -> Wakers {
+        let mut inbox = lock(&self.inbox);
+        if inbox.ended.is_none() {
+            inbox.ended = Some(End { kind, message: message.into() });
+        }
+        self.over.store(true, Ordering::Release);
+        inbox.wake_followers();
+        #[cfg(feature = "async")]
+        let (tasks, reader) = inbox.take_all_tasks();
+        #[cfg(not(feature = "async"))]
+        let tasks = vec![];
+        drop(inbox);
+        // A thread that looked before, and is about to wait for the writer, holds this lock until it waits.
+        drop(lock(&self.sender));
+        self.sender_changed.notify_all();
+        #[cfg(feature = "async")]
+        reader.inspect(std::thread::Thread::unpark);
+        tasks
+    }
+
+    /// Makes the leader look at the books.
+    pub(crate) fn wake_leader(&self) {
+        self.reader_interrupt.interrupt();
+    }
+
+    /// Makes the thread that waits for space look at the books.
+    pub(crate) fn wake_sender(&self) {
+        self.writer_interrupt.interrupt();
+    }
+
+    /// Ends all calls with `Closed`, and gives both buffers up.
+    pub(crate) fn close(&self) {
+        if self.check_mine().is_err() || std::mem::replace(&mut lock(&self.sender).closed, true) {
+            return;
+        }
+        wake_all(self.end(ErrorKind::Closed, "the client has been closed"));
+        // The response buffer first: a process that finds the writer's role free finds the response buffer's name free too.
+        self.close_reader();
+        let entries = std::mem::take(&mut lock(&self.inbox).entries);
+        drop(entries);
+        self.wake_sender();
+        let mut sender = lock(&self.sender);
+        if let Some(writer) = sender.take() {
+            drop(sender);
+            drop(writer);
+            lock(&self.sender).slot = WriterSlot::Gone;
+            return;
+        }
+        // A request buffer that stays acquired takes the writer along when it goes.
+        let until = Instant::now() + CLOSE_PATIENCE;
+        while matches!(sender.slot, WriterSlot::Sending) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            sender = wait(&self.sender_changed, sender, left);
+        }
+    }
+
+    /// Closes the reader, or has the leader do so.
+    fn close_reader(&self) {
+        // A leader that lets go sees this change, or has let go before the attempt to lock: see the drop of Leading.
+        let inbox = lock(&self.inbox);
+        self.closing.store(true, Ordering::Relaxed);
+        self.following.fetch_add(1, Ordering::AcqRel);
+        drop(inbox);
+        self.wake_leader();
+        if let Some(mut reader) = try_lock(&self.reader) {
+            let taken = reader.take();
+            drop(reader);
+            drop(taken);
+            return;
+        }
+        let until = Instant::now() + CLOSE_PATIENCE;
+        let mut sender = lock(&self.sender);
+        while !sender.reader_closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            sender = wait(&self.sender_changed, sender, left);
+        }
+    }
+
+    /// Closes the reader if the client is being closed. For a leader that has let go, and has seen that others wait.
+    pub(crate) fn close_reader_if_closing(&self) {
+        // Relaxed: the lock on the inbox, which the caller has had since it let go, orders this.
+        if !self.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(mut reader) = try_lock(&self.reader) else { return };
+        let taken = reader.take();
+        drop(reader);
+        drop(taken);
+        lock(&self.sender).reader_closed = true;
+        self.sender_changed.notify_all();
+    }
+}
+
+/// Tasks to wake.
+#[cfg(feature = "async")]
+pub(crate) type Wakers = Vec<std::task::Waker>;
+/// Tasks to wake: there are none.
+#[cfg(not(feature = "async"))]
+pub(crate) type Wakers = Vec<std::convert::Infallible>;
+
+/// Wakes tasks. To be called without a lock: a waker is the user's code, and may panic.
+pub(crate) fn wake_all(wakers: Wakers) {
+    #[cfg(feature = "async")]
+    for waker in wakers {
+        let wake = std::panic::AssertUnwindSafe(|| waker.wake());
+        if std::panic::catch_unwind(wake).is_err() {
+            log::warn!("a waker panicked");
+        }
+    }
+    #[cfg(not(feature = "async"))]
+    drop(wakers);
+}

@@ -1,0 +1,28 @@
+//! Clients and servers belong to the process that made them: a forked child must not use their locks, as a thread that
+//! the child does not have may hold the child's copy of one.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::os;
+
+/// The process that made a client or a server, told from its forked children.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    generation: u64,
+}
+
+impl Owner {
+    /// This process.
+    pub(crate) fn this_process() -> Owner {
+        Owner { generation: os::fork_generation() }
+    }
+
+    /// Fails with `InvalidState` in a forked child. `what` names the object: "client" or "server".
+    #[inline]
+    pub(crate) fn check(self, channel: &str, what: &str) -> Result<()> {
+        if self.generation == os::fork_generation() {
+            return Ok(());
+        }
+        let message = format!("this {what} belongs to the parent process; create one in this process");
+        Err(Error::channel(ErrorKind::InvalidState, channel, message))
+    }
+}

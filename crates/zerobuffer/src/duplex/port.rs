@@ -1,0 +1,12 @@
+//! What duplex channels know of the core: buffers, frames, and what frames carry. For the model checker a client gets a wire
+//! of the model's own.
+
+pub(crate) use crate::ring::extended::Marker;
+pub(crate) use crate::ring::{Place, Tag, flags};
+
+#[cfg(not(loom))]
+pub(crate) use crate::frame::Frame;
+#[cfg(not(loom))]
+pub(crate) use crate::reader::{InterruptHandle, Reader};
+#[cfg(not(loom))]
+pub(crate) use crate::writer::{ReaderWatch, Writer};
