@@ -435,3 +435,64 @@ impl std::task::Wake for Teller {
         let _ = self.0.send(());
     }
 }
+
+/// Has another thread close the client when it is woken, and waits for that.
+struct CloserElsewhere(std::sync::Arc<DuplexClient>, std::sync::mpsc::Sender<Duration>);
+
+impl std::task::Wake for CloserElsewhere {
+    fn wake(self: std::sync::Arc<Self>) {
+        let (client, start) = (std::sync::Arc::clone(&self.0), Instant::now());
+        std::thread::spawn(move || client.close()).join().unwrap();
+        let _ = self.1.send(start.elapsed());
+    }
+}
+
+#[test]
+fn a_waker_may_wait_for_another_thread_that_closes_its_client() {
+    // Woken by the client's own thread, and by a thread that calls.
+    for by_caller in [false, true] {
+        let channel = Channel::new();
+        let mut server = channel.server("server", 1 << 16);
+        let client = std::sync::Arc::new(channel.client());
+        let (tell, told) = std::sync::mpsc::channel();
+        let waker = Waker::from(std::sync::Arc::new(CloserElsewhere(std::sync::Arc::clone(&client), tell)));
+        let request = if by_caller { "!wait" } else { "a call" };
+        let mut call = client.call_async(request, PATIENCE);
+        assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        if by_caller {
+            server.expect("waiting");
+            assert!(client.cancel_request(1).unwrap(), "wakes on this thread");
+        }
+        let took = told.recv_timeout(PATIENCE).expect("the close ends");
+        assert!(took < Duration::from_millis(500), "it waited for the thread that wakes: {took:?}");
+        assert_eq!(*channel.client().call(b"the next", PATIENCE).unwrap(), *b"the next");
+    }
+}
+
+/// Panics when it is woken, after it has told.
+struct Panics(std::sync::mpsc::Sender<()>);
+
+impl std::task::Wake for Panics {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.send(()).unwrap();
+        panic!("a waker that panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_no_other_call() {
+    let channel = Channel::new();
+    let _server = channel.server("server", 1 << 16);
+    let client = channel.client();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waker = Waker::from(std::sync::Arc::new(Panics(tell)));
+    let mut call = client.call_async("bad", PATIENCE);
+    assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    told.recv_timeout(PATIENCE).expect("woken");
+    assert_eq!(*block_on(client.call_async("good", PATIENCE)).unwrap(), *b"good");
+    assert_eq!(*client.call(b"good", PATIENCE).unwrap(), *b"good");
+    let Poll::Ready(Ok(response)) = call.poll_unpin(&mut Context::from_waker(Waker::noop())) else {
+        panic!()
+    };
+    assert_eq!(*response, *b"bad");
+}

@@ -414,11 +414,3 @@ fn two_servers_of_one_name_are_one_too_many() {
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ReaderAlreadyConnected);
 }
-
-#[test]
-fn a_client_without_a_server_is_told_so_and_leaves_nothing() {
-    let channel = Channel::new("none");
-    let error = DuplexChannelFactory::new().create_client(&channel.name).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::BufferNotFound);
-    channel.assert_nothing_left();
-}

@@ -7,6 +7,7 @@ mod order;
 mod owned;
 mod peers;
 mod roles;
+mod server;
 
 use std::time::Duration;
 
