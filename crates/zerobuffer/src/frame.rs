@@ -92,7 +92,7 @@ impl Frame {
         self.shared.mapping.oieb().reader_pid.load(crate::sync::Ordering::Relaxed) == 0
     }
 
-    /// When the frame is worth nothing any more (CLOCK_MONOTONIC, nanoseconds); 0 = never.
+    /// When the frame is worth nothing any more, as it travels (docs/PROTOCOL.md, "Duplex channels"); 0 = never.
     pub(crate) fn deadline(&self) -> u64 {
         self.shared.deadline(&self.located)
     }

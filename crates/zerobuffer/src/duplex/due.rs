@@ -1,14 +1,33 @@
-//! When a request is worth nothing any more, as it travels: nanoseconds of CLOCK_MONOTONIC, the same in every process.
+//! Deadlines as they travel: nanoseconds of the monotonic clock outside of all time namespaces, which is equal everywhere
+//! on a machine.
 
 use std::time::{Duration, Instant};
 
 pub(crate) use crate::os::coarse_now;
-use crate::os::monotonic_now;
+use crate::os::{monotonic_now, monotonic_offset};
+use crate::sync::Ordering;
+
+/// How far this process's clock is ahead of that outside of all time namespaces.
+///
+/// Read by every client and server that is made, as a forked child may be in another namespace; it does not change while
+/// they live.
+static OFFSET: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+/// Finds out how this process's clock differs from those of others. To be called before deadlines are made or judged.
+pub(crate) fn set_clock() {
+    // Relaxed: the threads that use a client or server get it in order.
+    OFFSET.store(monotonic_offset(), Ordering::Relaxed);
+}
+
+/// A reading of this process's monotonic clock, as all processes would read it.
+fn everywhere(now: u64) -> u64 {
+    now.wrapping_sub(OFFSET.load(Ordering::Relaxed) as u64)
+}
 
 /// A deadline, and the mark of its request: a response repeats it, so that a client knows the answers to its own
 /// requests from those to a predecessor's with the same sequence number.
 ///
-/// With the top bit set it is a mark only, and the request is good for ever. 0 = nothing is known (a ring without tags).
+/// With the top bit set it is a mark only, and the request never ends. 0 = nothing is known (a ring without tags).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due(pub(crate) u64);
 
@@ -21,14 +40,14 @@ const SALT: u64 = (1 << 12) - 1;
 const COARSE: Duration = Duration::from_secs(1);
 
 impl Due {
-    /// `timeout` from now. What overflows the clock is never.
+    /// `timeout` from now. A time that overflows the clock is never.
     pub(crate) fn after(timeout: Duration) -> Due {
         Self::from(if timeout < COARSE { 0 } else { coarse_now() }, timeout)
     }
 
-    /// The same, by one who has just read the coarse clock; what does for long time-outs.
+    /// `timeout` from now, where the coarse clock has just been read. Short time-outs need the exact one.
     pub(crate) fn from(coarse_now: u64, timeout: Duration) -> Due {
-        let now = if timeout < COARSE { monotonic_now() } else { coarse_now };
+        let now = everywhere(if timeout < COARSE { monotonic_now() } else { coarse_now });
         let nanoseconds = timeout.as_secs().checked_mul(1_000_000_000);
         let nanoseconds = nanoseconds.and_then(|whole| whole.checked_add(u64::from(timeout.subsec_nanos())));
         match nanoseconds.and_then(|timeout| now.checked_add(timeout)) {
@@ -52,7 +71,7 @@ impl Due {
 
     /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
-        !self.is_never() && coarse_now() >= self.0
+        !self.is_never() && everywhere(coarse_now()) >= self.0
     }
 
     /// Time left; `None` when it is over.
@@ -60,11 +79,11 @@ impl Due {
         if self.is_never() {
             return Some(Duration::MAX);
         }
-        let left = self.0.saturating_sub(monotonic_now());
+        let left = self.0.saturating_sub(everywhere(monotonic_now()));
         (left > 0).then(|| Duration::from_nanos(left))
     }
 
-    /// The same moment on this process's clock; `None` is never.
+    /// The deadline on this process's clock; `None` is never.
     pub(crate) fn instant(self) -> Option<Instant> {
         if self.is_never() {
             return None;

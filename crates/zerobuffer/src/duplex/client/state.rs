@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::inbox::{End, Inbox};
-use crate::duplex::due::Due;
+use crate::duplex::due::{self, Due};
 use crate::duplex::owner::Owner;
 use crate::duplex::port::{InterruptHandle, Marker, Place, Reader, ReaderWatch, Writer};
 use crate::duplex::sync::{Condvar, Mutex, ThreadId, lock, try_lock, wait};
@@ -98,6 +98,7 @@ impl Sender {
 
 impl ClientState {
     pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Result<ClientState> {
+        due::set_clock();
         let never_spins = reader.never_spins();
         Ok(ClientState {
             server: writer.reader_watch()?,

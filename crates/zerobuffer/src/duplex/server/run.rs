@@ -9,7 +9,7 @@ use super::answer::{Address, Answer};
 use super::request::Request;
 use super::send::{AnswerSender, Names};
 use crate::config::BufferConfig;
-use crate::duplex::due::Due;
+use crate::duplex::due::{self, Due};
 use crate::duplex::sync::{Condvar, Mutex, lock, wait};
 use crate::duplex::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +91,7 @@ impl Run {
         requests: Reader,
         single: bool,
     ) -> Run {
+        due::set_clock();
         let never_spins = requests.never_spins();
         Run {
             answers: AnswerSender::new(Arc::clone(&names)),

@@ -44,12 +44,29 @@ fn clock(id: libc::clockid_t) -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The monotonic clock in nanoseconds: the same for all processes.
+/// The monotonic clock in nanoseconds: equal in all processes of one time namespace.
 pub(crate) fn monotonic_now() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 
-/// The same to within a few milliseconds, read in a few nanoseconds.
+/// How far the monotonic clock of this process is ahead of that outside of all time namespaces, in nanoseconds.
+pub(crate) fn monotonic_offset() -> i64 {
+    // The file tells the offsets of the children's namespace, which is this process's too unless it has just made one.
+    let namespace = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+    if namespace("time") != namespace("time_for_children") {
+        return 0;
+    }
+    std::fs::read_to_string("/proc/self/timens_offsets").map_or(0, |text| offset_in(&text).unwrap_or(0))
+}
+
+/// The offset in a text like "monotonic 10 0" (seconds and nanoseconds), a clock a line.
+fn offset_in(text: &str) -> Option<i64> {
+    let mut fields = text.lines().find(|line| line.starts_with("monotonic"))?.split_ascii_whitespace();
+    let (seconds, nanoseconds): (i64, i64) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+/// The monotonic clock to within a few milliseconds, read in a few nanoseconds.
 pub(crate) fn coarse_now() -> u64 {
     clock(libc::CLOCK_MONOTONIC_COARSE)
 }
@@ -68,6 +85,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_read() {
+        assert_eq!(
+            offset_in("monotonic     1000000         5\nboottime      7         0\n"),
+            Some(1_000_000_000_000_005)
+        );
+        assert_eq!(offset_in("monotonic           -2         500000000\n"), Some(-1_500_000_000));
+        for bad in [
+            "",
+            "boottime 1 0",
+            "monotonic",
+            "monotonic 1",
+            "monotonic x 0",
+            "monotonic 9223372036854775807 0",
+        ] {
+            assert_eq!(offset_in(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_process_that_ended_is_gone_before_it_is_reaped() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use zerobuffer::{BufferConfig, ErrorKind};
 
 use super::Channel;
-use crate::support::{PATIENCE, Random};
+use super::roles::{clock_client, clock_server};
+use crate::support::{PATIENCE, Peer, Random, confine, role};
 
 #[test]
 fn a_request_cancelled_before_its_start_never_starts() {
@@ -289,4 +290,21 @@ fn a_request_whose_deadline_passes_before_its_start_is_not_started() {
     let sequence = client.send_request_within(b"!wait", Duration::from_millis(30)).unwrap();
     server.expect(&format!("waiting {sequence}"));
     server.expect(&format!("cancelled {sequence}"));
+}
+
+#[test]
+fn a_deadline_is_the_same_moment_in_every_time_namespace() {
+    let later = confine::unshare(&["--time", "--monotonic", "1000000", "--boottime", "1000000"]);
+    for (server, client) in [(&later[..], &[][..]), (&[], &later), (&later, &later)] {
+        let channel = Channel::new("time");
+        let start = |wrapper: &[String], role| match wrapper {
+            [] => Peer::start(role, &[&channel.name]),
+            _ => Peer::start_through(wrapper, role, &[&channel.name], |_| {}),
+        };
+        let mut server = start(server, role!(clock_server));
+        server.expect("running");
+        let answer = start(client, role!(clock_client)).hear();
+        let left: u64 = answer.parse().unwrap_or_else(|_| panic!("{answer}"));
+        assert!((1000..=10_010).contains(&left), "{left} of 10,000 ms are left");
+    }
 }

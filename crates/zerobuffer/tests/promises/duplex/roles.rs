@@ -138,4 +138,27 @@ pub(crate) fn client(arguments: &[String]) {
     hear();
 }
 
-crate::support::peers!(server, client);
+crate::support::peers!(server, client, clock_server, clock_client);
+
+/// Answers with the milliseconds that are left until the request's deadline. Arguments: channel.
+pub(crate) fn clock_server(arguments: &[String]) {
+    let server =
+        DuplexChannelFactory::new().create_immutable_server(&arguments[0], BufferConfig::default()).unwrap();
+    let answer = |request: &Request| -> Result<Reply<'static>, HandlerError> {
+        let left = request.deadline().ok_or("no deadline")?.saturating_duration_since(Instant::now());
+        Ok(left.as_millis().to_string().into_bytes().into())
+    };
+    server.start(move |request| answer(request), ProcessingMode::SingleThread).unwrap();
+    say("running");
+    hear();
+}
+
+/// Calls with a time-out of ten seconds, and says the answer. Arguments: channel.
+pub(crate) fn clock_client(arguments: &[String]) {
+    let options = ClientOptions::default().connect_timeout(PATIENCE);
+    let client = DuplexChannelFactory::new().create_client_with(&arguments[0], options).unwrap();
+    match client.call(b"?", Duration::from_secs(10)) {
+        Ok(response) => say(String::from_utf8_lossy(&response)),
+        Err(error) => say(error),
+    }
+}
