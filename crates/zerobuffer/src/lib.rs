@@ -36,6 +36,7 @@ mod config;
 pub mod duplex;
 mod error;
 mod frame;
+mod frame_copy;
 mod frame_mut;
 mod kept;
 mod layout;

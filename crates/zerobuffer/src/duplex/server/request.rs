@@ -5,16 +5,39 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use crate::duplex::due::Due;
+use crate::error::Result;
 use crate::frame::Frame;
 
 /// A request, in place in the request buffer.
 pub struct Request {
     frame: Frame,
+    /// Made by [`Request::copy_of`]: no server and no client knows of it.
+    is_copy: bool,
 }
 
 impl Request {
     pub(crate) fn new(frame: Frame) -> Request {
-        Request { frame }
+        Request { frame, is_copy: false }
+    }
+
+    /// Makes a request of a copy of `bytes`, with the sequence number 1, for tests of handlers. It has no deadline and is
+    /// never cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frame::copy_of`](crate::Frame::copy_of).
+    ///
+    /// ```
+    /// use zerobuffer::duplex::{HandlerError, Reply, Request};
+    ///
+    /// fn shout(request: &Request) -> Result<Reply<'_>, HandlerError> {
+    ///     Ok(request.to_ascii_uppercase().into())
+    /// }
+    /// assert_eq!(*shout(&Request::copy_of(b"hello")?).expect("an answer"), *b"HELLO");
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn copy_of(bytes: &[u8]) -> Result<Request> {
+        Ok(Request { frame: Frame::copy_of(bytes)?, is_copy: true })
     }
 
     /// The sequence number that the client gave the request; its response carries the same.
@@ -34,7 +57,8 @@ impl Request {
     /// Whether the response is no longer wanted: the client has cancelled the request or given it up, its deadline is over, or
     /// the server has been stopped. A handler that works for long asks now and then, and may return anything.
     pub fn is_cancelled(&self) -> bool {
-        self.frame.is_cancelled() || self.frame.is_orphaned() || Due(self.frame.deadline()).is_over()
+        let orphaned = self.frame.is_orphaned() && !self.is_copy;
+        orphaned || self.frame.is_cancelled() || Due(self.frame.deadline()).is_over()
     }
 
     /// Whether the client has cancelled the request or given it up.
@@ -96,6 +120,25 @@ pub struct MutableFrame(Request);
 impl MutableFrame {
     pub(crate) fn new(request: Request) -> MutableFrame {
         MutableFrame(request)
+    }
+
+    /// As [`Request::copy_of`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Frame::copy_of`](crate::Frame::copy_of).
+    ///
+    /// ```
+    /// use zerobuffer::duplex::MutableFrame;
+    ///
+    /// let invert = |frame: &mut MutableFrame| frame.iter_mut().for_each(|byte| *byte = !*byte);
+    /// let mut frame = MutableFrame::copy_of(&[0, 255])?;
+    /// invert(&mut frame);
+    /// assert_eq!(*frame, [255, 0]);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn copy_of(bytes: &[u8]) -> Result<MutableFrame> {
+        Request::copy_of(bytes).map(MutableFrame)
     }
 
     /// As [`Request::sequence`].
