@@ -1,10 +1,8 @@
 //! The client of a duplex channel.
 
 use std::ffi::{CString, c_char};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 
-use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer};
+use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer, ThreadRequest};
 
 use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, string, timeout};
 use crate::config::{give, take, zb_client_options};
@@ -17,30 +15,19 @@ use crate::panic::{guarded, guarded_or};
 /// Each request has exactly one outcome: `zb_client_call` sends and waits for its own; `zb_client_receive_response` hands out, in
 /// the order of arrival, those of the requests that were sent otherwise.
 pub struct zb_client {
-    /// Dropped before the client: the request being filled, and who fills it. The core lends one at a time.
-    acquired: Mutex<Option<(ThreadId, RequestBuffer)>>,
+    /// Dropped before the client: the request being filled. The core lends one at a time.
+    acquired: ThreadRequest,
     client: DuplexClient,
     channel: CString,
 }
 
 impl zb_client {
-    fn acquired(&self) -> MutexGuard<'_, Option<(ThreadId, RequestBuffer)>> {
-        // Nothing in the critical sections leaves it half-changed.
-        self.acquired.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The request that this thread is filling.
     fn take_acquired(&self) -> Result<RequestBuffer, Failure> {
-        let mut slot = self.acquired();
-        match slot.take() {
-            Some((owner, request)) if owner == std::thread::current().id() => Ok(request),
-            other => {
-                *slot = other;
-                let message =
-                    "this thread has not acquired a request buffer: acquire and commit on one thread";
-                Err(Failure::new(ZB_ERROR_INVALID_STATE, self.client.channel(), message))
-            }
-        }
+        self.acquired.take().ok_or_else(|| {
+            let message = "this thread has not acquired a request buffer: acquire and commit on one thread";
+            Failure::new(ZB_ERROR_INVALID_STATE, self.client.channel(), message)
+        })
     }
 }
 
@@ -74,7 +61,7 @@ pub unsafe extern "C" fn zb_client_connect_n(
         out.set(std::ptr::null_mut());
         let options = options.map(|given| given.options.clone()).unwrap_or_default();
         let client = DuplexChannelFactory::new().create_client_with(channel, options)?;
-        out.set(give(zb_client { acquired: Mutex::new(None), client, channel: text(channel) }));
+        out.set(give(zb_client { acquired: ThreadRequest::default(), client, channel: text(channel) }));
         Ok(ZB_OK)
     })
 }
@@ -155,7 +142,7 @@ pub unsafe extern "C" fn zb_client_acquire_request_buffer(
         let mut request = handle.client.acquire_request_buffer(size)?;
         passed!(set_if_wanted(sequence, request.sequence()));
         out.set(request.as_mut_ptr());
-        *handle.acquired() = Some((std::thread::current().id(), request));
+        handle.acquired.put(request);
         Ok(ZB_OK)
     })
 }

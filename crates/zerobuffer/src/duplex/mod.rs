@@ -47,6 +47,8 @@
 mod client;
 mod due;
 mod factory;
+#[cfg(loom)]
+mod model;
 mod owner;
 mod port;
 mod server;
@@ -60,6 +62,8 @@ use crate::lifecycle::registry::MAX_NAME_LEN;
 
 #[cfg(feature = "async")]
 pub use client::Call;
+#[cfg(not(loom))]
+pub use client::ThreadRequest;
 pub use client::{ClientOptions, DuplexClient, PendingCall, RequestBuffer, Response};
 pub use factory::DuplexChannelFactory;
 #[cfg(feature = "async")]

@@ -16,10 +16,14 @@ impl Owner {
         Owner { generation: os::fork_generation() }
     }
 
+    pub(crate) fn is_this_process(self) -> bool {
+        self.generation == os::fork_generation()
+    }
+
     /// Fails with `InvalidState` in a forked child. `what` names the object: "client" or "server".
     #[inline]
     pub(crate) fn check(self, channel: &str, what: &str) -> Result<()> {
-        if self.generation == os::fork_generation() {
+        if self.is_this_process() {
             return Ok(());
         }
         let message = format!("this {what} belongs to the parent process; create one in this process");

@@ -10,3 +10,6 @@ pub(crate) use crate::frame::Frame;
 pub(crate) use crate::reader::{InterruptHandle, Reader};
 #[cfg(not(loom))]
 pub(crate) use crate::writer::{ReaderWatch, Writer};
+
+#[cfg(loom)]
+pub(crate) use super::model::{Frame, InterruptHandle, Reader, ReaderWatch, Writer};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::Spin;
 
-/// For how long those who wait while another one reads let each other have the processor in turn, rather than sleep.
+/// For how long threads that wait while another one reads yield the processor to each other, rather than sleep.
 ///
-/// To wake a thread that sleeps costs the one who reads 5 us and more; a turn costs less than one. So where answers have come
-/// soon lately nobody sleeps at once. (64 KiB, eight threads: 50,000 answers a second with sleeps, 85,000 with turns.)
+/// Waking a thread that sleeps costs the thread that reads 5 us and more; a turn costs less than one. So where answers have
+/// come soon lately, no thread sleeps at once. (64 KiB, eight threads: 50,000 answers a second with sleeps, 85,000 with turns.)
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// Nobody is to wait but asleep ([`crate::WaitStrategy::Block`]).
+    /// Every wait is a sleep ([`crate::WaitStrategy::Block`]).
     never: bool,
     /// A moving average of the waits, in nanoseconds.
     usual: AtomicU64,
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(nanoseconds(0), Turns::USUAL, "nothing is known yet");
         let slow = Duration::from_micros(300);
         (0..20).for_each(|_| turns.learn(slow, 64));
-        assert_eq!(nanoseconds(7), 0, "who waits so long for few bytes sleeps");
+        assert_eq!(nanoseconds(7), 0, "a thread that waits so long for few bytes sleeps");
         (0..20).for_each(|_| turns.learn(slow, 65_536));
         assert_eq!(nanoseconds(7), 8 * 65_536 * Turns::BYTE);
         assert_eq!(nanoseconds(0), 0, "one alone would not wait so long");

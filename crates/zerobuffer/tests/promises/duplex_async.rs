@@ -100,7 +100,7 @@ fn async_server(arguments: &[String]) {
         Ok(request.to_vec().into())
     };
     let spawn = move |mut task: Task| {
-        // An executor that gives up what does not end at once, if it never will.
+        // An executor that drops a task that will never end.
         let waker = Waker::noop();
         if let Poll::Ready(()) = task.poll_unpin(&mut Context::from_waker(waker)) {
             return;
@@ -335,7 +335,7 @@ fn an_executor_that_takes_no_task_fails_that_request_alone() {
 }
 
 #[test]
-fn answers_that_nobody_fetches_do_not_pile_up() {
+fn answers_that_are_not_fetched_do_not_pile_up() {
     const REQUESTS: u64 = 3000;
     const ANSWER: usize = 20_000;
     let channel = Channel::new();
@@ -452,7 +452,7 @@ fn a_waker_may_wait_for_another_thread_that_closes_its_client() {
     // Woken by the client's own thread, and by a thread that calls.
     for by_caller in [false, true] {
         let channel = Channel::new();
-        let mut server = channel.server("server", 1 << 16);
+        let mut server = channel.server(role!(server), 1 << 16);
         let client = std::sync::Arc::new(channel.client());
         let (tell, told) = std::sync::mpsc::channel();
         let waker = Waker::from(std::sync::Arc::new(CloserElsewhere(std::sync::Arc::clone(&client), tell)));
@@ -482,7 +482,7 @@ impl std::task::Wake for Panics {
 #[test]
 fn a_waker_that_panics_harms_no_other_call() {
     let channel = Channel::new();
-    let _server = channel.server("server", 1 << 16);
+    let _server = channel.server(role!(server), 1 << 16);
     let client = channel.client();
     let (tell, told) = std::sync::mpsc::channel();
     let waker = Waker::from(std::sync::Arc::new(Panics(tell)));

@@ -12,6 +12,7 @@ use crate::duplex::due::Due;
 use crate::duplex::port::Writer;
 use crate::duplex::sync::{lock, thread};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
 use crate::writer::MemoryGuard;
 
 /// Bytes of the request buffer, lent to be filled in; see [`DuplexClient::acquire_request_buffer`]. Dropping it discards
@@ -76,6 +77,7 @@ impl RequestBuffer {
     /// # Errors
     ///
     /// `InvalidState` if the request buffer has been committed.
+    #[cfg(not(loom))]
     pub fn memory_guard(&self) -> Result<MemoryGuard> {
         match &self.writer {
             Some(writer) => Ok(writer.memory_guard()),

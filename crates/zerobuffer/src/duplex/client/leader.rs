@@ -35,7 +35,7 @@ impl<'a> Leading<'a> {
     /// Becomes the leader, if there is none.
     pub(crate) fn try_new(state: &'a ClientState) -> Option<Leading<'a>> {
         let reader = try_lock(&state.reader)?;
-        // The close has woken all who wait, so nobody needs to be woken for a reader that is gone.
+        // The close has woken all threads that wait, so a reader that is gone needs no successor.
         reader.is_some().then(|| Leading {
             state,
             reader: Some(reader),

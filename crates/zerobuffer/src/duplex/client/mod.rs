@@ -5,6 +5,8 @@ mod future;
 mod in_place;
 mod inbox;
 mod leader;
+#[cfg(not(loom))]
+mod of_thread;
 mod options;
 mod pending;
 mod receive;
@@ -22,6 +24,8 @@ use std::time::Instant;
 pub use self::future::Call;
 pub use self::in_place::RequestBuffer;
 use self::inbox::Wants;
+#[cfg(not(loom))]
+pub use self::of_thread::ThreadRequest;
 pub use self::options::ClientOptions;
 pub use self::pending::PendingCall;
 pub use self::response::Response;

@@ -41,7 +41,7 @@ impl ClientOptions {
     }
 
     /// How long sending a request waits for space, and for other threads that send (default 5 s). `Duration::ZERO` polls
-    /// once, `Duration::MAX` waits for ever. A call has a time-out of its own.
+    /// once, `Duration::MAX` waits without a limit. A call has a time-out of its own.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;

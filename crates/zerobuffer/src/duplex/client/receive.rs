@@ -246,3 +246,25 @@ impl ClientState {
         Ok(true)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::duplex::DuplexChannelFactory;
+    use crate::duplex::port::{Reader, Tag, Writer};
+
+    #[test]
+    fn the_message_of_a_failed_request_costs_no_more_memory_than_a_server_may_send() {
+        let channel = format!("unit-message-{}", std::process::id());
+        let mut requests = Reader::create(&format!("{channel}_request"), BufferConfig::default()).unwrap();
+        let client = DuplexChannelFactory::new().create_client(&channel).unwrap();
+        let sequence = client.send_request(b"x").unwrap();
+        let deadline = requests.read_frame(Duration::ZERO).unwrap().expect("the request").deadline();
+        let mut responses = Writer::connect(&format!("{channel}_response")).unwrap();
+        let tag = Tag { sequence: Some(sequence), flags: flags::FAILED, deadline };
+        responses.write_tagged(&vec![b'a'; 10 << 20], tag, due::coarse_now()).unwrap();
+        let error = client.receive_response(Duration::from_secs(30)).unwrap_err();
+        assert_eq!((error.kind(), error.message().len()), (ErrorKind::RequestFailed, MESSAGE_MAX));
+    }
+}

@@ -112,7 +112,7 @@ impl Server {
     fn stop(&self) -> Result<()> {
         self.check_mine()?;
         let mut current = lock(&self.current);
-        // One that has never been started has a request buffer all the same.
+        // A server that was never started has a request buffer too.
         let (run, created) = (current.run.take(), current.created.take());
         drop(current);
         drop(created);
@@ -444,7 +444,7 @@ impl MutableDuplexServer {
     }
 
     /// As [`MutableDuplexServer::start`], with a handler that owns the request and may keep it for longer than it runs, as
-    /// language bindings must. It gives an owner of the response's bytes, which usually is the frame.
+    /// language bindings must. It returns an owner of the response's bytes, usually the frame.
     ///
     /// # Errors
     ///

@@ -232,7 +232,29 @@ mod tests {
     }
 
     #[test]
-    fn nobody_watches_a_leader_that_gets_no_requests() {
+    fn a_worker_that_sleeps_is_woken_to_watch_a_leader_that_keeps_the_lead() {
+        let team = Arc::new(Team::new(2));
+        assert!(team.lead(0));
+        handle(&team, 50, Duration::ZERO);
+        {
+            let mut state = lock(&team.state);
+            (state.wants_watch, state.busy_since) = (false, None);
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let watch = std::thread::spawn({
+            let team = Arc::clone(&team);
+            move || tell.send(team.lead(1)).expect("the test waits")
+        });
+        // Long enough for the thread to fall asleep. If it does not, it needs no waking, and the test proves nothing.
+        std::thread::sleep(Duration::from_millis(50));
+        team.begin(Instant::now());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true), "the watch sleeps");
+        team.end();
+        watch.join().expect("the watch");
+    }
+
+    #[test]
+    fn a_leader_that_gets_no_requests_is_not_watched() {
         let team = Arc::new(Team::new(2));
         assert!(team.lead(0));
         handle(&team, 50, Duration::ZERO);
@@ -247,5 +269,40 @@ mod tests {
         }
         team.end();
         assert!(!watch.join().expect("the watch"));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{AtomicU64, Ordering};
+
+    /// Two workers handle what two more than they are come, and both end.
+    #[test]
+    fn loom_the_workers_of_a_pool_hand_each_other_the_lead_until_the_end() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let shared = Arc::new((Team::new(2), AtomicU64::new(0), AtomicU64::new(0)));
+            let work = |worker| {
+                let shared = Arc::clone(&shared);
+                move || {
+                    let (team, read, handled) = &*shared;
+                    // Relaxed: only the leader reads.
+                    let next = |_: &mut Reading, _| {
+                        let number = read.load(Ordering::Relaxed);
+                        read.store(number + 1, Ordering::Relaxed);
+                        (number < 3).then_some(number)
+                    };
+                    team.work(worker, next, |_| _ = handled.fetch_add(1, Ordering::Relaxed));
+                }
+            };
+            let other = thread::spawn(work(1));
+            work(0)();
+            other.join().unwrap();
+            assert_eq!(shared.2.load(Ordering::Relaxed), 3);
+        });
     }
 }

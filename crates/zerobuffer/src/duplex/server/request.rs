@@ -40,7 +40,7 @@ impl Request {
         Ok(Request { frame: Frame::copy_of(bytes)?, is_copy: true })
     }
 
-    /// The sequence number that the client gave the request; its response carries the same.
+    /// The sequence number that the client gave the request. Its response carries that number too.
     pub fn sequence(&self) -> u64 {
         self.frame.sequence()
     }
@@ -147,7 +147,10 @@ impl MutableFrame {
     }
 
     /// Bytes of data, which are also those of the response.
-    #[expect(clippy::len_without_is_empty, reason = "as for Request")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a request is never empty: protocol 1 has no frame of 0 bytes"
+    )]
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -21,10 +21,10 @@ const STOP_PATIENCE: Duration = Duration::from_millis(80);
 
 const STOP_LOOK: Duration = Duration::from_millis(10);
 
-/// How long it waits for its threads at the most, if no handler keeps them.
+/// How long a stop waits for threads that no handler keeps.
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pause before a request buffer that failed is made anew.
+/// Pause before a request buffer that failed is created again.
 const RENEW_PAUSE: Duration = Duration::from_millis(20);
 
 type OnError = dyn Fn(&Error) + Send + Sync;
@@ -280,7 +280,7 @@ impl Run {
         log::debug!("{error}");
         let callback = lock(&self.callbacks.error).clone();
         if let Some(callback) = callback {
-            // A panic here can be reported to nobody.
+            // There is nowhere left to report a panic of this callback.
             let _ = self.guard(move || callback(error));
         }
     }
@@ -365,7 +365,7 @@ struct EndOfThread<'a>(&'a Run);
 impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Without this thread nobody might answer, and clients must not wait for it.
+            // Perhaps no other thread answers, and clients must not wait for this one.
             let _ = self.0.stop();
             let message = "a thread of the server panicked, and the server has stopped";
             self.0.report(&Error::channel(ErrorKind::InvalidState, &self.0.names.channel, message));

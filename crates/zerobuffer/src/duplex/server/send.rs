@@ -213,7 +213,7 @@ impl AnswerSender {
             Err(error) if !matches!(error.kind(), ErrorKind::ReaderDead | ErrorKind::CorruptBuffer) => error,
             result => return result,
         };
-        // Too large, or no memory for it: the client must not wait for ever.
+        // Too large, or no memory for it: the client must not wait in vain.
         let error = match error.kind() {
             ErrorKind::FrameTooLarge => self.too_large(bytes.len()),
             kind => {
@@ -287,6 +287,77 @@ mod tests {
                 };
                 assert_eq!((response.sequence(), &*response), (expected, &[expected as u8][..]));
             }
+        }
+        server.stop().unwrap();
+    }
+
+    #[test]
+    fn an_answer_to_a_client_that_has_gone_reaches_no_other_and_takes_no_turn() {
+        for classic in [false, true] {
+            answer_a_client_that_has_gone(classic);
+        }
+    }
+
+    fn answer_a_client_that_has_gone(classic: bool) {
+        let channel = format!("unit-gone-{classic}-{}", std::process::id());
+        let config = || BufferConfig::default().classic(classic);
+        let server = DuplexChannelFactory::new().create_immutable_server(&channel, config()).unwrap();
+        server.set_pool_size(2);
+        let (enter, entered) = std::sync::mpsc::channel();
+        let [(first, wait_first), (second, wait_second)] = [(); 2].map(|()| {
+            let (go, told) = std::sync::mpsc::channel::<()>();
+            (go, Mutex::new(told))
+        });
+        let handler = move |request: &crate::duplex::Request| {
+            let told = match &**request {
+                b"first" => &wait_first,
+                b"second" => &wait_second,
+                b"last" => {
+                    enter.send(())?;
+                    return Ok(request.to_vec().into());
+                }
+                _ => return Ok(request.to_vec().into()),
+            };
+            enter.send(())?;
+            lock(told).recv()?;
+            Ok(request.to_vec().into())
+        };
+        server.start(move |request| handler(request), ProcessingMode::ThreadPool).unwrap();
+        // A raw client, which drops nothing by itself.
+        let connect = || {
+            let mut responses = Reader::create(&format!("{channel}_response"), config()).unwrap();
+            responses.accept_any_sequence();
+            (Writer::connect(&format!("{channel}_request")).unwrap(), responses)
+        };
+        let patience = Duration::from_secs(30);
+        let (mut requests, mut responses) = connect();
+        requests.write_frame(b"hello").unwrap();
+        assert_eq!(responses.read_frame(patience).unwrap().expect("a response").sequence(), 1);
+        requests.write_frame(b"first").unwrap();
+        entered.recv_timeout(patience).unwrap();
+        drop((requests, responses));
+
+        let (mut requests, mut responses) = connect();
+        let mut response = || {
+            let frame = responses.read_frame(patience).unwrap().expect("a response");
+            (frame.sequence(), frame.to_vec())
+        };
+        requests.write_frame(b"hello").unwrap();
+        assert_eq!(response(), (1, b"hello".to_vec()));
+        // Takes the other worker, so that the next request waits until the late answer has been dealt with.
+        requests.write_frame(b"second").unwrap();
+        entered.recv_timeout(patience).unwrap();
+        first.send(()).unwrap();
+        requests.write_frame(b"last").unwrap();
+        entered.recv_timeout(patience).unwrap();
+        let last = (3, b"last".to_vec());
+        if !classic {
+            assert_eq!(response(), last, "an answer to another client");
+        }
+        second.send(()).unwrap();
+        assert_eq!(response(), (2, b"second".to_vec()));
+        if classic {
+            assert_eq!(response(), last, "in order");
         }
         server.stop().unwrap();
     }

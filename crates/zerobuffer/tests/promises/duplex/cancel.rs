@@ -116,7 +116,7 @@ fn where_responses_are_counted_those_to_withdrawn_requests_are_too() {
 }
 
 #[test]
-fn a_running_handler_sees_the_cancellation_and_whoever_waits_is_told_at_once() {
+fn a_running_handler_sees_the_cancellation_and_the_waiting_thread_is_told_at_once() {
     let channel = Channel::new("cancel");
     let mut server = channel.server(&[]);
     let client = channel.client();

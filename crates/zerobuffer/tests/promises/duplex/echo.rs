@@ -237,23 +237,40 @@ impl Channel {
 }
 
 #[test]
-fn each_client_describes_itself_anew() {
-    let channel = Channel::new("init");
-    let mut server = channel.server(&["init"]);
-    for round in 0..5 {
-        let client = channel.client();
-        client.set_metadata(format!("client {round}").as_bytes()).unwrap();
-        let again = client.set_metadata(b"again").unwrap_err();
-        assert_eq!(again.kind(), ErrorKind::MetadataAlreadyWritten);
-        client.call(b"one", PATIENCE).unwrap();
-        client.call(b"two", PATIENCE).unwrap();
-        assert_eq!(server.hear(), format!("init client {round}"));
-        drop(client);
-        // One that says nothing of itself does not inherit what others said.
-        channel.client().call(b"three", PATIENCE).unwrap();
+fn each_client_may_describe_itself_and_the_server_is_told_once() {
+    for options in [&["init"][..], &["init", "pool", "threads=3"]] {
+        let channel = Channel::new("init");
+        let mut server = channel.server(options);
+        for round in 0..5 {
+            let client = channel.client();
+            if round % 2 == 1 {
+                // Late: after requests that came without a description.
+                (0..3).for_each(|_| _ = client.call(b"early", PATIENCE).unwrap());
+            }
+            client.set_metadata(format!("client {round}").as_bytes()).unwrap();
+            let again = client.set_metadata(b"again").unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::MetadataAlreadyWritten);
+            for request in [b"one", b"two"] {
+                client.call(request, PATIENCE).unwrap();
+                if request == b"one" {
+                    assert_eq!(
+                        server.hear(),
+                        format!("init client {round}"),
+                        "before the request is handled"
+                    );
+                }
+                // Nothing more is told: the answer to this order would come after it.
+                server.tell("most");
+                let told = server.hear();
+                assert!(told.parse::<u64>().is_ok(), "{told}");
+            }
+            drop(client);
+            // A client that says nothing of itself does not inherit what others said.
+            channel.client().call(b"three", PATIENCE).unwrap();
+        }
+        server.tell("started");
+        assert_eq!(server.hear(), "21", "and init was called for no other request");
     }
-    server.tell("started");
-    assert_eq!(server.hear(), "15", "and init was called for no other client");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn responses_that_overtake_each_other_reach_their_callers() {
 }
 
 #[test]
-fn callers_and_receivers_share_a_client_and_nobody_gets_what_is_not_meant_for_him() {
+fn callers_and_receivers_share_a_client_and_each_gets_its_own_responses() {
     const EACH: u64 = 2000;
     let channel = Channel::new("shared");
     let _server = channel.server(&["pool"]);

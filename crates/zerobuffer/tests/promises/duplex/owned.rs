@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use zerobuffer::duplex::{DuplexChannelFactory, MutableFrame, ProcessingMode, Request};
+use zerobuffer::duplex::{DuplexChannelFactory, MutableFrame, ProcessingMode, Request, ThreadRequest};
 use zerobuffer::{BufferConfig, ErrorKind};
 
 use super::Channel;
@@ -202,4 +202,36 @@ fn a_handler_whose_answer_cannot_be_sent_is_busy_all_the_same() {
     assert_eq!(server.stop().unwrap_err().kind(), ErrorKind::HandlerBusy);
     assert!(start.elapsed() < super::SOON, "after {:?}", start.elapsed());
     go.send(()).unwrap();
+}
+
+#[test]
+fn a_request_that_an_ended_thread_has_acquired_is_discarded() {
+    let channel = Channel::new("left");
+    let _server = channel.server(&[]);
+    let client = channel.client();
+    let acquired = ThreadRequest::default();
+    for round in 1..=3 {
+        let number = std::thread::scope(|scope| {
+            let filler = scope.spawn(|| {
+                acquired.put(client.acquire_request_buffer(100).unwrap());
+                client.send_request(b"own").unwrap_err().kind()
+            });
+            // Waits until the thread that fills a request has ended.
+            let sender = scope.spawn(|| client.call(b"next", PATIENCE).unwrap().sequence());
+            assert_eq!(filler.join().unwrap(), ErrorKind::InvalidState, "the thread has a request buffer");
+            sender.join().unwrap()
+        });
+        assert_eq!(number, round * 2 - 1, "what was discarded took no number");
+        assert!(acquired.take().is_none());
+        // A request that is taken in time is sent.
+        acquired.put(client.acquire_request_buffer(1).unwrap());
+        let other = std::thread::scope(|scope| scope.spawn(|| acquired.take().is_none()).join().unwrap());
+        assert!(other, "it belongs to this thread");
+        let mut request = acquired.take().expect("put by this thread");
+        request[0] = b'x';
+        assert_eq!(*request.call(PATIENCE).unwrap(), *b"x");
+    }
+    acquired.put(client.acquire_request_buffer(1).unwrap());
+    std::thread::scope(|scope| scope.spawn(|| acquired.clear()).join().unwrap());
+    assert_eq!(*client.call(b"cleared", PATIENCE).unwrap(), *b"cleared");
 }

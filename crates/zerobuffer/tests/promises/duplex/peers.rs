@@ -9,7 +9,7 @@ use crate::driver::{Old, hex};
 use crate::support::PATIENCE;
 
 #[test]
-fn a_client_of_theirs_gets_all_its_responses_from_every_kind_of_server() {
+fn a_1x_client_gets_all_its_responses_from_every_kind_of_server() {
     for options in [&[][..], &["pool", "threads=4"]] {
         let channel = Channel::new("old-client");
         let mut server = channel.server(options);
@@ -50,7 +50,7 @@ fn a_client_of_theirs_gets_all_its_responses_from_every_kind_of_server() {
 }
 
 #[test]
-fn a_mutable_server_serves_a_client_of_theirs() {
+fn a_mutable_server_serves_a_1x_client() {
     let channel = Channel::new("old-client");
     let _server = channel.server(&["mutable"]);
     let mut old = Old::start();
@@ -59,7 +59,7 @@ fn a_mutable_server_serves_a_client_of_theirs() {
 }
 
 #[test]
-fn their_server_serves_our_client() {
+fn a_1x_server_serves_a_native_client() {
     let channel = Channel::new("old-server");
     let mut old = Old::start();
     old.ok(&format!("duplex-server {}", &*channel.name));

@@ -11,7 +11,7 @@ use zerobuffer::duplex::{
 };
 use zerobuffer::{BufferConfig, ErrorKind};
 
-use crate::Channel;
+use super::Channel;
 use crate::support::PATIENCE;
 
 fn server(channel: &Channel) -> Arc<ImmutableDuplexServer> {
