@@ -18,6 +18,9 @@ const BUILD: &str = "target/cpp";
 const PROGRAMS: &[(&str, &str)] =
     &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils"), ("clang-tidy", "clang-tidy")];
 
+/// The glibc that what is built may need, as docs/PLATFORM.md says: 2.34.
+const GLIBC_MINOR: u32 = 34;
+
 const EXAMPLES: &str = "bindings/cpp/tests/examples.cpp";
 
 /// The framework of the C++ tests.
@@ -123,7 +126,23 @@ fn symbols(root: &Path) -> Result<()> {
         bail!("{} has no SONAME with the ABI's number", library.display());
     }
     println!("{} functions are exported, all of them zb_", exported.len());
-    Ok(())
+    glibc(&library)
+}
+
+/// The library needs no newer glibc than docs/PLATFORM.md says.
+fn glibc(library: &Path) -> Result<()> {
+    let wanted = output(Command::new("objdump").arg("-T").arg(library))?;
+    let minor = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
+    let newest = wanted.split("GLIBC_2.").skip(1).filter_map(minor).max();
+    match newest {
+        Some(minor) if minor <= GLIBC_MINOR => Ok(()),
+        Some(minor) => bail!(
+            "{} needs glibc 2.{minor}, and docs/PLATFORM.md promises that 2.{GLIBC_MINOR} will do: \
+             objdump -T names the symbols",
+            library.display()
+        ),
+        None => bail!("{} names no version of glibc", library.display()),
+    }
 }
 
 fn output(command: &mut Command) -> Result<String> {

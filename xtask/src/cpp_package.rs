@@ -128,5 +128,6 @@ fn pkg_config(root: &Path, name: &str, prefix: &Path) -> Result<()> {
         .args(["-std=c++20".as_ref(), root.join(CONSUMER).join("main.cpp").as_os_str()])
         .args(["-o".as_ref(), program.as_os_str()] as [&OsStr; 2])
         .args(flags.split_whitespace()))?;
-    run(Command::new(&program).env("LD_LIBRARY_PATH", prefix.join("lib")))
+    // It finds the shared library by itself.
+    run(Command::new(&program).env_remove("LD_LIBRARY_PATH"))
 }

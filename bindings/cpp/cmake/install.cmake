@@ -8,20 +8,30 @@ add_dependencies(zerobuffer_all zerobuffer_cargo)
 
 set(ZEROBUFFER_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/zerobuffer")
 
+# What the static library needs of the system.
+list(TRANSFORM ZEROBUFFER_SYSTEM_LIBRARIES PREPEND " -l" OUTPUT_VARIABLE ZEROBUFFER_PC_LIBS_PRIVATE)
+list(JOIN ZEROBUFFER_PC_LIBS_PRIVATE "" ZEROBUFFER_PC_LIBS_PRIVATE)
+string(APPEND ZEROBUFFER_PC_LIBS_PRIVATE " -pthread")
+
 if(ZEROBUFFER_SHARED)
     set(ZEROBUFFER_KIND SHARED)
     set(ZEROBUFFER_INSTALLED_NAME "${ZEROBUFFER_SHARED_NAME}")
-    set(ZEROBUFFER_PC_LIBS "")
+    # Programs find the library where it lies, but for a system's own folder, where the loader looks anyway.
+    if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+        set(ZEROBUFFER_PC_LIBS "")
+    else()
+        set(ZEROBUFFER_PC_LIBS " -Wl,-rpath,\${libdir}")
+    endif()
     # Symbolic links are installed as such.
     install(FILES "${ZEROBUFFER_LIBRARY_DIR}/${ZEROBUFFER_SONAME}" "${ZEROBUFFER_LIBRARY_DIR}/${ZEROBUFFER_LINK_NAME}"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}")
     install(PROGRAMS "${ZEROBUFFER_LIBRARY_DIR}/${ZEROBUFFER_SHARED_NAME}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+    # Beside it, for programs that carry the library with them: `-l:libzerobuffer_c.a` and what `Libs.private` names.
+    install(FILES "${ZEROBUFFER_LIBRARY_DIR}/${ZEROBUFFER_STATIC_NAME}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 else()
     set(ZEROBUFFER_KIND STATIC)
     set(ZEROBUFFER_INSTALLED_NAME "${ZEROBUFFER_STATIC_NAME}")
-    list(TRANSFORM ZEROBUFFER_SYSTEM_LIBRARIES PREPEND " -l" OUTPUT_VARIABLE ZEROBUFFER_PC_LIBS)
-    list(JOIN ZEROBUFFER_PC_LIBS "" ZEROBUFFER_PC_LIBS)
-    string(APPEND ZEROBUFFER_PC_LIBS " -pthread")
+    set(ZEROBUFFER_PC_LIBS "${ZEROBUFFER_PC_LIBS_PRIVATE}")
     install(FILES "${ZEROBUFFER_LIBRARY_DIR}/${ZEROBUFFER_STATIC_NAME}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 endif()
 

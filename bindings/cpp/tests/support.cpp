@@ -86,6 +86,10 @@ std::vector<std::string> Name::left() const {
     return left;
 }
 
+void remove_files(const std::string& name) {
+    for (const auto& path : paths_of(name)) unlink(path.c_str());
+}
+
 void fill(std::uint64_t number, std::uint8_t* bytes, std::size_t size) {
     for (std::size_t index = 0; index < size; ++index) bytes[index] = pattern(number, index);
 }
@@ -141,6 +145,13 @@ void Process::kill() {
         ::kill(pid_, SIGKILL);
         wait();
     }
+}
+
+std::optional<int> Process::poll() {
+    int status = 0;
+    if (pid_ <= 0 || waitpid(pid_, &status, WNOHANG) == 0) return std::nullopt;
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 int Process::wait() {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ public:
 private:
     std::string name_;
 };
+
+/** Removes the files that a buffer, or a channel, of this name has left. */
+void remove_files(const std::string& name);
 
 /** Fills bytes with a pattern that depends on the frame's number, and says whether they are filled so. */
 void fill(std::uint64_t number, std::uint8_t* bytes, std::size_t size);
@@ -80,6 +84,9 @@ public:
 
     /** Kills it, and waits until it is gone. */
     void kill();
+
+    /** Its exit code if it has ended, or -1 if it was killed; nothing while it runs. */
+    std::optional<int> poll();
 
     /** Waits for its end; its exit code, or -1 if it was killed. */
     int wait();
