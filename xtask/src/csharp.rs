@@ -112,7 +112,9 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
         if cpp.exists() {
             tests.env("ZEROBUFFER_CPP_CLI", cpp);
         }
-        tests.env("ZEROBUFFER_PYTHON", crate::python::installed(root)?);
+        if let Some(python) = crate::python::at_hand(root) {
+            tests.env("ZEROBUFFER_PYTHON", python);
+        }
         run(&mut tests)?;
     }
     crate::csharp_package::test(root, &sdk)

@@ -196,6 +196,13 @@ pub(crate) fn installed(root: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// The interpreter of an environment that has the package, if an earlier step has made one.
+pub(crate) fn at_hand(root: &Path) -> Option<PathBuf> {
+    let environments =
+        VERSIONS.iter().map(|minor| root.join(format!("target/python/venv-3.{minor}/bin/python")));
+    environments.into_iter().find(|python| has(&python.to_string_lossy(), &["-c", "import zerobuffer"]))
+}
+
 /// An environment with the package as it is shipped, and its rivals in the benchmarks; gives its interpreter.
 pub(crate) fn bench(root: &Path) -> Result<PathBuf> {
     let interpreter = tested()?;

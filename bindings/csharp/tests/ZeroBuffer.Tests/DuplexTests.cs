@@ -102,6 +102,8 @@ public sealed class DuplexTests
         DuplexResponse empty = client.Call(new byte[] { 1 }, Soon);
         Assert.True(empty.IsValid);
         Assert.Equal(0, empty.Size);
+        // The response is sent before the handler's call is over.
+        Eventually.Holds(() => !leaked.IsValid);
         Assert.Throws<ObjectDisposedException>(() => _ = leaked.Data);
         client.Call(new byte[] { 2 }, Soon).Dispose();
         Assert.Equal(2, kept.Data[0]);
