@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import pickle
 import resource
 
 import pytest
@@ -68,6 +69,16 @@ def test_a_spoilt_frame_stays_an_error(name, offset, number, kind):
         for _ in range(2):
             error = raised(kind, lambda: reader.read_frame(20_000))
             assert error.buffer == name and name in str(error)
+
+
+def test_a_sequence_error_tells_both_numbers(name):
+    with zerobuffer.Reader(name, SMALL) as reader, zerobuffer.Writer(name) as writer:
+        writer.write_frame(b"x")
+        spoil(name, FIRST_FRAME + 8, 7)
+        error = raised(zerobuffer.SequenceError, lambda: reader.read_frame(20_000))
+        assert (error.expected, error.got) == (1, 7)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (copy.expected, copy.got, copy.buffer) == (1, 7, name)
 
 
 def test_a_spoilt_buffer_takes_no_writer(name):

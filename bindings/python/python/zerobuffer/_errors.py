@@ -78,6 +78,11 @@ class InvalidFrameSizeError(ZeroBufferError):
 class SequenceError(ZeroBufferError):
     """A frame is missing: its sequence number is not the next one."""
 
+    #: The number that the next frame should have had.
+    expected: Optional[int] = None
+    #: The number that was found.
+    got: Optional[int] = None
+
 
 class MetadataAlreadyWrittenError(ZeroBufferError):
     """Metadata is written at most once per buffer."""
