@@ -217,7 +217,7 @@ def test_a_handler_sees_how_long_its_client_still_waits(channel, factory, client
         client.call(b"the last", SECONDS_20).release()
         client.send_request(b"sent", deadline_ms=SECONDS_20)
         client.receive_response(SECONDS_20).release()
-        # A request whose handler has returned is nobody's.
+        # A request whose handler has returned has no time left to tell.
         assert [frame.time_left_ms for frame in kept] == [None] * 7
         kept.clear()
     first, *never, short, over, last, sent = seen

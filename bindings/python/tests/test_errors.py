@@ -98,7 +98,7 @@ def test_a_file_that_is_no_buffer_is_incompatible(name):
             lambda: zerobuffer.inspect.snapshot(name),
         ]:
             assert raised(zerobuffer.IncompatibleProtocolError, call).buffer == name
-        # It is not ours to remove.
+        # A file that is no buffer is not removed.
         assert os.path.getsize(path) == 8192
     finally:
         os.unlink(path)

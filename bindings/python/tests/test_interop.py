@@ -133,6 +133,6 @@ def test_frames_for_a_1x_reader(name, old):
         for n in range(500):
             writer.write_frame(bytes([n % 256]) * (n * 7 % 3000 + 1))
         assert reader.stdout.readline() == "read\n"
-        # It leaves its semaphores behind unless a writer of ours closes after it, and cleans up.
+        # It leaves its semaphores behind unless a native writer closes after it, and cleans up.
         reader.communicate(timeout=30)
         assert reader.returncode == 0

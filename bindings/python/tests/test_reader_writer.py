@@ -423,7 +423,7 @@ def test_other_threads_see_counters_and_the_writer_while_one_waits(reader, write
     for _ in range(3):
         assert reader.frames_read == 0
         assert reader.is_writer_connected()
-    # A machine that stands still for a while is not what is tested: the thread would wait for ever.
+    # A machine that stands still for a while is not what is tested: the thread would never stop waiting.
     assert time.monotonic() - start < 30
     reader.interrupt()
     thread.join()

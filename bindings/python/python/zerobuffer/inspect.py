@@ -26,7 +26,7 @@ class RingKind(enum.Enum):
 
     #: Protocol 1 as 1.x peers speak it.
     CLASSIC = "classic"
-    #: Between two of this library.
+    #: Between two native peers.
     EXTENDED = "extended"
     #: The first writer to commit a frame will decide.
     UNDECIDED = "undecided"
@@ -35,13 +35,13 @@ class RingKind(enum.Enum):
 class Presence(enum.Enum):
     """What can be known of a peer."""
 
-    #: Nobody has the role.
+    #: The role is free.
     ABSENT = "absent"
-    #: Somebody has it and lives.
+    #: Its owner lives.
     ALIVE = "alive"
-    #: Somebody had it and died.
+    #: Its owner has died.
     DEAD = "dead"
-    #: Somebody had it and closed in good order.
+    #: Its owner has closed in good order.
     CLOSED = "closed"
 
 
@@ -49,11 +49,11 @@ class Presence(enum.Enum):
 class Peer:
     """One side of a buffer."""
 
-    #: Whether somebody is there.
+    #: Whether there is one.
     presence: Presence
     #: The process, in its own pid namespace; 0 if none.
     pid: int
-    #: Whether the peer is of this library, so that its presence is certain.
+    #: Whether it is a native peer, so that its presence is certain.
     ours: bool
 
 

@@ -18,7 +18,7 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// Whether nobody wants the response any more.
+    /// Whether the response is no longer wanted.
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             Held::Plain(request) => request.is_cancelled(),
