@@ -17,6 +17,9 @@ const VERSIONS: &[u32] = &[8, 9, 10, 11, 12, 13];
 const TESTED: u32 = 11;
 const TRIED: &[u32] = &[8, 13];
 
+/// Rounds of random calls on a debug build, of 3 s each.
+const STRESS_DEBUG: u32 = 4;
+
 /// What the tests need, pinned.
 const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
 
@@ -26,6 +29,8 @@ const BENCH_REQUIREMENTS: &str = "bench/peers/requirements.txt";
 /// An interpreter on this machine.
 struct Interpreter {
     minor: u32,
+    /// Names its folders.
+    tag: String,
     program: PathBuf,
 }
 
@@ -46,7 +51,11 @@ fn find(minor: u32) -> Option<Interpreter> {
     // The path may lead to pyenv's shims, which fail for versions that have not been chosen.
     let candidates =
         std::iter::once(PathBuf::from(&name)).chain(pyenv.map(|folder| folder.join("bin").join(&name)));
-    candidates.into_iter().find(|program| works(program)).map(|program| Interpreter { minor, program })
+    candidates.into_iter().find(|program| works(program)).map(|program| Interpreter {
+        minor,
+        tag: format!("3.{minor}"),
+        program,
+    })
 }
 
 /// The version with all tests: the usual one, or else the newest that there is.
@@ -93,7 +102,7 @@ fn make(venv: &Path, interpreter: &Interpreter) -> Result<()> {
 
 /// Builds the wheel for an interpreter; gives its path.
 fn wheel(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) -> Result<PathBuf> {
-    let out = root.join(format!("target/python/wheels/{profile}/3.{}", interpreter.minor));
+    let out = root.join(format!("target/python/wheels/{profile}/{}", interpreter.tag));
     let _ = std::fs::remove_dir_all(&out);
     run(Command::new(tools)
         .args(["-m", "maturin", "build", "--quiet", "--locked", "--profile", profile, "--interpreter"])
@@ -127,6 +136,56 @@ fn try_out(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) 
     install(&python, &built)?;
     run(Command::new(&python).arg(root.join(PACKAGE).join("tests/smoke.py")))?;
     Ok(built)
+}
+
+/// CPython's debug build, which checks itself all the time: Debian's `python3-dbg`.
+fn find_debug() -> Result<Option<Interpreter>> {
+    let find = || {
+        VERSIONS.iter().rev().find_map(|&minor| {
+            let program = PathBuf::from(format!("python3.{minor}-dbg"));
+            let works = has(&program.to_string_lossy(), &["-c", "import sys, venv; sys.gettotalrefcount()"]);
+            works.then(|| Interpreter { minor, tag: format!("3.{minor}-debug"), program })
+        })
+    };
+    if let Some(found) = find() {
+        return Ok(Some(found));
+    }
+    if tools::is_root() && has("apt-get", &["--version"]) {
+        tools::apt_install("python3-dbg")?;
+    }
+    Ok(find())
+}
+
+/// Random calls on a debug build of CPython.
+fn stress_debug(root: &Path, tools: &Path) -> Result<()> {
+    let Some(interpreter) = find_debug()? else {
+        println!("no debug build of CPython is installed here (python3-dbg): no random calls on one");
+        return Ok(());
+    };
+    let venv = root.join("target/python/debug");
+    let python = venv.join("bin/python");
+    if !has(&python.to_string_lossy(), &["-m", "pip", "--version"]) {
+        make(&venv, &interpreter)?;
+    }
+    // By the environment's name of it: maturin knows no other name of a debug build.
+    let interpreter = Interpreter { program: python.clone(), ..interpreter };
+    install(&python, &wheel(root, tools, &interpreter, "tests")?)?;
+    let stress = root.join(PACKAGE).join("tests/stress.py");
+    for seed in 1..=STRESS_DEBUG {
+        let name = format!("zbtest-py-debug-{}-{seed}", std::process::id());
+        let mut round = Command::new(&python);
+        let output = round.arg(&stress).args([&name, &seed.to_string(), "3"]).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        if !output.status.success() || !said.is_empty() {
+            bail!(
+                "random calls on {} fail with seed {seed}: {}\n{}",
+                interpreter.tag,
+                output.status,
+                String::from_utf8_lossy(&said)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// An interpreter that has the package, for programs that use it.
@@ -185,7 +244,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
             }
         }
     }
-    Ok(())
+    stress_debug(root, &python)
 }
 
 /// The environment of the tests with the package installed, as the tests build it. Returns its interpreter.

@@ -75,6 +75,17 @@ pub(crate) fn call_python<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     result
 }
 
+/// Calls Python from a `Drop`, where the interpreter may be handling an exception of its own, which stays.
+pub(crate) fn while_dropping(work: impl FnOnce(Python<'_>)) {
+    let _ = Python::try_attach(|py| {
+        let pending = PyErr::take(py);
+        work(py);
+        if let Some(pending) = pending {
+            pending.restore(py);
+        }
+    });
+}
+
 /// Announces a call of Python code that ends by itself, until what this returns is dropped. Stands still when the
 /// interpreter is ending.
 pub(crate) fn calling(py: Python<'_>) -> Counted {

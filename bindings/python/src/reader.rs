@@ -50,7 +50,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.0.line.end();
         // The thread that reads for tasks may have the reader, and would close it later.
-        let _ = Python::try_attach(|py| self.0.close(py));
+        end::while_dropping(|py| drop(self.0.close(py)));
     }
 }
 

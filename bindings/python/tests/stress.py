@@ -95,7 +95,7 @@ def open_writer(rng):
 
 def close(rng):
     handle = shared.get(rng.choice([("reader", 0), ("reader", 1), ("writer", 0), ("writer", 1), ("client", 0)]))
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and hasattr(handle, "interrupt"):
         handle.interrupt()
     else:
         handle.close()
@@ -281,7 +281,14 @@ def on_alarm(*_):
         raise Alarm
 
 
+def unraisable(what):
+    # Of a finaliser that the signal handler has disturbed.
+    if not isinstance(what.exc_value, (Alarm, *EXPECTED)):
+        sys.__unraisablehook__(what)
+
+
 def main():
+    sys.unraisablehook = unraisable
     faulthandler.dump_traceback_later(SECONDS + 60, exit=True)
     warnings.simplefilter("ignore")
     rng = random.Random(SEED)

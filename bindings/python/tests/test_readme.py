@@ -45,7 +45,7 @@ def test_the_first_frame(name):
     assert end(reader) == "1 b'hello'\n2 b'world'\n"
 
 
-@pytest.mark.parametrize("lines, prints", zip(OTHERS, PRINTS), ids=["numpy", "asyncio", "duplex", "errors", "handlers"])
+@pytest.mark.parametrize("lines, prints", list(zip(OTHERS, PRINTS)), ids=["numpy", "asyncio", "duplex", "errors", "handlers"])
 def test_an_example(name, lines, prints):
     assert len(OTHERS) == len(PRINTS)
     said = end(program(lines, name))

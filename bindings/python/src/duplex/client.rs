@@ -516,7 +516,7 @@ impl DuplexClient {
 impl Drop for DuplexClient {
     fn drop(&mut self) {
         // The client's end waits for threads of the core, which may want the GIL.
-        let _ = Python::try_attach(|py| self.close(py));
+        end::while_dropping(|py| self.close(py));
     }
 }
 

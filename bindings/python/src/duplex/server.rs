@@ -483,7 +483,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.0.filled.load(Ordering::Acquire) {
-            let _ = Python::try_attach(|py| py.detach(|| self.0.fill(Err(LOOP_ENDED.into()))));
+            end::while_dropping(|py| py.detach(|| self.0.fill(Err(LOOP_ENDED.into()))));
         }
     }
 }
