@@ -261,7 +261,8 @@ def disturbed(action, rng):
     """Acts, while the signal handler may raise."""
     global can_be_disturbed
     try:
-        can_be_disturbed = action is not fork
+        # Event loops that are disturbed while they are made print warnings of their own.
+        can_be_disturbed = action not in (fork, run_tasks)
         act(action, rng)
         can_be_disturbed = False
     except Alarm:
