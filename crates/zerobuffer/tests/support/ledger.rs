@@ -4,8 +4,8 @@
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Peer};
@@ -151,6 +151,84 @@ impl Drop for StallWatch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| _ = thread.join());
+    }
+}
+
+/// How late each processor has woken the witness so far, in nanoseconds, and how often it has slept.
+struct Witness {
+    late: AtomicU64,
+    rounds: AtomicU64,
+}
+
+/// A witness for each processor, for as long as this process lives.
+fn witnesses() -> &'static [Witness] {
+    static ALL: OnceLock<Vec<Witness>> = OnceLock::new();
+    static STARTED: Once = Once::new();
+    let processors = processors();
+    let all =
+        ALL.get_or_init(|| processors.iter().map(|_| Witness { late: 0.into(), rounds: 0.into() }).collect());
+    STARTED.call_once(|| {
+        for (witness, processor) in all.iter().zip(processors) {
+            std::thread::spawn(move || {
+                stay_on(processor);
+                loop {
+                    let before = Instant::now();
+                    std::thread::sleep(WITNESS_SLEEP);
+                    let late = before.elapsed().saturating_sub(WITNESS_SLEEP);
+                    witness
+                        .late
+                        .fetch_add(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    witness.rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    all
+}
+
+const WITNESS_SLEEP: Duration = Duration::from_millis(5);
+
+/// Measures how long something takes, and how long the machine kept this process waiting meanwhile.
+pub struct Stopwatch {
+    begun: Instant,
+    /// Of each witness.
+    late: Vec<u64>,
+}
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        let late = witnesses().iter().map(|witness| witness.late.load(Ordering::Relaxed)).collect();
+        Stopwatch { begun: Instant::now(), late }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Asserts that no more than `limit` has passed, not counting what the machine kept this process waiting.
+    #[track_caller]
+    pub fn assert_within(&self, limit: Duration) {
+        self.assert_took(self.elapsed(), limit);
+    }
+
+    /// Asserts that something which was measured elsewhere, since the start, took no more than `limit`; see
+    /// [`Stopwatch::assert_within`].
+    #[track_caller]
+    pub fn assert_took(&self, took: Duration, limit: Duration) {
+        if took < limit {
+            return;
+        }
+        // A stall shows when it is over.
+        for witness in witnesses() {
+            let rounds = witness.rounds.load(Ordering::Relaxed);
+            while witness.rounds.load(Ordering::Relaxed) < rounds + 2 {
+                std::thread::sleep(WITNESS_SLEEP);
+            }
+        }
+        let late = witnesses().iter().zip(&self.late);
+        let late = late.map(|(witness, before)| witness.late.load(Ordering::Relaxed) - before).max();
+        let stalls = Duration::from_nanos(late.unwrap_or(0));
+        assert!(took < limit + stalls, "{took:?}, more than {limit:?} and {stalls:?} of stalls");
     }
 }
 

@@ -8,6 +8,7 @@ use zerobuffer::{BufferConfig, ErrorKind};
 
 use super::Channel;
 use super::roles::{clock_client, clock_server};
+use crate::support::ledger::Stopwatch;
 use crate::support::{PATIENCE, Peer, Random, confine, role};
 
 #[test]
@@ -133,11 +134,11 @@ fn a_running_handler_sees_the_cancellation_and_the_waiting_thread_is_told_at_onc
                 (result.unwrap_err(), Instant::now())
             });
             thread::sleep(Duration::from_millis(20));
-            let start = Instant::now();
+            let (start, watch) = (Instant::now(), Stopwatch::start());
             assert!(client.cancel_request(sequence).unwrap());
             let (error, told) = waiter.join().unwrap();
             assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(sequence)));
-            assert!(told - start < super::SOON, "told after {:?}", told - start);
+            watch.assert_took(told - start, super::SOON);
         });
         server.expect(&format!("cancelled {sequence}"));
     }
@@ -254,10 +255,11 @@ fn a_call_that_is_not_answered_in_time_is_withdrawn_and_its_late_response_droppe
         let options: &[&str] = if classic { &["classic"] } else { &[] };
         let mut server = channel.server(options);
         let client = channel.client_with(BufferConfig::default().classic(classic));
-        let start = Instant::now();
+        let (start, watch) = (Instant::now(), Stopwatch::start());
         let error = client.call(b"!hold 150", Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
-        assert!(start.elapsed() >= Duration::from_millis(45) && start.elapsed() < Duration::from_millis(140));
+        assert!(start.elapsed() >= Duration::from_millis(45));
+        watch.assert_within(Duration::from_millis(140));
         server.expect(&format!("sleeping {}", error.sequence().unwrap()));
         // Waits behind the first one for longer than its time.
         let error = client.call(b"x", Duration::from_millis(20)).unwrap_err();

@@ -8,6 +8,7 @@ use zerobuffer::{BufferConfig, ErrorKind};
 
 use super::roles::client;
 use super::{Channel, SOON};
+use crate::support::ledger::Stopwatch;
 use crate::support::{PATIENCE, Peer, role};
 
 /// What a client may get when its server dies.
@@ -26,6 +27,7 @@ fn a_server_killed_in_a_request_is_known_to_all_callers_within_100_ms() {
             client.call(b"hello", PATIENCE).unwrap();
         }
         let mut times = vec![];
+        let mut watch = Stopwatch::start();
         thread::scope(|scope| {
             let sleeper = scope.spawn(|| (client.call(b"!hold 30000", PATIENCE), Instant::now()));
             assert!(server.hear().starts_with("sleeping"));
@@ -36,6 +38,7 @@ fn a_server_killed_in_a_request_is_known_to_all_callers_within_100_ms() {
             let receiver = scope.spawn(|| (client.receive_response(PATIENCE).map(|_| ()), Instant::now()));
             thread::sleep(Duration::from_millis(30));
             let killed = Instant::now();
+            watch = Stopwatch::start();
             server.kill();
             for (result, noticed) in waiting.into_iter().map(|thread| thread.join().unwrap()) {
                 assert!(is_death(result.unwrap_err().kind()));
@@ -47,7 +50,8 @@ fn a_server_killed_in_a_request_is_known_to_all_callers_within_100_ms() {
         });
         times.sort();
         eprintln!("{options:?}: known after {:?} to {:?}", times[0], times[times.len() - 1]);
-        assert!(times[times.len() / 2] < SOON && times[times.len() - 1] < SOON * 5, "{times:?}");
+        watch.assert_took(times[times.len() / 2], SOON);
+        watch.assert_took(times[times.len() - 1], SOON * 5);
         for _ in 0..3 {
             assert!(is_death(client.call(b"x", PATIENCE).unwrap_err().kind()));
             assert!(is_death(client.receive_response(PATIENCE).unwrap_err().kind()));
@@ -73,12 +77,12 @@ fn a_servers_death_is_known_to_who_is_filling_a_request_and_to_all_others_within
             thread::sleep(Duration::from_millis(50));
             assert!(client.is_server_connected());
             server.kill();
-            let killed = Instant::now();
+            let (killed, watch) = (Instant::now(), Stopwatch::start());
             assert!(!client.is_server_connected());
             for waiter in [receiver, sender].into_iter().flatten() {
                 let (result, told) = waiter.join().unwrap();
                 assert!(is_death(result.unwrap_err().kind()));
-                assert!(told - killed < SOON, "told after {:?}", told - killed);
+                watch.assert_took(told - killed, SOON);
             }
         });
         // Also to the one thread that does both.
@@ -124,11 +128,11 @@ fn a_server_whose_client_is_killed_in_a_request_takes_the_next_one() {
             client.expect("sent");
             assert!(server.hear().starts_with("sleeping"));
             client.kill();
-            let killed = Instant::now();
+            let killed = Stopwatch::start();
             let next = channel.client();
             let response = next.call(format!("round {round}").as_bytes(), PATIENCE).unwrap();
             assert_eq!(*response, *format!("round {round}").as_bytes());
-            assert!(killed.elapsed() < SOON * 5, "taken only after {:?}", killed.elapsed());
+            killed.assert_within(SOON * 5);
             // Nothing of the dead client's reaches the next one.
             assert!(next.receive_response(Duration::from_millis(70)).unwrap().is_none());
             drop((response, next));
@@ -172,10 +176,11 @@ fn a_pool_whose_answers_wait_for_space_stops_within_100_ms() {
         last = started;
         thread::sleep(Duration::from_millis(30));
     }
+    let watch = Stopwatch::start();
     server.tell("stop");
     let told = server.hear();
     let time = told.strip_prefix("stopped ").unwrap_or_else(|| panic!("the server said {told}"));
-    assert!(time.parse::<u64>().unwrap() < 100, "it took {time} ms");
+    watch.assert_took(Duration::from_millis(time.parse().unwrap()), SOON);
     drop(client);
 }
 
@@ -206,10 +211,11 @@ fn an_idle_server_stops_within_100_ms_and_its_callers_learn_of_it() {
     thread::scope(|scope| {
         let receiver = scope.spawn(|| client.receive_response(PATIENCE).unwrap_err());
         thread::sleep(Duration::from_millis(20));
+        let watch = Stopwatch::start();
         server.tell("stop");
         let (word, time) = server.hear().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         assert_eq!(word, "stopped");
-        assert!(time.parse::<u64>().unwrap() < 100, "it took {time} ms");
+        watch.assert_took(Duration::from_millis(time.parse().unwrap()), SOON);
         assert_eq!(receiver.join().unwrap().kind(), ErrorKind::ReaderDead);
     });
     server.tell("is-running");
@@ -229,11 +235,12 @@ fn a_server_with_a_busy_handler_stops_in_time_says_so_and_frees_its_names_at_onc
         let client = channel.client();
         client.send_request(b"!hold 600").unwrap();
         server.expect("sleeping 1");
+        let watch = Stopwatch::start();
         server.tell("stop");
         let heard = server.hear();
         let (word, time) = heard.split_once(' ').unwrap();
         assert_eq!(word, "HandlerBusy");
-        assert!(time.parse::<u64>().unwrap() < 150, "it took {time} ms");
+        watch.assert_took(Duration::from_millis(time.parse().unwrap()), Duration::from_millis(150));
         assert!(is_death(client.receive_response(PATIENCE).unwrap_err().kind()), "the client knows at once");
         drop(client);
         channel.assert_nothing_left();
@@ -263,10 +270,12 @@ fn closing_a_client_ends_all_its_calls_and_frees_the_channel_at_once() {
     let channel = Channel::new("close");
     let mut server = channel.server(&["payload=65536"]);
     for _ in 0..5 {
+        server.tell("shut");
+        server.expect("shut");
         let client = channel.client();
         thread::scope(|scope| {
             let waiters: Vec<_> =
-                (0..6).map(|_| scope.spawn(|| client.call(b"!hold 30", PATIENCE).unwrap_err())).collect();
+                (0..6).map(|_| scope.spawn(|| client.call(b"!gate", PATIENCE).unwrap_err())).collect();
             // One more waits for space.
             let sender = scope.spawn(|| {
                 loop {
@@ -283,13 +292,14 @@ fn closing_a_client_ends_all_its_calls_and_frees_the_channel_at_once() {
                     }
                 }
             });
-            assert!(server.hear().starts_with("sleeping"));
+            assert!(server.hear().starts_with("at the gate"));
             client.close();
             for thread in waiters.into_iter().chain([sender, receiver]) {
                 assert_eq!(thread.join().unwrap().kind(), ErrorKind::Closed);
             }
         });
         assert!(!channel.buffers[1].paths()[0].exists(), "the response buffer is still there");
+        server.tell("open");
         // At once: no time-out for connecting.
         let next = DuplexChannelFactory::new().create_client(&channel.name).unwrap();
         assert_eq!(*next.call(b"next", PATIENCE).unwrap(), *b"next");

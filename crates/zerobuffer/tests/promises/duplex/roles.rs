@@ -1,6 +1,6 @@
 //! What the other process does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use zerobuffer::BufferConfig;
@@ -11,6 +11,8 @@ use crate::support::{PATIENCE, hear, say};
 /// Handlers that ran at once, most of them.
 static RUNNING: AtomicU64 = AtomicU64::new(0);
 static MOST: AtomicU64 = AtomicU64::new(0);
+/// Whether handlers pass the gate.
+static OPEN: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// Arguments: channel, then any of `pool`, `mutable`, `classic`, `payload=BYTES`, `threads=N`, `init`.
@@ -64,6 +66,11 @@ pub(crate) fn server(arguments: &[String]) {
                 say("running");
             }
             "is-running" => say(server.is_running()),
+            "shut" => {
+                OPEN.store(false, Ordering::SeqCst);
+                say("shut");
+            }
+            "open" => OPEN.store(true, Ordering::SeqCst),
             "most" => say(MOST.load(Ordering::SeqCst)),
             "started" => say(STARTED.load(Ordering::SeqCst)),
             other => panic!("unknown order {other}"),
@@ -72,7 +79,7 @@ pub(crate) fn server(arguments: &[String]) {
 }
 
 /// Answers with the request, unless it is an order: `!sleep MS`, `!wait` (until it is cancelled), `!fail TEXT`,
-/// `!panic TEXT`, `!empty`, `!kill` (dies), `!hold MS` (sleeps, whatever is cancelled), `!large BYTES`.
+/// `!gate` (until the test opens it), `!panic TEXT`, `!empty`, `!kill` (dies), `!hold MS` (sleeps, whatever is cancelled), `!large BYTES`.
 pub(crate) fn handle(request: &Request) -> Result<Reply<'_>, HandlerError> {
     STARTED.fetch_add(1, Ordering::SeqCst);
     MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -86,6 +93,14 @@ pub(crate) fn handle(request: &Request) -> Result<Reply<'_>, HandlerError> {
             say(format!("sleeping {}", request.sequence()));
             while Instant::now() < until && (order == "hold" || !request.is_cancelled()) {
                 std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        "gate" => {
+            say(format!("at the gate {}", request.sequence()));
+            let start = Instant::now();
+            while !OPEN.load(Ordering::SeqCst) {
+                assert!(start.elapsed() < PATIENCE, "never opened");
+                std::thread::sleep(Duration::from_micros(200));
             }
         }
         "wait" => {
