@@ -27,6 +27,7 @@ cargo xtask mutants [OPTION...]
   --only TEXT     those with this in their name
   --again         also those that have been judged before
   --survivors     those that survived before, again
+  --tests TEXT    notices by tests with this in their name only (else by every test)
   --budget S      seconds of tests for one mutant (60)
   --jobs N        mutants at a time (1)
   --list          prints names and judges nothing
@@ -45,6 +46,7 @@ struct Options {
     only: Option<String>,
     again: bool,
     survivors: bool,
+    tests: Option<String>,
     budget: Duration,
     jobs: usize,
     list: bool,
@@ -59,6 +61,7 @@ fn options(arguments: &[String]) -> Result<Options> {
         only: None,
         again: false,
         survivors: false,
+        tests: None,
         budget: Duration::from_secs(60),
         jobs: 1,
         list: false,
@@ -77,6 +80,7 @@ fn options(arguments: &[String]) -> Result<Options> {
                     bail!("--shard takes K/N with K from 1 to N");
                 }
             }
+            "--tests" => options.tests = Some(value()?.clone()),
             "--only" => options.only = Some(value()?.clone()),
             "--budget" => {
                 options.budget = Duration::from_secs(value()?.parse().context("--budget takes seconds")?)
@@ -111,7 +115,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     own_place()?;
     let python = venv::ensure(root)?;
     let built = tree::build(root, &by_hand, true)?;
-    let tests = traced(root, &built, &python, options.jobs.max(2))?;
+    let tests = traced(root, &built, &python, &options)?;
     let numbers: BTreeMap<&str, u32> =
         (0..).zip(&built.keys).map(|(number, key)| (key.as_str(), number)).collect();
     let open: Vec<(usize, &String)> =
@@ -150,7 +154,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let built = tree::build(root, &by_hand, false)?;
     let begun = Instant::now();
     let mut judged = 0;
-    let mut survivors = Vec::new();
+    let (mut survivors, mut noticed) = (Vec::new(), Vec::new());
     for mutant in &by_hand {
         if begun.elapsed() > SLICE && !full {
             break;
@@ -160,13 +164,18 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         let outcome = run::judge_by_name(number, &mutant.tests, &built.programs, &python)?;
         println!("{}", told(&mutant.key(), &outcome));
         judged += 1;
-        if outcome == Outcome::Survived {
-            survivors.push(mutant.name.as_str());
+        match (&outcome, &mutant.open) {
+            (Outcome::Caught(_), Some(_)) => noticed.push(mutant.name.as_str()),
+            (Outcome::Survived | Outcome::Unreached, None) => survivors.push(mutant.name.as_str()),
+            _ => {}
         }
     }
     println!("{judged} of {} mutants by hand judged, of {} in all", by_hand.len(), names.len());
     if !survivors.is_empty() {
         bail!("no test notices: {}", survivors.join("; "));
+    }
+    if !noticed.is_empty() {
+        bail!("a test notices now, so `open` goes from {}: {}", hand::FILE, noticed.join("; "));
     }
     Ok(())
 }
@@ -239,7 +248,7 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
 }
 
 /// Which test reaches which mutant: as it was found for this very tree, or found now.
-fn traced(root: &Path, built: &tree::Tree, python: &Path, jobs: usize) -> Result<Vec<Test>> {
+fn traced(root: &Path, built: &tree::Tree, python: &Path, options: &Options) -> Result<Vec<Test>> {
     let path = root.join(tree::FOLDER).join("traces.txt");
     let programs: Vec<String> =
         built.programs.iter().map(|program| program.path.display().to_string()).collect();
@@ -248,13 +257,15 @@ fn traced(root: &Path, built: &tree::Tree, python: &Path, jobs: usize) -> Result
         .programs
         .iter()
         .map(|program| Ok(format!("{:?}", std::fs::metadata(&program.path)?.modified()?)));
-    let heading = format!("{} {programs:?} {:?}", built.keys.len(), times.collect::<Result<Vec<_>>>()?);
+    let part = options.tests.as_deref().unwrap_or_default();
+    let heading =
+        format!("{} {part:?} {programs:?} {:?}", built.keys.len(), times.collect::<Result<Vec<_>>>()?);
     if let Ok(text) = std::fs::read_to_string(&path)
         && text.lines().next() == Some(&heading)
     {
         return text.lines().skip(1).map(|line| read_test(line).context("a line of traces.txt")).collect();
     }
-    let tests = run::trace(root, &built.programs, built.keys.len(), python, jobs)?;
+    let tests = run::trace(root, &built.programs, built.keys.len(), python, part, options.jobs.max(2))?;
     let mut text = heading + "\n";
     for test in &tests {
         let numbers: Vec<String> = test.reached.iter().map(u32::to_string).collect();

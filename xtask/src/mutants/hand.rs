@@ -19,6 +19,8 @@ pub(super) struct ByHand {
     pub(super) code: String,
     /// A test program and a part of the names of its tests; the tests that ought to notice.
     pub(super) tests: Vec<(String, String)>,
+    /// Why no test notices it yet.
+    pub(super) open: Option<String>,
 }
 
 impl ByHand {
@@ -27,8 +29,8 @@ impl ByHand {
     }
 }
 
-/// Reads the file: for each change a heading `= name`, then `file PATH`, `test PROGRAM PART` (one line each), the lines of the
-/// original behind `-` and those in their place behind `+`.
+/// Reads the file: for each change a heading `= name`, then `file PATH`, `test PROGRAM PART` (one line each), `open WHY` if no test notices
+/// it yet, the lines of the original behind `-` and those in their place behind `+`.
 pub(super) fn read(root: &Path) -> Result<Vec<ByHand>> {
     let text = std::fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
     parse(&text)
@@ -51,6 +53,7 @@ fn parse(text: &str) -> Result<Vec<ByHand>> {
             Some(("+", code)) => mutant.code.extend([code.trim(), "\n"]),
             _ => match line.split_once(' ') {
                 Some(("file", path)) => mutant.file = path.to_owned(),
+                Some(("open", why)) => mutant.open = Some(why.to_owned()),
                 Some(("test", test)) => {
                     let (program, part) = test.split_once(' ').with_context(wrong)?;
                     mutant.tests.push((program.to_owned(), part.to_owned()));
