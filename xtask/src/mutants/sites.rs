@@ -59,14 +59,17 @@ pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Resu
     let wanted: Vec<&str> = original.split_whitespace().collect();
     let mut found = Vec::new();
     for (start, _) in text.match_indices(wanted.first().context("nothing is to be replaced")?) {
+        let is_part_of_a_name =
+            text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
         let mut at = start;
-        let matched = wanted.iter().all(|word| {
-            let rest = &text[at..];
-            let skipped = rest.len() - rest.trim_start().len();
-            let matches = rest.trim_start().starts_with(word);
-            at += skipped + word.len();
-            matches
-        });
+        let matched = !is_part_of_a_name
+            && wanted.iter().all(|word| {
+                let rest = &text[at..];
+                let skipped = rest.len() - rest.trim_start().len();
+                let matches = rest.trim_start().starts_with(word);
+                at += skipped + word.len();
+                matches
+            });
         if matched {
             found.push(start..at);
         }
@@ -427,6 +430,7 @@ mod tests {
         assert_eq!(&text[site.range.clone()], "a\n        .b();");
         assert!(by_hand("a.b(); a.b();", "k", "a.b();", "").is_err());
         assert!(by_hand(text, "k", "no", "").is_err());
+        assert!(by_hand("a.b(); da.b(); c.a.b();", "k", "a.b();", "").is_ok());
     }
 
     #[test]

@@ -271,3 +271,11 @@ pub fn assert_times(what: &str, times: &mut [Duration], stalls: &StallWatch) {
     assert!(median < Duration::from_millis(20), "{what}: median {median:?}");
     assert!(worst < Duration::from_millis(100) + stall, "{what}: worst {worst:?}, longest stall {stall:?}");
 }
+
+#[test]
+#[should_panic(expected = "of stalls")]
+fn a_stopwatch_lets_nothing_pass_but_stalls() {
+    let watch = Stopwatch::start();
+    std::thread::sleep(Duration::from_secs(1));
+    watch.assert_within(Duration::from_millis(100));
+}
