@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod races;
 mod real_data;
+mod shm;
 mod tokens;
 
 /// The common tools, with buffers of this module's kind of ring.
