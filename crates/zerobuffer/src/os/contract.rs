@@ -151,8 +151,10 @@ const _: fn() = register_for_barriers;
 
 /// Whether a process lives; one that has ended and only waits for its parent does not. For 1.x peers.
 const _: fn(u64) -> bool = process_exists;
-/// A clock in nanoseconds that nobody sets, the same for all processes.
+/// A clock in nanoseconds that nobody sets, the same for all processes of one namespace of clocks.
 const _: fn() -> u64 = monotonic_now;
+/// How far that clock is ahead of the one outside of all namespaces, in nanoseconds; 0 where there are none.
+const _: fn() -> i64 = monotonic_offset;
 /// That clock to within a few milliseconds, read in a few nanoseconds.
 const _: fn() -> u64 = coarse_now;
 /// Kills this process (true), or halts it, at once.

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile};
+use super::kinds::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile};
 
 /// Has no values.
 enum Never {}
@@ -229,6 +229,10 @@ pub(crate) fn process_exists(_: u64) -> bool {
 }
 
 pub(crate) fn monotonic_now() -> u64 {
+    0
+}
+
+pub(crate) fn monotonic_offset() -> i64 {
     0
 }
 
