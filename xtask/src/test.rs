@@ -39,6 +39,11 @@ const STEPS: &[Step] = &[
     Step { name: "unit", what: "all tests, against real processes and real 1.x peers", check: unit },
     Step { name: "stops", what: "the kill at every stop point", check: stops },
     Step {
+        name: "slices",
+        what: "streams and calls with sleeps of 10 s, so that a wake-up that is lost shows",
+        check: slices,
+    },
+    Step {
         name: "instructions",
         what: "how many instructions a frame takes, against the figures in the tree",
         check: crate::instructions::test,
@@ -201,6 +206,29 @@ fn stops_test(root: &Path) -> Command {
     cargo(root, &["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"])
 }
 
+/// Tests in which no wake-up depends on the end of a sleep: nobody dies.
+const AWAKE: &[&str] = &[
+    "a_blocked_call_can_be_interrupted",
+    "a_full_buffer_waits_times_out_and_goes_on",
+    "a_writer_waits_to_connect_and_says_what_is_missing",
+    "duplex::echo::",
+    "duplex::order::",
+    "extended_sleeps::",
+    "frames_arrive_in_order_and_whole_between_two_processes",
+    "give_back::",
+];
+
+fn slices(root: &Path, full: bool) -> Result<()> {
+    run(with_environment(slices_test(root), root, full)?.arg("--").args(AWAKE))
+}
+
+fn slices_test(root: &Path) -> Command {
+    let mut command = cargo(root, &["test", "-p", "zerobuffer", "--features", "async", "--test", "promises"]);
+    // A folder of its own, as everything is built with another flag.
+    command.env("RUSTFLAGS", "--cfg long_slices").env("CARGO_TARGET_DIR", root.join("target/slices"));
+    command
+}
+
 fn loom(root: &Path, _: bool) -> Result<()> {
     run(loom_test(root).arg("loom"))
 }
@@ -215,7 +243,7 @@ fn loom_test(root: &Path) -> Command {
 
 /// What builds the tests of later steps.
 pub(crate) fn builds(root: &Path) -> Vec<Command> {
-    let mut tests = vec![stops_test(root), loom_test(root)];
+    let mut tests = vec![stops_test(root), slices_test(root), loom_test(root)];
     for test in &mut tests {
         test.arg("--no-run");
     }

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
 /// some 50 wake-ups a second.
-pub(crate) const SLICE: Duration = Duration::from_millis(20);
+///
+/// Built with `--cfg long_slices`, so long that a test sees each wake-up that was lost.
+pub(crate) const SLICE: Duration = Duration::from_millis(if cfg!(long_slices) { 10_000 } else { 20 });
 
 /// The first sleep of a wait is shorter: a peer that dies in full flight is missed at once, and would otherwise always
 /// cost a whole slice. One more wake-up a wait.
-pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(5);
+pub(crate) const FIRST_SLICE: Duration = Duration::from_millis(if cfg!(long_slices) { 10_000 } else { 5 });
 
 /// Sleep between two looks while words contradict each other.
 pub(crate) const UNSURE_SLICE: Duration = Duration::from_millis(1);
