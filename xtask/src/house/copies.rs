@@ -41,8 +41,9 @@ pub(super) fn links(root: &Path) -> Result<usize> {
     let mut broken = Vec::new();
     for page in String::from_utf8(output.stdout)?.split_terminator('\0') {
         let Ok(text) = std::fs::read_to_string(root.join(page)) else { continue };
-        // Code between fences has brackets of its own.
+        // Code has brackets of its own, between fences and within a line.
         let prose: String = text.split("```").step_by(2).collect();
+        let prose: String = prose.split('`').step_by(2).collect();
         for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ', '\n']).next()) {
             let is_file = !link.is_empty() && !link.contains(':') && !link.starts_with('<');
             let folder = Path::new(page).parent().context("a page lies somewhere")?;
