@@ -33,7 +33,10 @@ internal sealed partial class Peer
                 _reader = new Reader(Text(step, "name"), Config(step));
                 return null;
             case "read":
-                return Next(step) is { IsValid: true } read ? Content.Describe(read.Data, read.Sequence) : None();
+                using (Frame read = Next(step))
+                {
+                    return read.IsValid ? Content.Describe(read.Data, read.Sequence) : None();
+                }
             case "hold":
                 return Hold(step);
             case "check":
@@ -47,6 +50,7 @@ internal sealed partial class Peer
             case "drain":
                 while (Next(step).IsValid)
                 {
+                    // The next read gives the frame back.
                 }
                 return None();
             case "metadata":
