@@ -136,8 +136,11 @@ pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
 }
 
+/// Starts the example of a topic.
+pub(crate) type Starter = Box<dyn Fn(&str) -> Command>;
+
 /// Builds the examples; starts the one of a topic, or nothing where there is no SDK.
-pub(crate) fn examples(root: &Path) -> Result<Option<Box<dyn Fn(&str) -> Command>>> {
+pub(crate) fn examples(root: &Path) -> Result<Option<Starter>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
     run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
     for topic in ["stream", "in_place", "duplex", "relay"] {
