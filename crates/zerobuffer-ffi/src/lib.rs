@@ -25,6 +25,7 @@ mod arguments;
 mod callback;
 mod client;
 mod config;
+mod deferred;
 mod error;
 mod exclusive;
 mod frame;

@@ -3,7 +3,8 @@
 use std::ffi::{CString, c_char, c_void};
 
 use zerobuffer::duplex::{
-    DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode, Responder,
+    Deferred, DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode,
+    Responder,
 };
 
 use crate::arguments::{Out, bytes, handle, handle_mut, length_of, passed, string};
@@ -215,6 +216,17 @@ fn other_kind(server: &zb_server, kind: &str) -> Failure {
 }
 
 impl zb_responder {
+    /// Puts the answer off.
+    pub(crate) fn defer(&mut self) -> Result<Deferred, Failure> {
+        let Some(responder) = self.responder.filter(|_| self.failure.is_none()) else {
+            let message = "the request has failed, or its changed bytes are the answer (mutable server)";
+            return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
+        };
+        // SAFETY: zb_server_start pointed it at the responder of the handler that is running: the caller promises to use
+        // `self` only until that handler returns, and on one thread at a time.
+        Ok(unsafe { (*responder).defer() }?)
+    }
+
     fn outcome(self) -> Result<(), HandlerError> {
         self.failure.map_or(Ok(()), |message| Err(message.into()))
     }
@@ -257,7 +269,7 @@ pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message
 }
 
 /// What a handler says of its failure, in words that can travel.
-fn failure_words(bytes: &[u8]) -> String {
+pub(crate) fn failure_words(bytes: &[u8]) -> String {
     match bytes {
         [] => String::from("the handler failed"),
         words => String::from_utf8_lossy(words).into_owned(),

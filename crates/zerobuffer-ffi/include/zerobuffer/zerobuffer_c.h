@@ -55,6 +55,11 @@ typedef struct zb_client_options zb_client_options;
 typedef struct zb_config zb_config;
 
 /**
+ * The answer to a request that its handler has put off. Any thread may call any function, until it is freed.
+ */
+typedef struct zb_deferred zb_deferred;
+
+/**
  * An error: its number, and words that name the buffer, the cause and the way out. Free it with `zb_error_free`.
  */
 typedef struct zb_error zb_error;
@@ -157,6 +162,16 @@ typedef struct zb_frame {
  * How a reader waits for frames and a writer for space.
  */
 typedef int32_t zb_wait_strategy;
+
+/**
+ * Is told once that the response to a deferred request is not wanted any more, on a thread of the library. Must not unwind.
+ */
+typedef void (*zb_cancel_callback)(void *user_data);
+
+/**
+ * Ends the life of user data. Called exactly once, on any thread.
+ */
+typedef void (*zb_destroy)(void *user_data);
 
 /**
  * Which kind of ring a buffer has.
@@ -317,11 +332,6 @@ typedef int32_t zb_log_level;
  * Gets one message; called on any thread, on more than one at once. Must not unwind.
  */
 typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
-
-/**
- * Ends the life of user data. Called exactly once, on any thread.
- */
-typedef void (*zb_destroy)(void *user_data);
 
 /**
  * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
@@ -902,6 +912,61 @@ zb_status zb_client_options_set_response_config(struct zb_client_options *option
  * Frees options. NULL is fine.
  */
 void zb_client_options_free(struct zb_client_options *options);
+
+/**
+ * Puts the answer to the request off, within its handler: it is given by `zb_deferred_reply` or `zb_deferred_fail` later, on any
+ * thread, and no thread of the server waits for it. The request's bytes stay where they are until then. Free it with
+ * `zb_deferred_free`.
+ *
+ * Errors: `INVALID_STATE` if the request has been answered, failed or deferred, or the server is a mutable one.
+ */
+zb_status zb_responder_defer(struct zb_responder *responder,
+                             struct zb_deferred **deferred,
+                             struct zb_error **error);
+
+/**
+ * Answers the request with a copy of `data`, which may be bytes of the request; they end with this call. Waits for space in the
+ * response buffer. What goes wrong with sending it is told to the server's error callback; after a stop it goes nowhere.
+ *
+ * Errors: `INVALID_STATE` if it has been answered or failed.
+ */
+zb_status zb_deferred_reply(const struct zb_deferred *deferred,
+                            const uint8_t *data,
+                            size_t size,
+                            struct zb_error **error);
+
+/**
+ * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message (bytes that are not UTF-8 are
+ * replaced), and the server's error callback is told.
+ *
+ * Errors: `INVALID_STATE` if it has been answered or failed.
+ */
+zb_status zb_deferred_fail(const struct zb_deferred *deferred,
+                           const char *message,
+                           struct zb_error **error);
+
+/**
+ * Whether the response is not wanted any more: as `zb_frame_is_cancelled`, of the request. False for NULL, and once answered.
+ */
+bool zb_deferred_is_cancelled(const struct zb_deferred *deferred);
+
+/**
+ * Sets what is called once, a few milliseconds after the response is not wanted any more, unless the request has been answered
+ * by then. In place of an earlier one. `destroy`, which may be NULL, is called with `user_data` when the callback is not used
+ * any more, also if this fails. An answer, and freeing, do not wait for a callback that is running.
+ *
+ * Errors: `INVALID_STATE` if it has been answered or failed; `SYSTEM` if no thread can be started.
+ */
+zb_status zb_deferred_on_cancel(const struct zb_deferred *deferred,
+                                zb_cancel_callback callback,
+                                void *user_data,
+                                zb_destroy destroy,
+                                struct zb_error **error);
+
+/**
+ * Frees the deferred answer. A request that has not been answered fails. NULL is fine.
+ */
+void zb_deferred_free(struct zb_deferred *deferred);
 
 /**
  * The error's number; `ZB_OK` for NULL.

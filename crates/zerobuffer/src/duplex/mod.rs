@@ -69,7 +69,7 @@ pub use factory::DuplexChannelFactory;
 #[cfg(feature = "async")]
 pub use server::Task;
 pub use server::{
-    ImmutableDuplexServer, MAX_POOL_SIZE, MutableDuplexServer, MutableFrame, Request, Responder,
+    Deferred, ImmutableDuplexServer, MAX_POOL_SIZE, MutableDuplexServer, MutableFrame, Request, Responder,
 };
 
 /// How a server runs its handler.

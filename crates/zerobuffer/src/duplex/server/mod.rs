@@ -18,7 +18,7 @@ use std::time::Duration;
 use self::answer::{Address, Answer};
 pub use self::pool::MAX_POOL_SIZE;
 pub use self::request::{MutableFrame, Request};
-pub use self::responder::Responder;
+pub use self::responder::{Deferred, Responder};
 use self::run::{Callbacks, Job, Run};
 use self::send::Names;
 #[cfg(feature = "async")]
@@ -99,7 +99,9 @@ impl Server {
             None => Reader::create(&self.names.requests, self.config.clone())?,
         };
         let (names, callbacks) = (Arc::clone(&self.names), Arc::clone(&self.callbacks));
-        let run = Arc::new(Run::new(names, self.config.clone(), callbacks, reader, single));
+        let run = Arc::new_cyclic(|run| {
+            Run::new(run.clone(), names, self.config.clone(), callbacks, reader, single)
+        });
         let started = start(&run, current.pool_size);
         if let Err(error) = started {
             let _ = run.stop();
@@ -359,6 +361,7 @@ impl ImmutableDuplexServer {
                 if !responder.is_answered() {
                     run.answer(to, &failed.unwrap_or(Answer::Bytes(Reply::Borrowed(&[]))));
                 }
+                responder.leave(request);
             }
         };
         self.0.start(mode, Arc::new(job))

@@ -1,8 +1,10 @@
 //! Answering a request while its handler runs.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answer::{Address, Answer};
+use super::request::Request;
 use super::run::Run;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -13,11 +15,62 @@ pub struct Responder<'a> {
     run: &'a Run,
     to: Address,
     answered: bool,
+    deferred: Option<Arc<Slot>>,
 }
 
 impl<'a> Responder<'a> {
     pub(crate) fn new(run: &'a Run, to: Address) -> Responder<'a> {
-        Responder { run, to, answered: false }
+        Responder { run, to, answered: false, deferred: None }
+    }
+
+    /// Puts the answer off: it is given by [`Deferred`] later, on any thread. The request stays in its place in the request
+    /// buffer until then.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidState` if the request has been answered or deferred.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use zerobuffer::BufferConfig;
+    /// use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
+    ///
+    /// # let name = format!("doc-deferred-{}", std::process::id());
+    /// let factory = DuplexChannelFactory::new();
+    /// let server = factory.create_immutable_server(&name, BufferConfig::default())?;
+    /// let (later, deferred) = channel();
+    /// server.start_responding(
+    ///     move |_, responder| Ok(later.send(responder.defer()?)?),
+    ///     ProcessingMode::SingleThread,
+    /// )?;
+    /// let client = factory.create_client(&name)?;
+    /// let sequence = client.send_request(b"take your time")?;
+    /// deferred.recv().expect("a request").reply(b"done");
+    /// assert_eq!(*client.receive_response_to(sequence, Duration::from_secs(5))?.expect("in time"), *b"done");
+    /// # client.close();
+    /// # server.stop()?;
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn defer(&mut self) -> Result<Deferred> {
+        let run = self.run.shared().filter(|_| !self.answered);
+        let Some(run) = run else {
+            let message = format!("request {} has been answered already", self.to.sequence);
+            return Err(Error::channel(ErrorKind::InvalidState, self.run.channel(), message));
+        };
+        self.answered = true;
+        let slot = Arc::<Slot>::default();
+        self.deferred = Some(Arc::clone(&slot));
+        Ok(Deferred { run, to: self.to, slot, done: false })
+    }
+
+    /// The handler has returned: leaves the request to the deferred answer, if there is one to come.
+    pub(crate) fn leave(self, request: Request) {
+        if let Some(slot) = self.deferred {
+            // What is not needed any more is dropped when the lock is free.
+            let rest = slot.hold(request);
+            drop(rest);
+        }
     }
 
     /// Answers with a copy of `bytes`, made at once in the response buffer. What goes wrong with sending it is told to
@@ -46,5 +99,94 @@ impl fmt::Debug for Responder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Responder { to, answered, .. } = self;
         f.debug_struct("Responder").field("sequence", &to.sequence).field("answered", answered).finish()
+    }
+}
+
+/// The request of a deferred answer.
+#[derive(Default)]
+struct Slot(Mutex<Held>);
+
+#[derive(Default)]
+enum Held {
+    /// The handler has it.
+    #[default]
+    Handler,
+    Here(Request),
+    /// The answer has been given.
+    Over,
+}
+
+impl Slot {
+    fn change(&self, change: impl FnOnce(&mut Held) -> Held) -> Held {
+        // Nothing in the critical sections leaves it half-changed.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hold(&self, request: Request) -> Held {
+        self.change(|held| match held {
+            Held::Over => Held::Here(request),
+            held => std::mem::replace(held, Held::Here(request)),
+        })
+    }
+
+    fn end(&self) -> Held {
+        self.change(|held| std::mem::replace(held, Held::Over))
+    }
+}
+
+/// The answer to a request, to be given when its handler has long returned, on any thread; made by [`Responder::defer`]. Dropping it
+/// fails the request. After a stop of the server the answer goes nowhere.
+pub struct Deferred {
+    run: Arc<Run>,
+    to: Address,
+    slot: Arc<Slot>,
+    done: bool,
+}
+
+impl Deferred {
+    /// The number of the request.
+    pub fn sequence(&self) -> u64 {
+        self.to.sequence
+    }
+
+    /// Answers with a copy of `bytes`, which may be those of the request. Waits for space in the response buffer. What goes wrong
+    /// with sending it is told to `on_error`.
+    pub fn reply(self, bytes: &[u8]) {
+        self.answer(&Answer::Bytes(bytes.into()));
+    }
+
+    /// Fails the request, for this request alone: the client gets `RequestFailed` with this message, and `on_error` is told.
+    pub fn fail(self, message: &str) {
+        self.run.report_failure(self.to.sequence, message);
+        self.answer(&Answer::Failed(message.into()));
+    }
+
+    /// Whether the response is not wanted any more; see [`Request::is_cancelled`].
+    pub fn is_cancelled(&self) -> bool {
+        let held = self.slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.run.is_stopping() || matches!(&*held, Held::Here(request) if request.is_cancelled())
+    }
+
+    fn answer(mut self, answer: &Answer<'_>) {
+        self.done = true;
+        self.run.answer(self.to, answer);
+        drop(self.slot.end());
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        if !self.done {
+            let words = "its handler has deferred the answer and given it up";
+            self.run.report_failure(self.to.sequence, words);
+            self.run.answer(self.to, &Answer::Failed(words.into()));
+            drop(self.slot.end());
+        }
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deferred").field("sequence", &self.to.sequence).finish()
     }
 }

@@ -1,7 +1,7 @@
 //! A server at work, from its start to its stop: the thread that reads requests, and what it shares with others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,7 @@ pub(crate) struct Reading {
 pub(crate) type Job = Arc<dyn Fn(&Run, Request, Address) + Send + Sync>;
 
 pub(crate) struct Run {
+    me: Weak<Run>,
     pub(crate) names: Arc<Names>,
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
@@ -85,6 +86,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(
+        me: Weak<Run>,
         names: Arc<Names>,
         config: BufferConfig,
         callbacks: Arc<Callbacks>,
@@ -94,6 +96,7 @@ impl Run {
         due::set_clock();
         let never_spins = requests.never_spins();
         Run {
+            me,
             answers: AnswerSender::new(Arc::clone(&names)),
             names,
             config,
@@ -124,6 +127,11 @@ impl Run {
             }
             Err(error) => Err(Error::os(&self.names.channel, "start a thread", error)),
         }
+    }
+
+    /// The run, for what may outlive the handler that asks.
+    pub(crate) fn shared(&self) -> Option<Arc<Run>> {
+        self.me.upgrade()
     }
 
     /// The channel's name.
