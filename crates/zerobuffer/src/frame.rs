@@ -5,8 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::reader::Shared;
-use crate::ring::{Located, flags};
+use crate::ring::{FrameRecord, Lender, flags};
 
 /// A frame that owns its bytes in shared memory until it is dropped.
 ///
@@ -27,19 +26,20 @@ use crate::ring::{Located, flags};
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct Frame {
-    shared: Arc<Shared>,
-    located: Located,
+    lender: Arc<Lender>,
+    record: FrameRecord,
 }
 
 impl Frame {
+    /// Makes an owned frame of the last one read, on the reader's thread.
     #[inline(always)]
-    pub(crate) fn new(shared: Arc<Shared>, located: Located) -> Frame {
-        Frame { shared, located }
+    pub(crate) fn of_last(lender: &Arc<Lender>, record: &FrameRecord) -> Frame {
+        Frame { lender: Arc::clone(lender), record: lender.own(record) }
     }
 
     /// The sequence number that the writer gave the frame: 1, 2, 3 ...
     pub fn sequence(&self) -> u64 {
-        self.located.sequence
+        self.record.sequence
     }
 
     /// Bytes of data.
@@ -48,7 +48,7 @@ impl Frame {
         reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
     )]
     pub fn len(&self) -> usize {
-        self.located.len()
+        self.record.len()
     }
 
     /// Copies the frame to the start of `target` and gives the number of bytes copied.
@@ -69,32 +69,32 @@ impl Frame {
     /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in deref, the bytes are ours until this `Frame` is dropped: the writer does not touch them before
-        // they are given back (trust model), and no other frame of this process has them, as each is located once and
+        // they are given back (trust model), and no other frame of this process has them, as each is record once and
         // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
         // as the slice lives. The header, which a writer may still flag, lies outside. The mapping is writable.
-        unsafe { self.shared.mapping.frame_bytes_mut(self.located.position(), self.located.len()) }
+        unsafe { self.lender.buffer.mapping.frame_bytes_mut(self.record.position(), self.record.len()) }
             .unwrap_or_default()
     }
 
     /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
     pub(crate) fn flags(&self) -> u16 {
-        self.located.flags()
+        self.record.flags()
     }
 
     /// Whether the writer has withdrawn the frame, as of now.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.shared.header_word(&self.located).is_some_and(|word| word.flags() & flags::CANCELLED != 0)
+        self.lender.header_word(&self.record).is_some_and(|word| word.flags() & flags::CANCELLED != 0)
     }
 
     /// Whether the frame's reader has been closed.
     pub(crate) fn is_orphaned(&self) -> bool {
         // Relaxed: a hint. The reader clears its pid when it closes.
-        self.shared.mapping.oieb().reader_pid.load(crate::sync::Ordering::Relaxed) == 0
+        self.lender.buffer.mapping.oieb().reader_pid.load(crate::sync::Ordering::Relaxed) == 0
     }
 
     /// When the frame is worth nothing any more, as it travels (docs/PROTOCOL.md, "Duplex channels"); 0 = never.
     pub(crate) fn deadline(&self) -> u64 {
-        self.shared.deadline(&self.located)
+        self.lender.deadline(&self.record)
     }
 }
 
@@ -102,9 +102,9 @@ impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the frame was committed when it was located, and its bytes are given back only by the drop of this
-        // `Frame`; the mapping lives as long as `self.shared`, which outlives the slice's borrow of `self`.
-        unsafe { bytes_of(&self.shared, &self.located) }
+        // SAFETY: the frame was committed when it was record, and its bytes are given back only by the drop of this
+        // `Frame`; the mapping lives as long as `self.lender`, which outlives the slice's borrow of `self`.
+        unsafe { bytes_of(&self.lender, &self.record) }
     }
 }
 
@@ -116,7 +116,7 @@ impl AsRef<[u8]> for Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.shared.release(&self.located);
+        self.lender.release(&self.record);
     }
 }
 
@@ -140,18 +140,18 @@ impl fmt::Debug for Frame {
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct FrameRef<'a> {
-    shared: &'a Arc<Shared>,
-    located: &'a Located,
+    lender: &'a Arc<Lender>,
+    record: &'a FrameRecord,
 }
 
 impl<'a> FrameRef<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, located: &'a Located) -> FrameRef<'a> {
-        FrameRef { shared, located }
+    pub(crate) fn new(lender: &'a Arc<Lender>, record: &'a FrameRecord) -> FrameRef<'a> {
+        FrameRef { lender, record }
     }
 
     /// The sequence number that the writer gave the frame.
     pub fn sequence(&self) -> u64 {
-        self.located.sequence
+        self.record.sequence
     }
 
     /// Bytes of data.
@@ -160,7 +160,7 @@ impl<'a> FrameRef<'a> {
         reason = "a frame is never empty: protocol 1 has no frame of 0 bytes"
     )]
     pub fn len(&self) -> usize {
-        self.located.len()
+        self.record.len()
     }
 
     /// Copies the frame to the start of `target` and gives the number of bytes copied.
@@ -172,7 +172,7 @@ impl<'a> FrameRef<'a> {
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let target = &mut target[..self.len()];
         // SAFETY: as in deref().
-        let copied = unsafe { self.shared.mapping.read_frame(self.located.position(), target) };
+        let copied = unsafe { self.lender.buffer.mapping.read_frame(self.record.position(), target) };
         copied.map_or(0, |()| self.len())
     }
 
@@ -192,13 +192,13 @@ impl<'a> FrameRef<'a> {
     /// ```
     #[inline]
     pub fn keep(self) -> Frame {
-        let frame = self.shared.own(self.located);
+        let frame = Frame::of_last(self.lender, self.record);
         // The owned frame gives the bytes back.
         std::mem::forget(self);
         frame
     }
 
-    /// Gives the bytes back; the same as dropping the frame.
+    /// Gives the bytes back, as dropping the frame does.
     #[inline]
     pub fn release(self) {}
 }
@@ -207,8 +207,8 @@ impl Deref for FrameRef<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: as for Frame; `shared` is borrowed for longer than the slice.
-        unsafe { bytes_of(self.shared, self.located) }
+        // SAFETY: as for Frame; `lender` is borrowed for longer than the slice.
+        unsafe { bytes_of(self.lender, self.record) }
     }
 }
 
@@ -221,7 +221,7 @@ impl AsRef<[u8]> for FrameRef<'_> {
 impl Drop for FrameRef<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.shared.release_last(self.located);
+        self.lender.release_last(self.record);
     }
 }
 
@@ -231,13 +231,13 @@ impl fmt::Debug for FrameRef<'_> {
     }
 }
 
-/// The bytes of a located frame.
+/// The bytes of a record frame.
 ///
 /// # Safety
 ///
-/// The frame has not been released for as long as the slice lives, and neither has `shared`.
-unsafe fn bytes_of<'a>(shared: &'a Shared, located: &Located) -> &'a [u8] {
-    // SAFETY: by the caller's promise. The bounds were checked when the frame was located; if they did not hold, an
+/// The frame has not been released for as long as the slice lives, and neither has `lender`.
+unsafe fn bytes_of<'a>(lender: &'a Lender, record: &FrameRecord) -> &'a [u8] {
+    // SAFETY: by the caller's promise. The bounds were checked when the frame was record; if they did not hold, an
     // empty slice would be the worst outcome.
-    unsafe { shared.mapping.frame_bytes(located.position(), located.len()) }.unwrap_or_default()
+    unsafe { lender.buffer.mapping.frame_bytes(record.position(), record.len()) }.unwrap_or_default()
 }

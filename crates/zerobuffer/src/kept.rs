@@ -1,11 +1,11 @@
 //! Buffers that exist before their reader does.
 
+use crate::buffer::Buffer;
 use crate::config::BufferConfig;
 use crate::error::Result;
 use crate::layout::ReaderWord;
 use crate::lifecycle::create::{self, Locks, Parts};
 use crate::lifecycle::registry::OwnedFiles;
-use crate::reader::Shared;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
@@ -28,7 +28,7 @@ use crate::testing::stop::stop_point;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct KeptBuffer {
-    shared: Shared,
+    buffer: Buffer,
     files: OwnedFiles,
     /// `Some` until the buffer is given away.
     locks: Option<Locks>,
@@ -41,14 +41,14 @@ impl KeptBuffer {
     ///
     /// As [`crate::Reader::create`]; `ReaderAlreadyConnected` also if another process keeps a buffer of this name.
     pub fn create(name: &str, config: BufferConfig) -> Result<KeptBuffer> {
-        let Parts { shared, files, locks, .. } = create::keeper(name, &config)?;
-        Ok(KeptBuffer { shared, files, locks: Some(locks) })
+        let Parts { buffer, files, locks, .. } = create::keeper(name, &config)?;
+        Ok(KeptBuffer { buffer, files, locks: Some(locks) })
     }
 
     /// Whether a reader has taken the buffer over.
     pub fn is_adopted(&mut self) -> bool {
         // Acquire pairs with the adopter's compare-and-swap.
-        let word = ReaderWord(self.shared.mapping.oieb().reader_word.load(Ordering::Acquire));
+        let word = ReaderWord(self.buffer.mapping.oieb().reader_word.load(Ordering::Acquire));
         let adopted = self.locks.is_none() || !word.is_kept();
         if adopted {
             // Our lock file is no longer the name's: the adopter has made one of its own.
@@ -68,13 +68,13 @@ impl KeptBuffer {
     }
 
     fn shut(&mut self) -> bool {
-        if !self.shared.is_mine() {
+        if !self.buffer.is_mine() {
             // A forked child inherited this handle: the buffer stays the parent's.
             self.locks = None;
             return false;
         }
         let Some(locks) = self.locks.take() else { return true };
-        let oieb = self.shared.mapping.oieb();
+        let oieb = self.buffer.mapping.oieb();
         let pid = std::process::id();
         let kept = ReaderWord::kept(pid).0;
         stop_point!("kept:reader-word");
@@ -90,7 +90,7 @@ impl KeptBuffer {
         }
         stop_point!("kept:reader-pid");
         let _ = oieb.reader_pid.compare_exchange(u64::from(pid), 0, Ordering::AcqRel, Ordering::Relaxed);
-        self.files.remove(self.shared.name());
+        self.files.remove(self.buffer.name());
         drop(locks.role);
         locks.name.remove();
         false
@@ -105,6 +105,6 @@ impl Drop for KeptBuffer {
 
 impl std::fmt::Debug for KeptBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeptBuffer").field("name", &self.shared.name()).finish()
+        f.debug_struct("KeptBuffer").field("name", &self.buffer.name()).finish()
     }
 }

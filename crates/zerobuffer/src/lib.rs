@@ -34,8 +34,10 @@
 // The model checker has a wire of its own in place of some of this.
 #![cfg_attr(loom, allow(dead_code))]
 
+mod buffer;
 mod config;
 pub mod duplex;
+mod end_of_writer;
 mod error;
 mod frame;
 mod frame_copy;
@@ -46,12 +48,15 @@ mod lifecycle;
 mod memory;
 mod os;
 mod reader;
+mod reader_watch;
 mod ring;
 mod sync;
 mod testing;
 mod wait;
 mod writer;
+mod writer_watch;
 
+pub use buffer::InterruptHandle;
 pub use config::{
     BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WaitStrategy, WriterOptions,
 };
@@ -61,11 +66,13 @@ pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
 pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
-pub use reader::{Frames, InterruptHandle, Reader, WriterWatch};
+pub use reader::{Frames, Reader};
+pub use reader_watch::ReaderWatch;
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]
 pub use testing::fuzzing;
-pub use writer::{MemoryGuard, ReaderWatch, Writer};
+pub use writer::{MemoryGuard, Writer};
+pub use writer_watch::WriterWatch;
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::port::{Marker, Place, Tag};
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Spot;
+use crate::layout::Cursor;
 
 /// Both buffers.
 pub(crate) struct Wire {
@@ -201,13 +201,13 @@ impl Writer {
         Ok(sequence)
     }
     pub(crate) fn last_place(&self) -> Option<Place> {
-        Some(Place(Spot(self.last)))
+        Some(Place(Cursor(self.last)))
     }
     pub(crate) fn cancel(&mut self, place: Place) -> bool {
         lock(&self.wire.state).cancelled.push(place.0.0);
         true
     }
-    pub(crate) fn acquire_frame_buffer(&mut self, len: usize) -> Result<()> {
+    pub(crate) fn acquire_tagged(&mut self, len: usize, _: &Tag) -> Result<()> {
         self.acquired = Some(vec![0; len]);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use super::words::Spot;
+use super::words::Cursor;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// Alignment of the control block and of its lines: two cache lines, since x86 fetches them in pairs.
@@ -16,7 +16,7 @@ pub(crate) struct Control {
     pub(crate) written: WrittenLine,
     /// Written by the reader.
     pub(crate) read: ReadLine,
-    /// Tells the writer whether the reader sleeps; see [`crate::wait::bell`].
+    /// Tells the writer whether the reader sleeps; see [`crate::wait::doorbell`].
     pub(crate) reader_bell: BellLine,
     /// Tells the reader whether the writer sleeps, or wants space.
     pub(crate) writer_bell: BellLine,
@@ -24,11 +24,11 @@ pub(crate) struct Control {
 
 #[repr(C, align(128))]
 pub(crate) struct WrittenLine {
-    /// [`Spot`] behind the last committed frame: its store is the commit.
+    /// [`Cursor`] behind the last committed frame: its store is the commit.
     pub(crate) head: AtomicU64,
     /// Ring position at which the lap before that of `head` ended.
     pub(crate) lap_end: AtomicU64,
-    /// [`Spot`] from which the writer leapt ahead within its lap, by the lap's lowest bit.
+    /// [`Cursor`] from which the writer leapt ahead within its lap, by the lap's lowest bit.
     pub(crate) leap_from: [AtomicU64; 2],
     /// Ring position to which it leapt.
     pub(crate) leap_to: [AtomicU64; 2],
@@ -38,7 +38,7 @@ pub(crate) struct WrittenLine {
 
 #[repr(C, align(128))]
 pub(crate) struct ReadLine {
-    /// [`Spot`] of the oldest byte not given back.
+    /// [`Cursor`] of the oldest byte not given back.
     pub(crate) tail: AtomicU64,
     /// Frames read; for tools.
     pub(crate) count: AtomicU64,
@@ -70,12 +70,12 @@ const _: () = {
 /// A plain copy of the control block's words, for tools that only look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ControlCopy {
-    pub(crate) head: Spot,
+    pub(crate) head: Cursor,
     pub(crate) lap_end: u64,
     /// Where the writer leapt from, and to, by the lap's lowest bit.
-    pub(crate) leaps: [(Spot, u64); 2],
+    pub(crate) leaps: [(Cursor, u64); 2],
     pub(crate) written_count: u64,
-    pub(crate) tail: Spot,
+    pub(crate) tail: Cursor,
     pub(crate) read_count: u64,
 }
 
@@ -89,15 +89,15 @@ impl ControlCopy {
         let written = |field: usize| at(offset_of!(Control, written) + field);
         let read = |field: usize| at(offset_of!(Control, read) + field);
         let leap = |index: usize| {
-            let from = Spot(written(offset_of!(WrittenLine, leap_from) + 8 * index));
+            let from = Cursor(written(offset_of!(WrittenLine, leap_from) + 8 * index));
             (from, written(offset_of!(WrittenLine, leap_to) + 8 * index))
         };
         ControlCopy {
-            head: Spot(written(offset_of!(WrittenLine, head))),
+            head: Cursor(written(offset_of!(WrittenLine, head))),
             lap_end: written(offset_of!(WrittenLine, lap_end)),
             leaps: [leap(0), leap(1)],
             written_count: written(offset_of!(WrittenLine, count)),
-            tail: Spot(read(offset_of!(ReadLine, tail))),
+            tail: Cursor(read(offset_of!(ReadLine, tail))),
             read_count: read(offset_of!(ReadLine, count)),
         }
     }

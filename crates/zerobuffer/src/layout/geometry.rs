@@ -2,7 +2,7 @@
 
 use super::control::{CONTROL_SIZE, LINE};
 use super::oieb::{OIEB_SIZE, OiebCopy};
-use super::words::{FRAME_HEADER, Spot};
+use super::words::{Cursor, FRAME_HEADER};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Blocks start and end on multiples of this.
@@ -46,7 +46,7 @@ impl Geometry {
 
     /// Bytes of the extended ring: all between the start of the payload block and the control block. 0 without one.
     pub(crate) fn extended_size(&self) -> u64 {
-        self.control.map_or(0, |control| (control - self.payload_offset()) & !(Spot::UNIT - 1))
+        self.control.map_or(0, |control| (control - self.payload_offset()) & !(Cursor::UNIT - 1))
     }
 
     /// Bytes behind the start of the payload block that frames of either kind may lie in.

@@ -143,16 +143,16 @@ impl TailWord {
 /// A place in the endless stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
 /// how often the writer has gone back to position 0 (the *lap*; wraps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spot(pub(crate) u64);
+pub(crate) struct Cursor(pub(crate) u64);
 
-impl Spot {
+impl Cursor {
     const LAP: u32 = 42;
     /// Frames start at multiples of this.
     pub(crate) const UNIT: u64 = 16;
 
-    pub(crate) fn new(lap: u64, position: u64) -> Spot {
+    pub(crate) fn new(lap: u64, position: u64) -> Cursor {
         debug_assert!(position.is_multiple_of(Self::UNIT) && position / Self::UNIT < 1 << Self::LAP);
-        Spot((lap << Self::LAP) | (position / Self::UNIT))
+        Cursor((lap << Self::LAP) | (position / Self::UNIT))
     }
     pub(crate) fn lap(self) -> u64 {
         self.0 >> Self::LAP
@@ -166,15 +166,15 @@ impl Spot {
         (self.lap() & 1) as usize
     }
     /// The same lap, further on.
-    pub(crate) fn at(self, position: u64) -> Spot {
-        Spot::new(self.lap(), position)
+    pub(crate) fn at(self, position: u64) -> Cursor {
+        Cursor::new(self.lap(), position)
     }
     /// Position 0 of the next lap.
-    pub(crate) fn next_lap(self) -> Spot {
-        Spot(self.lap().wrapping_add(1) << Self::LAP)
+    pub(crate) fn next_lap(self) -> Cursor {
+        Cursor(self.lap().wrapping_add(1) << Self::LAP)
     }
     /// Whether this is one lap behind `other`.
-    pub(crate) fn is_lap_before(self, other: Spot) -> bool {
+    pub(crate) fn is_lap_before(self, other: Cursor) -> bool {
         self.next_lap().lap() == other.lap()
     }
 }
@@ -204,7 +204,7 @@ impl HeaderWord {
     }
     /// Bytes of the header.
     pub(crate) fn header(self) -> u64 {
-        (self.0 >> 48 & 63) * Spot::UNIT
+        (self.0 >> 48 & 63) * Cursor::UNIT
     }
     pub(crate) fn flags(self) -> u16 {
         (self.0 >> Self::FLAGS) as u16
@@ -241,10 +241,10 @@ mod tests {
 
     #[test]
     fn spots_and_header_words_keep_their_parts() {
-        let spot = Spot::new((1 << 22) - 1, 48);
-        assert_eq!((spot.lap(), spot.position()), ((1 << 22) - 1, 48));
-        assert_eq!((spot.next_lap().lap(), spot.next_lap().position()), (0, 0));
-        assert!(spot.is_lap_before(Spot::new(0, 32)) && !Spot::new(0, 32).is_lap_before(spot));
+        let cursor = Cursor::new((1 << 22) - 1, 48);
+        assert_eq!((cursor.lap(), cursor.position()), ((1 << 22) - 1, 48));
+        assert_eq!((cursor.next_lap().lap(), cursor.next_lap().position()), (0, 0));
+        assert!(cursor.is_lap_before(Cursor::new(0, 32)) && !Cursor::new(0, 32).is_lap_before(cursor));
         let word = HeaderWord::new(5_000_000_000, 4, HeaderWord::FIRST | 3);
         assert_eq!((word.len(), word.header(), word.flags()), (5_000_000_000, 64, HeaderWord::FIRST | 3));
     }

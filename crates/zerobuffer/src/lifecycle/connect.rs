@@ -2,23 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use crate::buffer::{Buffer, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{CONTROL_SIZE, OIEB_SIZE, WRITER_ROLE_BYTE, WriterWord};
 use crate::lifecycle::first_block::FirstBlock;
 use crate::lifecycle::liveness::{self, ReaderState, WriterWords};
 use crate::lifecycle::registry::{self, OwnedFiles};
-use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::os;
-use crate::ring::classic::WriteSide;
 use crate::ring::entry::{self, Entry};
-use crate::ring::extended;
-use crate::ring::{Trouble, WriteRing};
+use crate::ring::{FaultKind, RingFault, WriteRing};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 use crate::wait::Deadline;
-use crate::wait::bell;
-use crate::writer::Shared;
 
 /// Pause between two attempts to connect.
 const CONNECT_POLL: Duration = Duration::from_millis(2);
@@ -28,7 +24,7 @@ const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a writer is made of.
 pub(crate) struct Connection {
-    pub(crate) shared: Shared,
+    pub(crate) buffer: Buffer,
     pub(crate) segment: os::Segment,
     /// The reader's files.
     pub(crate) files: OwnedFiles,
@@ -184,23 +180,9 @@ fn attempt(name: &str) -> Result<Attempt> {
         }
     };
     let reader_is_ours = liveness::reader_words(mapping.oieb()).1.is_ours();
-    if let WriteRing::Extended(_) = ring {
-        let control = mapping.control();
-        bell::set(&control.writer_bell.bell, 0);
-        stop_point!("connect:ring");
-        // A reader that waits for its writer looks at the role lock, which we hold.
-        bell::call(&control.reader_bell.bell);
-    }
-    if reader_is_ours {
-        // Wakes a reader that waits for its writer; to one of ours a token is a mere wake-up.
-        // It waits with the semaphore until it knows that the ring is an extended one.
-        stop_point!("connect:post");
-        if sem_w.value() <= 0 {
-            sem_w.post();
-        }
-    }
-    let shared = Shared::new(name, mapping, sem_w, sem_r);
-    Ok(Attempt::Connected(Box::new(Connection { shared, segment, files, role, ring })))
+    let buffer = Buffer::new(name, Side::Writer, mapping, sem_w, sem_r);
+    ring.announce(&buffer, reader_is_ours);
+    Ok(Attempt::Connected(Box::new(Connection { buffer, segment, files, role, ring })))
 }
 
 /// Outcome of joining a ring that is not an extended one yet.
@@ -215,15 +197,14 @@ enum Joined {
 /// Takes the writer's place in an extended ring: whoever stands in `writer_pid`, its writers are ours.
 fn join_extended(name: &str, mapping: &Mapping) -> Result<WriteRing> {
     let oieb = mapping.oieb();
-    let trouble = |trouble: Trouble| Error::new(trouble.kind, name, trouble.message);
-    let side = extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map_err(trouble)?;
+    let ring = WriteRing::join_extended(mapping).map_err(|fault| fault_error(name, fault))?;
     let last = WriterWords::load(oieb).word;
     let died = last.epoch() != 0 && !last.is_closed();
     stop_point!("connect:writer-word");
     // Release pairs with the Acquire load in WriterWords::load.
     oieb.writer_word.store(last.next(std::process::id(), died).0, Ordering::Release);
     show_taken(mapping);
-    Ok(WriteRing::Extended(side))
+    Ok(ring)
 }
 
 /// Shows 1.x writers a writer that lives as long as the buffer does: its reader.
@@ -300,7 +281,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         stop_point!("connect:undo-word");
         oieb.writer_word.store(last.word.0, Ordering::Release);
     };
-    let side = match entry::enter(mapping, reader_is_ours) {
+    let ring = match entry::enter(mapping, reader_is_ours) {
         Entry::Foreign(foreign) => return withdraw(word, foreign),
         Entry::Later => {
             undo();
@@ -308,14 +289,14 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         }
         Entry::Extended => {
             show_taken(mapping);
-            extended::WriteSide::resume(mapping, mapping.geometry().extended_size()).map(WriteRing::Extended)
+            WriteRing::join_extended(mapping)
         }
-        Entry::Classic if reader_is_ours && died => recover(name, mapping).map(WriteRing::Classic),
-        Entry::Classic => WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic),
+        Entry::Classic if reader_is_ours && died => recover(name, mapping),
+        Entry::Classic => WriteRing::join_classic(mapping, reader_is_ours),
     };
-    side.map(Joined::Ring).map_err(|trouble| {
+    ring.map(Joined::Ring).map_err(|fault| {
         undo();
-        Error::new(trouble.kind, name, trouble.message)
+        fault_error(name, fault)
     })
 }
 
@@ -331,17 +312,21 @@ pub(crate) fn join(mapping: &Mapping) -> Option<WriteRing> {
     }
 }
 
+fn fault_error(name: &str, fault: RingFault) -> Error {
+    Error::new(fault.kind.error_kind(), name, fault.message)
+}
+
 /// Finds out where the committed frames of a dead writer end.
-fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteSide, Trouble> {
+fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteRing, RingFault> {
     let start = Instant::now();
     loop {
-        if let Some(side) = WriteSide::recover(mapping)? {
+        if let Some(ring) = WriteRing::recover(mapping)? {
             log::info!("buffer `{name}`: the last writer died; going on behind its last committed frame");
-            return Ok(side);
+            return Ok(ring);
         }
         if start.elapsed() > RECOVER_LIMIT {
-            return Err(Trouble {
-                kind: ErrorKind::InvalidState,
+            return Err(RingFault {
+                kind: FaultKind::ReaderStopped,
                 message: "the reader was stopped in the middle of giving space back; let it go on, or end it"
                     .into(),
             });

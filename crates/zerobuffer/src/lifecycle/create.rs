@@ -1,5 +1,6 @@
 //! How a buffer comes into being: built whole before it has a name, or taken over from a keeper.
 
+use crate::buffer::{Buffer, Side};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
@@ -12,13 +13,12 @@ use crate::lifecycle::registry::{self, Claim, OwnedFiles};
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
 use crate::os::{self, Attempt, Cause, FileInfo, NewSemaphore};
-use crate::reader::Shared;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
 /// What a reader is made of.
 pub(crate) struct Parts {
-    pub(crate) shared: Shared,
+    pub(crate) buffer: Buffer,
     pub(crate) files: OwnedFiles,
     pub(crate) locks: Locks,
     pub(crate) reserver: Reserver,
@@ -77,8 +77,8 @@ fn build(
     lock: NameLock,
 ) -> Result<Parts> {
     match build_files(name, config, geometry, purpose) {
-        Ok((shared, files, role, reserver)) => {
-            Ok(Parts { shared, files, locks: Locks { name: lock, role }, reserver })
+        Ok((buffer, files, role, reserver)) => {
+            Ok(Parts { buffer, files, locks: Locks { name: lock, role }, reserver })
         }
         Err(error) => {
             lock.remove();
@@ -93,7 +93,7 @@ fn build_files(
     config: &BufferConfig,
     geometry: Geometry,
     purpose: Purpose,
-) -> Result<(Shared, OwnedFiles, os::LockFile, Reserver)> {
+) -> Result<(Buffer, OwnedFiles, os::LockFile, Reserver)> {
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
     let total = geometry.total().unwrap_or(u64::MAX);
     stop_point!("create:segment");
@@ -175,8 +175,8 @@ fn build_files(
         return undo(&files, vec![sem_w, sem_r], Error::os(name, "name the buffer", error));
     }
     let (sem_w, sem_r) = (sem_w.finish(), sem_r.finish());
-    let shared = Shared::new(name, mapping, sem_w, sem_r);
-    Ok((shared, files, role, Reserver::new(segment, geometry)))
+    let buffer = Buffer::new(name, Side::Reader, mapping, sem_w, sem_r);
+    Ok((buffer, files, role, Reserver::new(segment, geometry)))
 }
 
 /// Says that another reader has just created the buffer.
@@ -244,8 +244,8 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
         Attempt::Held => return Ok(None),
         Attempt::Obstructed => return Err(registry::obstructed(name)),
     }
-    let shared = Shared::new(name, mapping, sem_w, sem_r);
-    let oieb = shared.mapping.oieb();
+    let buffer = Buffer::new(name, Side::Reader, mapping, sem_w, sem_r);
+    let oieb = buffer.mapping.oieb();
     let keeper = ReaderWord(oieb.reader_word.load(Ordering::Acquire));
     if !keeper.is_kept() {
         return Ok(None);
@@ -275,7 +275,7 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     stop_point!("adopt:reader-pid");
     oieb.reader_pid.store(u64::from(pid), Ordering::Release);
     let reserver = Reserver::new(segment, geometry);
-    Ok(Some(Parts { shared, files, locks: Locks { name: name_lock, role }, reserver }))
+    Ok(Some(Parts { buffer, files, locks: Locks { name: name_lock, role }, reserver }))
 }
 
 /// Refuses a kept buffer whose files others than this user and root own, or may use to an extent that the config does not

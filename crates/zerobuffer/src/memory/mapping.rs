@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use super::Memory;
 use super::copy::{copy, prefetch, prefetch_to_write};
 use crate::layout::{
-    Control, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb, Spot,
+    Control, Cursor, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb,
 };
 use crate::os;
 use crate::sync::{AtomicU64, Ordering};
@@ -213,7 +213,7 @@ impl Memory for Mapping {
     #[inline]
     fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
         let start = self.ring(position, 16)?;
-        if !position.is_multiple_of(Spot::UNIT) {
+        if !position.is_multiple_of(Cursor::UNIT) {
             return None;
         }
         // SAFETY: in bounds by `ring`. The ring starts on a multiple of 64 in a page-aligned mapping, so the words are

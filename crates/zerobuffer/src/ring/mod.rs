@@ -1,186 +1,546 @@
 //! The ring of frames: how it is laid out, read, written and given back.
 //!
-//! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two of ours. The first writer
-//! decides for the life of a buffer; until then a reader looks at it as at a classic one.
+//! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two native peers. The first
+//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file alone asks which
+//! kind a ring is.
 
 pub(crate) mod classic;
 pub(crate) mod entry;
 pub(crate) mod extended;
+mod lender;
+mod record;
+mod release;
 
-use crate::error::ErrorKind;
-use crate::layout::{HeaderWord, Spot};
+use std::time::{Duration, Instant};
+
+pub(crate) use lender::Lender;
+pub(crate) use record::{
+    FaultKind, FrameAddress, FrameRecord, Look, NoPlace, Reservation, RingFault, Room, Tag, Way, flags,
+};
+
+use crate::buffer::Buffer;
+use crate::layout::WRITER_ROLE_BYTE;
+use crate::lifecycle::liveness::WriterWords;
+use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
+use crate::os;
+use crate::sync::Ordering;
+use crate::testing::stop::stop_point;
+use crate::wait::{Spin, doorbell};
 
 /// The ring as a reader sees it.
 pub(crate) enum ReadRing {
     /// Protocol 1 as 1.x peers speak it.
     Classic(classic::ReadSide),
-    /// Between two of ours.
+    /// Between two native peers.
     Extended(extended::ReadSide),
+}
+
+impl ReadRing {
+    /// The ring of a buffer that has just been created or taken over.
+    pub(crate) fn new(buffer: &Buffer) -> ReadRing {
+        let undecided = buffer.mapping.can_be_extended();
+        if undecided {
+            doorbell::set(buffer.doorbell(), 0);
+        }
+        ReadRing::Classic(classic::ReadSide::new(buffer.mapping.geometry().payload_size, undecided))
+    }
+
+    /// Accepts frames in any order of sequence numbers, as a duplex server's responses come.
+    pub(crate) fn accept_any_sequence(&mut self) {
+        match self {
+            ReadRing::Classic(side) => side.any_sequence = true,
+            ReadRing::Extended(side) => side.any_sequence = true,
+        }
+    }
+
+    /// Goes over to the extended ring, if the first writer has made it one.
+    pub(crate) fn decide(&mut self, lender: &Lender) {
+        let ReadRing::Classic(classic::ReadSide { undecided: true, any_sequence, .. }) = *self else {
+            return;
+        };
+        let mapping = &lender.buffer.mapping;
+        if !mapping.is_extended() {
+            return;
+        }
+        let size = mapping.geometry().extended_size();
+        let mut side = extended::ReadSide::new(mapping, size);
+        side.any_sequence = any_sequence;
+        lender.start_extended(side.cursor(), size);
+        *self = ReadRing::Extended(side);
+    }
+
+    /// Takes the next frame, if it is known to be there and nothing is special about it.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, lender: &Lender, record: &mut FrameRecord) -> bool {
+        match self {
+            ReadRing::Classic(_) => false,
+            ReadRing::Extended(side) => side.take(&lender.buffer.mapping, record),
+        }
+    }
+
+    /// As `take`, with a look at the writer's word.
+    #[inline]
+    pub(crate) fn take_new(
+        &mut self,
+        lender: &Lender,
+        memory: &mut Reserver,
+        record: &mut FrameRecord,
+    ) -> bool {
+        let ReadRing::Extended(side) = self else { return false };
+        let mapping = &lender.buffer.mapping;
+        let mut back = |from, to| memory.back(from, to);
+        side.take(mapping, record) || side.refresh(mapping, &mut back).is_ok() && side.take(mapping, record)
+    }
+
+    /// One look at the ring, for a frame or whatever is there instead. `restart` allows the first frame of another writer.
+    pub(crate) fn look(&mut self, lender: &Lender, memory: &mut Reserver, restart: bool) -> Look {
+        self.decide(lender);
+        let mapping = &lender.buffer.mapping;
+        match self {
+            ReadRing::Extended(side) => {
+                let look = side.look(mapping, restart, |from, to| memory.back(from, to));
+                // Whatever was found instead of a frame, the writer must not wait for what is withheld.
+                if !matches!(look, Look::Frame(_)) && lender.extended.drained(mapping) {
+                    lender.ring_writer();
+                }
+                look
+            }
+            ReadRing::Classic(side) => {
+                let mut queue = lender.classic();
+                let look = side.look(mapping, &mut queue, memory, restart);
+                let wake = queue.take_wake();
+                drop(queue);
+                if wake {
+                    lender.wake_writer();
+                }
+                if let Look::Frame(_) = look {
+                    side.owe_token(&lender.buffer);
+                }
+                look
+            }
+        }
+    }
+
+    /// Where the reader stands behind the last frame that it read, for [`Lender::has_unread_behind`].
+    #[inline]
+    pub(crate) fn cursor(&self, lender: &Lender) -> u64 {
+        let mapping = &lender.buffer.mapping;
+        match self {
+            ReadRing::Extended(side) => side.cursor().0,
+            // Relaxed: before the first frame of an extended ring only this reader stores it.
+            ReadRing::Classic(_) if mapping.can_be_extended() => {
+                mapping.control().read.tail.load(Ordering::Relaxed)
+            }
+            ReadRing::Classic(_) => 0,
+        }
+    }
+
+    /// Repairs a count that has lost an update of a 1.x writer. Returns the bytes that it was short of.
+    pub(crate) fn repair(&mut self, lender: &Lender, memory: &mut Reserver) -> Option<u64> {
+        let ReadRing::Classic(side) = self else { return None };
+        // In a statement of its own, so that the lock is free when the writer is woken.
+        let repaired = side.repair(&lender.buffer.mapping, &mut lender.classic(), memory);
+        if repaired.is_some() {
+            // The writer may be asleep because it lacks these bytes.
+            lender.wake_writer();
+        }
+        repaired
+    }
+
+    /// Whether there are frames that have not been read.
+    pub(crate) fn has_unread(&mut self, lender: &Lender) -> bool {
+        self.decide(lender);
+        match self {
+            ReadRing::Extended(side) => side.has_unread(&lender.buffer.mapping),
+            ReadRing::Classic(side) => {
+                let mut queue = lender.classic();
+                side.unread(&lender.buffer.mapping, &mut queue).is_ok_and(|unread| unread > 0)
+            }
+        }
+    }
+
+    /// Whether there is nothing to be read, as far as one can tell without a closer look: of a classic ring one cannot.
+    #[inline]
+    pub(crate) fn is_quiet(&self, lender: &Lender) -> bool {
+        match self {
+            ReadRing::Classic(_) => false,
+            ReadRing::Extended(side) => !side.changed(&lender.buffer.mapping),
+        }
+    }
+
+    // ---- waiting ----
+
+    /// Before a look that may wait: stays away for a moment, where that lets frames come together.
+    #[inline]
+    pub(crate) fn stay_away(&self) {
+        if let ReadRing::Extended(side) = self {
+            side.stay_away();
+        }
+    }
+
+    /// After that look, which found a frame or not.
+    #[inline]
+    pub(crate) fn learn(&mut self, found: bool) {
+        if let ReadRing::Extended(side) = self {
+            side.learn(found);
+        }
+    }
+
+    /// Spins until something has changed since the last look, as long as that is worth while.
+    pub(crate) fn spin(&self, lender: &Lender, spin: &mut Spin, since: Option<Instant>) -> bool {
+        let mapping = &lender.buffer.mapping;
+        match self {
+            ReadRing::Classic(side) => spin.until(since, || side.changed(mapping)),
+            ReadRing::Extended(side) => spin.until(since, || side.changed(mapping)),
+        }
+    }
+
+    /// Before the first sleep of a wait: takes the tokens of frames already read. Returns whether the ring must be looked at
+    /// again: a native writer that saw a token did not post another.
+    pub(crate) fn settle_tokens(&mut self, lender: &Lender) -> bool {
+        match self {
+            ReadRing::Classic(side) => side.settle_tokens(&lender.buffer),
+            ReadRing::Extended(_) => false,
+        }
+    }
+
+    /// Sleeps for up to `limit`, until something was committed, the call is interrupted, or `more` finds something else to do.
+    /// Returns whether a token ended the sleep, which [`ReadRing::slept`] wants to know.
+    pub(crate) fn sleep(&self, lender: &Lender, limit: Duration, more: impl Fn() -> bool) -> bool {
+        let buffer = &lender.buffer;
+        match self {
+            ReadRing::Classic(side) => side.sleep(buffer, limit),
+            ReadRing::Extended(side) => {
+                let ready = || side.changed(&buffer.mapping) || buffer.is_interrupted() || more();
+                doorbell::sleep(buffer.doorbell(), 0, limit, ready);
+                false
+            }
+        }
+    }
+
+    /// After a sleep and a look at the ring. Returns whether to look again.
+    pub(crate) fn slept(&mut self, lender: &Lender, by_token: bool, found: bool) -> bool {
+        let ReadRing::Classic(side) = self else { return false };
+        match (by_token, found) {
+            (true, true) => side.token_taken(),
+            (true, false) => side.burn_tokens(&lender.buffer),
+            (false, _) => {}
+        }
+        by_token && !found
+    }
+
+    /// A wait that slept is over.
+    pub(crate) fn end_wait(&self, lender: &Lender) {
+        if let ReadRing::Extended(_) = self {
+            doorbell::set(lender.buffer.doorbell(), 0);
+        }
+    }
+
+    // ---- the writer's coming and going ----
+
+    /// Keeps memory reserved ahead of a 1.x writer.
+    pub(crate) fn reserve_ahead(&mut self, lender: &Lender, memory: &mut Reserver) {
+        if let ReadRing::Classic(side) = self {
+            side.reserve_ahead(&lender.buffer, memory);
+        }
+    }
+
+    /// Gives back what a native writer took that died, or gave up, on its way into an extended ring. `role` is a description
+    /// through which the writer's role can be locked.
+    pub(crate) fn end_entry(&mut self, lender: &Lender, memory: &mut Reserver, role: &os::LockFile) {
+        let ReadRing::Classic(side) = self else { return };
+        let mapping = &lender.buffer.mapping;
+        if !mapping.can_be_extended() || !side.is_being_entered(mapping) {
+            return;
+        }
+        // While the reader has the writer's role no writer is on the way.
+        if !matches!(role.try_lock_role(WRITER_ROLE_BYTE), Ok(true)) {
+            return;
+        }
+        let given_back = side.end_entry(mapping, &lender.classic(), memory);
+        role.unlock_role(WRITER_ROLE_BYTE);
+        if given_back {
+            let name = lender.buffer.name();
+            log::info!("buffer `{name}`: gave back what a writer had taken that did not live to connect");
+            lender.wake_writer();
+        }
+    }
+
+    /// All that a writer which is gone committed has been read; `dead` has its words if it died.
+    pub(crate) fn withdraw_uncommitted(&mut self, lender: &Lender, dead: WriterWords) {
+        if let ReadRing::Classic(side) = self {
+            side.withdraw_uncommitted(&lender.buffer.mapping, &mut lender.classic(), dead);
+        }
+    }
+
+    /// All that the native writers up to `epoch` committed has been read.
+    pub(crate) fn settle_writers(&mut self, epoch: u32) {
+        if let ReadRing::Classic(side) = self {
+            side.settle(epoch);
+        }
+    }
+
+    /// Wakes a writer that waits for a reader that has just gone.
+    pub(crate) fn close(&self, lender: &Lender) {
+        let buffer = &lender.buffer;
+        match self {
+            ReadRing::Extended(_) => {
+                stop_point!("close:ring-writer");
+                doorbell::call(buffer.peers_doorbell());
+            }
+            // A token more than frames were released could surprise a 1.x writer; a native one takes it as a mere wake-up.
+            ReadRing::Classic(_) if WriterWords::load(buffer.mapping.oieb()).is_ours() => {
+                stop_point!("close:post-sem-r");
+                buffer.sem_r.post();
+            }
+            ReadRing::Classic(_) => {}
+        }
+    }
 }
 
 /// The ring as a writer sees it.
 pub(crate) enum WriteRing {
     /// Protocol 1 as 1.x peers speak it.
     Classic(classic::WriteSide),
-    /// Between two of ours.
+    /// Between two native peers.
     Extended(extended::WriteSide),
 }
 
-/// Where a frame lies, and its place in the order of giving back.
-///
-/// Four words, from which the rest follows: a frame goes through many hands, and what does not fit in registers costs more
-/// than what is read of it (words that were stored one by one and are loaded in pairs make the processor wait).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Located {
-    /// In an extended ring the `Spot` behind it; in a classic one the ring position of the first byte behind the header.
-    place: u64,
-    /// First word of its header, with [`Located::DRAINS`]; in a classic ring its length alone.
-    word: HeaderWord,
-    pub(crate) sequence: u64,
-    /// Ticket to release it with.
-    pub(crate) ticket: u64,
-}
-
-/// A place that was found for a frame, and how large the frame may become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reservation {
-    /// `rewind`: in a classic ring, the empty ring is taken back to 0; in an extended one, a new lap begins.
-    pub(crate) placement: classic::plan::Placement,
-    /// Bytes of the header.
-    pub(crate) header: u64,
-    pub(crate) len: usize,
-}
-
-impl Located {
-    /// Stands where FIRST stands in shared memory, which has had its effect when a frame is located.
-    const DRAINS: u64 = (HeaderWord::FIRST as u64) << HeaderWord::FLAGS;
-
-    /// None, for a place that is filled later.
-    pub(crate) const NONE: Located = Located { place: 0, word: HeaderWord(0), sequence: 0, ticket: 0 };
-
-    /// In a classic ring.
-    pub(crate) fn classic(position: u64, len: u64, sequence: u64, ticket: u64) -> Located {
-        Located { place: position, word: HeaderWord::new(len, 0, 0), sequence, ticket }
+impl WriteRing {
+    /// A place in an extended ring, behind whatever was committed.
+    pub(crate) fn join_extended(mapping: &Mapping) -> Result<WriteRing, RingFault> {
+        let size = mapping.geometry().extended_size();
+        extended::WriteSide::resume(mapping, size).map(WriteRing::Extended)
     }
 
-    /// In an extended ring, ending at `end`. `drains`: nothing was known to be behind it when it was read, so its space goes
-    /// back at once, as nobody knows when the reader comes again.
-    #[inline(always)]
-    pub(crate) fn extended(word: HeaderWord, sequence: u64, end: Spot, drains: bool) -> Located {
-        let word = HeaderWord(word.0 & !Self::DRAINS | if drains { Self::DRAINS } else { 0 });
-        Located { place: end.0, word, sequence, ticket: 0 }
+    /// A place in a classic ring whose last writer closed in good order, or whose reader is a 1.x peer.
+    pub(crate) fn join_classic(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteRing, RingFault> {
+        classic::WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic)
     }
 
-    #[inline(always)]
-    pub(crate) fn with_ticket(self, ticket: u64) -> Located {
-        Located { ticket, ..self }
+    /// A place in a classic ring of a native reader whose last writer died. `None`: the reader is just changing its words,
+    /// ask again.
+    pub(crate) fn recover(mapping: &Mapping) -> Result<Option<WriteRing>, RingFault> {
+        Ok(classic::WriteSide::recover(mapping)?.map(WriteRing::Classic))
     }
 
-    /// Ring position of the first byte behind the header.
-    #[inline(always)]
-    pub(crate) fn position(&self) -> u64 {
-        match self.word.header() {
-            0 => self.place,
-            // Never below 0: this is where it was read.
-            _ => self.end().position().wrapping_sub(self.word.len().next_multiple_of(Spot::UNIT)),
+    /// Tells a reader that waits for its writer that one has connected.
+    pub(crate) fn announce(&self, buffer: &Buffer, reader_is_ours: bool) {
+        if let WriteRing::Extended(_) = self {
+            doorbell::set(buffer.doorbell(), 0);
+            stop_point!("connect:ring");
+            // A reader that waits for its writer looks at the role lock, which is held.
+            doorbell::call(buffer.peers_doorbell());
+        }
+        if reader_is_ours {
+            // To a native reader a token is a mere wake-up. It waits with the semaphore until it knows that the ring is an
+            // extended one.
+            stop_point!("connect:post");
+            if buffer.sem_w.value() <= 0 {
+                buffer.sem_w.post();
+            }
         }
     }
 
-    /// Bytes of data.
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.word.len() as usize
+    /// Whether flags and deadlines reach the reader.
+    pub(crate) fn carries_tags(&self) -> bool {
+        matches!(self, WriteRing::Extended(_))
     }
 
-    /// Flags of its header; none in a classic ring.
-    pub(crate) fn flags(&self) -> u16 {
-        self.word.flags() & !HeaderWord::FIRST
-    }
+    // ---- places and frames ----
 
-    /// Bytes of the header, in an extended ring.
-    pub(crate) fn header_len(&self) -> u64 {
-        self.word.header()
-    }
-
-    /// Ring position of the header, in an extended ring.
-    pub(crate) fn header(&self) -> u64 {
-        self.position().wrapping_sub(self.word.header())
-    }
-
-    /// `Spot` behind it, in an extended ring.
+    /// Writes a small frame straight ahead and below `until`, if that needs no other thought, and tells the reader.
     #[inline]
-    pub(crate) fn end(&self) -> Spot {
-        Spot(self.place)
+    pub(crate) fn write_small(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
+        match self {
+            WriteRing::Classic(_) => None,
+            WriteRing::Extended(side) => side.write_small(&buffer.mapping, data, tag, until),
+        }
     }
 
+    /// A place that is known to be free and to have memory.
     #[inline]
-    pub(crate) fn drains(&self) -> bool {
-        self.word.0 & Self::DRAINS != 0
+    pub(crate) fn place_ahead(&self, reserver: &Reserver, room: &Room) -> Option<Reservation> {
+        let WriteRing::Extended(side) = self else { return None };
+        side.place_ahead(room).filter(|place| reserver.has_up_to(place.end()) && !side.is_short())
     }
 
-    /// Bytes that the frame takes in an extended ring.
+    /// Up to where small frames may go without another thought; `None` if none may.
     #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.word.header() + self.word.len().next_multiple_of(Spot::UNIT)
+    pub(crate) fn small_until(&self, buffer: &Buffer, reserver: &Reserver) -> Option<u64> {
+        let WriteRing::Extended(side) = self else { return None };
+        let usual = !side.is_short() && buffer.mapping.geometry().payload_size > extended::ALIGN_FROM * 2;
+        usual.then(|| side.open_until().min(reserver.up_to()))
     }
-}
 
-impl Tag {
-    /// Bytes of a header in an extended ring that carries this, at the least.
+    /// One look for a place with memory behind it. An extended ring takes up to `left` for it where that keeps it in the
+    /// caches.
+    pub(crate) fn find(
+        &mut self,
+        buffer: &Buffer,
+        reserver: &mut Reserver,
+        room: &Room,
+        left: Duration,
+    ) -> Result<Reservation, NoPlace> {
+        match self {
+            WriteRing::Classic(side) => side.find(&buffer.mapping, reserver, room),
+            WriteRing::Extended(side) => side.find(buffer, reserver, room, left),
+        }
+    }
+
+    /// Commits `len` bytes at the place reserved; returns the frame's sequence number.
     #[inline]
-    pub(crate) fn header(&self) -> u64 {
-        if self.deadline == 0 { Spot::UNIT } else { 2 * Spot::UNIT }
+    pub(crate) fn commit(
+        &mut self,
+        buffer: &Buffer,
+        reservation: Reservation,
+        len: usize,
+        tag: Tag,
+    ) -> Result<u64, RingFault> {
+        match self {
+            WriteRing::Extended(side) => side.commit(&buffer.mapping, reservation, len, tag),
+            WriteRing::Classic(side) => side.commit(&buffer.mapping, reservation, len, tag),
+        }
     }
-}
 
-impl Reservation {
-    /// Ring position of the first byte of data.
-    pub(crate) fn data(&self) -> u64 {
-        self.placement.start + self.header
+    /// Where the frame stands that was committed last.
+    pub(crate) fn last(&self) -> Option<FrameAddress> {
+        match self {
+            WriteRing::Classic(_) => None,
+            WriteRing::Extended(side) => Some(FrameAddress(side.last())),
+        }
     }
-}
 
-/// What a frame carries beside its bytes. Flags and deadline travel in an extended ring only
-/// ([`crate::Writer::carries_tags`]); a classic ring drops them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tag {
-    /// Instead of the writer's own count, which goes on from it.
-    pub(crate) sequence: Option<u64>,
-    /// See [`flags`].
-    pub(crate) flags: u16,
-    /// When the frame is worth nothing any more, in nanoseconds of CLOCK_MONOTONIC; 0 = never.
-    pub(crate) deadline: u64,
-}
+    /// Sets flags in the header of a committed frame. Returns whether the frame was still there.
+    pub(crate) fn mark(&mut self, buffer: &Buffer, frame: FrameAddress, flags: u16) -> bool {
+        match self {
+            WriteRing::Classic(_) => false,
+            WriteRing::Extended(side) => side.mark(&buffer.mapping, frame.0, flags),
+        }
+    }
 
-/// Flags of a frame's header in an extended ring.
-pub(crate) mod flags {
-    /// The writer has withdrawn the frame after its commit; set in place, by the writer only.
-    pub(crate) const CANCELLED: u16 = 1;
-    /// A response that says why its request failed: the bytes are the message.
-    pub(crate) const FAILED: u16 = 1 << 1;
-    /// A response without bytes (a frame has one at least, which counts for nothing).
-    pub(crate) const EMPTY: u16 = 1 << 2;
-}
+    /// What marks frames while the one reserved is filled.
+    pub(crate) fn marker(&self) -> Option<extended::Marker> {
+        match self {
+            WriteRing::Classic(_) => None,
+            WriteRing::Extended(side) => Some(side.marker()),
+        }
+    }
 
-/// Where a committed frame stands, for its writer to come back to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(pub(crate) Spot);
+    // ---- waiting and waking ----
 
-/// What a look at the ring found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Look {
-    Frame(Located),
-    /// Nothing committed that has not been read.
-    Empty,
-    /// The next frame is the first of another writer.
-    Restart,
-    /// The words contradict each other, which may be a matter of nanoseconds, or for good.
-    Unsure(Trouble),
-}
+    /// Tells the reader of `frames` more frames.
+    #[inline]
+    pub(crate) fn wake(&self, buffer: &Buffer, frames: usize) {
+        match self {
+            WriteRing::Classic(side) => side.wake(buffer, frames),
+            WriteRing::Extended(_) => extended::wake_reader(&buffer.mapping),
+        }
+    }
 
-/// Why a look was unsure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) kind: ErrorKind,
-    pub(crate) message: String,
+    /// Tells the reader whether space is short, so that it gives back at once.
+    pub(crate) fn say_short(&mut self, buffer: &Buffer, short: bool) {
+        if let WriteRing::Extended(side) = self {
+            side.say_short(&buffer.mapping, short);
+        }
+    }
+
+    /// A frame found no room, and is given up without a wait: tells the reader of a classic ring that space is short.
+    pub(crate) fn give_up(&self, buffer: &Buffer) {
+        if let WriteRing::Classic(side) = self {
+            side.take_all_tokens(buffer);
+        }
+    }
+
+    /// What has to be done every few milliseconds by a writer that never waits. `many`: its frames are so many that a fence
+    /// each is worth saving.
+    pub(crate) fn tend(&self, buffer: &Buffer, many: bool) {
+        match self {
+            WriteRing::Classic(side) => side.burn_tokens(buffer),
+            // Only for many: registering takes the kernel some 12 ms, for which a process that is killed meanwhile lives on.
+            WriteRing::Extended(_) if many => os::register_for_barriers(),
+            WriteRing::Extended(_) => {}
+        }
+    }
+
+    /// A wait for space begins. Returns whether it may spin.
+    pub(crate) fn begin_wait(&mut self) -> bool {
+        match self {
+            WriteRing::Classic(side) => side.begin_wait(),
+            WriteRing::Extended(_) => true,
+        }
+    }
+
+    /// Spins until something has changed since the last look, as long as that is worth while.
+    pub(crate) fn spin(&self, buffer: &Buffer, spin: &mut Spin, since: Option<Instant>) {
+        let mapping = &buffer.mapping;
+        match self {
+            WriteRing::Classic(side) => {
+                let before = side.free(mapping).ok();
+                spin.until(since, || side.free(mapping).ok() != before);
+            }
+            WriteRing::Extended(side) => {
+                spin.until(since, || side.changed(mapping));
+            }
+        }
+    }
+
+    /// After a look for space, the first of a wait or a later one: how long to sleep by the clock before the next one;
+    /// `None`: until the reader wakes the writer.
+    pub(crate) fn timed_sleep(&mut self, buffer: &Buffer, first: bool) -> Option<Duration> {
+        match self {
+            WriteRing::Classic(side) => side.timed_sleep(&buffer.mapping, first),
+            WriteRing::Extended(_) => None,
+        }
+    }
+
+    /// Sleeps for up to `limit`, until space was given back, the call is interrupted, or `more` finds something else to do.
+    /// Returns whether something happened, as far as is known.
+    pub(crate) fn sleep(&self, buffer: &Buffer, limit: Duration, more: impl Fn() -> bool) -> bool {
+        match self {
+            WriteRing::Classic(side) => side.sleep(buffer, limit),
+            WriteRing::Extended(side) => {
+                side.sleep(&buffer.mapping, limit, || buffer.is_interrupted() || more())
+            }
+        }
+    }
+
+    // ---- coming and going ----
+
+    /// The pid that `writer_pid` shows while this writer lives: in an extended ring the reader's, which keeps 1.x writers
+    /// away.
+    pub(crate) fn shown_pid(&self, buffer: &Buffer) -> u64 {
+        match self {
+            WriteRing::Classic(_) => u64::from(std::process::id()),
+            WriteRing::Extended(_) => buffer.mapping.oieb().reader_pid.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes this writer's pid away, before its word says "closed": so "closed" beside a pid can only mean a 1.x writer that
+    /// came later. The pid in an extended buffer stays.
+    pub(crate) fn clear_pid(&self, buffer: &Buffer) {
+        if let WriteRing::Classic(_) = self {
+            stop_point!("close:writer-pid");
+            let pid = u64::from(std::process::id());
+            let shown = &buffer.mapping.oieb().writer_pid;
+            let _ = shown.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes a reader that waits for a writer that has just gone.
+    pub(crate) fn close(&self, buffer: &Buffer) {
+        match self {
+            WriteRing::Extended(_) => {
+                stop_point!("close:ring-reader");
+                doorbell::call(buffer.peers_doorbell());
+            }
+            WriteRing::Classic(side) if side.reader_is_ours => {
+                stop_point!("close:post-sem-w");
+                buffer.sem_w.post();
+            }
+            WriteRing::Classic(_) => {}
+        }
+    }
 }

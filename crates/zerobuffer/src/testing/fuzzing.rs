@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use crate::layout::{
-    CONTROL_SIZE, ControlCopy, ExtensionWord, Geometry, OIEB_SIZE, OiebCopy, ReaderWord, Spot, TailWord,
+    CONTROL_SIZE, ControlCopy, Cursor, ExtensionWord, Geometry, OIEB_SIZE, OiebCopy, ReaderWord, TailWord,
     VERSION_1_0_0,
 };
 use crate::lifecycle::connect;
@@ -15,11 +15,9 @@ use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
 use crate::os;
-use crate::ring::classic::plan::{self, Plan};
 use crate::ring::classic::{self, ReleaseQueue};
-use crate::ring::extended::held::Held;
 use crate::ring::extended::{self, survey};
-use crate::ring::{Located, Look, Reservation, Tag, WriteRing};
+use crate::ring::{FrameRecord, Look, NoPlace, Room, Tag, WriteRing};
 use crate::sync::Ordering;
 
 const PAYLOAD: u64 = 1024;
@@ -36,7 +34,7 @@ impl Bytes<'_> {
     fn word(&mut self) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
-    /// A number that may matter: near `old`, near a border, small, a spot, or anything.
+    /// A number that may matter: near `old`, near a border, small, a cursor, or anything.
     fn number(&mut self, old: u64) -> u64 {
         let [kind, by] = [self.byte(), self.byte()];
         let near = |base: u64| base.wrapping_add_signed(i64::from(by as i8));
@@ -46,7 +44,7 @@ impl Bytes<'_> {
             2 => u64::from(by),
             3 => near(0),
             4 => u64::from(by) * 16,
-            5 => Spot::new(u64::from(by & 3), u64::from(by >> 2) * 16).0,
+            5 => Cursor::new(u64::from(by & 3), u64::from(by >> 2) * 16).0,
             6 => u64::from(by) | 1 << 48,
             _ => self.word(),
         }
@@ -110,9 +108,9 @@ impl Arena {
     }
 
     /// The bytes of a frame must all be there.
-    fn touch(&self, located: &Located) -> u64 {
+    fn touch(&self, record: &FrameRecord) -> u64 {
         // SAFETY: nobody else has this segment, and the slice ends with this function.
-        let bytes = unsafe { self.mapping.frame_bytes(located.position(), located.len()) };
+        let bytes = unsafe { self.mapping.frame_bytes(record.position(), record.len()) };
         let bytes = bytes.expect("a frame that was delivered lies within the ring");
         assert!(!bytes.is_empty());
         bytes.iter().map(|byte| u64::from(*byte)).sum()
@@ -131,9 +129,9 @@ struct Order {
 }
 
 impl Order {
-    fn check(&mut self, sum: u64, located: &Located) {
-        assert_eq!(located.sequence, self.read + 1);
-        assert_eq!(sum, located.len() as u64 * (located.sequence & 0xff));
+    fn check(&mut self, sum: u64, record: &FrameRecord) {
+        assert_eq!(record.sequence, self.read + 1);
+        assert_eq!(sum, record.len() as u64 * (record.sequence & 0xff));
         self.read += 1;
         assert!(self.read <= self.written, "a frame that was not committed");
     }
@@ -157,15 +155,15 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
             0..=2 => match side.look(mapping, &mut queue, reserver, true) {
-                Look::Frame(located) => {
-                    let sum = arena.touch(&located);
+                Look::Frame(record) => {
+                    let sum = arena.touch(&record);
                     if honest {
-                        order.check(sum, &located);
+                        order.check(sum, &record);
                     }
-                    held.push(located.ticket);
+                    held.push(record.ticket);
                 }
-                Look::Unsure(trouble) => {
-                    assert!(!honest, "{trouble:?}");
+                Look::Unsure(fault) => {
+                    assert!(!honest, "{fault:?}");
                     side.repair(mapping, &mut queue, reserver);
                 }
                 Look::Empty => assert!(!honest || order.read == order.written, "a frame is not seen"),
@@ -181,13 +179,15 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 if len as u64 + 16 > PAYLOAD {
                     continue;
                 }
-                let Ok(free) = writer.look_free(mapping) else { continue };
-                let question = writer.question(mapping, free, len, false);
-                let Plan::Place(placement) = plan::plan(question) else { continue };
-                if placement.rewind && !writer.rewind(mapping) {
-                    continue;
-                }
-                let reservation = Reservation { placement, header: 16, len };
+                let room = Room { len, header: 16, may_shrink: false };
+                let reservation = match writer.find(mapping, reserver, &room) {
+                    Ok(reservation) => reservation,
+                    Err(NoPlace::Unsure(fault)) => {
+                        assert!(!honest, "{fault:?}");
+                        continue;
+                    }
+                    Err(_) => continue,
+                };
                 // SAFETY: nobody else has this segment; the slice ends here.
                 let target = unsafe { mapping.frame_bytes_mut(reservation.data(), len) };
                 target.expect("a place within the ring").fill((order.written + 1) as u8);
@@ -221,49 +221,49 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     let size = arena.geometry.extended_size();
     if start & 2 != 0 {
         // The count of laps is about to come round.
-        let begin = Spot::new((1 << 22) - 2, 0).0;
+        let begin = Cursor::new((1 << 22) - 2, 0).0;
         let control = arena.mapping.control();
         control.written.head.store(begin, Ordering::Relaxed);
         control.read.tail.store(begin, Ordering::Relaxed);
     }
     let mut side = extended::ReadSide::new(&arena.mapping, size);
-    let releases = Held::new();
-    releases.start(side.spot(), size);
-    let mut held: Vec<Located> = Vec::new();
+    let releases = extended::ReleaseQueue::new();
+    releases.start(side.cursor(), size);
+    let mut held: Vec<FrameRecord> = Vec::new();
     let mut order = Order::default();
     let Ok(mut writer) = extended::WriteSide::resume(&arena.mapping, size) else { return };
     while !bytes.0.is_empty() {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
             0..=2 => {
-                let mut located = Located::NONE;
-                let look = match side.take(mapping, &mut located) {
-                    true => Look::Frame(located),
+                let mut record = FrameRecord::NONE;
+                let look = match side.take(mapping, &mut record) {
+                    true => Look::Frame(record),
                     false => side.look(mapping, true, |from, to| reserver.back(from, to)),
                 };
                 match look {
-                    Look::Frame(located) => {
-                        let sum = arena.touch(&located);
+                    Look::Frame(record) => {
+                        let sum = arena.touch(&record);
                         if honest {
-                            order.check(sum, &located);
+                            order.check(sum, &record);
                         }
                         if start & 4 != 0 && held.is_empty() {
-                            releases.release_last(&arena.mapping, &located);
+                            releases.release_last(&arena.mapping, &record);
                         } else {
-                            held.push(located.with_ticket(releases.hold(&located)));
+                            held.push(record.with_ticket(releases.hold(&record)));
                         }
                     }
                     Look::Empty => {
                         assert!(!honest || order.read == order.written, "a frame is not seen");
                         releases.drained(mapping);
                     }
-                    Look::Unsure(trouble) => assert!(!honest, "{trouble:?}"),
+                    Look::Unsure(fault) => assert!(!honest, "{fault:?}"),
                     Look::Restart => unreachable!("allowed"),
                 }
             }
             3 if !held.is_empty() => {
-                let located = held.swap_remove(usize::from(bytes.byte()) % held.len());
-                releases.release(mapping, &located);
+                let record = held.swap_remove(usize::from(bytes.byte()) % held.len());
+                releases.release(mapping, &record);
             }
             4 | 5 => {
                 let len = usize::from(bytes.byte()) * if start & 16 == 0 { 1 } else { 4 } + 1;
@@ -271,13 +271,14 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                     continue;
                 }
                 let tag = Tag { deadline: u64::from(start & 8), ..Tag::default() };
-                let place = match writer.place_at_once(len, tag.header()) {
+                let room = Room::of(len, &tag);
+                let place = match writer.place_ahead(&room) {
                     Some(place) => place,
-                    None => match writer.place(mapping, len, tag.header(), start & 32 != 0) {
+                    None => match writer.place(mapping, &room, start & 32 != 0) {
                         Ok(Some((place, _))) => place,
                         Ok(None) => continue,
-                        Err(trouble) => {
-                            assert!(!honest, "{trouble:?}");
+                        Err(fault) => {
+                            assert!(!honest, "{fault:?}");
                             continue;
                         }
                     },
@@ -346,7 +347,7 @@ pub fn first_block(input: &[u8]) {
     });
 }
 
-fn connect_to(arena: &Arena) {
+fn connect_to(arena: &mut Arena) {
     let mapping = &arena.mapping;
     let oieb = mapping.oieb();
     // One that changes for ever would be waited for; and the arena stays the arena.
@@ -363,21 +364,18 @@ fn connect_to(arena: &Arena) {
     if let Ok(used) = survey::used(&ControlCopy::parse(&block), size) {
         assert!(used <= 2 * size);
     }
+    let room = Room { len: 40, header: 16, may_shrink: false };
     match connect::join(mapping) {
         Some(WriteRing::Extended(mut side)) => {
-            if let Ok(Some((place, _))) = side.place(mapping, 40, 16, false) {
+            if let Ok(Some((place, _))) = side.place(mapping, &room, false) {
                 assert!(place.data() + 40 <= size);
                 let _ = side.commit(mapping, place, 40, Tag::default());
             }
         }
         Some(WriteRing::Classic(mut side)) => {
-            if let Ok(free) = side.look_free(mapping)
-                && let Plan::Place(placement) = plan::plan(side.question(mapping, free, 40, false))
-                && (!placement.rewind || side.rewind(mapping))
-            {
-                let reservation = Reservation { placement, header: 16, len: 40 };
-                assert!(reservation.data() + 40 <= PAYLOAD);
-                let _ = side.commit(mapping, reservation, 40, Tag::default());
+            if let Ok(place) = side.find(mapping, &mut arena.reserver, &room) {
+                assert!(place.data() + 40 <= PAYLOAD);
+                let _ = side.commit(mapping, place, 40, Tag::default());
             }
         }
         None => {}

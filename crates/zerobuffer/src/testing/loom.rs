@@ -1,7 +1,7 @@
 //! What the model checker tries in every order: the shipped code of ring and bells on memory of the heap.
 //! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
 //!
-//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::wait::bell`], and
+//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::wait::doorbell`], and
 //! `tests/promises/extended_sleeps.rs` sleeps millions of times over it.
 #![allow(unsafe_code)]
 
@@ -11,13 +11,12 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::layout::{BellLine, Control, ReadLine, Spot, WrittenLine};
+use crate::layout::{BellLine, Control, Cursor, ReadLine, WrittenLine};
 use crate::memory::Memory;
-use crate::ring::extended::held::Held;
-use crate::ring::extended::{ReadSide, WriteSide};
-use crate::ring::{Located, Look, Tag};
+use crate::ring::extended::{ReadSide, ReleaseQueue, WriteSide};
+use crate::ring::{FrameRecord, Look, Room, Tag};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::wait::bell;
+use crate::wait::doorbell;
 
 /// An extended ring on the heap.
 struct Heap {
@@ -31,7 +30,7 @@ impl Heap {
     /// Of `units` units of 16 bytes, at the beginning of lap `lap`.
     fn new(units: usize, lap: u64) -> Heap {
         let number = AtomicU64::new;
-        let begin = Spot::new(lap, 0).0;
+        let begin = Cursor::new(lap, 0).0;
         let bell = || BellLine { bell: AtomicU32::new(0) };
         Heap {
             control: Control {
@@ -51,7 +50,7 @@ impl Heap {
         }
     }
     fn size(&self) -> u64 {
-        self.units.len() as u64 * Spot::UNIT
+        self.units.len() as u64 * Cursor::UNIT
     }
 }
 
@@ -60,7 +59,7 @@ impl Memory for Heap {
         &self.control
     }
     fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
-        self.units.get((position / Spot::UNIT) as usize)
+        self.units.get((position / Cursor::UNIT) as usize)
     }
     fn prefetch(&self, _: u64) {}
     fn prefetch_to_write(&self, _: u64) {}
@@ -68,36 +67,33 @@ impl Memory for Heap {
 
 const FOREVER: Duration = Duration::MAX;
 
+/// For a frame of one unit.
+const ROOM: Room = Room { len: 16, header: 16, may_shrink: false };
+
 /// Writes frames of one unit, as `Writer` does: looks for a place, asks for space, sleeps, commits, wakes the reader.
 fn write(heap: &Heap, frames: u64) {
     let mut side = WriteSide::resume(heap, heap.size()).unwrap();
-    let mut short = false;
     for number in 1..=frames {
         let place = loop {
-            let known = side.place_at_once(16, 16);
-            let look =
-                |side: &mut WriteSide| side.place(heap, 16, 16, false).unwrap().map(|(place, _)| place);
-            if let Some(place) = known.or_else(|| look(&mut side)) {
+            let look = |side: &mut WriteSide| side.place(heap, &ROOM, false).unwrap().map(|(place, _)| place);
+            if let Some(place) = side.place_ahead(&ROOM).or_else(|| look(&mut side)) {
                 break place;
             }
-            let bell = &heap.control.writer_bell.bell;
-            if !std::mem::replace(&mut short, true) {
-                bell::set(bell, bell::SHORT);
+            if !side.is_short() {
+                side.say_short(heap, true);
             }
             if look(&mut side).is_none() {
-                bell::sleep(bell, bell::SHORT, FOREVER, || side.changed(heap));
+                side.sleep(heap, FOREVER, || false);
             }
         };
-        if std::mem::take(&mut short) {
-            bell::set(&heap.control.writer_bell.bell, 0);
-        }
-        let cell = &heap.data[(place.data() / Spot::UNIT) as usize];
+        side.say_short(heap, false);
+        let cell = &heap.data[(place.data() / Cursor::UNIT) as usize];
         // SAFETY: the place was found free; loom checks that nobody else reaches it.
         cell.with_mut(|data| unsafe { *data = number });
         assert_eq!(side.commit(heap, place, 16, Tag::default()).unwrap(), number);
         let bell = &heap.control.reader_bell.bell;
-        if bell::wants(bell) & bell::SLEEPING != 0 {
-            bell::ring(bell);
+        if doorbell::wants(bell) & doorbell::SLEEPING != 0 {
+            doorbell::ring(bell);
         }
     }
 }
@@ -105,35 +101,35 @@ fn write(heap: &Heap, frames: u64) {
 /// Reads frames as `Reader` does, and gives them back.
 fn read(heap: &Heap, frames: u64) {
     let mut side = ReadSide::new(heap, heap.size());
-    let held = Held::new();
-    held.start(side.spot(), heap.size());
-    let ring_writer = || bell::ring(&heap.control.writer_bell.bell);
+    let held = ReleaseQueue::new();
+    held.start(side.cursor(), heap.size());
+    let ring_writer = || doorbell::ring(&heap.control.writer_bell.bell);
     let mut next = 1;
     let mut waits = false;
     while next <= frames {
-        let mut located = Located::NONE;
-        if !side.take(heap, &mut located) {
+        let mut record = FrameRecord::NONE;
+        if !side.take(heap, &mut record) {
             match side.look(heap, true, |_, to| Some(to)) {
-                Look::Frame(frame) => located = frame,
+                Look::Frame(frame) => record = frame,
                 Look::Empty => {
                     if held.drained(heap) {
                         ring_writer();
                     }
                     waits = true;
-                    bell::sleep(&heap.control.reader_bell.bell, 0, FOREVER, || side.changed(heap));
+                    doorbell::sleep(&heap.control.reader_bell.bell, 0, FOREVER, || side.changed(heap));
                     continue;
                 }
                 other => panic!("{other:?}"),
             }
         }
         if std::mem::take(&mut waits) {
-            bell::set(&heap.control.reader_bell.bell, 0);
+            doorbell::set(&heap.control.reader_bell.bell, 0);
         }
-        assert_eq!((located.sequence, located.len()), (next, 16));
+        assert_eq!((record.sequence, record.len()), (next, 16));
         // SAFETY: a committed frame; loom checks that nobody writes it meanwhile.
-        heap.data[(located.position() / Spot::UNIT) as usize]
+        heap.data[(record.position() / Cursor::UNIT) as usize]
             .with(|data| assert_eq!(unsafe { *data }, next, "the bytes come with the frame"));
-        if held.release_last(heap, &located) {
+        if held.release_last(heap, &record) {
             ring_writer();
         }
         next += 1;
@@ -181,12 +177,12 @@ fn loom_an_interrupt_ends_a_sleep() {
         let interrupter = thread::spawn(move || {
             // As Interrupt::interrupt does.
             other.0.store(true, Ordering::Release);
-            bell::call(&other.1);
+            doorbell::call(&other.1);
         });
         let (interrupted, bell) = &*heap;
         // As take_interrupt does. (The look in front is needed here: loom would let a swap that read false undo the store.)
         while !(interrupted.load(Ordering::Relaxed) && interrupted.swap(false, Ordering::Acquire)) {
-            bell::sleep(bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
+            doorbell::sleep(bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
         }
         interrupter.join().unwrap();
     });
@@ -196,35 +192,35 @@ fn loom_an_interrupt_ends_a_sleep() {
 /// released by another thread, `owned` says.
 fn frames_come_back(owned: [bool; 3]) {
     check(3, move || {
-        let heap = Arc::new((Heap::new(8, 0), Held::new()));
+        let heap = Arc::new((Heap::new(8, 0), ReleaseQueue::new()));
         let mut side = WriteSide::resume(&heap.0, heap.0.size()).unwrap();
         for _ in owned {
-            let place = side.place_at_once(16, 16).unwrap();
+            let place = side.place_ahead(&ROOM).unwrap();
             side.commit(&heap.0, place, 16, Tag::default()).unwrap();
         }
         let mut side = ReadSide::new(&heap.0, heap.0.size());
         // So large that what is not the last frame is withheld.
-        heap.1.start(side.spot(), 1 << 16);
+        heap.1.start(side.cursor(), 1 << 16);
         let mut releasers = vec![];
         for owned in owned {
-            let mut located = Located::NONE;
-            if !side.take(&heap.0, &mut located) {
+            let mut record = FrameRecord::NONE;
+            if !side.take(&heap.0, &mut record) {
                 let Look::Frame(frame) = side.look(&heap.0, true, |_, to| Some(to)) else {
                     panic!("no frame")
                 };
-                located = frame;
+                record = frame;
             }
             if !owned {
-                heap.1.release_last(&heap.0, &located);
+                heap.1.release_last(&heap.0, &record);
                 continue;
             }
-            let located = located.with_ticket(heap.1.hold(&located));
+            let record = record.with_ticket(heap.1.hold(&record));
             let other = Arc::clone(&heap);
             releasers.push(thread::spawn(move || {
                 // SAFETY: the frame is held; loom checks that nobody writes it meanwhile.
-                let cell = &other.0.data[(located.position() / Spot::UNIT) as usize];
+                let cell = &other.0.data[(record.position() / Cursor::UNIT) as usize];
                 cell.with(|data| assert_eq!(unsafe { *data }, 0));
-                other.1.release(&other.0, &located);
+                other.1.release(&other.0, &record);
             }));
             write_what_came_back(&heap.0);
         }
@@ -232,14 +228,14 @@ fn frames_come_back(owned: [bool; 3]) {
         write_what_came_back(&heap.0);
         releasers.into_iter().for_each(|releaser| releaser.join().unwrap());
         heap.1.drained(&heap.0);
-        assert_eq!(heap.0.control.read.tail.load(Ordering::Relaxed), side.spot().0, "all has come back");
+        assert_eq!(heap.0.control.read.tail.load(Ordering::Relaxed), side.cursor().0, "all has come back");
     });
 }
 
 /// As a writer may at any time.
 fn write_what_came_back(heap: &Heap) {
-    let tail = Spot(heap.control.read.tail.load(Ordering::Acquire));
-    for cell in &heap.data[..(tail.position() / Spot::UNIT) as usize] {
+    let tail = Cursor(heap.control.read.tail.load(Ordering::Acquire));
+    for cell in &heap.data[..(tail.position() / Cursor::UNIT) as usize] {
         // SAFETY: it was given back; loom checks that nobody reads it any more.
         cell.with_mut(|data| unsafe { *data = 1 });
     }

@@ -2,9 +2,9 @@
 //!
 //! Semaphore tokens only wake; whether there is something to do is read from the ring (spec failure 17).
 
-pub(crate) mod bell;
 mod budget;
 mod deadline;
+pub(crate) mod doorbell;
 
 pub(crate) use budget::Spin;
 pub(crate) use deadline::{Deadline, FIRST_SLICE, SLICE, UNSURE_LIMIT, UNSURE_SLICE};

@@ -9,7 +9,7 @@ use super::pending::PendingCall;
 use super::response::Response;
 use super::state::{ClientState, WriterSlot};
 use crate::duplex::due::Due;
-use crate::duplex::port::Writer;
+use crate::duplex::port::{Tag, Writer};
 use crate::duplex::sync::{lock, thread};
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
@@ -50,7 +50,9 @@ impl RequestBuffer {
         state.check_mine()?;
         let until = Due::after(timeout);
         let (writer, sequence) = state.take_writer(until)?;
-        let (mut writer, result) = state.persist(writer, until, |writer| writer.acquire_frame_buffer(len));
+        // Each request carries a deadline.
+        let timed = Tag { deadline: 1, ..Tag::default() };
+        let (mut writer, result) = state.persist(writer, until, |writer| writer.acquire_tagged(len, &timed));
         if let Err(error) = result {
             state.put_writer_back(writer);
             return Err(state.send_failed(error));

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::answer::{Address, Answer};
 use super::request::Request;
 use super::send::{AnswerSender, Names};
+use crate::buffer::InterruptHandle;
 use crate::config::BufferConfig;
 use crate::duplex::due::{self, Due};
 use crate::duplex::sync::{Condvar, Mutex, lock, wait};
 use crate::duplex::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
-use crate::reader::{InterruptHandle, Reader};
+use crate::reader::Reader;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// How long a stop waits for a handler.

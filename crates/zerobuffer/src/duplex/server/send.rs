@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::{Address, Answer};
+use crate::buffer::InterruptHandle;
 use crate::config::WriterOptions;
 use crate::duplex::due;
 use crate::duplex::port::Tag;
 use crate::duplex::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::reader::{InterruptHandle, Reader};
+use crate::reader::Reader;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::writer::Writer;
 

@@ -5,22 +5,12 @@
 //! what was taken and not yet read is `capacity - free - held`, where `held` is what it has read and not given back.
 //! `payload_write_pos`, the counts and the semaphores are kept for 1.x peers and never decide (spec failure 17).
 
-pub(crate) mod nap;
 pub(crate) mod plan;
-mod queue;
 mod reader;
+mod release;
+mod timed_sleep;
 mod writer;
 
-pub(crate) use queue::ReleaseQueue;
 pub(crate) use reader::ReadSide;
+pub(crate) use release::{ReleaseQueue, wake_writer};
 pub(crate) use writer::WriteSide;
-
-use super::Trouble;
-use crate::error::ErrorKind;
-use crate::layout::FRAME_HEADER;
-
-const HEADER: u64 = FRAME_HEADER as u64;
-
-fn corrupt(message: String) -> Trouble {
-    Trouble { kind: ErrorKind::CorruptBuffer, message }
-}

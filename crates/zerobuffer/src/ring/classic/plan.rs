@@ -8,7 +8,7 @@
 
 use crate::layout::FRAME_HEADER;
 
-const HEADER: u64 = FRAME_HEADER as u64;
+pub(super) const HEADER: u64 = FRAME_HEADER as u64;
 
 /// A place for a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,27 @@
 //! The reader's side of a classic ring.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::queue::ReleaseQueue;
-use super::{HEADER, corrupt, plan};
-use crate::error::ErrorKind;
+use super::plan::{self, HEADER};
+use super::release::ReleaseQueue;
+use crate::buffer::Buffer;
 use crate::layout::{FrameHeader, WriterWord};
 use crate::lifecycle::liveness::WriterWords;
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
-use crate::ring::{Located, Look, Trouble, entry};
+use crate::ring::{FaultKind, FrameRecord, Look, RingFault, entry};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
-use crate::wait::UNSURE_LIMIT;
+use crate::wait::{UNSURE_LIMIT, taken_before_look};
+
+/// Frames read before the semaphore's tokens for them are taken, so that its cache line moves rarely.
+const TOKEN_BATCH: u32 = 256;
+
+/// Tokens burnt between two looks at the ring and the clock.
+const TOKEN_BURST: u32 = 1 << 16;
+
+/// Memory that a reader keeps reserved ahead of a 1.x writer, which does not do so itself.
+const FOREIGN_AHEAD: u64 = 4 << 20;
 
 /// Skips in a row without a frame between them. One is the rule, two (an exact end, then a marker) are imaginable; more
 /// are a hostile writer's, who could hold the reader in its loop for as long as it likes.
@@ -34,6 +43,10 @@ pub(crate) struct ReadSide {
     pub(crate) undecided: bool,
     /// Since when all bytes have been taken by an entry that does not end.
     taken_since: Option<Instant>,
+    /// Frames read whose tokens have not been taken.
+    tokens_owed: u32,
+    /// Ring position up to which memory has been reserved for a 1.x writer.
+    reserved_ahead: u64,
 }
 
 impl ReadSide {
@@ -47,6 +60,8 @@ impl ReadSide {
             any_sequence: false,
             undecided,
             taken_since: None,
+            tokens_owed: 0,
+            reserved_ahead: 0,
         }
     }
 
@@ -62,7 +77,7 @@ impl ReadSide {
     }
 
     /// Bytes committed and not read.
-    pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<u64, Trouble> {
+    pub(crate) fn unread(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<u64, RingFault> {
         // Acquire pairs with the writer's AcqRel subtraction: header and data are there.
         let mut free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
         self.last_free = free;
@@ -71,12 +86,11 @@ impl ReadSide {
             free = self.free_beside_an_entry(mapping, queue, free);
         }
         queue.ample = free >= capacity / 2;
-        capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| Trouble {
-            kind: ErrorKind::CorruptBuffer,
-            message: format!(
+        capacity.checked_sub(free).and_then(|used| used.checked_sub(queue.held)).ok_or_else(|| {
+            RingFault::corrupt(format!(
                 "payload_free_bytes is {free}, but of {capacity} bytes {} are held by the reader",
                 queue.held
-            ),
+            ))
         })
     }
 
@@ -174,16 +188,16 @@ impl ReadSide {
         }
         match self.unread(mapping, queue) {
             Ok(unread) => queue.set_backlog(unread),
-            Err(trouble) => {
+            Err(fault) => {
                 queue.backlog = 0;
-                return Look::Unsure(trouble);
+                return Look::Unsure(fault);
             }
         }
         if queue.backlog == 0 {
             return Look::Empty;
         }
-        if let Err(trouble) = self.follow_rewind(mapping, queue) {
-            return Look::Unsure(trouble);
+        if let Err(fault) = self.follow_rewind(mapping, queue) {
+            return Look::Unsure(fault);
         }
         self.parse(mapping, queue, memory, restart)
     }
@@ -219,7 +233,10 @@ impl ReadSide {
                 return Look::Unsure(self.without_memory(HEADER));
             }
             let Some(header) = mapping.read_header(self.position) else {
-                return Look::Unsure(corrupt(format!("read position {} is out of bounds", self.position)));
+                return Look::Unsure(RingFault::corrupt(format!(
+                    "read position {} is out of bounds",
+                    self.position
+                )));
             };
             if header == FrameHeader::WRAP && unread >= capacity - self.position {
                 if self.contradicted(mapping, memory, unread) {
@@ -230,7 +247,7 @@ impl ReadSide {
             }
             return self.take(mapping, queue, memory, header, restart);
         }
-        Look::Unsure(corrupt("the ring holds nothing but wraps".to_owned()))
+        Look::Unsure(RingFault::corrupt("the ring holds nothing but wraps".to_owned()))
     }
 
     fn take(
@@ -249,7 +266,7 @@ impl ReadSide {
             if self.contradicted(mapping, memory, unread) {
                 return Look::Unsure(self.contradiction(unread));
             }
-            return Look::Unsure(corrupt(format!(
+            return Look::Unsure(RingFault::corrupt(format!(
                 "a frame of {} bytes at {} does not fit the {unread} bytes committed ({rest} to the end of the ring)",
                 header.size, self.position
             )));
@@ -259,14 +276,7 @@ impl ReadSide {
                 return Look::Unsure(self.contradiction(unread));
             }
             if header.sequence != 1 || !self.writer_changed(mapping) {
-                return Look::Unsure(Trouble {
-                    kind: ErrorKind::SequenceError,
-                    message: format!(
-                        "frame {} was expected, {} was found: frames were lost or overwritten; close the reader and \
-                         create it anew",
-                        self.expected, header.sequence
-                    ),
-                });
+                return Look::Unsure(RingFault::out_of_sequence(self.expected, header.sequence));
             }
             if !restart {
                 return Look::Restart;
@@ -285,7 +295,7 @@ impl ReadSide {
         let position = self.position + HEADER;
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
-        Look::Frame(Located::classic(position, header.size, header.sequence, ticket))
+        Look::Frame(FrameRecord::classic(position, header.size, header.sequence, ticket))
     }
 
     /// Passes over the rest of the ring. 1.x readers count a marker as one read.
@@ -317,7 +327,7 @@ impl ReadSide {
     }
 
     /// A writer of ours takes an empty ring back to 0 by storing our position (WriteSide::rewind).
-    fn follow_rewind(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<(), Trouble> {
+    fn follow_rewind(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<(), RingFault> {
         if queue.held > 0 {
             return Ok(());
         }
@@ -327,7 +337,7 @@ impl ReadSide {
             return Ok(());
         }
         if stored != 0 {
-            return Err(corrupt(format!(
+            return Err(RingFault::corrupt(format!(
                 "payload_read_pos is {stored}, the reader stands at {}",
                 self.position
             )));
@@ -399,16 +409,16 @@ impl ReadSide {
     }
 
     /// An honest writer has written what it commits.
-    fn without_memory(&self, bytes: u64) -> Trouble {
-        corrupt(format!(
+    fn without_memory(&self, bytes: u64) -> RingFault {
+        RingFault::corrupt(format!(
             "{bytes} bytes at {} count as committed, but were never written, and there is no memory for them",
             self.position
         ))
     }
 
-    fn contradiction(&self, unread: u64) -> Trouble {
-        Trouble {
-            kind: ErrorKind::InvalidState,
+    fn contradiction(&self, unread: u64) -> RingFault {
+        RingFault {
+            kind: FaultKind::LostUpdate,
             message: format!("payload_free_bytes counts {unread} bytes that no frame accounts for"),
         }
     }
@@ -459,9 +469,55 @@ impl ReadSide {
         }
     }
 
-    /// Ring position up to which a 1.x writer may write next; it does not reserve memory itself.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
+    // ---- tokens of the writer ----
+
+    /// One more frame was read, for which a token may come.
+    pub(crate) fn owe_token(&mut self, buffer: &Buffer) {
+        self.tokens_owed += 1;
+        if self.tokens_owed >= TOKEN_BATCH {
+            self.settle_tokens(buffer);
+        }
+    }
+
+    /// Takes the tokens of frames already read, as far as they have come. Returns whether there were any.
+    pub(crate) fn settle_tokens(&mut self, buffer: &Buffer) -> bool {
+        let owed = std::mem::take(&mut self.tokens_owed);
+        taken_before_look((0..owed).take_while(|_| buffer.sem_w.try_wait()).count() > 0)
+    }
+
+    /// The token that ended a sleep stood for the frame that was read then.
+    pub(crate) fn token_taken(&mut self) {
+        self.tokens_owed = self.tokens_owed.saturating_sub(1);
+    }
+
+    /// After a token without a frame: burns the others like it without a look at the ring for each.
+    pub(crate) fn burn_tokens(&self, buffer: &Buffer) {
+        let mut burst = TOKEN_BURST;
+        while burst > 0 && buffer.sem_w.try_wait() {
+            burst -= 1;
+        }
+        taken_before_look(true);
+    }
+
+    /// Sleeps until a token comes, for up to `limit`. Returns whether one came.
+    pub(crate) fn sleep(&self, buffer: &Buffer, limit: Duration) -> bool {
+        taken_before_look(buffer.sem_w.wait(limit))
+    }
+
+    /// Keeps memory reserved in front of a 1.x writer, which would die of SIGBUS where there is none.
+    pub(crate) fn reserve_ahead(&mut self, buffer: &Buffer, memory: &mut Reserver) {
+        let geometry = buffer.mapping.geometry();
+        let wanted = (self.position + FOREIGN_AHEAD).min(geometry.payload_size);
+        if wanted <= self.reserved_ahead {
+            return;
+        }
+        let upto = (wanted + FOREIGN_AHEAD).min(geometry.payload_size);
+        stop_point!("read:reserve-ahead");
+        if let Err(error) = memory.ensure(self.reserved_ahead, upto) {
+            log::warn!("buffer `{}`: cannot reserve memory ahead of a 1.x writer: {error}", buffer.name());
+        }
+        // Tried once: where there is no memory, trying again at each frame would only cost time.
+        self.reserved_ahead = upto;
     }
 }
 

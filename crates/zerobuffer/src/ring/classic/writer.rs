@@ -1,11 +1,20 @@
 //! The writer's side of a classic ring.
 
-use super::{HEADER, corrupt, plan};
+use std::time::Duration;
+
+use super::plan::{self, HEADER, Plan};
+use super::timed_sleep::TimedSleep;
+use crate::buffer::Buffer;
 use crate::layout::{FrameHeader, TailWord};
 use crate::memory::mapping::Mapping;
-use crate::ring::{Reservation, Tag, Trouble};
-use crate::sync::Ordering;
+use crate::memory::reserve::Reserver;
+use crate::ring::{NoPlace, Reservation, RingFault, Room, Tag, Way};
+use crate::sync::{Ordering, fence};
 use crate::testing::stop::stop_point;
+use crate::wait::taken_before_look;
+
+/// Tokens burnt between two looks at the ring and the clock.
+const TOKEN_BURST: u32 = 1 << 16;
 
 /// The writer's books.
 pub(crate) struct WriteSide {
@@ -15,26 +24,33 @@ pub(crate) struct WriteSide {
     written_count: u64,
     /// At least so many bytes are free, as of the last look or commit: only we take any.
     known_free: u64,
+    timed_sleep: TimedSleep,
+    /// What the last look of a wait found free; `None`: no wait is under way.
+    free_before: Option<u64>,
     /// The reader is ours: it follows rewinds, and tokens are posted only when none is there.
     pub(crate) reader_is_ours: bool,
 }
 
 impl WriteSide {
     /// The writer of a ring whose last writer closed in good order, or whose reader is not of ours.
-    pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, Trouble> {
+    pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, RingFault> {
         let oieb = mapping.oieb();
         // Acquire pairs with the last writer's Release store of its position.
         let position = oieb.payload_write_pos.load(Ordering::Acquire);
         let written_count = oieb.payload_written_count.load(Ordering::Relaxed);
         let capacity = mapping.geometry().payload_size;
         if position > capacity {
-            return Err(corrupt(format!("payload_write_pos is {position}, the ring has {capacity} bytes")));
+            return Err(RingFault::corrupt(format!(
+                "payload_write_pos is {position}, the ring has {capacity} bytes"
+            )));
         }
         Ok(WriteSide {
             position: position % capacity,
             sequence: 1,
             written_count,
             known_free: 0,
+            timed_sleep: TimedSleep::new(),
+            free_before: None,
             reader_is_ours,
         })
     }
@@ -44,7 +60,7 @@ impl WriteSide {
     ///
     /// The dead writer's position may be one frame ahead of its last commit. The commit itself is the subtraction from
     /// `payload_free_bytes`; with the reader's tail, that count says where committed bytes end.
-    pub(crate) fn recover(mapping: &Mapping) -> Result<Option<WriteSide>, Trouble> {
+    pub(crate) fn recover(mapping: &Mapping) -> Result<Option<WriteSide>, RingFault> {
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
         // Acquire loads pair with the stores in ReleaseQueue::give_back: equal, settled tails around the count mean
@@ -57,10 +73,12 @@ impl WriteSide {
         }
         let read_pos = oieb.payload_read_pos.load(Ordering::Relaxed);
         let Some(used) = capacity.checked_sub(free) else {
-            return Err(corrupt(format!("payload_free_bytes is {free}, the ring has {capacity} bytes")));
+            return Err(RingFault::corrupt(format!(
+                "payload_free_bytes is {free}, the ring has {capacity} bytes"
+            )));
         };
         if read_pos > capacity || before.position() >= capacity {
-            return Err(corrupt(format!(
+            return Err(RingFault::corrupt(format!(
                 "the reader's positions {read_pos}, {} are out of bounds",
                 before.position()
             )));
@@ -81,55 +99,88 @@ impl WriteSide {
 
     /// Bytes known to be free, if that is enough to know for a frame of `len` bytes: a look at the shared word takes its
     /// line from the reader. `None` if the ring might have to be taken back to 0, which asks whether it is empty.
-    pub(crate) fn known_free_for(&self, mapping: &Mapping, len: usize) -> Option<u64> {
+    fn known_free_for(&self, mapping: &Mapping, len: usize) -> Option<u64> {
         let need = len as u64 + HEADER;
         let no_rewind = self.position + need <= plan::HOT_BYTES.min(mapping.geometry().payload_size);
         (self.reader_is_ours && no_rewind && need <= self.known_free).then_some(self.known_free)
     }
 
     /// Looks at `payload_free_bytes`, and remembers it.
-    pub(crate) fn look_free(&mut self, mapping: &Mapping) -> Result<u64, Trouble> {
+    fn look_free(&mut self, mapping: &Mapping) -> Result<u64, RingFault> {
         self.known_free = self.free(mapping)?;
         Ok(self.known_free)
     }
 
-    /// What the last look found free, less what was committed since.
-    pub(crate) fn seen_free(&self) -> u64 {
-        self.known_free
-    }
-
     /// `payload_free_bytes`, checked.
-    pub(crate) fn free(&self, mapping: &Mapping) -> Result<u64, Trouble> {
+    pub(crate) fn free(&self, mapping: &Mapping) -> Result<u64, RingFault> {
         // Acquire pairs with the reader's AcqRel addition: it is done with the bytes that we now reuse.
         let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
         let capacity = mapping.geometry().payload_size;
         if free > capacity {
-            return Err(corrupt(format!("payload_free_bytes is {free}, the ring has {capacity} bytes")));
+            return Err(RingFault::corrupt(format!(
+                "payload_free_bytes is {free}, the ring has {capacity} bytes"
+            )));
         }
         Ok(free)
     }
 
-    /// The question that [`plan::plan`] answers for a frame of `len` bytes.
-    pub(crate) fn question(
-        &self,
-        mapping: &Mapping,
-        free: u64,
-        len: usize,
-        may_shrink: bool,
-    ) -> plan::Question {
+    /// The question that [`plan::plan`] answers for a frame.
+    fn question(&self, mapping: &Mapping, free: u64, room: &Room) -> plan::Question {
         plan::Question {
             capacity: mapping.geometry().payload_size,
             position: self.position,
             free,
-            need: len as u64 + HEADER,
-            may_shrink,
+            need: room.len as u64 + HEADER,
+            may_shrink: room.may_shrink,
             can_rewind: self.reader_is_ours,
             only_start: false,
         }
     }
 
+    /// One look for a place with memory behind it.
+    pub(crate) fn find(
+        &mut self,
+        mapping: &Mapping,
+        reserver: &mut Reserver,
+        room: &Room,
+    ) -> Result<Reservation, NoPlace> {
+        let known = self.known_free_for(mapping, room.len);
+        let mut fresh = known.is_none();
+        let free = known.map_or_else(|| self.look_free(mapping), Ok)?;
+        let mut question = self.question(mapping, free, room);
+        loop {
+            let placement = match plan::plan(question) {
+                Plan::Place(placement) => placement,
+                Plan::Wait { .. } if fresh => return Err(NoPlace::Full),
+                Plan::Wait { .. } => {
+                    fresh = true;
+                    question.free = self.look_free(mapping)?;
+                    continue;
+                }
+            };
+            if placement.rewind && !self.rewind(mapping) {
+                question.can_rewind = false;
+                continue;
+            }
+            // A marker goes where the writer before ended; a 1.x writer has not reserved those bytes.
+            let marked = match placement.skip {
+                0 => Ok(()),
+                _ => reserver.ensure(question.position, question.position + HEADER),
+            };
+            let reserved = marked.and_then(|()| reserver.reserve(placement.start, question.need));
+            match reserved {
+                Ok(()) => return Ok(Reservation::classic(placement.start, placement.skip, room.len)),
+                Err(error) if placement.start == 0 || question.only_start => {
+                    return Err(NoPlace::NoMemory(error));
+                }
+                // No memory straight ahead: go on with what there is, from the start of the ring.
+                Err(_) => question.only_start = true,
+            }
+        }
+    }
+
     /// Takes the empty ring back to 0, for free: only towards a reader of ours, and only if it stands where we do.
-    pub(crate) fn rewind(&mut self, mapping: &Mapping) -> bool {
+    fn rewind(&mut self, mapping: &Mapping) -> bool {
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
         let read_pos = oieb.payload_read_pos.load(Ordering::Relaxed);
@@ -149,18 +200,6 @@ impl WriteSide {
         true
     }
 
-    /// Writes length and bytes into a metadata block where nothing is published yet. `None` if they do not fit.
-    pub(crate) fn write_metadata(mapping: &Mapping, metadata: &[u8]) -> Option<()> {
-        let prefix = (metadata.len() as u64).to_le_bytes();
-        stop_point!("metadata:bytes");
-        // SAFETY: the caller is the one writer, and has seen that nothing is published.
-        #[allow(unsafe_code)]
-        unsafe {
-            mapping.write_metadata(0, &prefix)?;
-            mapping.write_metadata(prefix.len() as u64, metadata)
-        }
-    }
-
     /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
     pub(crate) fn commit(
         &mut self,
@@ -168,15 +207,16 @@ impl WriteSide {
         reservation: Reservation,
         len: usize,
         tag: Tag,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<u64, RingFault> {
         debug_assert!(len > 0 && len <= reservation.len);
         self.sequence = tag.sequence.unwrap_or(self.sequence);
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
-        let placement = reservation.placement;
+        let Reservation { start, way, .. } = reservation;
+        let skip = if let Way::Skip(bytes) = way { bytes } else { 0 };
         let need = len as u64 + HEADER;
-        let out_of_bounds = || corrupt("a reservation lies outside the ring".to_owned());
-        let marker = placement.skip >= HEADER;
+        let out_of_bounds = || RingFault::corrupt("a reservation lies outside the ring".to_owned());
+        let marker = skip >= HEADER;
         if marker {
             stop_point!("write:wrap-marker");
             // SAFETY: the bytes from our position to the end are free (the plan charged them), and nobody looks at
@@ -188,17 +228,17 @@ impl WriteSide {
         let header = FrameHeader { size: len as u64, sequence: self.sequence };
         // SAFETY: the plan found these bytes free; nobody looks at them before the subtraction below.
         #[allow(unsafe_code)]
-        unsafe { mapping.write_header(placement.start, header) }.ok_or_else(out_of_bounds)?;
+        unsafe { mapping.write_header(start, header) }.ok_or_else(out_of_bounds)?;
 
-        self.position = (placement.start + need) % capacity;
+        self.position = (start + need) % capacity;
         stop_point!("write:write-pos");
         oieb.payload_write_pos.store(self.position, Ordering::Release);
         stop_point!("write:free-bytes");
         // The commit. Release publishes header and data to the reader's Acquire load; Acquire keeps the counts below
         // from moving up.
-        let cost = placement.skip + need;
+        let cost = skip + need;
         let before = oieb.payload_free_bytes.fetch_sub(cost, Ordering::AcqRel);
-        self.written_count = self.written_count.wrapping_add(1 + u64::from(placement.skip > 0));
+        self.written_count = self.written_count.wrapping_add(1 + u64::from(skip > 0));
         stop_point!("write:written-count");
         oieb.payload_written_count.store(self.written_count, Ordering::Relaxed);
         let sequence = self.sequence;
@@ -206,8 +246,79 @@ impl WriteSide {
         self.known_free = before.saturating_sub(cost);
         if before < cost || before > capacity {
             self.known_free = 0;
-            return Err(corrupt(format!("payload_free_bytes was {before} at a commit of {cost} bytes")));
+            return Err(RingFault::corrupt(format!(
+                "payload_free_bytes was {before} at a commit of {cost} bytes"
+            )));
         }
         Ok(sequence)
+    }
+
+    // ---- waiting and waking ----
+
+    /// Tells the reader of `frames` more frames.
+    pub(crate) fn wake(&self, buffer: &Buffer, frames: usize) {
+        if !self.reader_is_ours {
+            // A 1.x reader takes exactly one token per frame.
+            for _ in 0..frames {
+                stop_point!("write:post-sem-w");
+                buffer.sem_w.post();
+            }
+            return;
+        }
+        if frames == 0 {
+            return;
+        }
+        // SeqCst between the commit and the look at the count; a waiting reader takes a token before it looks at the
+        // ring. So if a token is seen here, its taker will see the frame.
+        fence(Ordering::SeqCst);
+        if buffer.sem_w.value() <= 0 {
+            stop_point!("write:post-sem-w");
+            buffer.sem_w.post();
+        }
+    }
+
+    /// Takes all tokens: the reader takes that for a writer that is short of space (ReleaseQueue).
+    pub(crate) fn take_all_tokens(&self, buffer: &Buffer) {
+        while buffer.sem_r.try_wait() {}
+    }
+
+    /// Takes tokens that no wait will take: a 1.x reader posts one per frame, and dies when they are too many (spec
+    /// failure 3).
+    pub(crate) fn burn_tokens(&self, buffer: &Buffer) {
+        let mut burst = TOKEN_BURST;
+        while burst > 0 && buffer.sem_r.try_wait() {
+            burst -= 1;
+        }
+    }
+
+    /// Sleeps until a token comes, for up to `limit`. Returns whether one came.
+    pub(crate) fn sleep(&self, buffer: &Buffer, limit: Duration) -> bool {
+        let woken = buffer.sem_r.wait(limit);
+        if woken {
+            // Tokens only wake: burn the stale ones at once, without a look at the ring for each.
+            self.burn_tokens(buffer);
+            taken_before_look(true);
+        }
+        woken
+    }
+
+    /// A wait for space begins. Returns whether it may spin: a 1.x reader with enough to do is left alone, as spinning takes
+    /// the count's line away from it.
+    pub(crate) fn begin_wait(&mut self) -> bool {
+        self.free_before = (!self.reader_is_ours).then_some(self.known_free);
+        self.timed_sleep.length().is_none()
+    }
+
+    /// After a look for space, the first of a wait or a later one: how long to sleep by the clock before the next one;
+    /// `None`: until the reader posts.
+    pub(crate) fn timed_sleep(&mut self, mapping: &Mapping, first: bool) -> Option<Duration> {
+        let free = self.known_free;
+        let changed = self.free_before? != free;
+        self.free_before = Some(free);
+        if changed {
+            self.timed_sleep.learn(free, mapping.geometry().payload_size);
+        }
+        // A reader that gives nothing back may not for long: a sleep on the semaphore costs nothing.
+        if changed || first { self.timed_sleep.length() } else { None }
     }
 }

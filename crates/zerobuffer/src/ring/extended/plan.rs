@@ -8,7 +8,7 @@
 //! over is of no use until the reader has come to this lap; so a lap is ended early, and what is in use of it leapt over, only
 //! while that is at most one [`EARLY`]th of the ring.
 
-use crate::layout::Spot;
+use crate::layout::Cursor;
 
 /// A lap ends here if at most half as much has not been given back: so much memory a light load takes, and requests with
 /// their answers stay in the caches of a core (1 or 2 MiB on the machines that we measured).
@@ -29,6 +29,10 @@ const EARLY: u64 = 10;
 pub(crate) const ALIGN_FROM: u64 = 1024;
 pub(crate) const CACHE_LINE: u64 = 64;
 
+/// How far ahead each side asks for cache lines: where a header stands depends on the one before it, so that the processor
+/// itself would wait for each of them in turn, some 100 ns from the other core.
+pub(crate) const AHEAD: u64 = 1024;
+
 /// Bytes of the header of a frame of `len` bytes at `position`, and of the whole frame. `least` is the size of the header
 /// proper, 16 or more.
 #[inline]
@@ -37,7 +41,7 @@ pub(crate) fn sizes(position: u64, len: u64, least: u64) -> (u64, u64) {
     if len >= ALIGN_FROM {
         header = (position + least).next_multiple_of(CACHE_LINE) - position;
     }
-    (header, header + len.next_multiple_of(Spot::UNIT))
+    (header, header + len.next_multiple_of(Cursor::UNIT))
 }
 
 /// One question to [`plan`].
@@ -46,9 +50,9 @@ pub(crate) struct Question {
     /// Bytes of the ring.
     pub(crate) size: u64,
     /// Behind the last frame.
-    pub(crate) head: Spot,
+    pub(crate) head: Cursor,
     /// Oldest byte in use; equal to `head` if there is none.
-    pub(crate) tail: Spot,
+    pub(crate) tail: Cursor,
     /// Bytes of the frame straight ahead, and at position 0.
     pub(crate) ahead: u64,
     pub(crate) at_start: u64,
@@ -66,7 +70,7 @@ pub(crate) struct Question {
 
 /// A place for a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Placement {
     Ahead,
     /// Position 0 of the next lap.
     Start,
@@ -75,7 +79,7 @@ pub(crate) enum Place {
 }
 
 /// Up to where frames may be placed straight ahead of `head` without another question.
-pub(crate) fn open_until(size: u64, head: Spot, tail: Spot, leapt: bool) -> u64 {
+pub(crate) fn open_until(size: u64, head: Cursor, tail: Cursor, leapt: bool) -> u64 {
     match tail.lap() == head.lap() {
         true => size.min(window(size, head.position() - tail.position())),
         false if leapt => size,
@@ -89,12 +93,12 @@ fn window(size: u64, used: u64) -> u64 {
 }
 
 /// Whether `place` takes the frame out of what is in the caches, or into memory that was never used.
-pub(crate) fn grows(q: &Question, place: Place) -> bool {
+pub(crate) fn grows(q: &Question, place: Placement) -> bool {
     match place {
-        Place::Start => false,
-        Place::Leap => true,
-        Place::Ahead if q.tail.lap() != q.head.lap() => q.leapt,
-        Place::Ahead => {
+        Placement::Start => false,
+        Placement::Leap => true,
+        Placement::Ahead if q.tail.lap() != q.head.lap() => q.leapt,
+        Placement::Ahead => {
             q.head.position() > 0 && q.head.position() + q.ahead > window(q.size, q.size).max(2 * q.ahead)
         }
     }
@@ -102,25 +106,25 @@ pub(crate) fn grows(q: &Question, place: Place) -> bool {
 
 /// Decides where the next frame goes; `None` if there is no room now. `tail` stands where something is in use, or at
 /// `head` (see `WriteSide::normal`).
-pub(crate) fn plan(q: Question) -> Option<Place> {
+pub(crate) fn plan(q: Question) -> Option<Placement> {
     let Question { size, head, tail, ahead, at_start, .. } = q;
     let end = head.position() + ahead;
     if tail.lap() != head.lap() {
         if q.leapt {
             // Used: from the tail to the end of its lap, from 0 to where we leapt, from there to the head.
-            return (end <= size && !q.only_start).then_some(Place::Ahead);
+            return (end <= size && !q.only_start).then_some(Placement::Ahead);
         }
         // Used: from the tail to the end of its lap, and from 0 to the head.
         if end <= tail.position() && !q.only_start {
-            return Some(Place::Ahead);
+            return Some(Placement::Ahead);
         }
         let leaps = q.lap_end <= size / 2 && q.lap_end - tail.position() <= size / EARLY;
-        return (leaps && q.lap_end + q.at_lap_end <= size && !q.only_start).then_some(Place::Leap);
+        return (leaps && q.lap_end + q.at_lap_end <= size && !q.only_start).then_some(Placement::Leap);
     }
     if tail == head {
         // Nothing is used.
         let stay = head.position() == 0 || end <= CALM && !q.only_start;
-        return if stay && end <= size { Some(Place::Ahead) } else { Some(Place::Start) };
+        return if stay && end <= size { Some(Placement::Ahead) } else { Some(Placement::Start) };
     }
     // Used: from the tail to the head, less what was leapt over.
     let start_is_free = at_start <= tail.position();
@@ -130,9 +134,9 @@ pub(crate) fn plan(q: Question) -> Option<Place> {
     let early =
         end > window(size, used).max(2 * ahead) && head.position() <= size / 2 && lost <= size / EARLY;
     if start_is_free && (q.only_start || early || end > size) {
-        return Some(Place::Start);
+        return Some(Placement::Start);
     }
-    (end <= size && !q.only_start).then_some(Place::Ahead)
+    (end <= size && !q.only_start).then_some(Placement::Ahead)
 }
 
 #[cfg(test)]
@@ -146,31 +150,31 @@ mod tests {
     /// A ring as simple as it can be: each unit knows whether it is taken.
     struct Model {
         taken: Vec<bool>,
-        head: Spot,
-        tail: Spot,
+        head: Cursor,
+        tail: Cursor,
         lap_end: u64,
         leapt: bool,
         /// Start and end of the frames not given back, oldest first.
-        live: VecDeque<(Spot, Spot)>,
+        live: VecDeque<(Cursor, Cursor)>,
         /// The highest position used so far.
         highest: u64,
         largest: u64,
     }
 
     impl Model {
-        fn new(size: u64, start: Spot) -> Model {
-            let taken = vec![false; (size / Spot::UNIT) as usize];
+        fn new(size: u64, start: Cursor) -> Model {
+            let taken = vec![false; (size / Cursor::UNIT) as usize];
             let live = VecDeque::new();
             Model { taken, head: start, tail: start, lap_end: 0, leapt: false, live, highest: 0, largest: 0 }
         }
         fn mark(&mut self, from: u64, to: u64, taken: bool) {
-            for unit in &mut self.taken[(from / Spot::UNIT) as usize..(to / Spot::UNIT) as usize] {
+            for unit in &mut self.taken[(from / Cursor::UNIT) as usize..(to / Cursor::UNIT) as usize] {
                 assert_ne!(std::mem::replace(unit, taken), taken, "a unit in {from}..{to} twice {taken}");
             }
         }
         fn write(&mut self, len: u64) -> bool {
             let place = plan(Question {
-                size: self.taken.len() as u64 * Spot::UNIT,
+                size: self.taken.len() as u64 * Cursor::UNIT,
                 head: self.head,
                 // As WriteSide::normal has it.
                 tail: self.live.front().map_or(self.head, |frame| frame.0),
@@ -184,13 +188,13 @@ mod tests {
             });
             let start = match place {
                 None => return false,
-                Some(Place::Ahead) => self.head,
-                Some(Place::Leap) => {
+                Some(Placement::Ahead) => self.head,
+                Some(Placement::Leap) => {
                     assert!(!self.leapt && self.head.position() <= self.lap_end);
                     self.leapt = true;
                     self.head.at(self.lap_end)
                 }
-                Some(Place::Start) => {
+                Some(Placement::Start) => {
                     let oldest = self.live.front().map_or(self.head, |frame| frame.0);
                     assert_eq!(oldest.lap(), self.head.lap(), "more than two laps in use");
                     (self.lap_end, self.leapt) = (self.head.position(), false);
@@ -224,7 +228,7 @@ mod tests {
             steps in prop::collection::vec((1_u64..14_000, 0_u8..4, 1_u64..60), 1..200),
         ) {
             let payload = blocks * 64;
-            let mut model = Model::new((payload + payload * 3 / 16 + 128) & !15, Spot::new(first_lap, 0));
+            let mut model = Model::new((payload + payload * 3 / 16 + 128) & !15, Cursor::new(first_lap, 0));
             for (len, reads, factor) in steps {
                 // Frames that are large beside the window too.
                 let len = (len * if blocks > 200 { factor } else { 1 }) % (payload - 16) + 1;
@@ -245,11 +249,11 @@ mod tests {
             steps in prop::collection::vec((1_u64..10_000_000, 0_u8..5, 0_usize..30), 100..300),
         ) {
             let most = payload / part;
-            let mut model = Model::new(payload + payload * 3 / 16 + 128, Spot(0));
+            let mut model = Model::new(payload + payload * 3 / 16 + 128, Cursor(0));
             for (len, reads, keep) in steps {
                 let len = (len % most).max(most / 20) + 1;
                 while !model.write(len) {
-                    let used = model.taken.iter().filter(|taken| **taken).count() as u64 * Spot::UNIT;
+                    let used = model.taken.iter().filter(|taken| **taken).count() as u64 * Cursor::UNIT;
                     prop_assert!(used + 2 * (most + 96) > payload, "full at {used} of {payload}");
                     model.give_back();
                 }
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn frames_stay_in_the_window_while_the_reader_keeps_up() {
         for (size, behind, window) in [(32 << 20, 5, CALM), (32 << 20, 12, CALM), (64 << 20, 12, WINDOW)] {
-            let mut model = Model::new(size, Spot(0));
+            let mut model = Model::new(size, Cursor(0));
             for _ in 0..10_000 {
                 assert!(model.write(65_536));
                 if model.live.len() > behind {
@@ -296,7 +300,7 @@ mod tests {
     #[test]
     fn frames_come_back_to_the_window_once_the_reader_has_caught_up() {
         for (size, at, back) in [(256 << 20, 60 << 20, true), (256 << 20, 200 << 20, false)] {
-            let mut model = Model::new(size, Spot(0));
+            let mut model = Model::new(size, Cursor(0));
             while model.head.position() < at {
                 assert!(model.write(1 << 20));
             }
@@ -313,7 +317,7 @@ mod tests {
     fn a_leap_does_not_lose_the_place_before_what_it_leaps_over_too() {
         let payload = 2_u64 << 20;
         let most = payload / 8;
-        let mut model = Model::new(payload + payload * 3 / 16 + 128, Spot(0));
+        let mut model = Model::new(payload + payload * 3 / 16 + 128, Cursor(0));
         let write = |model: &mut Model, sizes: &[u64]| sizes.iter().all(|len| model.write(*len));
         // None here is larger than any before.
         model.largest = sizes(0, most, 16).1;
@@ -321,7 +325,7 @@ mod tests {
         (0..8).for_each(|_| model.give_back());
         assert!(write(&mut model, &[260_000, 140_000, 140_000, most, most, most, most, 139_000]));
         (0..2).for_each(|_| model.give_back());
-        let used = model.taken.iter().filter(|taken| **taken).count() as u64 * Spot::UNIT;
+        let used = model.taken.iter().filter(|taken| **taken).count() as u64 * Cursor::UNIT;
         assert!(write(&mut model, &[most]), "full at {used} of {payload}");
     }
 

@@ -1,12 +1,13 @@
 //! What an onlooker can say of an extended ring by its words alone, true or not.
 
-use crate::layout::{ControlCopy, Spot};
+use super::leaps::Leap;
+use crate::layout::{ControlCopy, Cursor};
 
 /// Bytes of a ring of `size` bytes that are in use, headers and padding included; or what is wrong with the words.
 pub(crate) fn used(words: &ControlCopy, size: u64) -> Result<u64, String> {
     let ControlCopy { head, tail, lap_end, .. } = *words;
     for (what, position) in [("head", head.position()), ("tail", tail.position()), ("lap_end", lap_end)] {
-        if position > size || !position.is_multiple_of(Spot::UNIT) {
+        if position > size || !position.is_multiple_of(Cursor::UNIT) {
             return Err(format!("{what} is at {position} of {size} bytes"));
         }
     }
@@ -20,21 +21,17 @@ pub(crate) fn used(words: &ControlCopy, size: u64) -> Result<u64, String> {
 }
 
 /// Bytes from `from` to `end` of the same lap, without what the writer leapt over.
-fn between(words: &ControlCopy, from: Spot, end: u64, size: u64) -> Result<u64, String> {
+fn between(words: &ControlCopy, from: Cursor, end: u64, size: u64) -> Result<u64, String> {
     let start = from.position();
     if start > end {
         return Err(format!("lap {} ends at {end}, before {start}", from.lap()));
     }
-    let (leap, to) = words.leaps[from.parity()];
-    // A leap counts once something behind it is committed.
-    let leapt = leap.lap() == from.lap() && leap.position() != 0 && to < end && start <= leap.position();
-    if !leapt {
-        return Ok(end - start);
+    let leap = Leap::copied(words, from).filter(|leap| leap.is_made(end) && start <= leap.from.position());
+    let Some(Leap { from, to }) = leap else { return Ok(end - start) };
+    if from.position() > to || to > size {
+        return Err(format!("a leap from {} to {to} of {size} bytes", from.position()));
     }
-    if leap.position() > to || to > size {
-        return Err(format!("a leap from {} to {to} of {size} bytes", leap.position()));
-    }
-    Ok(end - start - (to - leap.position()))
+    Ok(end - start - (to - from.position()))
 }
 
 #[cfg(test)]
@@ -46,22 +43,22 @@ mod tests {
     #[test]
     fn a_leap_is_not_in_use() {
         let mut words = ControlCopy {
-            head: Spot::new(3, 640),
+            head: Cursor::new(3, 640),
             lap_end: 480,
-            leaps: [(Spot(0), 0), (Spot::new(3, 160), 480)],
+            leaps: [(Cursor(0), 0), (Cursor::new(3, 160), 480)],
             written_count: 0,
-            tail: Spot::new(2, 320),
+            tail: Cursor::new(2, 320),
             read_count: 0,
         };
         assert_eq!(used(&words, 1024), Ok((480 - 320) + 160 + (640 - 480)));
-        words.tail = Spot::new(3, 32);
+        words.tail = Cursor::new(3, 32);
         assert_eq!(used(&words, 1024), Ok((160 - 32) + (640 - 480)));
-        words.tail = Spot::new(3, 160);
+        words.tail = Cursor::new(3, 160);
         assert_eq!(used(&words, 1024), Ok(640 - 480));
-        words.tail = Spot::new(3, 480);
+        words.tail = Cursor::new(3, 480);
         assert_eq!(used(&words, 1024), Ok(640 - 480));
         // Not committed.
-        (words.tail, words.head) = (Spot::new(3, 32), Spot::new(3, 160));
+        (words.tail, words.head) = (Cursor::new(3, 32), Cursor::new(3, 160));
         assert_eq!(used(&words, 1024), Ok(128));
     }
 
@@ -69,14 +66,14 @@ mod tests {
         #[test]
         fn no_words_make_it_panic_or_exceed_the_ring(
             words in prop::array::uniform9(prop_oneof![any::<u64>(), 0_u64..9, (0_u64..3, 0_u64..70).prop_map(|(lap, unit)| {
-                Spot::new(lap, unit * Spot::UNIT).0
+                Cursor::new(lap, unit * Cursor::UNIT).0
             })]),
             size in 0_u64..1100,
         ) {
             let [head, lap_end, from, from1, to, to1, tail, written_count, read_count] = words;
-            let leaps = [(Spot(from), to), (Spot(from1), to1)];
+            let leaps = [(Cursor(from), to), (Cursor(from1), to1)];
             let words =
-                ControlCopy { head: Spot(head), lap_end, leaps, written_count, tail: Spot(tail), read_count };
+                ControlCopy { head: Cursor(head), lap_end, leaps, written_count, tail: Cursor(tail), read_count };
             if let Ok(used) = used(&words, size) {
                 prop_assert!(used <= 2 * size);
             }

@@ -1,13 +1,19 @@
 //! The writer's side of an extended ring.
 
-use super::plan::{self, CACHE_LINE, Place, Question};
-use super::{AHEAD, NO_LEAP, PLAIN_HEADER, corrupt, is_leap};
-use crate::layout::{HeaderWord, Spot};
+use std::time::{Duration, Instant};
+
+use super::growth_backoff::GrowthBackoff;
+use super::leaps::Leaps;
+use super::plan::{self, AHEAD, CACHE_LINE, Placement, Question};
+use crate::buffer::Buffer;
+use crate::layout::{Cursor, HeaderWord};
 use crate::memory::Memory;
-use crate::ring::classic::plan::Placement;
-use crate::ring::{Reservation, Tag, Trouble};
+use crate::memory::mapping::Mapping;
+use crate::memory::reserve::Reserver;
+use crate::ring::{NoPlace, Reservation, RingFault, Room, Tag, Way};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
+use crate::wait::doorbell;
 
 /// Frames of at most so many bytes get a writer's help with the lines ahead.
 const SMALL: u64 = 256;
@@ -17,19 +23,18 @@ pub(crate) struct WriteSide {
     /// Bytes of the ring.
     size: u64,
     /// Behind the last committed frame, as in shared memory.
-    head: Spot,
+    head: Cursor,
     /// Where the lap before that of `head` ended.
     lap_end: u64,
-    /// Where the writer leapt from, and to, in this lap and the one before, by parity.
-    leaps: [(Spot, u64); 2],
+    leaps: Leaps,
     /// The writer has leapt in this lap.
     leapt: bool,
-    /// The last place found at position 0 was taken for want of memory ahead.
-    wants_memory: bool,
-    /// The lap before ended for want of memory: there is nothing to leap to behind its end.
+    /// The last place found at position 0 was taken because there was no memory ahead.
+    lacks_memory: bool,
+    /// The lap before ended because there was no memory ahead: there is nothing to leap to behind its end.
     memory_ended: bool,
     /// The reader's tail at the last look, normalised.
-    tail: Spot,
+    tail: Cursor,
     /// Up to where frames may be placed straight ahead without another thought.
     open: u64,
     sequence: u64,
@@ -38,45 +43,40 @@ pub(crate) struct WriteSide {
     /// Frames committed since the buffer was made.
     count: u64,
     /// Position of the header that was committed last.
-    last: Spot,
+    last: Cursor,
     /// Bytes of the largest frame committed.
     largest: u64,
+    /// The writer's doorbell says that space is short.
+    short: bool,
+    backoff: GrowthBackoff,
 }
 
 impl WriteSide {
     /// Goes on behind the last committed frame, whatever became of its writer: what it had not committed is in free space.
-    pub(crate) fn resume(memory: &impl Memory, size: u64) -> Result<WriteSide, Trouble> {
+    pub(crate) fn resume(memory: &impl Memory, size: u64) -> Result<WriteSide, RingFault> {
         let written = &memory.control().written;
         // Acquire pairs with the last writer's Release store, so that ours come after its.
-        let head = Spot(written.head.load(Ordering::Acquire));
+        let head = Cursor(written.head.load(Ordering::Acquire));
         let lap_end = written.lap_end.load(Ordering::Relaxed);
         if head.position() > size {
-            return Err(corrupt(format!("frames end at {} of {size} bytes", head.position())));
+            return Err(RingFault::corrupt(format!("frames end at {} of {size} bytes", head.position())));
         }
         let count = written.count.load(Ordering::Relaxed);
-        // A leap that was not followed by a commit has not been made.
-        if Spot(written.leap_from[head.parity()].load(Ordering::Relaxed)) == head {
-            stop_point!("connect:leap");
-            written.leap_from[head.parity()].store(NO_LEAP.0, Ordering::Relaxed);
-        }
-        let leaps = [0, 1].map(|parity| {
-            let from = Spot(written.leap_from[parity].load(Ordering::Relaxed));
-            (from, written.leap_to[parity].load(Ordering::Relaxed))
-        });
-        for (what, at) in [("a lap ends", lap_end), ("a leap ends", leaps[0].1), ("a leap ends", leaps[1].1)]
-        {
-            if at > size || !at.is_multiple_of(Spot::UNIT) {
-                return Err(corrupt(format!("{what} at {at} of {size} bytes")));
+        let leaps = Leaps::resume(memory, head);
+        let [leap, other] = leaps.ends();
+        for (what, at) in [("a lap ends", lap_end), ("a leap ends", leap), ("a leap ends", other)] {
+            if at > size || !at.is_multiple_of(Cursor::UNIT) {
+                return Err(RingFault::corrupt(format!("{what} at {at} of {size} bytes")));
             }
         }
-        let leapt = is_leap(leaps[head.parity()].0, head);
+        let leapt = leaps.is_leapt(head);
         let mut side = WriteSide {
             size,
             head,
             lap_end,
             leaps,
             leapt,
-            wants_memory: false,
+            lacks_memory: false,
             memory_ended: false,
             tail: head,
             open: 0,
@@ -85,6 +85,8 @@ impl WriteSide {
             count,
             last: head,
             largest: 0,
+            short: false,
+            backoff: GrowthBackoff::new(),
         };
         side.look_tail(memory)?;
         Ok(side)
@@ -93,17 +95,16 @@ impl WriteSide {
     /// Whether the reader has given back something since the last look, or seems to.
     pub(crate) fn changed(&self, memory: &impl Memory) -> bool {
         // Relaxed: only a hint to look again.
-        self.normal(Spot(memory.control().read.tail.load(Ordering::Relaxed))) != self.tail
+        self.normal(Cursor(memory.control().read.tail.load(Ordering::Relaxed))) != self.tail
     }
 
     /// A tail at the end of a lap that was left stands at the start of the next one, and one where the writer leapt stands
     /// where it leapt to: the reader will go there.
-    fn normal(&self, tail: Spot) -> Spot {
+    fn normal(&self, tail: Cursor) -> Cursor {
         if tail.is_lap_before(self.head) && tail.position() == self.lap_end {
             return tail.next_lap();
         }
-        let (from, to) = self.leaps[tail.parity()];
-        if tail == from && tail != NO_LEAP { tail.at(to) } else { tail }
+        self.leaps.follow(tail)
     }
 
     /// Whether everything had been given back at the last look.
@@ -111,9 +112,9 @@ impl WriteSide {
         self.tail == self.head
     }
 
-    fn look_tail(&mut self, memory: &impl Memory) -> Result<(), Trouble> {
+    fn look_tail(&mut self, memory: &impl Memory) -> Result<(), RingFault> {
         // Acquire pairs with the reader's Release store: it is done with the bytes that we now reuse.
-        let tail = self.normal(Spot(memory.control().read.tail.load(Ordering::Acquire)));
+        let tail = self.normal(Cursor(memory.control().read.tail.load(Ordering::Acquire)));
         let (at, head) = (tail.position(), self.head.position());
         let sound = if tail.lap() == self.head.lap() {
             at <= head
@@ -121,7 +122,7 @@ impl WriteSide {
             tail.is_lap_before(self.head) && (self.leapt || head <= at) && at <= self.lap_end.min(self.size)
         };
         if !sound {
-            return Err(corrupt(format!(
+            return Err(RingFault::corrupt(format!(
                 "the reader has given back lap {} up to {at}, the writer is in lap {} at {head}",
                 tail.lap(),
                 self.head.lap()
@@ -134,21 +135,46 @@ impl WriteSide {
 
     /// A place straight ahead, if it is known to be free.
     #[inline]
-    pub(crate) fn place_at_once(&self, len: usize, least: u64) -> Option<Reservation> {
+    pub(crate) fn place_ahead(&self, room: &Room) -> Option<Reservation> {
         let start = self.head.position();
-        let (header, bytes) = plan::sizes(start, len as u64, least);
-        (start + bytes <= self.open).then(|| Self::reservation(start, header, len, false))
+        let (header, bytes) = plan::sizes(start, room.len as u64, room.header);
+        (start + bytes <= self.open).then(|| Self::ahead(start, header, room.len))
     }
 
-    /// A place straight ahead for a frame that is too small for its data to be aligned, if all of it lies below `until`.
+    /// Writes a frame that is too small for its data to be aligned, if its place straight ahead lies below `until`, and tells
+    /// the reader. What the rest of the way does for any frame, in a quarter of the instructions.
     #[inline]
-    pub(crate) fn small_place(&self, len: usize, header: u64, until: u64) -> Option<Reservation> {
+    pub(crate) fn write_small(
+        &mut self,
+        mapping: &Mapping,
+        data: &[u8],
+        tag: Tag,
+        until: u64,
+    ) -> Option<u64> {
+        let (len, header) = (data.len(), tag.header());
         if len.wrapping_sub(1) >= plan::ALIGN_FROM as usize - 1 {
             return None;
         }
         let start = self.head.position();
-        (start + header + (len as u64).next_multiple_of(Spot::UNIT) <= until)
-            .then(|| Self::reservation(start, header, len, false))
+        if start + header + (len as u64).next_multiple_of(Cursor::UNIT) > until {
+            return None;
+        }
+        let place = Self::ahead(start, header, len);
+        stop_point!("write:data");
+        // SAFETY: this is the writer, the place is free and reserved (`until`), and no slice of it is lent out, so `data`
+        // cannot lie in it.
+        #[allow(unsafe_code)]
+        unsafe {
+            mapping.write_frame(place.data(), data)?;
+        }
+        let sequence = self.commit(mapping, place, len, tag).ok()?;
+        wake_reader(mapping);
+        Some(sequence)
+    }
+
+    #[inline]
+    fn ahead(start: u64, header: u64, len: usize) -> Reservation {
+        Reservation { start, header, len, way: Way::Ahead }
     }
 
     /// Up to where frames may be placed straight ahead.
@@ -168,26 +194,21 @@ impl WriteSide {
         }
     }
 
-    #[inline]
-    fn reservation(start: u64, header: u64, len: usize, rewind: bool) -> Reservation {
-        Reservation { placement: Placement { start, skip: 0, rewind }, header, len }
-    }
-
-    /// Looks for a place for a frame of `len` bytes; `None` if there is no room now. Says too whether the part of the ring that
-    /// is in use grows by it, beyond what the caches hold.
+    /// Looks for a place for a frame; `None` if there is no room now. Tells too whether the part of the ring that is in use
+    /// grows by it, beyond what the caches hold.
     pub(crate) fn place(
         &mut self,
         memory: &impl Memory,
-        len: usize,
-        least: u64,
+        room: &Room,
         only_start: bool,
-    ) -> Result<Option<(Reservation, bool)>, Trouble> {
+    ) -> Result<Option<(Reservation, bool)>, RingFault> {
         self.look_tail(memory)?;
-        let start = self.head.position();
-        let (header, ahead) = plan::sizes(start, len as u64, least);
-        let (start_header, at_start) = plan::sizes(0, len as u64, least);
-        let (leap_header, at_lap_end) = plan::sizes(self.lap_end, len as u64, least);
-        self.wants_memory = only_start;
+        let (len, start) = (room.len, self.head.position());
+        let sizes = |position| plan::sizes(position, len as u64, room.header);
+        let (header, ahead) = sizes(start);
+        let (start_header, at_start) = sizes(0);
+        let (leap_header, at_lap_end) = sizes(self.lap_end);
+        self.lacks_memory = only_start;
         let question = Question {
             size: self.size,
             head: self.head,
@@ -201,15 +222,101 @@ impl WriteSide {
             only_start,
         };
         // A lap is ended only when all of the lap before, and some of this one, has been given back. So the reader has
-        // seen where the one before ended, and where the writer leapt in it, and both may be stored anew.
-        Ok(plan::plan(question).map(|place| {
-            let reservation = match place {
-                Place::Ahead => Self::reservation(start, header, len, false),
-                Place::Start => Self::reservation(0, start_header, len, true),
-                Place::Leap => Self::reservation(self.lap_end, leap_header, len, false),
+        // seen where the one before ended, and where the writer leapt in it, and both may be stored again.
+        Ok(plan::plan(question).map(|placement| {
+            let reservation = match placement {
+                Placement::Ahead => Self::ahead(start, header, len),
+                Placement::Start => Reservation { start: 0, header: start_header, len, way: Way::NewLap },
+                Placement::Leap => {
+                    Reservation { start: self.lap_end, header: leap_header, len, way: Way::Leap }
+                }
             };
-            (reservation, plan::grows(&question, place))
+            (reservation, plan::grows(&question, placement))
         }))
+    }
+
+    /// One look for a place with memory behind it. For up to `left` it waits for bytes that are in the caches, where that
+    /// costs less than to leave them.
+    pub(crate) fn find(
+        &mut self,
+        buffer: &Buffer,
+        reserver: &mut Reserver,
+        room: &Room,
+        left: Duration,
+    ) -> Result<Reservation, NoPlace> {
+        let memory = &buffer.mapping;
+        let len = room.len as u64;
+        let mut only_start = false;
+        loop {
+            let mut found = self.place(memory, room, only_start)?;
+            if let Some((place, true)) = found
+                && !left.is_zero()
+            {
+                let fresh = !reserver.has_up_to(place.end());
+                if let Some(wait) = self.backoff.before_growing(len, fresh) {
+                    found = self.wait_for_warm_bytes(buffer, room, only_start, wait.min(left))?;
+                    match found {
+                        Some((_, true)) => self.backoff.failed(len),
+                        _ => self.backoff.restore(),
+                    }
+                }
+            } else if self.is_drained() {
+                self.backoff.restore();
+            }
+            let Some((place, _)) = found else { return Err(NoPlace::Full) };
+            match reserver.reserve(place.start, place.header + len) {
+                Ok(()) => return Ok(place),
+                Err(error) if place.start == 0 || only_start => return Err(NoPlace::NoMemory(error)),
+                // No memory straight ahead: go on with what there is, from the start of the ring.
+                Err(_) => only_start = true,
+            }
+        }
+    }
+
+    /// Spins for up to `wait`, until there is a place in what is in the caches: the reader may be about to give it back.
+    fn wait_for_warm_bytes(
+        &mut self,
+        buffer: &Buffer,
+        room: &Room,
+        only_start: bool,
+        wait: Duration,
+    ) -> Result<Option<(Reservation, bool)>, RingFault> {
+        let memory = &buffer.mapping;
+        let start = Instant::now();
+        loop {
+            for _ in 0..64 {
+                if self.changed(memory) {
+                    break;
+                }
+                core::hint::spin_loop();
+            }
+            let found = self.place(memory, room, only_start)?;
+            if !matches!(found, Some((_, true))) || start.elapsed() >= wait || buffer.is_interrupted() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether the writer has told the reader that space is short.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// Tells the reader whether to give back every byte at once.
+    pub(crate) fn say_short(&mut self, memory: &impl Memory, short: bool) {
+        if short || self.short {
+            doorbell::set(&memory.control().writer_bell.bell, if short { doorbell::SHORT } else { 0 });
+            self.short = short;
+        }
+    }
+
+    /// Sleeps until space was given back, or `more` finds something else to do, for up to `limit`. Returns whether space was
+    /// given back, as far as is known.
+    pub(crate) fn sleep(&self, memory: &impl Memory, limit: Duration, more: impl Fn() -> bool) -> bool {
+        let bell = &memory.control().writer_bell.bell;
+        doorbell::sleep(bell, doorbell::SHORT, limit, || self.changed(memory) || more());
+        self.changed(memory)
     }
 
     /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
@@ -220,9 +327,9 @@ impl WriteSide {
         reservation: Reservation,
         len: usize,
         tag: Tag,
-    ) -> Result<u64, Trouble> {
-        let start = reservation.placement.start;
-        let out_of_bounds = || corrupt("a reservation lies outside the ring".to_owned());
+    ) -> Result<u64, RingFault> {
+        let Reservation { start, header, way, .. } = reservation;
+        let out_of_bounds = || RingFault::corrupt("a reservation lies outside the ring".to_owned());
         let sequence = tag.sequence.unwrap_or(self.sequence);
         let mut flags = tag.flags;
         if self.first {
@@ -230,22 +337,22 @@ impl WriteSide {
         }
         let written = &memory.control().written;
         // Relaxed throughout: nobody looks at any of this before the Release store of `head`.
-        if tag.deadline != 0 {
+        debug_assert!(tag.header() <= header);
+        if tag.deadline != 0 && header >= tag.header() {
             flags |= HeaderWord::DEADLINE;
-            let [deadline, _] = memory.words(start + PLAIN_HEADER).ok_or_else(out_of_bounds)?;
+            let [deadline, _] = memory.words(start + Cursor::UNIT).ok_or_else(out_of_bounds)?;
             deadline.store(tag.deadline, Ordering::Relaxed);
         }
         let [word, second] = memory.words(start).ok_or_else(out_of_bounds)?;
         stop_point!("extended:header");
-        word.store(HeaderWord::new(len as u64, reservation.header / Spot::UNIT, flags).0, Ordering::Relaxed);
+        word.store(HeaderWord::new(len as u64, header / Cursor::UNIT, flags).0, Ordering::Relaxed);
         second.store(sequence, Ordering::Relaxed);
         let mut lap = self.head;
-        let jumps = reservation.placement.rewind || start != self.head.position();
-        if jumps {
-            lap = self.jump(memory, &reservation);
+        if way != Way::Ahead {
+            lap = self.jump(memory, start, way);
         }
         self.last = lap.at(start);
-        let bytes = reservation.header + (len as u64).next_multiple_of(Spot::UNIT);
+        let bytes = header + (len as u64).next_multiple_of(Cursor::UNIT);
         self.head = lap.at(start + bytes);
         self.largest = self.largest.max(bytes);
         self.count = self.count.wrapping_add(1);
@@ -256,50 +363,39 @@ impl WriteSide {
         self.sequence = sequence.wrapping_add(1);
         self.first = false;
         self.prefetch_ahead(memory, len);
-        if jumps {
+        if way != Way::Ahead {
             self.tail = self.normal(self.tail);
             self.open = plan::open_until(self.size, self.head, self.tail, self.leapt);
         }
         Ok(sequence)
     }
 
-    /// Says how the reader gets to a place that is not straight ahead; gives the lap it is in.
+    /// Stores how the reader gets to a place that is not straight ahead; returns the lap that it is in.
     #[cold]
-    fn jump(&mut self, memory: &impl Memory, reservation: &Reservation) -> Spot {
-        let written = &memory.control().written;
-        // Relaxed throughout: the Release store of `head` follows.
-        if !reservation.placement.rewind {
-            let parity = self.head.parity();
-            stop_point!("extended:leap-to");
-            written.leap_to[parity].store(reservation.placement.start, Ordering::Relaxed);
-            stop_point!("extended:leap-from");
-            written.leap_from[parity].store(self.head.0, Ordering::Relaxed);
-            self.leaps[parity] = (self.head, reservation.placement.start);
+    fn jump(&mut self, memory: &impl Memory, start: u64, way: Way) -> Cursor {
+        if way == Way::Leap {
+            self.leaps.leap(memory, self.head, start);
             self.leapt = true;
             return self.head;
         }
         let next = self.head.next_lap();
-        if self.leaps[next.parity()].0 != NO_LEAP {
-            // The one of two laps ago. When the count of laps comes round it would be taken for one of that lap.
-            stop_point!("extended:no-leap");
-            written.leap_from[next.parity()].store(NO_LEAP.0, Ordering::Relaxed);
-            self.leaps[next.parity()].0 = NO_LEAP;
-        }
+        self.leaps.begin_lap(memory, next);
         stop_point!("extended:lap-end");
-        written.lap_end.store(self.head.position(), Ordering::Relaxed);
+        // Relaxed: the Release store of `head` follows.
+        memory.control().written.lap_end.store(self.head.position(), Ordering::Relaxed);
         self.lap_end = self.head.position();
         self.leapt = false;
-        self.memory_ended = self.wants_memory;
+        self.memory_ended = self.lacks_memory;
         next
     }
 
     /// Where the last committed frame stands.
-    pub(crate) fn last(&self) -> Spot {
+    pub(crate) fn last(&self) -> Cursor {
         self.last
     }
 
     /// Sets `flags` in the header of a committed frame. Says whether the frame had not been given back.
-    pub(crate) fn mark(&mut self, memory: &impl Memory, frame: Spot, flags: u16) -> bool {
+    pub(crate) fn mark(&mut self, memory: &impl Memory, frame: Cursor, flags: u16) -> bool {
         self.look_tail(memory).is_ok() && self.marker().mark(memory, frame, flags)
     }
 
@@ -310,16 +406,26 @@ impl WriteSide {
     }
 }
 
+/// Wakes the reader, if it sleeps, after a commit.
+#[inline]
+pub(crate) fn wake_reader(memory: &impl Memory) {
+    let bell = &memory.control().reader_bell.bell;
+    if doorbell::wants(bell) & doorbell::SLEEPING != 0 {
+        stop_point!("extended:ring-reader");
+        doorbell::ring(bell);
+    }
+}
+
 /// See [`WriteSide::marker`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marker {
-    head: Spot,
-    tail: Spot,
+    head: Cursor,
+    tail: Cursor,
 }
 
 impl Marker {
     /// As [`WriteSide::mark`]; a frame that has been given back since is marked in vain.
-    pub(crate) fn mark(self, memory: &impl Memory, frame: Spot, flags: u16) -> bool {
+    pub(crate) fn mark(self, memory: &impl Memory, frame: Cursor, flags: u16) -> bool {
         let Marker { head, tail } = self;
         let at = frame.position();
         let live = if frame.lap() == head.lap() {

@@ -1,15 +1,15 @@
 //! What was read from an extended ring and not given back: bytes go back in ring order only (spec failure 2), whatever
 //! the order and the threads in which frames are released.
 
-use std::collections::VecDeque;
 use std::sync::PoisonError;
 
-use crate::layout::Spot;
+use crate::layout::Cursor;
 use crate::memory::Memory;
-use crate::ring::Located;
+use crate::ring::FrameRecord;
+use crate::ring::release::InOrder;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
 use crate::testing::stop::stop_point;
-use crate::wait::bell;
+use crate::wait::doorbell;
 
 /// Bytes that may be withheld: each time the tail is stored, its cache line is taken from the writer, so that the cost is
 /// shared among many small frames. Also at most 1/64 of the ring, so that a buffer never seems notably smaller.
@@ -20,15 +20,15 @@ const WITHHELD_MAX: u64 = 16 << 10;
 /// A frame that is borrowed from its reader is the last one read, and is released by the reader's thread: while no owned
 /// frame is alive that takes neither a lock nor an atomic read-modify-write. An owned frame that is the only one, as where
 /// one is read and released after the other, takes one read-modify-write, when it is released. Others queue up behind a lock.
-pub(crate) struct Held {
+pub(crate) struct ReleaseQueue {
     /// Owned frames in the queue that have not been released, or [`LONE`], or [`LEAVING`]. Who may change `tail` and
     /// `withheld`: while it is 0, the reader's thread alone; `LONE`, nobody; `LEAVING`, who releases the lone frame; else the
     /// lock's holder. A release changes it as its last step.
     outstanding: AtomicU64,
-    /// What the lone frame gives back: its `Spot`, and its bytes times two plus whether it drains the ring. The reader's
+    /// What the lone frame gives back: its `Cursor`, and its bytes times two plus whether it drains the ring. The reader's
     /// thread stores and loads them.
     lone: [AtomicU64; 2],
-    /// Up to where bytes may go back, as a `Spot`.
+    /// Up to where bytes may go back, as a `Cursor`.
     tail: AtomicU64,
     /// Bytes of these that have not gone back yet.
     withheld: AtomicU64,
@@ -46,42 +46,38 @@ const LEAVING: u64 = u64::MAX - 1;
 /// Looks at a frame that is being released, before the processor is left to whoever needs it for that.
 const LOOKS: usize = 100;
 
-#[derive(Default)]
 struct Queue {
-    entries: VecDeque<Entry>,
-    /// Ticket of the oldest entry.
-    first: u64,
+    frames: InOrder<Entry>,
     /// Ticket of the last entry that was a lone frame: its owner does not know it.
     lone: u64,
 }
 
 struct Entry {
-    end: Spot,
+    end: Cursor,
     bytes: u64,
     drains: bool,
-    released: bool,
 }
 
 impl Entry {
-    fn new(frame: &Located, released: bool) -> Entry {
-        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains(), released }
+    fn new(frame: &FrameRecord) -> Entry {
+        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains() }
     }
 }
 
-impl Held {
-    pub(crate) fn new() -> Held {
-        Held {
+impl ReleaseQueue {
+    pub(crate) fn new() -> ReleaseQueue {
+        ReleaseQueue {
             outstanding: AtomicU64::new(0),
             lone: [AtomicU64::new(0), AtomicU64::new(0)],
             tail: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
             most: AtomicU64::new(0),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { frames: InOrder::new(), lone: 0 }),
         }
     }
 
     /// To be called before the first frame is read, with the place where the reader stands, and the ring's size.
-    pub(crate) fn start(&self, at: Spot, size: u64) {
+    pub(crate) fn start(&self, at: Cursor, size: u64) {
         self.tail.store(at.0, Ordering::Relaxed);
         self.most.store(WITHHELD_MAX.min(size / 64), Ordering::Relaxed);
     }
@@ -93,7 +89,7 @@ impl Held {
 
     /// The last frame read becomes an owned one; gives its ticket. On the reader's thread.
     #[inline]
-    pub(crate) fn hold(&self, frame: &Located) -> u64 {
+    pub(crate) fn hold(&self, frame: &FrameRecord) -> u64 {
         // Acquire pairs with the Release in release().
         if self.outstanding.load(Ordering::Acquire) == 0 {
             self.lone[0].store(frame.end().0, Ordering::Relaxed);
@@ -105,12 +101,12 @@ impl Held {
         self.hold_behind(frame)
     }
 
-    fn hold_behind(&self, frame: &Located) -> u64 {
+    fn hold_behind(&self, frame: &FrameRecord) -> u64 {
         let mut queue = self.queue_with_lone();
-        queue.entries.push_back(Entry::new(frame, false));
+        let ticket = queue.frames.push(Entry::new(frame), false);
         // No read-modify-write, as we hold the lock.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        queue.first + (queue.entries.len() as u64 - 1)
+        ticket
     }
 
     /// The queue, with the lone frame in it unless that has been released. On the reader's thread.
@@ -120,15 +116,9 @@ impl Held {
             // Acquire pairs with the Release in release(), if it was released.
             match self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    queue.lone = queue.first;
                     let [end, bytes] = self.lone.each_ref().map(|word| word.load(Ordering::Relaxed));
-                    let drains = bytes & 1 != 0;
-                    queue.entries.push_back(Entry {
-                        end: Spot(end),
-                        bytes: bytes >> 1,
-                        drains,
-                        released: false,
-                    });
+                    let lone = Entry { end: Cursor(end), bytes: bytes >> 1, drains: bytes & 1 != 0 };
+                    queue.lone = queue.frames.push(lone, false);
                     break;
                 }
                 Err(LEAVING) if look < LOOKS => spin_loop(),
@@ -142,7 +132,7 @@ impl Held {
 
     /// Releases an owned frame, on any thread. Says whether the writer's bell is to be rung.
     #[inline]
-    pub(crate) fn release(&self, memory: &impl Memory, frame: &Located) -> bool {
+    pub(crate) fn release(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
         // Acquire keeps what follows behind the swap. What the reader's thread changed before came to us with the frame, as its
         // store of LONE did; so nothing else is to be paired with.
         let ticket = frame.ticket;
@@ -160,17 +150,11 @@ impl Held {
     fn release_queued(&self, memory: &impl Memory, ticket: u64) -> bool {
         let mut queue = self.queue();
         let ticket = if ticket == LONE { queue.lone } else { ticket };
-        let index = ticket.wrapping_sub(queue.first);
-        match usize::try_from(index).ok().and_then(|index| queue.entries.get_mut(index)) {
-            Some(entry) => entry.released = true,
-            None => debug_assert!(false, "ticket {ticket} released twice"),
-        }
+        queue.frames.release(ticket);
         let (mut bytes, mut end, mut drains) = (0, None, false);
-        while let Some(entry) = queue.entries.front().filter(|entry| entry.released) {
+        while let Some(entry) = queue.frames.pop_released() {
             (bytes, end) = (bytes + entry.bytes, Some(entry.end));
             drains |= entry.drains;
-            queue.entries.pop_front();
-            queue.first += 1;
         }
         let ring = end.is_some_and(|end| self.advance(memory, end, bytes, drains));
         // Release pairs with the Acquire loads of the reader's thread: when it finds none outstanding, our stores of the tail
@@ -181,7 +165,7 @@ impl Held {
 
     /// Releases the last frame read, a borrowed one, on the reader's thread. Says whether the writer's bell is to be rung.
     #[inline]
-    pub(crate) fn release_last(&self, memory: &impl Memory, frame: &Located) -> bool {
+    pub(crate) fn release_last(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
         if self.outstanding.load(Ordering::Acquire) == 0 {
             return self.advance(memory, frame.end(), frame.bytes(), frame.drains());
         }
@@ -189,36 +173,36 @@ impl Held {
     }
 
     #[cold]
-    fn release_behind(&self, memory: &impl Memory, frame: &Located) -> bool {
+    fn release_behind(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
         let mut queue = self.queue_with_lone();
-        if queue.entries.is_empty() {
+        if queue.frames.is_empty() {
             return self.advance(memory, frame.end(), frame.bytes(), frame.drains());
         }
-        queue.entries.push_back(Entry::new(frame, true));
+        queue.frames.push(Entry::new(frame), true);
         false
     }
 
     /// `bytes` up to `end` may go back: at once, or with others.
     #[inline]
-    fn advance(&self, memory: &impl Memory, end: Spot, bytes: u64, drains: bool) -> bool {
+    fn advance(&self, memory: &impl Memory, end: Cursor, bytes: u64, drains: bool) -> bool {
         self.tail.store(end.0, Ordering::Relaxed);
         let withheld = self.withheld.load(Ordering::Relaxed) + bytes;
         self.withheld.store(withheld, Ordering::Relaxed);
         // Relaxed: a writer that has just begun to want space is told when the reader has drained the ring, or next time.
-        let wanted = memory.control().writer_bell.bell.load(Ordering::Relaxed) & !bell::BARRIER != 0;
+        let wanted = memory.control().writer_bell.bell.load(Ordering::Relaxed) & !doorbell::BARRIER != 0;
         if drains || wanted || withheld > self.most.load(Ordering::Relaxed) {
             return self.give_back(memory, end);
         }
         false
     }
 
-    fn give_back(&self, memory: &impl Memory, end: Spot) -> bool {
+    fn give_back(&self, memory: &impl Memory, end: Cursor) -> bool {
         self.withheld.store(0, Ordering::Relaxed);
         let control = memory.control();
         stop_point!("extended:tail");
         // Release pairs with the writer's Acquire load in WriteSide::look_tail: our reads of the frames' bytes are done.
         control.read.tail.store(end.0, Ordering::Release);
-        bell::wants(&control.writer_bell.bell) & bell::SLEEPING != 0
+        doorbell::wants(&control.writer_bell.bell) & doorbell::SLEEPING != 0
     }
 
     /// The reader has read all that there is: gives back what is withheld. Says whether the writer's bell is to be rung.
@@ -237,6 +221,6 @@ impl Held {
     #[inline]
     fn settle(&self, memory: &impl Memory) -> bool {
         self.withheld.load(Ordering::Relaxed) != 0
-            && self.give_back(memory, Spot(self.tail.load(Ordering::Relaxed)))
+            && self.give_back(memory, Cursor(self.tail.load(Ordering::Relaxed)))
     }
 }

@@ -1,10 +1,10 @@
 //! What was read from a classic ring and not given back.
 
-use std::collections::VecDeque;
-
+use crate::buffer::Buffer;
 use crate::layout::TailWord;
 use crate::memory::mapping::Mapping;
-use crate::sync::Ordering;
+use crate::ring::release::InOrder;
+use crate::sync::{Ordering, fence};
 use crate::testing::stop::stop_point;
 
 /// Bytes that may be withheld: enough to share the cost of giving back among many small frames. Also at most 1/64 of the
@@ -24,10 +24,9 @@ const WITHHELD_MAX: u64 = 16 << 10;
 ///
 /// What a paused reader withholds from a writer that runs short later is thus at most 1/64 of the ring.
 pub(crate) struct ReleaseQueue {
-    entries: VecDeque<Entry>,
-    /// Ticket of the oldest entry.
-    first: u64,
-    /// Bytes of the entries, and those withheld.
+    /// Bytes of each frame.
+    frames: InOrder<u64>,
+    /// Bytes of the frames, and those withheld.
     pub(super) held: u64,
     /// Ring position of the first byte not given back.
     pub(super) tail: u64,
@@ -51,19 +50,13 @@ pub(crate) struct ReleaseQueue {
     pub(super) published: bool,
 }
 
-struct Entry {
-    bytes: u64,
-    released: bool,
-}
-
 impl ReleaseQueue {
     /// One commit may have come between our look and our post; the second was made by a writer that was awake after it.
     const WARY: u8 = 2;
 
     pub(crate) fn new() -> ReleaseQueue {
         ReleaseQueue {
-            entries: VecDeque::with_capacity(64),
-            first: 0,
+            frames: InOrder::new(),
             held: 0,
             tail: 0,
             backlog: 0,
@@ -78,15 +71,14 @@ impl ReleaseQueue {
         }
     }
 
-    /// Bytes of the entries, and those withheld.
+    /// Bytes of the frames that were read and not given back.
     pub(crate) fn held(&self) -> u64 {
         self.held
     }
 
     pub(super) fn push(&mut self, bytes: u64, released: bool) -> u64 {
-        self.entries.push_back(Entry { bytes, released });
         self.held += bytes;
-        self.first + (self.entries.len() as u64 - 1)
+        self.frames.push(bytes, released)
     }
 
     /// Marks the entry of `ticket` released and gives back what is released at the front, or withholds it if that does
@@ -97,11 +89,7 @@ impl ReleaseQueue {
         ticket: u64,
         writer_is_short: impl FnOnce() -> bool,
     ) -> bool {
-        let index = ticket.wrapping_sub(self.first);
-        match usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) {
-            Some(entry) => entry.released = true,
-            None => debug_assert!(false, "ticket {ticket} released twice"),
-        }
+        self.frames.release(ticket);
         self.take_released();
         let most = WITHHELD_MAX.min(mapping.geometry().payload_size / 64);
         let calm = self.lazy && self.ample && self.wary == 0;
@@ -131,13 +119,12 @@ impl ReleaseQueue {
 
     /// Moves what is released at the front from the entries to the bytes withheld.
     fn take_released(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.released) {
-            self.withheld += self.entries.pop_front().map_or(0, |entry| entry.bytes);
-            self.first += 1;
+        while let Some(bytes) = self.frames.pop_released() {
+            self.withheld += bytes;
         }
     }
 
-    /// Gives back what is released at the front, and says where the reader stands. Says whether bytes went back.
+    /// Gives back what is released at the front, and publishes where the reader stands. Returns whether bytes went back.
     pub(super) fn give_back(&mut self, mapping: &Mapping) -> bool {
         self.publish(mapping);
         self.take_released();
@@ -183,5 +170,18 @@ impl ReleaseQueue {
         oieb.payload_read_pos.store(self.read_pos, Ordering::Relaxed);
         stop_point!("read:read-count");
         oieb.payload_read_count.store(self.read_count, Ordering::Relaxed);
+    }
+}
+
+/// Wakes the writer, to which bytes went back. Not to be called with the queue's lock held, which it takes through `queue`.
+pub(crate) fn wake_writer(buffer: &Buffer, was_short: impl FnOnce()) {
+    // SeqCst between the addition to payload_free_bytes and the look at the count; a waiting writer takes a token
+    // before it looks at the ring. So if a token is seen here, its taker will see the bytes (and the count never
+    // nears SEM_VALUE_MAX, spec failure 3).
+    fence(Ordering::SeqCst);
+    if buffer.sem_r.value() <= 0 {
+        was_short();
+        stop_point!("release:post-sem-r");
+        buffer.sem_r.post();
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 ///
 /// Each look at the writer's word takes that word's cache line away from the writer, and the lines behind it that are half
 /// written: a reader that looks after each frame slows both sides down to a quarter. So a reader that finds little at each
-/// look stays away for [`Pace::AWAY`] before the next one. If it finds no more for that (frames come one at a time, or
+/// look stays away for [`PollBackoff::AWAY`] before the next one. If it finds no more for that (frames come one at a time, or
 /// answer those of ours), it goes back to looking at once, and tries again later and later.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct PollBackoff {
     /// Pauses before each look; 0: none.
     pauses: u32,
     /// Looks that found little until staying away is tried.
@@ -20,7 +20,7 @@ pub(crate) struct Pace {
     paid: u32,
 }
 
-impl Pace {
+impl PollBackoff {
     /// Some 50 small frames in a row, and the most that a frame is read later for all this.
     const AWAY: Duration = Duration::from_nanos(1200);
     /// It pays if so many bytes are known behind the first frame: a dozen small frames.
@@ -32,8 +32,8 @@ impl Pace {
     /// After so many looks for which it paid, it is worth another try soon.
     const LONG: u32 = 64;
 
-    pub(crate) fn new() -> Pace {
-        Pace { pauses: 0, hold: Self::HOLD_MIN, backoff: Self::HOLD_MIN, paid: 0 }
+    pub(crate) fn new() -> PollBackoff {
+        PollBackoff { pauses: 0, hold: Self::HOLD_MIN, backoff: Self::HOLD_MIN, paid: 0 }
     }
 
     /// Before a look that may wait.
@@ -61,7 +61,7 @@ impl Pace {
             _ => {
                 let long = self.paid > Self::LONG;
                 let backoff = if long { Self::HOLD_MIN } else { (2 * self.backoff).min(Self::HOLD_MAX) };
-                *self = Pace { pauses: 0, hold: backoff, backoff, paid: 0 };
+                *self = PollBackoff { pauses: 0, hold: backoff, backoff, paid: 0 };
                 return;
             }
         }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_reader_stays_away_only_where_that_brings_frames_together() {
-        let mut pace = Pace::new();
+        let mut pace = PollBackoff::new();
         // A request, or an answer, at a time: little is found at each look, however long it stays away.
         let mut away = 0;
         for _ in 0..100_000 {
@@ -97,7 +97,7 @@ mod tests {
         }
         assert!((1..30).contains(&away), "stayed away {away} times of 100,000");
         // Looks that find nothing say nothing.
-        let mut pace = Pace::new();
+        let mut pace = PollBackoff::new();
         (0..1000).for_each(|_| pace.learn(None));
         assert_eq!(pace.pauses, 0);
         // Frames that come together are worth it, as long as they do.
@@ -109,9 +109,9 @@ mod tests {
             assert!(pace.pauses > 0);
         }
         let pauses = pace.pauses;
-        (0..100).for_each(|_| pace.learn(Some(Pace::PLENTY)));
+        (0..100).for_each(|_| pace.learn(Some(PollBackoff::PLENTY)));
         assert!(pace.pauses < pauses / 2 + 8, "less of it while plenty is there");
         pace.learn(None);
-        assert_eq!((pace.pauses, pace.hold), (0, Pace::HOLD_MIN));
+        assert_eq!((pace.pauses, pace.hold), (0, PollBackoff::HOLD_MIN));
     }
 }

@@ -10,14 +10,14 @@ use super::plan::CALM;
 /// after two, four and so on: a reader that keeps frames costs little, and one that was only late soon has another chance.
 /// (With no other try, reader and writer each waited in turn while the other reserved memory, through the whole ring.)
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct GrowthBackoff {
     /// Bytes until the next try.
     left: u64,
     /// After how many MiB, or frames, if that one fails.
     backoff: u64,
 }
 
-impl Patience {
+impl GrowthBackoff {
     /// Bytes a nanosecond: what copying to memory that is not in the caches gives.
     const COPY: u64 = 4;
     /// Bytes a nanosecond: what the kernel gives that makes new memory (1 to 5 on the machines measured).
@@ -27,8 +27,8 @@ impl Patience {
     /// So that trying costs no more than 1/64 of what copying does.
     const BACKOFF_MAX: u64 = 64;
 
-    pub(crate) fn new() -> Patience {
-        Patience { left: 0, backoff: 1 }
+    pub(crate) fn new() -> GrowthBackoff {
+        GrowthBackoff { left: 0, backoff: 1 }
     }
 
     /// Before a frame of `len` bytes leaves the caches, for `fresh` memory or not: how long to wait, if at all.
@@ -49,7 +49,7 @@ impl Patience {
 
     /// The reader has caught up.
     pub(crate) fn restore(&mut self) {
-        *self = Patience::new();
+        *self = GrowthBackoff::new();
     }
 }
 
@@ -60,11 +60,11 @@ mod tests {
     #[test]
     fn patience_is_tried_again_and_costs_little_whatever_the_size_of_frames() {
         for len in [64, 1 << 16, 3 << 20] {
-            let mut patience = Patience::new();
+            let mut patience = GrowthBackoff::new();
             let (mut tries, mut waited, mut bytes) = (0_u64, Duration::ZERO, 0);
             while bytes < 1000 * CALM.max(len) {
                 if let Some(wait) = patience.before_growing(len, false) {
-                    assert_eq!(wait, Duration::from_nanos(CALM.max(len) / Patience::COPY));
+                    assert_eq!(wait, Duration::from_nanos(CALM.max(len) / GrowthBackoff::COPY));
                     patience.failed(len);
                     (tries, waited) = (tries + 1, waited + wait);
                 }
@@ -72,16 +72,16 @@ mod tests {
             }
             assert!((15..30).contains(&tries), "{tries} tries before 1000 MiB or frames of {len} bytes");
             assert!(
-                waited < Duration::from_nanos(bytes / Patience::COPY / 30),
+                waited < Duration::from_nanos(bytes / GrowthBackoff::COPY / 30),
                 "{waited:?} for {bytes} bytes"
             );
         }
-        let mut patience = Patience::new();
+        let mut patience = GrowthBackoff::new();
         patience.failed(64);
         assert_eq!(patience.before_growing(64, false), None);
         patience.restore();
         let large = patience.before_growing(3 << 20, true).expect("it paid, so it is tried at once");
-        assert_eq!(large, Duration::from_nanos((3 << 20) / Patience::FRESH));
-        assert_eq!(patience.before_growing(1 << 30, true), Some(Duration::from_nanos(Patience::MOST)));
+        assert_eq!(large, Duration::from_nanos((3 << 20) / GrowthBackoff::FRESH));
+        assert_eq!(patience.before_growing(1 << 30, true), Some(Duration::from_nanos(GrowthBackoff::MOST)));
     }
 }

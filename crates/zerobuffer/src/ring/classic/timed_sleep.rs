@@ -9,11 +9,11 @@ use std::time::Duration;
 /// 20 ns). So beside a reader that is busy the writer sleeps by the clock instead. A frame arrives no later for that, as
 /// long as the reader does not run out of frames: a nap is to free between an eighth and a quarter of the ring.
 #[derive(Debug)]
-pub(crate) struct Nap {
+pub(crate) struct TimedSleep {
     length: Duration,
 }
 
-impl Nap {
+impl TimedSleep {
     /// A longer nap would spare next to nothing, and is how late the end of the wait is noticed (an interrupt).
     const MAX: Duration = Duration::from_micros(1 << 10);
     /// The kernel ends a sleep some 50 us late. A ring that is read faster than this is no case for naps.
@@ -22,8 +22,8 @@ impl Nap {
     /// pay.
     const FIRST: Duration = Duration::from_micros(1);
 
-    pub(crate) fn new() -> Nap {
-        Nap { length: Self::FIRST }
+    pub(crate) fn new() -> TimedSleep {
+        TimedSleep { length: Self::FIRST }
     }
 
     /// How long to sleep; `None` if the semaphore is better.
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn naps_follow_what_they_free() {
-        let mut nap = Nap::new();
+        let mut nap = TimedSleep::new();
         // A ring of one frame: all of it is free after each wait.
         for _ in 0..10 {
             nap.learn(100, 100);
@@ -56,10 +56,10 @@ mod tests {
         for _ in 0..20 {
             nap.learn(1, 100);
         }
-        assert_eq!(nap.length(), Some(Nap::MAX));
+        assert_eq!(nap.length(), Some(TimedSleep::MAX));
         nap.learn(26, 100);
         let length = nap.length().unwrap();
-        assert_eq!(length, Nap::MAX / 2);
+        assert_eq!(length, TimedSleep::MAX / 2);
         // Good as it is.
         for free in [12, 20, 25] {
             nap.learn(free, 100);

@@ -1,0 +1,52 @@
+//! What any thread can ask about the writer of a reader.
+
+use std::sync::Arc;
+
+use crate::lifecycle::liveness::{self, WriterState, WriterWords};
+use crate::os;
+use crate::ring::Lender;
+
+/// Tells from any thread whether the writer of a [`Reader`](crate::Reader) is connected, whatever the reader is doing; made by
+/// [`Reader::writer_watch`](crate::Reader::writer_watch). It changes nothing, and keeps the buffer's memory mapped.
+///
+/// ```
+/// use zerobuffer::{BufferConfig, Reader, Writer};
+///
+/// # let name = format!("doc-writer-watch-{}", std::process::id());
+/// let mut reader = Reader::create(&name, BufferConfig::default())?;
+/// let watch = reader.writer_watch()?;
+/// let mut writer = Writer::connect(&name)?;
+/// writer.write_frame(b"unread")?;
+/// writer.close()?;
+/// assert!(watch.is_writer_connected(reader.cursor())); // it left a frame
+/// let frame = reader.try_read_frame()?;
+/// let cursor = reader.cursor();
+/// std::thread::scope(|scope| scope.spawn(|| assert!(!watch.is_writer_connected(cursor))).join()).unwrap();
+/// # drop(frame);
+/// # Ok::<(), zerobuffer::Error>(())
+/// ```
+pub struct WriterWatch {
+    lender: Arc<Lender>,
+    view: os::LockView,
+}
+
+impl WriterWatch {
+    pub(crate) fn new(lender: Arc<Lender>, view: os::LockView) -> WriterWatch {
+        WriterWatch { lender, view }
+    }
+
+    /// Whether a writer lives, or frames that one committed are still unread by the reader, which stood at `cursor`
+    /// ([`Reader::cursor`](crate::Reader::cursor)) after the last frame that it read.
+    pub fn is_writer_connected(&self, cursor: u64) -> bool {
+        let buffer = &self.lender.buffer;
+        let words = || Ok(WriterWords::load(buffer.mapping.oieb()));
+        let lives = || matches!(liveness::writer_state(words, &self.view), Ok(WriterState::Alive(_)));
+        buffer.is_mine() && (self.lender.has_unread_behind(cursor) || lives())
+    }
+}
+
+impl std::fmt::Debug for WriterWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterWatch").field("name", &self.lender.buffer.name()).finish()
+    }
+}
