@@ -549,9 +549,9 @@ fn failure_02_bytes_go_back_in_ring_order_only() {
     let snapshot = || inspect::snapshot(&name).unwrap();
     // What was given back: in an extended ring it may be more than the payload before `payload_free` shows any.
     let back = || if support::is_classic() { snapshot().payload_free } else { snapshot().read_position };
-    // Five fill the ring. Of an acquired frame, in an extended ring, the header has 32.
-    let (len, bytes) = if support::is_classic() { (184, 200) } else { (240, 272) };
-    let one_more = [0xee; 240];
+    // Five fill the ring.
+    let (len, bytes) = if support::is_classic() { (184, 200) } else { (256, 272) };
+    let one_more = [0xee; 256];
     let one_more = &one_more[..len];
     for id in 0..5 {
         let mut frame = writer.acquire_frame(len).unwrap();
