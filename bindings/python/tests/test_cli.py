@@ -3,10 +3,8 @@
 Options, exit codes, words and streams between all languages are tested in crates/zerobuffer-cli/tests/command_lines.
 """
 
-import itertools
 import json
 import os
-import re
 import select
 import signal
 import subprocess

@@ -50,6 +50,8 @@ fn the_quick_demo_verifies_everything_and_draws_a_sheet() {
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
+    let long = text.lines().find(|line| line.len() > 80 && !line.contains(sheet.text()));
+    assert_eq!(long, None);
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(sheet.path()).unwrap()));
     let mut image = decoder.read_info().unwrap();
     let mut pixels = vec![0; image.output_buffer_size().unwrap()];

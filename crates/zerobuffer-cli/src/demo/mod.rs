@@ -91,11 +91,9 @@ struct Phase {
 impl Demo {
     fn run(&self) -> Result<(), Failure> {
         let size = grouped(FRAME_SIZE as u64);
-        say(&format_args!(
-            "ZeroBuffer demo: a writer and a reader, two processes; {WIDTH}x{HEIGHT} YUV420 pictures,"
-        ));
-        say(&format_args!("{size} bytes each, through the buffer `{}` in shared memory.", self.name));
-        say(&"The reader compares every byte that arrives.");
+        say(&"ZeroBuffer demo: two processes, a writer and a reader. The writer sends pictures");
+        say(&format_args!("of {WIDTH}x{HEIGHT} pixels (YUV420, {size} bytes) through the buffer"));
+        say(&format_args!("`{}` in shared memory. The reader compares every byte.", self.name));
         let plain = Phase { seconds: self.seconds, flat_out: false, kill: false, sheet: false };
 
         title(&format!("1. {FRAMES_PER_SECOND} frames per second"));
@@ -148,12 +146,14 @@ impl Demo {
             "   {frames} frames in {:.2} s: {rate:.1} frames/s, {volume:.2} GB/s",
             end.seconds
         ));
-        let what = if phase.flat_out { ", the wait in the full ring included" } else { "" };
         say(&format_args!(
-            "   latency from commit to the reader: p50 {}, p99 {}{what}",
+            "   latency from commit to the reader: p50 {}, p99 {}",
             Time(end.p50),
             Time(end.p99)
         ));
+        if phase.flat_out {
+            say(&"   (with the wait in the full ring)");
+        }
         say(&format_args!("   verified: all {frames} frames, every byte"));
         if phase.sheet {
             say(&format_args!("   contact sheet of what arrived: {}", self.sheet.display()));

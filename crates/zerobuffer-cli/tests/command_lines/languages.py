@@ -44,7 +44,8 @@ class Running:
     """A command. It ends when the test ends."""
 
     def __init__(self, test, language, *arguments, **options):
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        # Unbuffered, so that nothing that was heard is lost to what is read at the end.
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0, **options}
         # Background jobs of a shell ignore SIGINT; children would inherit that.
         self.process = subprocess.Popen(
             [*COMMANDS[language], *map(str, arguments)],
@@ -120,6 +121,15 @@ class Case(unittest.TestCase):
         done = running.finish(data)
         self.assertEqual(done.code, code, ((done.out or b"")[-1000:], done.err[-1000:]))
         return done
+
+    def hear(self, running, text):
+        """Waits for a line on standard error; returns what has been said until then."""
+        said = ""
+        while text not in said:
+            line = running.process.stderr.readline().decode()
+            self.assertTrue(line, (text, said))
+            said += line
+        return said
 
     def run_to_end(self, language, *arguments, code=0, **options):
         return self.finish(self.start(language, *arguments, **options), code)

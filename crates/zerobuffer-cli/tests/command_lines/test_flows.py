@@ -93,11 +93,16 @@ class Flows(Case):
         found = {}
         for language in COMMANDS:
             into, out = buffer_name("in"), buffer_name("out")
-            writing = self.start(language, "writer", into, "-n", "3", "-m", "hello", "-v", "--timeout-ms", "-1", "--delay-ms", "200")
-            relaying = self.start_reading(into, language, "relay", into, out, "-v", "--timeout-ms", "-1", "--log-interval", "0")
-            reading = self.start_reading(out, language, "reader", out, "-v", "--timeout-ms", "-1", "--buffer-size", "1M")
-            said = [self.finish(running).err for running in (writing, relaying, reading)]
-            pids = [running.process.pid for running in (writing, relaying, reading)]
+            writing = self.start(
+                language, "writer", into, "-n", "3", "-m", "hello", "-v", "--timeout-ms", "-1", "--delay-ms", "200")
+            heard = [self.hear(writing, "waiting for the reader")]
+            relaying = self.start(language, "relay", into, out, "-v", "--timeout-ms", "-1", "--log-interval", "0")
+            heard.append(self.hear(relaying, "waiting for the reader"))
+            reading = self.start(language, "reader", out, "-v", "--timeout-ms", "-1", "--buffer-size", "1M")
+            heard.append("")
+            running = (writing, relaying, reading)
+            said = [start + self.finish(one).err for start, one in zip(heard, running)]
+            pids = [one.process.pid for one in running]
             text = repr(said).replace(into, "IN").replace(out, "OUT")
             for pid, role in zip(pids, ("WRITER", "RELAY", "READER")):
                 text = text.replace(str(pid), role)

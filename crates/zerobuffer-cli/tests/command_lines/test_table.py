@@ -170,7 +170,7 @@ class Table(Case):
         # Fewer than a language needs to start at all prove nothing.
         name = buffer_name("files")
         tried = 0
-        for limit in range(4, 24):
+        for limit in (4, 5, 6, 7, 8, 9, 10, 12, 14, 18, 22):
             shell = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *COMMANDS[language]]
             if subprocess.run([*shell, "--version"], capture_output=True, timeout=60, check=False).returncode != 0:
                 continue
@@ -181,7 +181,7 @@ class Table(Case):
                     [*shell, *arguments, *map(str, files)], capture_output=True, timeout=60, check=False)
                 self.assertIn(done.returncode, codes, (command, limit, done.stderr))
                 tried += 1
-        self.assertGreater(tried, 9)
+        self.assertGreater(tried, 5)
 
     @in_each_language
     def test_modes_sizes_and_memory_are_as_asked_for(self, language):
