@@ -11,7 +11,6 @@ mod questions;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
 
-use crate::client::*;
 use crate::config::*;
 use crate::error::*;
 use crate::frame::*;

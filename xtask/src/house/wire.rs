@@ -23,7 +23,7 @@ const BITS: [(&str, usize, usize); 3] = [
 ];
 
 /// Words that the tables of bits are about, as modules or types of the sources have them.
-const FLAGS: [&str; 6] = ["ExtensionWord", "ReaderWord", "WriterWord", "HeaderWord", "flags", "bell"];
+const FLAGS: [&str; 6] = ["ExtensionWord", "ReaderWord", "WriterWord", "HeaderWord", "flags", "doorbell"];
 
 /// Compares the page with the sources.
 pub(super) fn check(root: &Path) -> Result<usize> {

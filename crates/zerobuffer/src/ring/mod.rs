@@ -331,8 +331,9 @@ impl WriteRing {
         if let WriteRing::Extended(_) = self {
             doorbell::set(buffer.doorbell(), 0);
             stop_point!("connect:ring");
-            // A reader that waits for its writer looks at the role lock, which is held.
-            doorbell::call(buffer.peers_doorbell());
+            // A reader that waits for its writer looks at the role lock, which is held. One that the writer before should have
+            // woken may sleep without saying so.
+            doorbell::rouse(buffer.peers_doorbell());
         }
         if reader_is_ours {
             // To a native reader a token is a mere wake-up. It waits with the semaphore until it knows that the ring is an

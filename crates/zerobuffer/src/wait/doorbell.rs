@@ -89,11 +89,54 @@ pub(crate) fn call(bell: &AtomicU32) {
     ring(bell);
 }
 
+/// Wakes the owner whatever its bell says, for a publisher that takes over from another one: that one may have died between
+/// clearing [`SLEEPING`] and the wake.
+pub(crate) fn rouse(bell: &AtomicU32) {
+    // Relaxed: as in ring(); the futex call orders more than enough.
+    bell.fetch_and(!SLEEPING, Ordering::Relaxed);
+    futex_wake(bell);
+}
+
 /// Wakes the owner if it sleeps.
 #[cold]
 pub(crate) fn ring(bell: &AtomicU32) {
     // Relaxed: ordered by the fence in wants().
     if bell.fetch_and(!SLEEPING, Ordering::Relaxed) & SLEEPING != 0 {
         futex_wake(bell);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A publisher clears the bit and dies before the wake; its successor wakes the owner all the same.
+    #[test]
+    fn a_successor_wakes_an_owner_whose_bell_no_longer_says_that_it_sleeps() {
+        let bell = Arc::new(AtomicU32::new(0));
+        let sleeper = Arc::clone(&bell);
+        let limit = Duration::from_secs(30);
+        let owner = std::thread::spawn(move || {
+            let start = Instant::now();
+            sleep(&sleeper, 0, limit, || false);
+            start.elapsed()
+        });
+        let mut cleared = false;
+        while !owner.is_finished() {
+            // The owner has set its bell; whether it is in the kernel already is not to be seen, so this goes on until it ends.
+            if bell.load(Ordering::SeqCst) & SLEEPING != 0 && !cleared {
+                std::thread::sleep(Duration::from_millis(50));
+                bell.fetch_and(!SLEEPING, Ordering::SeqCst);
+                cleared = true;
+            }
+            if cleared {
+                rouse(&bell);
+            }
+            std::thread::yield_now();
+        }
+        assert!(owner.join().unwrap() < limit, "the owner slept to its limit");
     }
 }
