@@ -133,7 +133,7 @@ fn what_is_wrong_with_the_output_ends_with_2() {
     let reader = Reader::create(&output, BufferConfig::default().payload_size(5000)).unwrap();
     let relay = start_relay(&input, &output, &["--timeout-ms", "100", "--json-output"]);
     let mut frames = writer(&input);
-    for _ in 0..6 {
+    for _ in 0..8 {
         frames.write_frame(&[0; 1000]).unwrap();
     }
     let done = relay.finish().expect_error(2, "no space for a frame of 1000 bytes");
