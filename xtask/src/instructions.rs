@@ -28,7 +28,7 @@ const RUNS: [u32; 2] = [2_000, 12_000];
 const TOLERANCE: f64 = 0.02;
 
 /// Only a call has two threads, whose meeting differs a little from run to run: the least count of so many is taken.
-const TRIES: usize = 3;
+const TRIES: usize = 8;
 
 struct Figure {
     name: String,

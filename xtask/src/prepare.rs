@@ -62,10 +62,9 @@ pub(crate) fn give_up() {
 
 /// The other process's part. All of it, whatever fails.
 pub(crate) fn command(root: &Path) -> Result<()> {
-    let parts: [fn(&Path) -> Result<()>; 6] = [
+    let parts: [fn(&Path) -> Result<()>; 5] = [
         |root| crate::test::builds(root).iter_mut().try_for_each(run),
         |root| crate::tools::cargo_deny(root).map(drop),
-        crate::mutants::prepare,
         crate::cpp::prepare,
         crate::python::prepare,
         crate::bench::prepare,

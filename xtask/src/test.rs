@@ -50,7 +50,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "mutants",
-        what: "a few changes that break the library, each of which a test must notice",
+        what: "notes on mutants against the sources; with --full, changes that break the library and must be noticed",
         check: crate::mutants::test,
     },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },

@@ -8,8 +8,8 @@ const STEP: i64 = 50;
 /// The coarse clocks advance by so many nanoseconds at once, as the kernel's do at 250 Hz.
 const TICK: i64 = 4_000_000;
 
-/// An hour since the start, so that nothing is earlier than the first look.
-static NOW: AtomicI64 = AtomicI64::new(3_600_000_000_000);
+/// Decades after any system's start: a wait until a time of this clock must not be over by the kernel's.
+static NOW: AtomicI64 = AtomicI64::new(1 << 61);
 
 /// What the library and the standard library call for the time of any clock: the program's own symbol is found before the
 /// C library's.
