@@ -42,7 +42,7 @@ class BufferConfig:
             Memory is used only as far as frames reach.
         mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
         preallocate: Reserve and touch all memory at creation.
-        classic: Keep the ring a classic one, as 1.x peers speak it, whoever connects.
+        classic: Keep the ring a classic one, which 1.x peers speak, also between native peers.
         wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 
     Sizes are rounded up to a multiple of 64. One that is not given is the default, or that of a kept buffer (of
