@@ -45,9 +45,10 @@ ROWS = {
     "handler, mutable": ["MutableFrame"],
     "request": ["Request", "MutableFrame"],
     "processing": ["ProcessingMode", "ImmutableDuplexServer", "MutableDuplexServer"],
-    "stop, running?": ["ImmutableDuplexServer", "MutableDuplexServer"],
+    "stop, running?, wait for its end": ["ImmutableDuplexServer", "MutableDuplexServer"],
     "callbacks": ["ImmutableDuplexServer", "MutableDuplexServer"],
     "send": ["DuplexClient"],
+    "largest request": ["DuplexClient"],
     "send in place": ["DuplexClient", "RequestBuffer"],
     "receive the next": ["DuplexClient"],
     "receive one": ["DuplexClient"],
@@ -261,7 +262,7 @@ def python_surface():
                 surface[name].update(getattr(value, "__annotations__", ()))
     signatures = (ROOT / "bindings/python/python/zerobuffer/_native.pyi").read_text()
     for name in ("BufferConfig", "Writer", "DuplexClient"):
-        settings = re.search(rf"class {name}:\n    def __new__\((.*?)\) ->", signatures, re.S)
+        settings = re.search(rf'class {name}:\n(?:    """.*?"""\n)?    def __new__\((.*?)\) ->', signatures, re.S)
         surface[name].update(re.findall(r"(\w+):", settings[1]))
     for method in re.finditer(r"def \w+\(([^)]*)\)", signatures):
         surface.setdefault("arguments", set()).update(re.findall(r"(\w+):", method[1]))

@@ -71,7 +71,9 @@ class Service:
         self.error = error
 
     def began(self, metadata):
-        self.server.on_init(lambda metadata: None)
+        # The collector may have taken the attributes of an owner that nothing refers to any more.
+        with contextlib.suppress(AttributeError):
+            self.server.on_init(lambda metadata: None)
 
 
 def reader(rng):
