@@ -59,13 +59,13 @@ public:
     [[nodiscard]] virtual bool isRunning() const = 0;
 
     /** Sets what is told when a handler throws, an answer cannot be sent, or the request buffer had to be made anew. */
-    virtual void onError(ErrorHandler handler) {
+    virtual void onError(ErrorHandler handler) {  // NOLINT(performance-unnecessary-value-param): an override keeps it
         static_cast<void>(handler);
         detail::unsupported("IDuplexServer::onError");
     }
 
     /** Sets what gets the metadata of each client that sets some. */
-    virtual void onInit(InitHandler handler) {
+    virtual void onInit(InitHandler handler) {  // NOLINT(performance-unnecessary-value-param): an override keeps it
         static_cast<void>(handler);
         detail::unsupported("IDuplexServer::onInit");
     }
