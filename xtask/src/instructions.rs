@@ -27,6 +27,10 @@ const RUNS: [u32; 2] = [2_000, 12_000];
 /// Change that a figure may have, as a share of it.
 const TOLERANCE: f64 = 0.02;
 
+/// The same for a call, whose two threads meet differently from run to run: 3,264 and 3,372 were counted of one build, on a
+/// quiet machine and on a busy one.
+const CALL_TOLERANCE: f64 = 0.05;
+
 /// Only a call has two threads, whose meeting differs a little from run to run: the least count of so many is taken.
 const TRIES: usize = 8;
 
@@ -63,7 +67,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
             Some(before) => {
                 let change = now / before - 1.0;
                 println!("{name:16} {now:10.1} {before:10.1} {:+7.2} %", 100.0 * change);
-                if change.abs() > TOLERANCE {
+                if change.abs() > tolerance(measure) {
                     changed.push(name.clone());
                 }
             }
@@ -78,13 +82,18 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     }
     if !changed.is_empty() {
         bail!(
-            "instructions per frame have changed by more than {:.0} %: {}; if the commit means to, write {DATA} with `cargo \
-             xtask instructions --update` and say why",
+            "instructions per frame have changed by more than {:.0} % (calls: {:.0} %): {}; if the commit means to, write {DATA} \
+             with `cargo xtask instructions --update` and say why",
             100.0 * TOLERANCE,
+            100.0 * CALL_TOLERANCE,
             changed.join(", ")
         );
     }
     Ok(())
+}
+
+fn tolerance(measure: &str) -> f64 {
+    if measure == "call" { CALL_TOLERANCE } else { TOLERANCE }
 }
 
 /// The step.
@@ -128,7 +137,7 @@ fn count(root: &Path, measure: &str, ring: &str, before: Option<f64>) -> Result<
     for _ in 0..tries {
         let [short, long] = RUNS.map(|frames| instructions(root, measure, ring, frames));
         least = least.min((long? - short?) / f64::from(RUNS[1] - RUNS[0]));
-        if before.is_some_and(|before| (least / before - 1.0).abs() <= TOLERANCE / 2.0) {
+        if before.is_some_and(|before| (least / before - 1.0).abs() <= tolerance(measure) / 2.0) {
             break;
         }
     }
