@@ -92,10 +92,16 @@ fn sdk(root: &Path) -> Result<Option<Sdk>> {
     Ok(found)
 }
 
+/// Builds the native library where the projects look for it.
+fn native(root: &Path) -> Result<()> {
+    let mut build = cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]);
+    run(crate::tools::build_quickly(&mut build))
+}
+
 /// The step: build with warnings as errors, format, all tests on both runtimes; with `--full` the package.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let Some(sdk) = sdk(root)? else { return Ok(()) };
-    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    native(root)?;
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
     run(&mut sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]))?;
     // The requested examples stand as they were written.
@@ -129,7 +135,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
 /// Builds the peer of the conformance suite; its command, or nothing where there is no SDK.
 pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
-    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    native(root)?;
     let project = root.join("verification/conformance/peers/csharp");
     run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
     let peer = root.join("target/csharp/bin/ConformancePeer/debug/conformance_peer.dll");
@@ -142,7 +148,7 @@ pub(crate) type Starter = Box<dyn Fn(&str) -> Command>;
 /// Builds the examples; starts the one of a topic, or nothing where there is no SDK.
 pub(crate) fn examples(root: &Path) -> Result<Option<Starter>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
-    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    native(root)?;
     for topic in ["stream", "in_place", "duplex", "relay"] {
         let project = root.join("examples/csharp").join(topic);
         run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
