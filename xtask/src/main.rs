@@ -27,7 +27,9 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: cargo xtask <command>
 
-  test [--full] [STEP...]   builds and checks everything, as CI does; --full adds the long rounds;
+  test [--full] [--keep-going] [STEP...]
+                            builds and checks everything, as CI does; --full adds the long rounds; --keep-going
+                            goes on after a step that failed;
                             with steps, only those (cargo xtask test --list names them)
   bench [--rivals] [--cpp] [--python] [ARGUMENT...]
                             runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists

@@ -42,8 +42,10 @@ pub(crate) fn watch(root: &Path) -> Result<()> {
 
 /// Prints what failed, in ten lines at the most.
 pub(crate) fn summarise(step: &str) {
-    let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Watched { failures, .. }) = watched else { return };
+    let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(failures) = watched.as_mut().map(|watched| std::mem::take(&mut watched.failures)) else {
+        return;
+    };
     eprintln!("\n==== step `{step}` failed; alone: cargo xtask test {step}; whole output: {LOG}");
     for failure in failures.iter().take(SHOWN) {
         match &failure.alone {

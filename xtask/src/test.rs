@@ -89,7 +89,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", what: "nothing is left in /dev/shm and /tmp/zerobuffer", check: tidy },
 ];
 
-fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
+fn run_steps(root: &Path, full: bool, keep_going: bool, chosen: &[&String]) -> Result<()> {
     for name in chosen {
         if !STEPS.iter().any(|step| step.name == name.as_str()) {
             bail!("there is no step `{name}`; `cargo xtask test --list` names them");
@@ -100,17 +100,27 @@ fn run_steps(root: &Path, full: bool, chosen: &[&String]) -> Result<()> {
     ALL.get_or_init(|| chosen.is_empty());
     let start = Instant::now();
     let mut times = Vec::new();
+    let mut failed = Vec::new();
     for step in STEPS.iter().filter(|step| chosen.is_empty() || chosen.iter().any(|name| step.name == **name))
     {
         println!("\n==== {}: {}", step.name, step.what);
         let begun = Instant::now();
         if let Err(error) = (step.check)(root, full) {
             crate::output::summarise(step.name);
-            return Err(error.context(format!("step `{}` failed", step.name)));
+            let error = error.context(format!("step `{}` failed", step.name));
+            if !keep_going {
+                return Err(error);
+            }
+            println!("{error:#}");
+            failed.push(step.name);
         }
         times.push(format!("{} {:.0} s", step.name, begun.elapsed().as_secs_f64()));
     }
-    println!("\n==== all steps passed in {:.0} s: {}", start.elapsed().as_secs_f64(), times.join(", "));
+    println!("\n==== {:.0} s: {}", start.elapsed().as_secs_f64(), times.join(", "));
+    if !failed.is_empty() {
+        bail!("steps that failed: {}", failed.join(", "));
+    }
+    println!("==== all steps passed");
     Ok(())
 }
 
@@ -120,8 +130,12 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     let full = arguments.iter().any(|argument| argument == "--full");
-    let chosen: Vec<&String> = arguments.iter().filter(|argument| *argument != "--full").collect();
-    let result = run_steps(root, full, &chosen);
+    let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
+    let chosen: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !["--full", "--keep-going"].contains(&argument.as_str()))
+        .collect();
+    let result = run_steps(root, full, keep_going, &chosen);
     if result.is_err() {
         prepare::give_up();
     }

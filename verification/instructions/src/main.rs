@@ -2,9 +2,11 @@
 //!
 //! `instructions MEASURE RING COUNT`. Two runs of different counts differ by the frames alone: start-up cancels out. The
 //! process has a clock of its own, which advances by the same step at each look, so that no count depends on the time
-//! that a run takes. Both sides live in this process and act in turn. Only `call` has a second thread, the server's.
+//! that a run takes. Both sides live in this process and act in turn. Only `call` has a second thread, the server's; the
+//! two share a processor, and each runs until it sleeps.
 
 mod clock;
+mod turns;
 
 use std::time::Duration;
 
@@ -88,6 +90,7 @@ fn trip(config: BufferConfig, count: u64) {
 }
 
 fn call(config: BufferConfig, count: u64) {
+    turns::share_a_processor().expect("one processor and its batch scheduling");
     let factory = DuplexChannelFactory::new();
     let name = name("call");
     let server = factory.create_immutable_server(&name, config.clone()).expect("a server");
