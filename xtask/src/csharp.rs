@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{cargo, has, run};
+use crate::tools::{build_quickly, cargo, has, quick_target, run};
 
 const SOLUTION: &str = "bindings/csharp";
 
@@ -64,6 +65,7 @@ impl Sdk {
         command.current_dir(root.join(SOLUTION)).args(arguments);
         // A build server that outlives the step would hold its files.
         command.envs(self.environment()).env("MSBUILDDISABLENODEREUSE", "1");
+        command.env("ZeroBufferNative", quick_target(root).join("release/libzerobuffer_c.so"));
         command.env("DOTNET_CLI_TELEMETRY_OPTOUT", "1");
         command
     }
@@ -92,18 +94,28 @@ fn sdk(root: &Path) -> Result<Option<Sdk>> {
     Ok(found)
 }
 
-/// Builds the native library where the projects look for it.
-fn native(root: &Path) -> Result<()> {
-    let mut build = cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]);
-    run(crate::tools::build_quickly(&mut build))
+/// Builds every project, once a run of this command.
+fn build(root: &Path, sdk: &Sdk) -> Result<()> {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    if BUILT.get().is_none() {
+        let mut native = cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]);
+        run(build_quickly(&mut native).env("CARGO_TARGET_DIR", quick_target(root)))?;
+        run(&mut sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]))?;
+        BUILT.get_or_init(|| ());
+    }
+    Ok(())
+}
+
+/// Builds what the step will test.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
+    sdk(root)?.map_or(Ok(()), |sdk| build(root, &sdk))
 }
 
 /// The step: build with warnings as errors, format, all tests on both runtimes; with `--full` the package.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let Some(sdk) = sdk(root)? else { return Ok(()) };
-    native(root)?;
+    build(root, &sdk)?;
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
-    run(&mut sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]))?;
     // The requested examples stand as they were written.
     let formatted = ["--include", "src/", "tests/ZeroBuffer.Tests/"];
     run(sdk.command(root, &["format", "whitespace", "--no-restore", "--verify-no-changes"]).args(formatted))?;
@@ -135,9 +147,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
 /// Builds the peer of the conformance suite; its command, or nothing where there is no SDK.
 pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
-    native(root)?;
-    let project = root.join("verification/conformance/peers/csharp");
-    run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
+    build(root, &sdk)?;
     let peer = root.join("target/csharp/bin/ConformancePeer/debug/conformance_peer.dll");
     Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
 }
@@ -148,11 +158,7 @@ pub(crate) type Starter = Box<dyn Fn(&str) -> Command>;
 /// Builds the examples; starts the one of a topic, or nothing where there is no SDK.
 pub(crate) fn examples(root: &Path) -> Result<Option<Starter>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
-    native(root)?;
-    for topic in ["stream", "in_place", "duplex", "relay"] {
-        let project = root.join("examples/csharp").join(topic);
-        run(sdk.command(root, &["build", "--verbosity", "quiet", "-nodeReuse:false"]).arg(project))?;
-    }
+    build(root, &sdk)?;
     let programs = root.join("target/csharp/bin");
     Ok(Some(Box::new(move |topic| {
         let mut command = Command::new(&sdk.dotnet);

@@ -62,11 +62,12 @@ pub(crate) fn give_up() {
 
 /// The other process's part. All of it, whatever fails.
 pub(crate) fn command(root: &Path) -> Result<()> {
-    let parts: [fn(&Path) -> Result<()>; 5] = [
+    let parts: [fn(&Path) -> Result<()>; 6] = [
         |root| crate::test::builds(root).iter_mut().try_for_each(run),
         |root| crate::tools::cargo_deny(root).map(drop),
         crate::cpp::prepare,
         crate::python::prepare,
+        crate::csharp::prepare,
         crate::bench::prepare,
     ];
     let results: Vec<_> = parts.iter().map(|part| part(root)).collect();
