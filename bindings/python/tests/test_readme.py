@@ -18,14 +18,14 @@ PRINTS = [
     "127.0\n200.0\n",
     "b'tick'\nb'tock'\n",
     "b'HELLO'\n",
-    "NAME-nobody-reads-this - buffer `NAME-nobody-reads-this`: ",
+    "NAME-no-such-buffer - buffer `NAME-no-such-buffer`: ",
     "",
 ]
 
 
 def program(lines, name):
     """With buffers of its own."""
-    for used in ["greetings", "camera", "ticks", "upper-case", "nobody-reads-this"]:
+    for used in ["greetings", "camera", "ticks", "upper-case", "no-such-buffer"]:
         lines = lines.replace(f'"{used}"', f'"{name}-{used}"')
     command = [sys.executable, "-W", "error", "-c", lines]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
