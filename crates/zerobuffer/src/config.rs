@@ -7,7 +7,7 @@ use crate::layout;
 
 /// Metadata bytes of a buffer by default.
 pub const DEFAULT_METADATA_SIZE: usize = 4096;
-/// Payload bytes of a buffer by default: 256 MiB. Memory is used only as far as frames reach.
+/// Payload bytes of a buffer by default: 256 MiB. Memory is used only where frames have been.
 pub const DEFAULT_PAYLOAD_SIZE: usize = 256 * 1024 * 1024;
 /// How long a write waits for space, and a read for a frame, by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(5000);
@@ -21,7 +21,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(5000);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferConfig {
-    /// `None`: the default, or what a kept buffer already has.
+    /// `None`: the default, or the size of the kept buffer that the reader takes over.
     pub(crate) metadata_size: Option<usize>,
     pub(crate) payload_size: Option<usize>,
     pub(crate) mode: u32,
@@ -53,13 +53,13 @@ impl Default for BufferConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Spin for a moment where the gaps seen lately were short, else sleep: low latency under load, next to no processor
-    /// time when idle.
+    /// Spin for a moment if the last waits were short, else sleep: low latency under load, next to no
+    /// processor time when idle.
     #[default]
     Adaptive,
-    /// Sleep at once. The least processor time; every wait costs a wake-up by the kernel.
+    /// Sleep at once: the least processor time, but each wait costs a wake-up by the kernel.
     Block,
-    /// Never sleep. The least latency, for a whole core.
+    /// Never sleep: the least latency, at the cost of a whole core.
     Spin,
 }
 
@@ -85,18 +85,19 @@ impl BufferConfig {
         self
     }
 
-    /// Reserve and touch all memory at creation (default false), so that no later write can fail for want of memory
-    /// or pay for a page's first use.
+    /// Reserve and touch all memory at creation (default false), so that no later write fails because memory
+    /// is missing, or pays for a page's first use.
     #[must_use]
     pub fn preallocate(mut self, preallocate: bool) -> Self {
         self.preallocate = preallocate;
         self
     }
 
-    /// Keeps the ring a classic one, as 1.x peers speak it, whoever connects (default false).
+    /// Keeps the ring classic, whichever writer connects (default false).
     ///
-    /// Otherwise the first writer decides for the life of the buffer: one of this library makes it an extended ring,
-    /// which is faster and which 1.x writers that come later cannot use. For fleets that alternate writers.
+    /// Otherwise the first writer decides for the life of the buffer. A native writer makes the ring
+    /// extended, which is faster, but which later 1.x writers cannot use. Set this where native writers and
+    /// 1.x writers take turns.
     #[must_use]
     pub fn classic(mut self, classic: bool) -> Self {
         self.classic = classic;
@@ -171,7 +172,8 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
-    /// How long a write waits for space (default 5 s). `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
+    /// How long a write waits for space (default 5 s). `Duration::ZERO` polls once, `Duration::MAX` waits
+    /// without limit.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;

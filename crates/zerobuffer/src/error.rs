@@ -1,7 +1,7 @@
 //! One error type, told apart by [`ErrorKind`].
 //!
-//! The kind is what a program branches on, and what each language binding maps to an exception; the message is for
-//! people and may change. Details stay private so that they can grow without breaking anyone.
+//! The kind is what a program branches on, and what each language binding maps to an exception; the message
+//! is for people and may change. Details stay private so that they can grow without breaking programs.
 
 use std::fmt;
 use std::io;
@@ -23,11 +23,11 @@ pub enum ErrorKind {
     ReaderAlreadyConnected,
     /// No space became free before the write timeout ended.
     BufferFull,
-    /// The reader died, or closed the buffer: nobody will read what is written.
+    /// The reader died, or closed the buffer: no process will read what is written.
     ReaderDead,
     /// The writer died; everything that it had committed has been delivered.
     WriterDead,
-    /// The writer closed in good order; everything that it wrote has been delivered. Reported once per writer.
+    /// The writer closed; everything that it wrote has been delivered. Reported once per writer.
     WriterClosed,
     /// The frame, with its 16-byte header, is larger than the buffer's payload.
     FrameTooLarge,
@@ -57,7 +57,7 @@ pub enum ErrorKind {
     Interrupted,
     /// The handle has been closed.
     Closed,
-    /// The handler of a duplex server failed, for this request alone; the message is the handler's.
+    /// The handler of a duplex server failed for this request only; the message is the handler's.
     RequestFailed,
     /// The request was cancelled.
     Cancelled,
@@ -117,9 +117,9 @@ impl fmt::Display for ErrorKind {
 ///
 /// ```
 /// use zerobuffer::{ErrorKind, Writer};
-/// let error = Writer::connect("nobody-created-this").unwrap_err();
+/// let error = Writer::connect("no-such-buffer").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::BufferNotFound);
-/// assert!(error.to_string().contains("nobody-created-this"));
+/// assert!(error.to_string().contains("no-such-buffer"));
 /// ```
 pub struct Error(Box<Inner>);
 
@@ -236,13 +236,14 @@ impl Error {
         &self.0.buffer
     }
 
-    /// The same, about the request `sequence` of a duplex channel.
+    /// Makes the error one about the request `sequence` of a duplex channel.
     pub(crate) fn of_request(mut self, sequence: u64) -> Error {
         self.0.sequence = Some(sequence);
         self
     }
 
-    /// The sequence number of the request of a duplex channel that the error is about, if it is about one alone.
+    /// The sequence number of the request of a duplex channel that the error is about, if it is about a
+    /// single request.
     pub fn sequence(&self) -> Option<u64> {
         self.0.sequence
     }

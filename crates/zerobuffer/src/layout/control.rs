@@ -8,17 +8,18 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// Alignment of the control block and of its lines: two cache lines, since x86 fetches them in pairs.
 pub(crate) const LINE: u64 = 128;
 
-/// The control block of an extended ring, at the offset that the extension word names. Each line is written by one side
-/// (the bells by both, rarely), so that neither takes from the other what it needs for the next frame.
+/// The control block of an extended ring, at the offset that the extension word names. One side writes each
+/// line (both sides write the doorbells, rarely), so that neither takes a line that the other needs for its
+/// next frame.
 #[repr(C)]
 pub(crate) struct Control {
     /// Written by the writer.
     pub(crate) written: WrittenLine,
     /// Written by the reader.
     pub(crate) read: ReadLine,
-    /// Tells the writer whether the reader sleeps; see [`crate::wait::doorbell`].
+    /// The reader's doorbell ([`crate::wait::doorbell`]): tells the writer whether the reader sleeps.
     pub(crate) reader_bell: BellLine,
-    /// Tells the reader whether the writer sleeps, or wants space.
+    /// The writer's doorbell: tells the reader whether the writer sleeps, or needs space.
     pub(crate) writer_bell: BellLine,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct WrittenLine {
     pub(crate) leap_from: [AtomicU64; 2],
     /// Ring position to which it leapt.
     pub(crate) leap_to: [AtomicU64; 2],
-    /// Frames committed since the buffer was made; for tools.
+    /// Frames committed since the buffer was created; for tools.
     pub(crate) count: AtomicU64,
 }
 

@@ -11,11 +11,11 @@ pub(crate) const BLOCK_ALIGN: u64 = 64;
 /// Where the blocks of one buffer lie; checked once, then trusted, never read from shared memory again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    /// Size of the metadata block, a multiple of 64 for buffers of ours.
+    /// Size of the metadata block, a multiple of 64 if a native reader made the buffer.
     pub(crate) metadata_size: u64,
-    /// Size of the classic ring, and what a frame may need at the most in either kind.
+    /// Size of the classic ring, and the most that a frame may need in a ring of either kind.
     pub(crate) payload_size: u64,
-    /// Offset of the control block in the segment, if the buffer can be an extended one.
+    /// Offset of the control block in the segment, if the ring can be extended.
     pub(crate) control: Option<u64>,
 }
 
@@ -38,13 +38,14 @@ impl Geometry {
         geometry.total().map(|_| geometry)
     }
 
-    /// Bytes that the extended ring has beyond the payload block, and 3/16 of that: so that a frame of `payload_size - 16`
-    /// bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15), and nearly as
-    /// many frames fit as in a classic ring, whatever alignment and a leap cost ([`crate::ring`]). It is memory only where
-    /// frames reach it.
+    /// Slack of the extended ring beyond the payload block and 3/16 of it. With it, a frame of `payload_size
+    /// - 16` bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15),
+    /// and nearly as many frames fit as in a classic ring in spite of alignment and leaps ([`crate::ring`]).
+    /// Slack takes memory only where frames have been.
     const LEAST_SLACK: u64 = 128;
 
-    /// Bytes of the extended ring: all between the start of the payload block and the control block. 0 without one.
+    /// Bytes of the extended ring, from the start of the payload block to the control block. 0 without a
+    /// control block.
     pub(crate) fn extended_size(&self) -> u64 {
         self.control.map_or(0, |control| (control - self.payload_offset()) & !(Cursor::UNIT - 1))
     }
@@ -91,7 +92,7 @@ impl OiebCopy {
         let geometry = Geometry {
             metadata_size: self.metadata_size,
             payload_size: self.payload_size,
-            // Only a reader of ours makes one, and only its word is believed.
+            // Only a native reader makes an extension, so only with a native reader's word is it believed.
             control: self.extension.control().filter(|_| self.reader_word.is_ours()),
         };
         match geometry.total() {

@@ -1,7 +1,8 @@
 //! docs/PROTOCOL.md as types: the only place that knows an offset.
 //!
-//! All words are little-endian, which is also the byte order of every supported target. The fields are atomics
-//! because a peer may write them at any time; which access pairs with which is said where the access is made.
+//! All words are little-endian, which is also the byte order of every supported target. The fields are
+//! atomics because a peer may write them at any time. A comment at each access names the access that it pairs
+//! with.
 
 mod control;
 mod geometry;

@@ -10,11 +10,11 @@ pub(crate) const OIEB_SIZE: u32 = 128;
 /// Major, minor, patch, reserved = 1, 0, 0, 0 as one little-endian word.
 pub(crate) const VERSION_1_0_0: u32 = 1;
 
-/// Byte that a reader of ours locks on the segment: that of `reader_pid`.
+/// Byte of the segment that a native reader locks: that of `reader_pid`.
 pub(crate) const READER_ROLE_BYTE: i64 = offset_of!(Oieb, reader_pid) as i64;
-/// Byte that a keeper locks (`KeptBuffer`): that of `reader_word`.
+/// Byte of the segment that a keeper (`KeptBuffer`) locks: that of `reader_word`.
 pub(crate) const KEEPER_ROLE_BYTE: i64 = offset_of!(Oieb, reader_word) as i64;
-/// Byte that a writer of ours locks on the segment: that of `writer_pid`.
+/// Byte of the segment that a native writer locks: that of `writer_pid`.
 pub(crate) const WRITER_ROLE_BYTE: i64 = offset_of!(Oieb, writer_pid) as i64;
 
 /// The block at the start of every buffer ("operation information exchange block").

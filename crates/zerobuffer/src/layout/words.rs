@@ -1,4 +1,4 @@
-//! What stands in one word, or two: the reserved words of the first block, positions and headers of frames.
+//! Values of one or two words: the reserved words of the first block, cursors, and headers of frames.
 
 /// Size of a frame's header: u64 payload size, u64 sequence number.
 pub(crate) const FRAME_HEADER: usize = 16;
@@ -16,7 +16,7 @@ impl ExtensionWord {
     const OFFSET_MASK: u64 = (1 << 48) - (1 << 7);
     /// The bit that the first writer sets.
     pub(crate) const EXTENDED: u64 = 1;
-    /// A writer is making the ring an extended one, or has died of it ([`crate::ring::entry`]).
+    /// A writer is making the ring extended, or died while it did so ([`crate::ring::entry`]).
     pub(crate) const ENTERING: u64 = 1 << 1;
 
     pub(crate) fn new(control: u64) -> ExtensionWord {
@@ -35,11 +35,11 @@ impl ExtensionWord {
     }
 }
 
-/// Reserved word 2, written by a reader of ours: bits 0..32 its pid, as it stands in `reader_pid`; bit 32 "kept": its
-/// creator only holds the buffer for a reader of ours that comes later, who takes it over by clearing the bit.
+/// Reserved word 2, written by a native reader: bits 0..32 its pid, equal to `reader_pid`; bit 32 "kept": its
+/// creator keeps the buffer for a native reader that comes later and takes it over by clearing the bit.
 ///
-/// It tells a writer of ours that this reader holds a role lock, that `tail_word` is kept, and that the reader follows
-/// `payload_read_pos` when the writer takes an empty ring back to 0.
+/// It tells a native writer that this reader holds a role lock, maintains `tail_word`, and follows
+/// `payload_read_pos` when the writer rewinds an empty ring to 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReaderWord(pub(crate) u64);
 
@@ -55,18 +55,18 @@ impl ReaderWord {
     pub(crate) fn is_kept(self) -> bool {
         self.0 & Self::KEPT != 0
     }
-    /// Whether a reader of ours made this buffer.
+    /// Whether a native reader made this buffer.
     pub(crate) fn is_ours(self) -> bool {
         self.0 as u32 != 0
     }
 }
 
-/// Reserved word 3, written only by the writer of ours that holds the role lock: bits 0..32 its pid as it stands in
-/// `writer_pid`, bits 32..56 the epoch (how many writers of ours this buffer has had), bits 56..62 and 63 the fates of
-/// the writers before (1 = died: bit 63 of the one right before this one, bit 56 of the one before that, and so on),
-/// bit 62 "closed in good order".
+/// Reserved word 3, written only by the native writer that holds the role lock: bits 0..32 its pid, equal to
+/// `writer_pid`; bits 32..56 the epoch (how many native writers this buffer has had); bit 62 "closed"; bits
+/// 63 and 56..62 the fates of earlier writers (1 = died): bit 63 the previous writer's, bit 56 that of the
+/// writer before it, and so on.
 ///
-/// The fates are there because a reader may learn of several writers' ends at once.
+/// The word has several fates because a reader may learn of several writers' ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriterWord(pub(crate) u64);
 
@@ -77,15 +77,15 @@ impl WriterWord {
     const OLDER_FATES: u32 = 56;
     const OLDER_MASK: u64 = (1 << 6) - 1;
 
-    /// The word of the writer that follows the one of `self`.
+    /// The word of the next writer.
     pub(crate) fn next(self, pid: u32, predecessor_died: bool) -> WriterWord {
         let epoch = (u64::from(self.epoch()) + 1) & Self::EPOCH_MASK;
         let died = if predecessor_died { Self::PREDECESSOR_DIED } else { 0 };
         let older = (self.fates() & Self::OLDER_MASK) << Self::OLDER_FATES;
-        // Epoch 0 means "never a writer of ours", so the count skips it when it comes round.
+        // Epoch 0 means "no native writer so far", so the count skips 0 when it wraps.
         WriterWord(u64::from(pid) | epoch.max(1) << 32 | older | died)
     }
-    /// Fates of the writers before this one, that of the last one in bit 0.
+    /// Fates of the earlier writers, the previous writer's in bit 0.
     fn fates(self) -> u64 {
         (self.0 >> Self::OLDER_FATES & Self::OLDER_MASK) << 1 | self.0 >> 63
     }
@@ -101,27 +101,26 @@ impl WriterWord {
     pub(crate) fn is_closed(self) -> bool {
         self.0 & Self::CLOSED != 0
     }
-    /// Whether the writer before this one died.
+    /// Whether the previous writer died.
     pub(crate) fn predecessor_died(self) -> bool {
         self.0 & Self::PREDECESSOR_DIED != 0
     }
-    /// Whether, as far as is known, one of the writers before this one died whose epoch is above `after` and at most
-    /// `upto`.
+    /// Whether an earlier writer with an epoch above `after` and at most `upto` is known to have died.
     pub(crate) fn died_among(self, after: u32, upto: u32) -> bool {
         let last = self.epoch().saturating_sub(1);
         let upto = upto.min(last);
-        // What lies further back than the fates reach is not known to have died.
+        // Writers further back than the fates reach are not known to have died.
         let (newest, oldest) = (last - upto, last.saturating_sub(after).min(u64::BITS - 1));
         let mask = (1_u64 << oldest) - 1;
         oldest > newest && self.fates() & mask >> newest << newest != 0
     }
 }
 
-/// Reserved word 4, kept by a reader of ours: bit 0 "being changed", bits 1..64 the ring position of the oldest byte
-/// not given back yet.
+/// Reserved word 4, maintained by a native reader: bit 0 "changing", bits 1..64 the ring position of the
+/// oldest byte not given back yet.
 ///
-/// Position and `payload_free_bytes` together say where the last committed frame ends, whatever a dead writer had
-/// stored in `payload_write_pos`.
+/// This position and `payload_free_bytes` together say where the last committed frame ends, whatever a dead
+/// writer has stored in `payload_write_pos`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TailWord(pub(crate) u64);
 
@@ -140,8 +139,8 @@ impl TailWord {
     }
 }
 
-/// A place in the endless stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
-/// how often the writer has gone back to position 0 (the *lap*; wraps).
+/// A point in the stream of an extended ring: bits 0..42 the ring position in units of 16 bytes, bits 42..64
+/// the *lap* (how often the writer has gone back to position 0; wraps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor(pub(crate) u64);
 
@@ -161,11 +160,11 @@ impl Cursor {
     pub(crate) fn position(self) -> u64 {
         (self.0 & ((1 << Self::LAP) - 1)) * Self::UNIT
     }
-    /// Which of two words tells of this lap: at most two laps are in use.
+    /// Index of the word for this lap, of two: at most two laps are in use.
     pub(crate) fn parity(self) -> usize {
         (self.lap() & 1) as usize
     }
-    /// The same lap, further on.
+    /// The cursor at `position` of this lap.
     pub(crate) fn at(self, position: u64) -> Cursor {
         Cursor::new(self.lap(), position)
     }
@@ -211,7 +210,7 @@ impl HeaderWord {
     }
 }
 
-/// A frame header as it stands in the ring.
+/// The header of a frame in a classic ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) size: u64,
@@ -219,7 +218,7 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Says: the rest of the ring is unused, go on at position 0.
+    /// A wrap marker: the rest of the ring is unused, and the next header is at position 0.
     pub(crate) const WRAP: FrameHeader = FrameHeader { size: 0, sequence: 0 };
 
     pub(crate) fn to_bytes(self) -> [u8; FRAME_HEADER] {

@@ -1,9 +1,10 @@
-//! What dead processes left behind: finding it, saying why, and removing what is provably dead.
+//! Finds what dead processes left behind, says why it counts as that, and removes what is provably dead.
 //!
-//! A buffer whose reader closed it leaves nothing. One whose reader was killed leaves its files until a native writer
-//! closes, a new reader takes the name, or a clean-up runs. A clean-up judges everything again under the lock of the name
-//! before it removes it, so a reader that comes back in between loses nothing. It removes only what is provably a
-//! buffer's, and by identity: what stands under a name by then may be another program's.
+//! A buffer whose reader closed it leaves nothing. If its reader was killed, its files stay until a native
+//! writer closes, a new reader takes the name, or a clean-up runs. A clean-up judges everything again under
+//! the lock of the name before it removes it, so a reader that comes back in between loses nothing. It
+//! removes only what is provably a buffer's, and by identity, because the name may lead to another program's
+//! file by then.
 //!
 //! ```
 //! for leftover in zerobuffer::cleanup::leftovers()? {
@@ -28,7 +29,8 @@ use crate::lifecycle::registry::{self, Remains, Standing};
 use crate::os::{self, FileInfo, Folder};
 use crate::testing::stop::stop_point;
 
-/// Semaphores without a segment may be those of a 1.x C# reader at work, whose lock is elsewhere.
+/// Semaphores without a segment may belong to a 1.x C# reader that is creating its buffer. Its lock is
+/// elsewhere, so they count as left behind only after this time.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
 
 /// Files under one name that look as if dead processes had left them.
@@ -36,7 +38,7 @@ const UNBORN_AGE: Duration = Duration::from_secs(10);
 pub struct Leftover {
     name: String,
     files: Vec<PathBuf>,
-    /// Which files these were, but for the lock files.
+    /// The identities of the files, except for the lock files.
     remains: Remains,
     bytes: u64,
     cause: String,
@@ -49,7 +51,7 @@ impl Leftover {
         &self.name
     }
 
-    /// The files that are left.
+    /// The files that were left behind.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -59,12 +61,12 @@ impl Leftover {
         self.bytes
     }
 
-    /// What happened, as far as can be told.
+    /// What probably happened.
     pub fn cause(&self) -> &str {
         &self.cause
     }
 
-    /// Why it is not removed; `None` if it is provably dead.
+    /// Why `zerobuffer clean` does not remove it; `None` if it is provably dead.
     pub fn obstacle(&self) -> Option<&str> {
         self.obstacle.as_deref()
     }
@@ -93,7 +95,7 @@ impl Leftover {
             Ok(_) => Ok(false),
             Err(error) => Err(error),
         };
-        // What is not removed is left as it was found.
+        // Files that are not removed stay as they were found.
         if matches!(removed, Ok(true)) || !had_lock_file {
             lock.remove();
         }
@@ -101,8 +103,8 @@ impl Leftover {
     }
 }
 
-/// Everything on this machine that looks left behind, in alphabetical order of the names. Live buffers and files that
-/// are not ZeroBuffer's are never among them.
+/// Everything on this machine that looks left behind, in alphabetical order of the names. This never includes
+/// live buffers, or files that are not ZeroBuffer's.
 ///
 /// # Errors
 ///
@@ -135,24 +137,25 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
         match examine(&name, locks.as_ref().unwrap_or(&shm), Lock::Unknown) {
             Ok(Some(leftover)) => found.push(leftover),
             Ok(None) => {}
-            // It has gone or changed meanwhile, or may not be looked at.
+            // It has gone or changed meanwhile, or this user may not read it.
             Err(error) => log::debug!("cannot judge what is left of `{name}`: {error}"),
         }
     }
     Ok(found)
 }
 
-/// What the caller knows of the name's lock.
+/// What the caller knows about the name's lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lock {
-    /// It is held by the caller; its file was there before, or not.
+    /// The caller holds it. `had_file` says whether its file was there before.
     Ours {
         had_file: bool,
     },
     Unknown,
 }
 
-/// Judges the files under `name`; `None` if nothing is left behind, or what is there is not ZeroBuffer's.
+/// Judges the files under `name`. Returns `None` if nothing is left behind, or if the files are not
+/// ZeroBuffer's.
 fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftover>> {
     let shm = Folder::shared_memory();
     let mut files = Files::default();
@@ -182,7 +185,8 @@ fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftove
     let standing = match registry::standing(name) {
         Ok(standing) => standing,
         Err(error) if os::is_denied(&error) => {
-            // A file of that name need not be a buffer; beside two semaphores or a lock file it is likely to be one.
+            // A file of that name need not be a buffer. Beside two semaphores or a lock file it is likely
+            // one.
             for semaphore in &semaphores {
                 files.add(&shm, semaphore)?;
             }
@@ -232,7 +236,7 @@ fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftove
     let held = [has_lock_file.then_some(folder).filter(|_| lock == Lock::Unknown), old_folder.as_ref()];
     for folder in held.into_iter().flatten() {
         match locks::is_held(folder, &lock_file) {
-            // Nothing but the lock file: a process is creating or cleaning.
+            // There is only the lock file: a process is creating or cleaning.
             Ok(true) if files.paths.is_empty() => return Ok(None),
             Ok(true) => obstacle = obstacle.or(Some("a live process holds its lock file".into())),
             Ok(false) => {}

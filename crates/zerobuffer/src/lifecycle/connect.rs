@@ -1,4 +1,5 @@
-//! How a writer connects: finds the buffer, checks it, takes the writer's role, finds where to go on.
+//! How a writer connects: it finds the buffer, checks it, takes the writer's role, and finds the position to
+//! continue at.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,10 @@ use crate::wait::Deadline;
 /// Pause between two attempts to connect.
 const CONNECT_POLL: Duration = Duration::from_millis(2);
 
-/// How long a connecting writer waits for a reader that is between two stores, or has to look first.
+/// How long a connecting writer waits for a reader that is between two stores, or that must look first.
 const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a writer is made of.
+/// The parts of a writer.
 pub(crate) struct Connection {
     pub(crate) buffer: Buffer,
     pub(crate) segment: os::Segment,
@@ -32,11 +33,11 @@ pub(crate) struct Connection {
     pub(crate) ring: WriteRing,
 }
 
-/// Outcome of one attempt: connected, or an error that waiting may cure.
+/// Outcome of one attempt: connected, or an error that may pass with time.
 enum Attempt {
     Connected(Box<Connection>),
     Later(Error),
-    /// The reader cures it as soon as it looks.
+    /// An error that passes as soon as the reader looks.
     Soon(Error),
 }
 
@@ -82,7 +83,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     let oieb = block.oieb;
     let geometry = match block.geometry(name) {
         Ok(geometry) => geometry,
-        // A 1.x reader fills its first block in, word after word, under a name that everyone sees.
+        // A 1.x reader fills in its first block word by word, after the buffer has its name.
         Err(_) if !oieb.reader_word.is_ours() && (oieb.reader_pid == 0 || first_block()?.oieb != oieb) => {
             return not_found(unfinished);
         }
@@ -101,7 +102,8 @@ fn attempt(name: &str) -> Result<Attempt> {
         Err(error) => return Err(denied("open the buffer's semaphores")(error)),
     };
     stop_point!("connect:same-name");
-    // The semaphores of a name belong to the segment of that name if it is the same before and after.
+    // If the name leads to this segment before and after the semaphores are opened, they belong to this
+    // segment.
     let files = OwnedFiles {
         segment: info.id,
         write_semaphore: Some(sem_w_info.id),
@@ -110,7 +112,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     if !files.have_their_name(name).map_err(os_error("look at the buffer's file"))? {
         return not_found("it has just been removed");
     }
-    // A semaphore's owner can cut its file off, which would end this process with SIGBUS.
+    // A semaphore's owner can truncate its file, which would end this process with SIGBUS.
     for semaphore in [&sem_w_info, &sem_r_info] {
         if ![info.owner, os::user(), 0].contains(&semaphore.owner) {
             let message = format!(
@@ -121,12 +123,12 @@ fn attempt(name: &str) -> Result<Attempt> {
             return Err(Error::new(ErrorKind::PermissionDenied, name, message));
         }
     }
-    // A 1.x reader makes the semaphores last, so from here on its first block is complete.
+    // A 1.x reader makes the semaphores last, so its first block is complete from here on.
     let now = first_block()?.oieb;
     if (now.metadata_size, now.payload_size) != (geometry.metadata_size, geometry.payload_size) {
         return not_found(unfinished);
     }
-    // Its reader has reserved these, if it is an honest one: memory that is missing is SIGBUS at the first touch.
+    // An honest reader has reserved these bytes. If their memory is missing, the first access raises SIGBUS.
     segment.reserve(0, OIEB_SIZE.into()).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
         segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
@@ -153,7 +155,7 @@ fn attempt(name: &str) -> Result<Attempt> {
         Error::new(ErrorKind::WriterAlreadyConnected, name, message)
     };
     stop_point!("connect:role-lock");
-    // The reader has the writer's role for a moment while it ends an entry that was broken off.
+    // The reader takes the writer's role for a moment while it ends an unfinished entry.
     let entering = entry::word(&mapping).is_entering();
     let attempt = role.attempt_role(WRITER_ROLE_BYTE).map_err(os_error("lock the writer's role"))?;
     if attempt == os::Attempt::Obstructed {
@@ -185,16 +187,16 @@ fn attempt(name: &str) -> Result<Attempt> {
     Ok(Attempt::Connected(Box::new(Connection { buffer, segment, files, role, ring })))
 }
 
-/// Outcome of joining a ring that is not an extended one yet.
+/// Outcome of joining a ring that is not extended yet.
 enum Joined {
     Ring(WriteRing),
     /// A 1.x writer with this pid is connected.
     Foreign(u64),
-    /// The reader has to look first.
+    /// The reader must look first.
     Later,
 }
 
-/// Takes the writer's place in an extended ring: whoever stands in `writer_pid`, its writers are ours.
+/// Takes the writer's place in an extended ring. Its writers are native, whatever pid `writer_pid` shows.
 fn join_extended(name: &str, mapping: &Mapping) -> Result<WriteRing> {
     let oieb = mapping.oieb();
     let ring = WriteRing::join_extended(mapping).map_err(|fault| fault_error(name, fault))?;
@@ -213,23 +215,24 @@ fn show_taken(mapping: &Mapping) {
     let (reader, _) = liveness::reader_words(oieb);
     let shown = oieb.writer_pid.load(Ordering::Relaxed);
     stop_point!("connect:show-taken");
-    // Whoever stores a pid meanwhile means to keep it; it is refused space in any case.
+    // A 1.x writer that stores its pid meanwhile keeps it there. It finds no space in any case.
     let _ = oieb.writer_pid.compare_exchange(shown, reader, Ordering::AcqRel, Ordering::Relaxed);
 }
 
-/// Takes the writer's place, and makes the ring an extended one where that is possible. The role lock is held.
+/// Takes the writer's place, and makes the ring extended where that is possible. The caller holds the role
+/// lock.
 fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     let oieb = mapping.oieb();
     let last = WriterWords::load(oieb);
-    // With the role locked, a pid that a writer of ours left is that of a dead one.
+    // The role lock is held here, so the pid of another native writer is that of a dead one.
     let last_is_foreign = last.pid != 0 && !last.is_ours();
     if last_is_foreign && os::process_exists(last.pid) {
         return Ok(Joined::Foreign(last.pid));
     }
     let died = last_is_foreign || (last.word.epoch() != 0 && !last.word.is_closed());
     let pid = std::process::id();
-    // Pid and word must never come from two writers of ours, wherever we die: the word would then seem to be an older
-    // one's, and the pid that of a 1.x writer.
+    // Wherever this process dies, pid and word must not come from two native writers: the word would seem to
+    // be an older writer's, and the pid that of a 1.x writer.
     let mut last_pid = last.pid;
     if last_pid != 0 && !last_is_foreign {
         stop_point!("connect:dead-pid");
@@ -239,14 +242,15 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         last_pid = 0;
     }
     let mut word = last.word.next(pid, died);
-    // A 1.x writer that closed has left nothing to tell it by but its frames, so where there are frames that may be
-    // such a one's, it gets an epoch of its own. The reader would take them for ours, and our first one for an error.
+    // A 1.x writer that closed has left no trace but its frames. Frames that may be its own therefore get a
+    // separate epoch. Otherwise the reader would attribute them to this writer, and take this writer's first
+    // frame for an error.
     let frames_left = oieb.payload_free_bytes.load(Ordering::Acquire) != mapping.geometry().payload_size;
     if frames_left && (last.word.epoch() == 0 || last.word.is_closed()) {
         word = word.next(pid, false);
     }
     let written = || {
-        // Acquire: as in WriteSide::resume.
+        // Acquire pairs with the Release store of the last writer's position.
         let position = oieb.payload_write_pos.load(Ordering::Acquire);
         (position, oieb.payload_written_count.load(Ordering::Acquire))
     };
@@ -266,7 +270,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         return withdraw(word, foreign);
     }
     if written() != before {
-        // One has come, written, and closed meanwhile.
+        // A 1.x writer has connected, written and closed meanwhile.
         word = word.next(pid, false);
         stop_point!("connect:writer-word-again");
         oieb.writer_word.store(word.0, Ordering::Release);
@@ -274,7 +278,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     let (_, reader_word) = liveness::reader_words(oieb);
     let reader_is_ours = reader_word.is_ours();
     let undo = || {
-        // Back to the last writer's words: if that one died, the next attempt must know it.
+        // Restores the last writer's words: if it died, the next attempt must know that.
         stop_point!("connect:undo-pid");
         let own = u64::from(pid);
         let _ = oieb.writer_pid.compare_exchange(own, last_pid, Ordering::AcqRel, Ordering::Relaxed);
@@ -300,7 +304,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
     })
 }
 
-/// As a writer that has found its buffer and holds the role lock.
+/// For a writer that has found its buffer and holds the role lock.
 #[cfg(any(fuzzing, all(test, not(loom))))]
 pub(crate) fn join(mapping: &Mapping) -> Option<WriteRing> {
     if mapping.is_extended() {
@@ -321,7 +325,7 @@ fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteRing, Ring
     let start = Instant::now();
     loop {
         if let Some(ring) = WriteRing::recover(mapping)? {
-            log::info!("buffer `{name}`: the last writer died; going on behind its last committed frame");
+            log::info!("buffer `{name}`: the last writer died; continuing behind its last committed frame");
             return Ok(ring);
         }
         if start.elapsed() > RECOVER_LIMIT {

@@ -1,4 +1,5 @@
-//! How a buffer comes into being: built whole before it has a name, or taken over from a keeper.
+//! How a reader gets its buffer: it builds the buffer completely before the buffer has a name, or takes it
+//! over from a keeper.
 
 use crate::buffer::{Buffer, Side};
 use crate::config::BufferConfig;
@@ -16,7 +17,7 @@ use crate::os::{self, Attempt, Cause, FileInfo, NewSemaphore};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
-/// What a reader is made of.
+/// The parts of a reader.
 pub(crate) struct Parts {
     pub(crate) buffer: Buffer,
     pub(crate) files: OwnedFiles,
@@ -24,13 +25,13 @@ pub(crate) struct Parts {
     pub(crate) reserver: Reserver,
 }
 
-/// What the kernel drops when the process ends.
+/// The locks, which the kernel drops when the process ends.
 pub(crate) struct Locks {
     pub(crate) name: NameLock,
     pub(crate) role: os::LockFile,
 }
 
-/// Whether the creator will read, or holds the buffer for one who does.
+/// Whether the creator will read, or keeps the buffer for a reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Read,
@@ -46,7 +47,7 @@ pub(crate) fn reader(name: &str, config: &BufferConfig) -> Result<Parts> {
             Claim::Fresh(lock) => return build(name, config, geometry, Purpose::Read, lock),
             Claim::Kept => match adopt(name, config)? {
                 Some(parts) => return Ok(parts),
-                // The keeper has just ended, or another reader was faster; claim() knows.
+                // The keeper has just ended, or another reader was faster. The next claim() tells which.
                 None => std::thread::sleep(LOCK_POLL),
             },
         }
@@ -87,7 +88,7 @@ fn build(
     }
 }
 
-/// Builds the buffer completely before it has a name, so that no process ever sees half of one.
+/// Builds the buffer completely before it has a name, so that no process sees a part of it.
 fn build_files(
     name: &str,
     config: &BufferConfig,
@@ -102,7 +103,7 @@ fn build_files(
     })?;
     stop_point!("create:truncate");
     segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
-    // With the first header: whoever connects looks at it.
+    // This includes the first header, because every writer that connects looks at it.
     let reserve = if config.preallocate { total } else { geometry.payload_offset() + FRAME_HEADER as u64 };
     stop_point!("create:reserve");
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
@@ -113,7 +114,8 @@ fn build_files(
     stop_point!("create:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
 
-    // Nobody else sees the memory yet: plain stores in any order, published by the link below.
+    // No other process sees the memory yet, so these are plain stores in any order. The link below publishes
+    // them.
     let pid = std::process::id();
     let oieb = mapping.oieb();
     oieb.version.store(VERSION_1_0_0, Ordering::Relaxed);
@@ -139,13 +141,13 @@ fn build_files(
         return Err(Error::new(ErrorKind::System, name, "the role lock of a fresh file is held"));
     }
 
-    // Both semaphores before the name: a 1.x writer fails, and leaves its pid, where they are missing.
+    // Both semaphores exist before the name: a 1.x writer that misses one fails, and leaves its pid.
     let mode = mode_without_mere_readers(config.mode);
     stop_point!("create:sem-w");
     let segment_id = segment.id().map_err(os_error("look at the buffer's file"))?;
     let make = |semaphore: String| {
         os::Semaphore::create(&semaphore, mode, segment_id).map_err(|error| match os::cause(&error) {
-            // Of the processes that would hold the name's lock, only those with another /tmp can have been faster.
+            // This process holds the name's lock, so only a process with another /tmp can have been faster.
             Cause::Exists => faster(name),
             _ => Error::os(name, "make a semaphore", error),
         })
@@ -168,8 +170,8 @@ fn build_files(
     stop_point!("create:link");
     if let Err(error) = segment.link(name) {
         if os::cause(&error) == Cause::Exists {
-            // A 1.x C# reader, which does not know the lock, can have been faster. It uses the semaphores that stand
-            // there, so they stay.
+            // A 1.x C# reader does not know the lock, so it can have been faster. It uses the semaphores that
+            // it finds, so they stay.
             return Err(faster(name));
         }
         return undo(&files, vec![sem_w, sem_r], Error::os(name, "name the buffer", error));
@@ -179,16 +181,17 @@ fn build_files(
     Ok((buffer, files, role, Reserver::new(segment, geometry)))
 }
 
-/// Says that another reader has just created the buffer.
+/// The error that another reader has just created the buffer.
 fn faster(name: &str) -> Error {
     let message =
         "another reader has just created this buffer: choose another name, or end that reader first";
     Error::new(ErrorKind::ReaderAlreadyConnected, name, message)
 }
 
-/// Takes over a kept buffer. `None` if it is not there to be taken any more.
+/// Takes over a kept buffer. Returns `None` if it is no longer there to be taken.
 ///
-/// All that can fail comes before the word that makes this process the reader, so a failure leaves the buffer kept.
+/// Every step that can fail comes before the store that makes this process the reader, so a failure leaves
+/// the buffer kept.
 fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
     stop_point!("adopt:open");
@@ -227,7 +230,7 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
         write_semaphore: Some(sem_w_info.id),
         read_semaphore: Some(sem_r_info.id),
     };
-    // Its maker has reserved what follows, or says so: memory that is missing is SIGBUS at the first touch.
+    // An honest keeper has reserved these bytes. If their memory is missing, the first access raises SIGBUS.
     let reserve = if config.preallocate { geometry.total() } else { Some(u64::from(OIEB_SIZE)) };
     segment.reserve(0, reserve.unwrap_or(u64::MAX)).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
@@ -237,7 +240,7 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
     stop_point!("adopt:role-open");
     let role = segment.role_file().map_err(os_error("open the buffer a second time"))?;
-    // The role first, the word then: the keeper's writer sees a live reader all the time.
+    // The role comes before the word, so that the keeper's writer sees a live reader all the time.
     stop_point!("adopt:role-lock");
     match role.attempt_role(READER_ROLE_BYTE).map_err(os_error("lock the reader's role"))? {
         Attempt::Locked => {}
@@ -261,7 +264,8 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     };
     let pid = std::process::id();
     stop_point!("adopt:reader-word");
-    // One side wins: the keeper clears the bit in the same way when it ends (KeptBuffer::close).
+    // The keeper clears the bit by compare-and-swap too when it ends (KeptBuffer::close), so only one side
+    // succeeds.
     let adopted = oieb.reader_word.compare_exchange(
         keeper.0,
         ReaderWord::new(pid).0,
@@ -278,8 +282,8 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     Ok(Some(Parts { buffer, files, locks: Locks { name: name_lock, role }, reserver }))
 }
 
-/// Refuses a kept buffer whose files others than this user and root own, or may use to an extent that the config does not
-/// grant: their owner could read the frames and cut the files off, and so could those who may write.
+/// Refuses a kept buffer whose files belong to a user other than this one and root, or whose mode is wider
+/// than the config's. Such users could read the frames or truncate the files.
 fn check_trust(name: &str, config: &BufferConfig, what: &str, info: &FileInfo) -> Result<()> {
     if ![os::user(), 0].contains(&info.owner) {
         let message = format!(
@@ -300,7 +304,7 @@ fn check_trust(name: &str, config: &BufferConfig, what: &str, info: &FileInfo) -
     Ok(())
 }
 
-/// The sizes of a kept buffer win; a config that asks for others is refused.
+/// Keeps the sizes of a kept buffer, and refuses a config that asks for others.
 fn check_sizes(name: &str, config: &BufferConfig, geometry: Geometry) -> Result<()> {
     let wanted = config.geometry(name)?;
     for (what, asked, wanted, found) in [

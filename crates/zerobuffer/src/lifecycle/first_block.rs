@@ -7,7 +7,7 @@ use crate::layout::{Geometry, OIEB_SIZE, OiebCopy, ReaderWord};
 use crate::lifecycle::liveness::{self, ReaderState, WriterState, WriterWords};
 use crate::os;
 
-/// A segment's first block as it was at one moment, with the length that its file had then.
+/// A copy of a segment's first block, with the length of its file at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FirstBlock {
     pub(crate) oieb: OiebCopy,
@@ -23,17 +23,18 @@ impl FirstBlock {
         Ok(FirstBlock { oieb: OiebCopy::parse(&bytes), file_len: segment.len()?, is_whole })
     }
 
-    /// Nothing stands in it yet: a 1.x reader, which fills it in under the buffer's name, may have just begun.
+    /// The block is still empty. A 1.x reader, which fills it in after the buffer has its name, may have just
+    /// begun.
     pub(crate) fn is_blank(&self) -> bool {
         !self.is_whole || (self.oieb.oieb_size == 0 && self.oieb.reader_pid == 0)
     }
 
-    /// It says that this is a buffer of protocol 1.
+    /// Whether the block says that this is a buffer of protocol 1.
     pub(crate) fn is_of_protocol_1(&self) -> bool {
         self.is_whole && self.oieb.oieb_size == OIEB_SIZE && self.oieb.version[0] == 1
     }
 
-    /// The geometry that it announces, checked against the length of the file.
+    /// The geometry that the block announces, checked against the length of the file.
     pub(crate) fn geometry(&self, name: &str) -> Result<Geometry> {
         self.oieb.check(name, self.file_len)
     }

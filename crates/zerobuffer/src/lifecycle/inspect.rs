@@ -1,4 +1,5 @@
-//! Read-only snapshots and health, for tools. Looking never changes a buffer, and works with read permission alone.
+//! Read-only snapshots and health, for tools. A snapshot never changes a buffer, and needs read permission
+//! only.
 
 use std::time::Duration;
 
@@ -26,25 +27,26 @@ pub enum Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RingKind {
-    /// Protocol 1 as 1.x peers speak it.
+    /// The layout that 1.x peers know.
     Classic,
-    /// Between two of this library.
+    /// The layout between two native peers.
     Extended,
-    /// The first writer to commit a frame will decide: nothing has been written yet.
+    /// Not decided yet. A native writer decides when it connects, a 1.x writer when it commits its first
+    /// frame.
     Undecided,
 }
 
-/// What can be known of a peer.
+/// The state of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
-    /// Nobody has the role.
+    /// No process has the role.
     Absent,
-    /// Somebody has it and lives.
+    /// A live process has the role.
     Alive,
-    /// Somebody had it and died.
+    /// The process that had the role died.
     Dead,
-    /// Somebody had it and closed in good order.
+    /// The process that had the role closed its handle.
     Closed,
 }
 
@@ -52,17 +54,17 @@ pub enum Presence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Whether somebody is there.
+    /// Whether a process has the role, and whether it lives.
     pub presence: Presence,
     /// The process, in its own pid namespace; 0 if none.
     pub pid: u64,
-    /// Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer, of which it is
-    /// judged by its pid.
+    /// Whether the peer is a native one, whose state is certain. The state of a 1.x peer is judged by its
+    /// pid.
     pub ours: bool,
 }
 
-/// A buffer at one moment. Its numbers come from shared memory and are not checked against each other: under load they
-/// may be a few frames apart, and in a corrupt buffer they may be anything.
+/// A buffer at one moment. Its numbers come from shared memory and are not checked against each other. Under
+/// load they may be a few frames apart; in a corrupt buffer they may have any value.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -78,21 +80,23 @@ pub struct Snapshot {
     pub metadata_written: u64,
     /// Bytes free in the metadata block.
     pub metadata_free: u64,
-    /// Bytes of payload that the buffer was made for.
+    /// Bytes of payload that the buffer was created with.
     pub payload_size: u64,
-    /// Bytes of these that are free. An extended ring has a little more, for padding: it may take frames at 0 still.
+    /// Bytes of the payload that are free. An extended ring has some more bytes for padding, so it may accept
+    /// frames even at 0.
     pub payload_free: u64,
     /// Ring position of the next write.
     pub write_position: u64,
-    /// Ring position of the next read; in an extended ring, of the oldest byte not given back.
+    /// Ring position of the next read; in an extended ring, of the oldest byte that was not given back.
     pub read_position: u64,
     /// Frames written, and in a classic ring wrap markers.
     pub written_count: u64,
-    /// Frames read, and in a classic ring wrap markers; in an extended ring as of when the reader last ran out of frames.
+    /// Frames read, and in a classic ring wrap markers. In an extended ring the reader updates this when it
+    /// has read everything.
     pub read_count: u64,
     /// The reading side.
     pub reader: Peer,
-    /// The reading side only keeps the buffer for a reader that comes later ([`crate::KeptBuffer`]).
+    /// Whether the buffer is kept for a reader that comes later ([`crate::KeptBuffer`]).
     pub kept: bool,
     /// The writing side.
     pub writer: Peer,
@@ -104,9 +108,9 @@ pub struct Snapshot {
     pub owner: u32,
     /// Permission bits.
     pub mode: u32,
-    /// Time since the file last changed, on the wall clock: it was created, or a writer reserved memory (the kernel's ctime).
+    /// Time on the wall clock since the file was created or a writer reserved memory (the kernel's ctime).
     pub age: Option<Duration>,
-    /// What is wrong with the numbers, if they cannot be true.
+    /// Values that cannot be true; empty if there are none.
     pub defects: Vec<String>,
 }
 
@@ -133,8 +137,8 @@ impl Snapshot {
 ///
 /// # Errors
 ///
-/// `BufferNotFound`, `PermissionDenied`, `InvalidName`, `IncompatibleProtocol` if the file of that name is no buffer of
-/// protocol 1.
+/// `BufferNotFound`; `PermissionDenied`; `InvalidName`; `IncompatibleProtocol` if the file of that name is no
+/// buffer of protocol 1.
 ///
 /// ```
 /// use zerobuffer::{BufferConfig, Reader, inspect};
@@ -216,7 +220,7 @@ fn writer_peer(state: WriterState, oieb: &OiebCopy) -> Peer {
     Peer { presence, pid: WriterWords::of(oieb).shown_pid(), ours: matches!(id, Some(WriterId::Ours { .. })) }
 }
 
-/// What a ring of either kind has to say.
+/// The figures of a ring of either kind.
 struct Ring {
     kind: RingKind,
     free: u64,
@@ -226,7 +230,7 @@ struct Ring {
     read_count: u64,
 }
 
-/// Looks at the words of an extended ring, until they agree: both sides change theirs all the time.
+/// Reads the words of an extended ring until they agree, because both sides change them all the time.
 const LOOKS: usize = 100;
 
 fn look_at_ring(
@@ -247,7 +251,7 @@ fn look_at_ring(
     };
     let Some(control) = geometry.control.filter(|_| is_sound) else { return Ok(classic) };
     if !oieb.extension.is_extended() {
-        // A writer that died on the way into an extended ring leaves all taken.
+        // A writer that died during its entry leaves all bytes taken.
         let untouched = oieb.payload_free_bytes == oieb.payload_size || oieb.payload_free_bytes == 0;
         let unused =
             classic.write_position | classic.read_position | classic.written_count | classic.read_count;
@@ -285,7 +289,7 @@ fn geometry(oieb: &OiebCopy) -> Geometry {
     Geometry {
         metadata_size: oieb.metadata_size,
         payload_size: oieb.payload_size,
-        // As OiebCopy::check has it.
+        // OiebCopy::check refuses such sizes.
         control: oieb.extension.control().filter(|_| oieb.reader_word.is_ours()),
     }
 }
@@ -295,7 +299,8 @@ fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
     if geometry(oieb).total().is_none_or(|total| total > file_size) {
         defects.push(format!("metadata_size and payload_size do not fit a file of {file_size} bytes"));
     }
-    // A writer may be half-way into an extended ring, or have died there: the reader, or the next writer, mends the count.
+    // A writer may be in the middle of its entry, or have died there. The reader, or the next writer,
+    // corrects the count.
     let any = oieb.extension.is_entering();
     for (what, value, limit) in [
         ("payload_free_bytes", oieb.payload_free_bytes, if any { u64::MAX } else { oieb.payload_size }),
@@ -311,8 +316,9 @@ fn defects(oieb: &OiebCopy, file_size: u64) -> Vec<String> {
     defects
 }
 
-/// Names of all buffers on this machine, live or not, in alphabetical order: every segment that starts as a buffer of
-/// protocol 1 does, and those that this user may not look at, whose semaphores stand beside them.
+/// Names of all buffers on this machine, live or not, in alphabetical order. They include every segment that
+/// begins with the first block of protocol 1, and every segment with two semaphores that this user may not
+/// read.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! Who is alive, and who owns a role.
 //!
-//! Between two of ours the answer is a kernel lock on one byte of the segment per role: atomic, dropped by the kernel
-//! however the process ends, and visible across users and namespaces. For 1.x peers it is their pid, best effort.
+//! Between two native peers the answer is a kernel lock on one byte of the segment per role. It is atomic,
+//! visible across users and namespaces, and dropped by the kernel however the process ends. For 1.x peers the
+//! answer is their pid, best effort.
 
 use std::io;
 
@@ -12,36 +13,36 @@ use crate::layout::{
 use crate::os;
 use crate::sync::Ordering;
 
-/// Which writer is meant, so that its end is reported once.
+/// Identifies a writer, so that its end is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriterId {
-    /// A writer of ours, by its epoch.
+    /// A native writer, by its epoch.
     Ours { epoch: u32 },
     /// A 1.x writer, by its pid.
     Foreign { pid: u64 },
 }
 
-/// What a reader can know of its writer.
+/// The state of the writer, for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriterState {
-    /// No pid, and no writer of ours before.
+    /// There is no pid, and there was no native writer.
     None,
     Alive(WriterId),
-    /// Closed in good order. Of a 1.x writer nothing remains to tell by; it reads as the state before it.
+    /// It closed. A 1.x writer that closed leaves no trace, so the state is that before it.
     Closed(WriterId),
     Dead(WriterId),
 }
 
-/// What a writer, or a tool, can know of the reader.
+/// The state of the reader, for a writer or a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReaderState {
     Alive,
-    /// Closed in good order.
+    /// It closed its handle.
     Closed,
     Dead,
 }
 
-/// Anything through which role locks can be tested.
+/// A file through which role locks can be tested.
 pub(crate) trait RoleProbe {
     fn role_is_held(&self, byte: i64) -> io::Result<bool>;
 }
@@ -64,12 +65,12 @@ impl RoleProbe for os::Segment {
     }
 }
 
-/// The words that say who the writer is; read together, judged together.
+/// The words that identify the writer. They are read together and judged together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriterWords {
     pub(crate) pid: u64,
     pub(crate) word: WriterWord,
-    /// The ring is an extended one: its writers are ours, whatever the pid says.
+    /// The ring is extended: its writers are native, whatever the pid says.
     pub(crate) extended: bool,
 }
 
@@ -82,14 +83,14 @@ impl WriterWords {
         WriterWords { pid, word, extended }
     }
 
-    /// As they stand in a copy of the block.
+    /// The words in a copy of the first block.
     pub(crate) fn of(oieb: &OiebCopy) -> WriterWords {
         let extended = oieb.extension.is_extended() && oieb.reader_word.is_ours();
         WriterWords { pid: oieb.writer_pid, word: oieb.writer_word, extended }
     }
 
-    /// The pid of the last writer, 0 if it has closed: in an extended ring `writer_pid` shows 1.x writers that of the
-    /// reader.
+    /// The pid of the last writer, 0 if it has closed. In an extended ring `writer_pid` is the reader's pid,
+    /// which keeps 1.x writers out.
     pub(crate) fn shown_pid(self) -> u64 {
         match self.extended {
             false => self.pid,
@@ -98,9 +99,9 @@ impl WriterWords {
         }
     }
 
-    /// Whether the last writer was one of ours, alive or not.
+    /// Whether the last writer was a native one, alive or not.
     pub(crate) fn is_ours(self) -> bool {
-        // A writer of ours clears its pid before it says "closed".
+        // A native writer clears its pid before it sets "closed".
         let own = !self.word.is_closed() && self.pid == u64::from(self.word.pid());
         self.word.epoch() != 0 && (self.extended || self.pid == 0 || own)
     }
@@ -109,7 +110,7 @@ impl WriterWords {
     fn without_lock(self) -> WriterState {
         let WriterWords { pid, word, extended } = self;
         let ours = WriterId::Ours { epoch: word.epoch() };
-        // writer_pid alone proves nothing of a writer of ours: 1.x peers overwrite or zero it.
+        // writer_pid alone proves nothing about a native writer: 1.x peers overwrite it or set it to 0.
         if self.is_ours() {
             return if word.is_closed() { WriterState::Closed(ours) } else { WriterState::Dead(ours) };
         }
@@ -122,8 +123,8 @@ impl WriterWords {
     }
 }
 
-/// Looks at words that change, until they are judged as they are: peers connect and close once in a while, and only
-/// hostile memory changes all the time.
+/// How often changing words are read again before they are judged as they are. Honest peers connect and close
+/// rarely; only hostile memory changes all the time.
 const LOOKS: u32 = 1000;
 
 /// Judges the writer.
@@ -131,8 +132,9 @@ pub(crate) fn writer_state(
     mut words: impl FnMut() -> io::Result<WriterWords>,
     probe: &impl RoleProbe,
 ) -> io::Result<WriterState> {
-    // A writer takes the lock before it stores its words, and drops it after it stored "closed". So words that stay
-    // the same around a second look at the free lock belong to a writer that does not hold it.
+    // A writer takes the lock before it stores its words, and drops it after it stored "closed". So if the
+    // words are equal before and after a second look at the free lock, they belong to a writer that does not
+    // hold it.
     let mut seen = words()?;
     for _ in 0..LOOKS {
         if probe.role_is_held(WRITER_ROLE_BYTE)? {
@@ -160,15 +162,17 @@ pub(crate) fn reader_state(
         if seen.1.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? {
             return Ok(ReaderState::Alive);
         }
-        // Whoever takes over a kept buffer locks the reader's role first and clears the bit then. So words that stay
-        // the same around the looks at free locks belong to nobody who holds one.
+        // A reader that takes over a kept buffer locks the reader's role first and then clears the bit. So if
+        // the words are equal before and after the looks at free locks, they belong to a process that holds
+        // neither lock.
         let again = words()?;
         if again == seen {
             break;
         }
         seen = again;
     }
-    // A reader of ours holds its lock before its buffer has a name: free means gone.
+    // A native reader holds its lock before its buffer has a name, so a free lock means that the reader is
+    // gone.
     let (pid, word) = seen;
     Ok(match pid {
         0 => ReaderState::Closed,
@@ -178,12 +182,12 @@ pub(crate) fn reader_state(
     })
 }
 
-/// Whether somebody only keeps the buffer, and a reader may take it over.
+/// Whether a live keeper holds the buffer, so that a reader may take it over.
 pub(crate) fn is_kept(word: ReaderWord, probe: &impl RoleProbe) -> io::Result<bool> {
     Ok(word.is_kept() && probe.role_is_held(KEEPER_ROLE_BYTE)? && !probe.role_is_held(READER_ROLE_BYTE)?)
 }
 
-/// The words that `reader_state` asks for, from a mapped block.
+/// The words that `reader_state` judges, from a mapped block.
 pub(crate) fn reader_words(oieb: &Oieb) -> (u64, ReaderWord) {
     // Acquire pairs with the Release stores at creation and close.
     let word = ReaderWord(oieb.reader_word.load(Ordering::Acquire));

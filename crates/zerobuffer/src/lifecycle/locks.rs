@@ -1,8 +1,9 @@
 //! The lock on a name: the file `NAME.lock` that readers hold locked while they live.
 //!
-//! 1.x readers look at nothing else, so native readers hold it, too. Among native peers it only saves work: what is
-//! removed is judged by the segment, and removed in turn by a lock on the very file (`os::Folder::remove`). So a peer with
-//! another `/tmp`, or a user who holds lock files back, cannot make a live buffer's files disappear.
+//! 1.x readers check nothing else, so native readers hold it too. Between native peers it only saves work:
+//! they judge a buffer by its segment, and remove each file under a lock on that file (`os::Folder::remove`).
+//! So neither a peer with another `/tmp` nor a user who holds lock files can cause the removal of a live
+//! buffer's files.
 
 use std::io;
 use std::sync::Arc;
@@ -11,16 +12,16 @@ use std::time::{Duration, Instant};
 use crate::os::{self, Folder};
 use crate::testing::stop::stop_point;
 
-/// How long a creation waits for a lock whose holder has no live buffer: it is cleaning up, or creating one. The limit
-/// counts tries, 2 s of them, rather than time: where all processes stand still for longer (a suspended machine, a frozen
-/// container), the holder has no time either.
+/// How long a creation waits for a lock whose holder has no live buffer because it is cleaning up or creating
+/// one. The limit counts tries (2 s of them) instead of time: while all processes stand still (a suspended
+/// machine, a frozen container), the holder makes no progress either.
 pub(super) const LOCK_TRIES: u32 = 2000;
 pub(super) const LOCK_POLL: Duration = Duration::from_millis(1);
 
-/// How long a clean-up waits for a lock: tools hold it for microseconds, only to see whether it is free.
+/// How long a clean-up waits for a lock. Tools hold it for microseconds, to see whether it is free.
 const CLEAN_PATIENCE: Duration = Duration::from_millis(50);
 
-/// The folder, within that of lock files, in which 1.x C# readers keep theirs.
+/// The folder inside that of lock files in which 1.x C# readers keep their lock files.
 const OLD_FOLDER: &str = "locks";
 
 /// Name of the lock file of buffer `name`.
@@ -28,8 +29,8 @@ pub(super) fn file_name(name: &str) -> String {
     format!("{name}.lock")
 }
 
-/// The mode of a lock file or semaphore of a buffer of `mode`: users who may only read the buffer have no use for
-/// either, and could hold locks on them.
+/// The mode of a lock file or semaphore of a buffer of `mode`. Users who may only read the buffer get no
+/// rights: they need neither file, and could hold locks on it.
 pub(super) fn mode_without_mere_readers(mode: u32) -> u32 {
     [(0o600, 0o700), (0o060, 0o070), (0o006, 0o007)]
         .iter()
@@ -60,7 +61,8 @@ impl NameLock {
             if !file.try_flock()? {
                 return Ok(None);
             }
-            // Its last holder may have removed the file between the open and the lock; then the lock is worth nothing.
+            // Its last holder may have removed the file between the open and the lock. Then the lock excludes
+            // no other process.
             if folder.info(&file_name)?.map(|info| info.id) == Some(file.id()?) {
                 return Ok(Some(NameLock { file, folder: Arc::clone(folder), file_name }));
             }
@@ -68,7 +70,8 @@ impl NameLock {
         Ok(None)
     }
 
-    /// Takes the lock on `name`, waiting for as long as a look takes while it is `wanted`.
+    /// Takes the lock on `name`. While it is `wanted`, waits for about as long as another process needs to
+    /// look at it.
     pub(super) fn take(
         folder: &Arc<Folder>,
         name: &str,
@@ -87,9 +90,9 @@ impl NameLock {
         Ok(None)
     }
 
-    /// Replaces the lock of a keeper whose buffer is to be taken over; `None` if another process holds the new one for too
-    /// long. The keeper's own lock dies with its file's name. Another process that takes the new lock first finds a live
-    /// reader and drops it again.
+    /// Replaces the lock of a keeper whose buffer is to be taken over; returns `None` if another process
+    /// holds the new lock for too long. The keeper's lock loses its meaning with its file's name. Another
+    /// process that takes the new lock first finds a live reader and drops the lock again.
     pub(super) fn replace(name: &str, mode: u32) -> io::Result<Option<NameLock>> {
         let folder = Arc::new(Folder::make_locks()?);
         let file_name = file_name(name);
@@ -117,8 +120,8 @@ impl NameLock {
     }
 }
 
-/// Whether a process holds the lock file, and goes on holding it: one that only looks, as this does, has it for some
-/// microseconds. An error if the file is not there, or may not be opened.
+/// Whether a process holds the lock file and keeps it; a process that only looks, like this one, holds it for
+/// some microseconds. Fails if the file is not there, or may not be opened.
 pub(super) fn is_held(folder: &Folder, file_name: &str) -> io::Result<bool> {
     const TRIES: u32 = 10;
     const PAUSE: Duration = Duration::from_micros(200);

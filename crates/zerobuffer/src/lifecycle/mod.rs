@@ -1,4 +1,4 @@
-//! The life of a buffer: how it is made, found, joined, judged and removed.
+//! The life of a buffer: how it is created, found, joined, judged and removed.
 
 pub mod cleanup;
 pub(crate) mod connect;

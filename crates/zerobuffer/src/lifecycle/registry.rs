@@ -1,4 +1,4 @@
-//! Names, what stands under them, and the removal of what the dead left behind.
+//! Names, the files behind them, and the removal of what dead processes left.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::testing::stop::stop_point;
 /// Longest name of a buffer, in bytes: NAME_MAX (255) less the longest prefix of its files, `sem.sem-w-`.
 pub const MAX_NAME_LEN: usize = 255 - 10;
 
-/// A segment without a first block may be that of a 1.x reader at work, which needs up to 0.4 s, for as long as this.
+/// For this long, a segment without a first block may belong to a 1.x reader that is creating it, which takes
+/// up to 0.4 s.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
 
 /// Refuses names that could reach other files, or that are too long.
@@ -53,7 +54,7 @@ pub(super) fn semaphore_files(name: &str) -> [String; 2] {
     [write_semaphore(name), read_semaphore(name)].map(|sem| format!("{}{sem}", os::SEM_FILE_PREFIX))
 }
 
-/// How a user who lacks the rights to the files of buffer `name` can get them.
+/// Tells a user who lacks the rights to the files of buffer `name` how to get them.
 pub(super) fn way_to_rights(name: &str) -> String {
     let shm = Folder::shared_memory();
     match shm.info(name) {
@@ -74,25 +75,25 @@ pub(super) fn way_to_rights(name: &str) -> String {
     }
 }
 
-/// Says that a process which may only read keeps others from taking a role.
+/// The error that a process with read permission only keeps others from taking a role.
 pub(super) fn obstructed(name: &str) -> Error {
     let message = "a process that may only read the buffer holds a lock on its file, so no role can be taken: end that \
                    process (`lslocks` shows it), or create the buffer with a mode that lets no user only read";
     Error::new(ErrorKind::PermissionDenied, name, message)
 }
 
-/// What stands under a name in shared memory.
+/// What a name in shared memory leads to.
 pub(crate) enum Standing {
     Nothing,
-    /// A reader lives that uses it, or may do so.
+    /// A live reader uses it, or may use it.
     Live(String),
     /// Another process is making or removing it.
     Changing(String),
     /// A process keeps it for a reader that comes later.
     Kept,
-    /// Files that no process will ever use again, provably of a buffer.
+    /// Files that are provably a buffer's and that no process will use again.
     Stale(Remains),
-    /// Not a buffer, as far as can be told, and not to be removed.
+    /// Not known to be a buffer, and not to be removed.
     Alien(String),
 }
 
@@ -105,8 +106,8 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
-    /// Removes the files as far as they are still the same. The segment goes first: a 1.x writer must not find it without
-    /// semaphores. Returns false if another process is at work on one of them.
+    /// Removes each file that still has its identity. The segment goes first: a 1.x writer must not find it
+    /// without semaphores. Returns false if another process is making or removing one of the files.
     pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
         let shm = Folder::shared_memory();
         if let Some(id) = self.segment {
@@ -126,10 +127,10 @@ impl Remains {
     }
 }
 
-/// Looks at what stands under `name`, without changing it.
+/// Finds out what `name` leads to, without changing it.
 pub(crate) fn standing(name: &str) -> io::Result<Standing> {
-    // The semaphores first. A creator holds its turn on them until its segment has a name, so one that is not in turn now
-    // and has no segment later is a leftover.
+    // The semaphores come first. A creator holds its lock on them until its segment has a name. So a
+    // semaphore that is not locked now, and has no segment later, is a leftover.
     let semaphores = look_at_semaphores(name)?;
     let segment = match os::Segment::open(name, false) {
         Ok(segment) => segment,
@@ -140,12 +141,12 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
         Err(error) => return Err(error),
     };
     let info = segment.info()?;
-    // The segment's owner says that it is a buffer's, by a semaphore that names it.
+    // A semaphore of the segment's owner that names the segment proves that it is a buffer's.
     let is_named =
         semaphores.iter().flatten().any(|sem| sem.segment == Some(info.id) && sem.info.owner == info.owner);
     let remains = Remains {
         segment: Some(info.id),
-        // Another user's semaphores are not of this buffer, whatever they are called.
+        // Another user's semaphores do not belong to this buffer, whatever their names.
         semaphores: semaphores.map(|sem| {
             sem.filter(|sem| is_semaphore(sem) && sem.info.owner == info.owner).map(|sem| sem.info.id)
         }),
@@ -183,17 +184,17 @@ fn look_at_semaphores(name: &str) -> io::Result<[Option<SemaphoreFile>; 2]> {
     Ok([os::Semaphore::look(&write_semaphore(name))?, os::Semaphore::look(&read_semaphore(name))?])
 }
 
-/// Whether the file can be that of a semaphore, a native peer's or a 1.x peer's.
+/// Whether the file can be a semaphore of a native peer or a 1.x peer.
 fn is_semaphore(file: &SemaphoreFile) -> bool {
     file.segment.is_some() || (file.info.is_file && file.info.len == os::SEM_FILE_LEN)
 }
 
-/// What semaphores are that stand there without a segment.
+/// Judges semaphores that have no segment.
 fn without_segment(semaphores: [Option<SemaphoreFile>; 2]) -> Standing {
     if semaphores.iter().flatten().any(|sem| sem.is_new) {
         return Standing::Changing("which it is just creating or removing".into());
     }
-    // Only a mark proves a semaphore to be of a buffer: any program can have one of that name.
+    // Only a mark proves that a semaphore is a buffer's: any program can have a semaphore of that name.
     let marked = semaphores.map(|sem| sem.filter(|sem| sem.segment.is_some()).map(|sem| sem.info.id));
     match marked {
         [None, None] => Standing::Nothing,
@@ -201,14 +202,15 @@ fn without_segment(semaphores: [Option<SemaphoreFile>; 2]) -> Standing {
     }
 }
 
-/// What semaphores are that stand in the way of a creation, where there is no segment.
+/// What the semaphores in the way of a creation are, where there is no segment.
 enum InTheWay {
     Nothing,
-    /// Two of this user, under the very names that the new buffer needs, neither marked: 1.x readers leave such behind.
+    /// Two unmarked semaphores of this user, with exactly the names that the new buffer needs. 1.x readers
+    /// leave such semaphores behind.
     Old(Remains),
     /// Another process is at work on the buffer.
     Native,
-    /// What may be another program's, with the way out.
+    /// A file that may be another program's, with the way out.
     Alien(String),
 }
 
@@ -236,16 +238,16 @@ fn semaphores_in_the_way(name: &str) -> io::Result<InTheWay> {
     })
 }
 
-/// Whether two semaphores stand there that a 1.x reader may have left behind.
+/// Whether there are two semaphores that a 1.x reader may have left behind.
 pub(super) fn has_old_semaphores(name: &str) -> io::Result<bool> {
     Ok(matches!(semaphores_in_the_way(name)?, InTheWay::Old(_)))
 }
 
-/// What became of a claim.
+/// Outcome of a claim.
 pub(crate) enum Claim {
-    /// The name is the caller's, and nothing stands under it.
+    /// The name is the caller's, and leads to nothing.
     Fresh(NameLock),
-    /// A buffer stands there that is kept for a reader.
+    /// The name leads to a buffer that is kept for a reader.
     Kept,
 }
 
@@ -271,7 +273,7 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
         let busy = match (lock, outcome) {
             (Some(lock), Ok(Cleared::Free)) => return Ok(Claim::Fresh(lock)),
             (lock, outcome) => {
-                // A claimant that does not get the name leaves no lock file behind.
+                // A process that does not get the name leaves no lock file behind.
                 if let Some(lock) = lock {
                     lock.remove();
                 }
@@ -283,7 +285,7 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
                 }
             }
         };
-        // Another process is creating or cleaning: a matter of milliseconds.
+        // Another process is creating or cleaning, which takes milliseconds.
         tries += 1;
         if tries > LOCK_TRIES {
             let message = format!(
@@ -301,7 +303,7 @@ enum Cleared {
     Free,
     Kept,
     Live(String),
-    /// Another process is at work on it.
+    /// Another process is making or removing it.
     Busy(String),
 }
 
@@ -343,7 +345,7 @@ fn clear(name: &str, locked: bool) -> Result<Cleared> {
                 .into()
         })
     })?;
-    // A semaphore that stood beside the segment without being of that buffer shows itself only now.
+    // A semaphore that did not belong to the removed segment is found only now.
     match semaphores_in_the_way(name) {
         Ok(InTheWay::Nothing) if cleaned => Ok(Cleared::Free),
         Ok(InTheWay::Alien(obstacle)) => in_the_way(obstacle),
@@ -352,7 +354,7 @@ fn clear(name: &str, locked: bool) -> Result<Cleared> {
     }
 }
 
-/// The files of one live buffer, by identity, so that no other buffer's are ever removed.
+/// The files of one live buffer, by identity, so that no other buffer's files are removed.
 pub(crate) struct OwnedFiles {
     pub(crate) segment: FileId,
     pub(crate) write_semaphore: Option<FileId>,
@@ -360,8 +362,8 @@ pub(crate) struct OwnedFiles {
 }
 
 impl OwnedFiles {
-    /// Removes the buffer's names as far as they still lead to its files. The segment goes first: a 1.x writer must not
-    /// find it without semaphores.
+    /// Removes each name of the buffer that still leads to its file. The segment goes first: a 1.x writer
+    /// must not find it without semaphores.
     pub(crate) fn remove(&self, name: &str) {
         let shm = Folder::shared_memory();
         stop_point!("close:unlink-shm");
@@ -399,11 +401,11 @@ fn log_failure<T>(result: io::Result<T>) {
     }
 }
 
-/// Removes what a reader that is gone, and that had `files`, left under `name`, if its lock can be had. Returns whether
-/// there was anything.
+/// Removes the `files` that a dead reader left under `name`, if the name's lock is free. Returns whether
+/// there were any.
 ///
-/// What stands there by now instead of its files is another reader's. A reader may have died half-way through its own
-/// removal, so each file, and the lock file, may be left alone.
+/// If the name leads to other files by now, they are another reader's and stay. A reader may have died
+/// half-way through its own removal, so any of its files, or only the lock file, may be left.
 pub(crate) fn clean_after_reader(name: &str, files: &OwnedFiles) -> io::Result<bool> {
     let shm = Folder::shared_memory();
     let folder = Arc::new(Folder::make_locks()?);
@@ -417,7 +419,7 @@ pub(crate) fn clean_after_reader(name: &str, files: &OwnedFiles) -> io::Result<b
     stop_point!("clean:lock");
     let Some(lock) = NameLock::take(&folder, name, left)? else { return Ok(false) };
     let result = clean_locked(name, files);
-    // Native, 1.x C++ and 1.x Python readers hold this lock as long as they live, so no process needs the file.
+    // Native, 1.x C++ and 1.x Python readers hold this lock while they live, so no process needs the file.
     lock.remove();
     result
 }
