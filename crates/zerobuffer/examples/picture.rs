@@ -91,7 +91,7 @@ fn convert(filter: &str, input: &str, output: &str) -> Outcome {
     let (colour, depth) = reader.output_color_type();
     client.set_metadata(&[colour.samples() as u8])?;
 
-    // No copy of ours: the decoder writes into shared memory, the encoder reads from it.
+    // No further copy: the decoder writes into shared memory, and the encoder reads from it.
     let mut request = client.acquire_request_buffer(size)?;
     reader.next_frame(&mut request)?;
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! One opened buffer: what a reader, a writer and a keeper have in common.
+//! One opened buffer: the state that readers, writers and keepers share.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::ring::RingFault;
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 use crate::wait::doorbell;
 
-/// The side of a buffer that a handle is.
+/// The side that a handle has in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Reader,
@@ -137,7 +137,7 @@ impl Buffer {
     /// Fails once for each interrupt.
     #[inline]
     pub(crate) fn take_interrupt(&self) -> Result<()> {
-        // A plain look first: the swap would take the cache line for itself at every call.
+        // A plain load comes first: a swap at every call would take the cache line exclusively.
         if self.is_interrupted() && self.interrupted.swap(false, Ordering::Acquire) {
             return Err(self.error(ErrorKind::Interrupted, "the call was interrupted"));
         }
@@ -145,7 +145,7 @@ impl Buffer {
     }
 }
 
-/// What leads to a buffer, and keeps it alive.
+/// Reaches a buffer and keeps its memory mapped.
 pub(crate) trait HasBuffer: Send + Sync {
     fn buffer(&self) -> &Buffer;
 }
@@ -185,9 +185,9 @@ impl InterruptHandle {
         self.0.buffer().interrupt();
     }
 
-    /// Takes back an interrupt that no call has met yet.
+    /// Withdraws an interrupt that no call has met yet.
     pub fn clear(&self) {
-        // Relaxed: what the interrupt was about is the caller's to know.
+        // Relaxed: the caller orders whatever the interrupt is about.
         self.0.buffer().interrupted.store(false, Ordering::Relaxed);
     }
 }

@@ -39,7 +39,7 @@ impl KeptBuffer {
     ///
     /// # Errors
     ///
-    /// As [`crate::Reader::create`]; `ReaderAlreadyConnected` also if another process keeps a buffer of this name.
+    /// Those of [`crate::Reader::create`]; `ReaderAlreadyConnected` also if another process keeps a buffer of this name.
     pub fn create(name: &str, config: BufferConfig) -> Result<KeptBuffer> {
         let Parts { buffer, files, locks, .. } = create::keeper(name, &config)?;
         Ok(KeptBuffer { buffer, files, locks: Some(locks) })

@@ -12,11 +12,11 @@
 //! # let name = format!("doc-crate-{}", std::process::id());
 //! // One process:
 //! let mut reader = Reader::create(&name, BufferConfig::default())?;
-//! // Another one:
+//! // Another process:
 //! let mut writer = Writer::connect(&name)?;
 //! writer.set_metadata(b"1920x1080 YUV420")?;
 //! writer.write_frame(&[42; 3_110_400])?;
-//! // The first:
+//! // The first process:
 //! let frame = reader.read_frame(Duration::from_secs(5))?.expect("in time");
 //! assert_eq!(frame.len(), 3_110_400);
 //! assert_eq!(reader.metadata()?.as_deref(), Some(&b"1920x1080 YUV420"[..]));
@@ -31,7 +31,7 @@
 //! The library never prints. Clean-up and repair are logged through the `log` crate, never on the hot path.
 
 #![deny(unsafe_code)]
-// The model checker has a wire of its own in place of some of this.
+// The model checker replaces some of this.
 #![cfg_attr(loom, allow(dead_code))]
 
 mod buffer;
@@ -77,7 +77,7 @@ pub use writer_watch::WriterWatch;
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the examples of the pages that stand outside the crate.
+/// Runs the examples of the pages outside the crate.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../../../README.md")]

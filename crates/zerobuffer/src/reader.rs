@@ -133,7 +133,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// As [`Reader::read_frame`], without `Interrupted`.
+    /// Those of [`Reader::read_frame`], without `Interrupted`.
     #[inline(always)]
     pub fn try_read_frame(&mut self) -> Result<Option<Frame>> {
         if self.take_fast() || self.poll()? {
@@ -146,7 +146,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// As [`Reader::read_frame`].
+    /// Those of [`Reader::read_frame`].
     #[inline(always)]
     pub fn read_frame_ref(&mut self, timeout: Duration) -> Result<Option<FrameRef<'_>>> {
         if self.take_fast() || self.next(timeout)? {
@@ -170,7 +170,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// As [`Reader::read_frame`], but only when nothing was appended.
+    /// Those of [`Reader::read_frame`], but only when nothing was appended.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The atomics that protocol code uses, and what else threads meet by, in one place, so that a model checker can stand in for them.
+//! The atomics and other means of synchronisation that protocol code uses, in one place, so that a model
+//! checker can replace them.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
@@ -9,7 +10,7 @@ pub(crate) use std::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Leaves the processor to others for a moment.
+/// Yields the processor.
 #[cfg(not(loom))]
 pub(crate) fn rest() {
     std::thread::sleep(core::time::Duration::from_micros(50));
@@ -18,7 +19,7 @@ pub(crate) fn rest() {
 #[cfg(not(loom))]
 pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wait, futex_wake};
 
-/// What the model checker knows; it has no barriers that reach other threads, so everybody fences.
+/// The model checker's types. It has no barriers that reach other threads, so both sides fence.
 #[cfg(loom)]
 mod model {
     use std::time::Duration;
@@ -43,10 +44,10 @@ mod model {
     pub(crate) fn barrier_works() -> bool {
         false
     }
-    /// Never times out: a wake-up that is lost is a deadlock, which the checker reports.
+    /// Never times out, so that a lost wake-up is a deadlock, which the checker reports.
     pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _: Duration) {
         let guard = QUEUE.0.lock().expect("no thread panics with it");
-        // Relaxed, as the kernel promises no more.
+        // Relaxed: the kernel promises no more.
         if word.load(Ordering::Relaxed) == expected {
             drop(QUEUE.1.wait(guard).expect("no thread panics with it"));
         }

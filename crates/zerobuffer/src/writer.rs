@@ -93,7 +93,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::connect`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
+    /// Those of [`Writer::connect`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
     pub fn connect_with(name: &str, options: WriterOptions) -> Result<Writer> {
         let Connection { buffer, segment, files, role, ring } =
             connect::connect(name, options.connect_timeout)?;
@@ -202,7 +202,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_frame`], without `BufferFull`.
+    /// Those of [`Writer::write_frame`], without `BufferFull`.
     #[inline]
     pub fn try_write_frame(&mut self, data: &[u8]) -> Result<Option<u64>> {
         match self.write_fast(data) {
@@ -217,7 +217,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_frame`], at the first frame that fails; those before it are written, and
+    /// Those of [`Writer::write_frame`], at the first frame that fails; those before it are written, and
     /// [`Writer::frames_written`] tells how many.
     pub fn write_frames<I>(&mut self, frames: I) -> Result<usize>
     where
@@ -239,7 +239,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_frame`].
+    /// Those of [`Writer::write_frame`].
     pub fn acquire_frame(&mut self, len: usize) -> Result<FrameMut<'_>> {
         self.acquire_frame_buffer(len)?;
         Ok(FrameMut::new(self))
@@ -249,7 +249,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_frame`], without `BufferFull`.
+    /// Those of [`Writer::write_frame`], without `BufferFull`.
     pub fn try_acquire_frame(&mut self, len: usize) -> Result<Option<FrameMut<'_>>> {
         self.pending = self.reserve(&Room::in_place(len, &Tag::default()), Duration::ZERO)?;
         Ok(self.pending.map(|_| FrameMut::new(self)))
@@ -260,7 +260,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_frame`]; `InvalidState` if a frame is acquired already.
+    /// Those of [`Writer::write_frame`]; `InvalidState` if a frame is acquired already.
     pub fn acquire_frame_buffer(&mut self, len: usize) -> Result<()> {
         self.acquire_tagged(len, &Tag::default())
     }

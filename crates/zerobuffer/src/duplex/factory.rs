@@ -34,7 +34,7 @@ impl DuplexChannelFactory {
     ///
     /// # Errors
     ///
-    /// As [`crate::Reader::create`]; `InvalidName` if `channel` is longer than [`super::MAX_CHANNEL_NAME_LEN`].
+    /// Those of [`crate::Reader::create`]; `InvalidName` if `channel` is longer than [`super::MAX_CHANNEL_NAME_LEN`].
     pub fn create_immutable_server(
         &self,
         channel: &str,
@@ -48,7 +48,7 @@ impl DuplexChannelFactory {
     ///
     /// # Errors
     ///
-    /// As [`DuplexChannelFactory::create_immutable_server`].
+    /// Those of [`DuplexChannelFactory::create_immutable_server`].
     pub fn create_mutable_server(&self, channel: &str, config: BufferConfig) -> Result<MutableDuplexServer> {
         MutableDuplexServer::create(channel, config)
     }
@@ -68,7 +68,7 @@ impl DuplexChannelFactory {
     ///
     /// # Errors
     ///
-    /// As [`DuplexChannelFactory::create_client`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
+    /// Those of [`DuplexChannelFactory::create_client`]; `BufferNotFound` and `ReaderDead` only after the connect time-out.
     #[cfg(not(loom))]
     pub fn create_client_with(&self, channel: &str, options: ClientOptions) -> Result<DuplexClient> {
         DuplexClient::connect(channel, options)

@@ -1,4 +1,4 @@
-//! What the contract's functions return, the same on every system.
+//! Types that the contract's functions return on every system.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ pub(crate) struct FileId {
     pub(crate) inode: u64,
 }
 
-/// What the system knows of a file.
+/// What the system knows about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileInfo {
     pub(crate) id: FileId,
@@ -41,7 +41,7 @@ impl FileInfo {
     }
 }
 
-/// What became of a file that was to be removed.
+/// Outcome of removing a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
     Removed,
@@ -51,27 +51,28 @@ pub(crate) enum Removal {
     Busy,
 }
 
-/// What became of an attempt to take a role.
+/// Outcome of an attempt to take a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Locked,
     /// Another process holds the lock.
     Held,
-    /// No process holds the lock, and yet it cannot be had: a process that may only read holds a shared one.
+    /// No process holds the role, but the lock cannot be taken: a process with read permission only holds a
+    /// shared lock.
     Obstructed,
 }
 
-/// What a semaphore's file is, before it is used.
+/// What is known about a semaphore's file before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SemaphoreFile {
     pub(crate) info: FileInfo,
     /// The segment that a native peer made it for; `None` for a 1.x peer's, and for another program's.
     pub(crate) segment: Option<FileId>,
-    /// Its creator is still at work on the buffer.
+    /// Its creator is still creating the buffer.
     pub(crate) is_new: bool,
 }
 
-/// What an error of the operating system means.
+/// The meaning of an error of the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     NotFound,
@@ -94,14 +95,14 @@ pub(crate) enum Cause {
     Other,
 }
 
-/// What a look at a file or a folder can find wrong, although every system call worked.
+/// What can be wrong with a file or a folder although every system call worked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// What stands in a file's place cannot be one of a buffer.
+    /// The file of that name cannot be a buffer's.
     Alien,
-    /// The file is one of a buffer, and damaged.
+    /// The file is a buffer's, and damaged.
     Damaged,
-    /// Other users could exchange what is in the folder of lock files.
+    /// Other users could exchange the files in the folder of lock files.
     UnsafeFolder,
     /// There is no shared memory on this machine.
     NoSharedMemory,

@@ -1,8 +1,8 @@
 //! The contract with the operating system: shared memory, semaphores, locks, processes, clocks.
 //!
-//! One folder per system implements it and is the only place with that system's calls and error numbers. The functions
-//! return `io::Error`; [`cause`] says what such an error means, and the callers decide what it means for a buffer.
-//! `contract.rs` lists every function with its type and what it must do.
+//! One folder per system implements the contract, and is the only place with that system's calls and error
+//! numbers. The functions return `io::Error`. [`cause`] returns the meaning of such an error, and the callers
+//! decide what it means for a buffer. `contract.rs` lists every function with its type and what it must do.
 
 #![cfg_attr(
     any(not(target_os = "linux"), zerobuffer_unsupported_os),
@@ -46,7 +46,7 @@ pub(crate) fn finding(found: Found, text: impl Into<String>) -> Error {
     Error::other(Finding(found, text.into()))
 }
 
-/// Says what `error` means.
+/// Returns the meaning of `error`.
 pub(crate) fn cause(error: &Error) -> Cause {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Finding>()) {
         Some(Finding(found, _)) => Cause::Found(*found),
@@ -54,12 +54,12 @@ pub(crate) fn cause(error: &Error) -> Cause {
     }
 }
 
-/// Whether `error` says that there is nothing of that name.
+/// Whether `error` means that there is no file of that name.
 pub(crate) fn is_not_found(error: &Error) -> bool {
     cause(error) == Cause::NotFound
 }
 
-/// Whether `error` says that this user lacks the right.
+/// Whether `error` means that this user lacks the right.
 pub(crate) fn is_denied(error: &Error) -> bool {
     cause(error) == Cause::Denied
 }

@@ -1,7 +1,7 @@
 //! UNSAFE: one function that is unsafe to call by contract.
 //!
-//! A system without an implementation: everything is refused, with an error that says so. The types have no values, so
-//! only the functions that make or open something have to answer.
+//! A system without an implementation: every function that makes or opens something returns an error that
+//! says so. The types have no values, so no other function can be called.
 #![allow(unsafe_code)]
 
 use std::io::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ pub(crate) fn user() -> u32 {
     0
 }
 
-/// The one type with values: callers name folders before they use them.
+/// The only type with values, because callers name folders before they use them.
 pub(crate) struct Folder;
 
 impl Folder {
@@ -126,7 +126,7 @@ pub(crate) fn map_shared(segment: &Segment, _: usize, _: bool) -> Result<NonNull
 ///
 /// # Safety
 ///
-/// None is needed.
+/// None: it is never called.
 pub(crate) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
 
 pub(crate) struct LockFile(Never);

@@ -1,7 +1,8 @@
-//! UNSAFE: what the fuzzers drive (fuzz/): the shipped ring code of both sides on one segment without a name, with steps and
-//! forged words from the fuzzer's bytes. Built for `--cfg fuzzing` and for tests.
+//! UNSAFE: entry points of the fuzzers (fuzz/). They run the shipped ring code of both sides on one segment
+//! without a name, with steps and forged words from the fuzzer's bytes. Built for `--cfg fuzzing` and for
+//! tests.
 //!
-//! A run takes some microseconds, as nothing is made for it: one segment per kind of ring serves all runs of a process.
+//! One segment per kind of ring serves all runs of a process, so a run takes only microseconds.
 #![allow(unsafe_code, missing_docs, clippy::missing_panics_doc)]
 
 use std::cell::RefCell;
@@ -22,7 +23,7 @@ use crate::sync::Ordering;
 
 const PAYLOAD: u64 = 1024;
 
-/// The fuzzer's bytes, taken one after the other; 0 behind their end.
+/// The fuzzer's bytes in order, followed by zeros.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
@@ -34,7 +35,7 @@ impl Bytes<'_> {
     fn word(&mut self) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
-    /// A number that may matter: near `old`, near a border, small, a cursor, or anything.
+    /// A number that is likely to matter: near `old`, near a border, small, a cursor, or any other.
     fn number(&mut self, old: u64) -> u64 {
         let [kind, by] = [self.byte(), self.byte()];
         let near = |base: u64| base.wrapping_add_signed(i64::from(by as i8));
@@ -51,7 +52,7 @@ impl Bytes<'_> {
     }
 }
 
-/// A segment without a name, and what a peer keeps of it.
+/// A segment without a name, and the state that a peer keeps about it.
 struct Arena {
     mapping: Mapping,
     reserver: Reserver,
@@ -74,7 +75,7 @@ impl Arena {
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self.mapping.oieb()).cast(), words) }
     }
 
-    /// As a reader of ours creates it.
+    /// Fills the segment as a native reader creates it.
     fn reset(&self) {
         self.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));
         let oieb = self.mapping.oieb();
@@ -99,7 +100,7 @@ impl Arena {
         let at = match part % 4 {
             0 => 4 + index % (OIEB_SIZE as usize / 8 - 4),
             1 => control + index % (CONTROL_SIZE as usize / 8),
-            // The words that count.
+            // The words that decide.
             2 => control + [0, 1, 2, 3, 4, 5, 16, 32, 48][index % 9],
             _ => ring + index % (control - ring),
         };
@@ -107,9 +108,9 @@ impl Arena {
         word.store(bytes.number(word.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
-    /// The bytes of a frame must all be there.
+    /// Checks that all bytes of a frame are accessible.
     fn touch(&self, record: &FrameRecord) -> u64 {
-        // SAFETY: nobody else has this segment, and the slice ends with this function.
+        // SAFETY: no other code uses this segment, and the slice ends with this function.
         let bytes = unsafe { self.mapping.frame_bytes(record.position(), record.len()) };
         let bytes = bytes.expect("a frame that was delivered lies within the ring");
         assert!(!bytes.is_empty());
@@ -121,7 +122,7 @@ thread_local! {
     static ARENA: RefCell<Arena> = RefCell::new(Arena::new());
 }
 
-/// What an honest run must keep to: frames come whole and in order, each once.
+/// Checks an honest run: frames come whole and in order, each once.
 #[derive(Default)]
 struct Order {
     written: u64,
@@ -137,7 +138,7 @@ impl Order {
     }
 }
 
-/// A reader and a writer of a classic ring; unless the first byte is even, with words forged under their hands.
+/// Runs a reader and a writer of a classic ring. If the first byte is odd, also forges words while they run.
 pub fn classic(input: &[u8]) {
     ARENA.with_borrow_mut(|arena| run_classic(arena, &mut Bytes(input)));
 }
@@ -198,7 +199,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
             6 if !honest => arena.forge(bytes),
             7 if !honest => {
                 let oieb = mapping.oieb();
-                // One that changes for ever would be waited for.
+                // The rings would wait without end for a tail that stays *changing*.
                 oieb.tail_word.fetch_and(!1, Ordering::Relaxed);
                 if let Ok(Some(next)) = classic::WriteSide::recover(mapping) {
                     writer = next;
@@ -209,7 +210,8 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     }
 }
 
-/// The same for an extended ring.
+/// Runs a reader and a writer of an extended ring. If the first byte is odd, also forges words while they
+/// run.
 pub fn extended(input: &[u8]) {
     ARENA.with_borrow_mut(|arena| run_extended(arena, &mut Bytes(input)));
 }
@@ -220,7 +222,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     let honest = start & 1 == 0;
     let size = arena.geometry.extended_size();
     if start & 2 != 0 {
-        // The count of laps is about to come round.
+        // The lap number is about to wrap.
         let begin = Cursor::new((1 << 22) - 2, 0).0;
         let control = arena.mapping.control();
         control.written.head.store(begin, Ordering::Relaxed);
@@ -303,7 +305,8 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     }
 }
 
-/// The first block as whoever opens a buffer reads it, and a connection to a buffer whose first and control block hold it.
+/// Reads a first block as a peer that opens the buffer does, and connects to a buffer with that first block
+/// and control block.
 pub fn first_block(input: &[u8]) {
     ARENA.with_borrow_mut(|arena| {
         let bytes = &mut Bytes(input);
@@ -312,7 +315,7 @@ pub fn first_block(input: &[u8]) {
         if start & 1 == 0 {
             block.iter_mut().for_each(|byte| *byte = bytes.byte());
         } else {
-            // A true one with a few words changed.
+            // A valid block with a few words changed.
             arena.reset();
             let words = arena.words();
             for (at, word) in block.chunks_exact_mut(8).zip(words) {
@@ -350,7 +353,8 @@ pub fn first_block(input: &[u8]) {
 fn connect_to(arena: &mut Arena) {
     let mapping = &arena.mapping;
     let oieb = mapping.oieb();
-    // One that changes for ever would be waited for; and the arena stays the arena.
+    // The rings would wait without end for a tail that stays *changing*. The geometry also stays that of the
+    // arena.
     oieb.tail_word.fetch_and(!1, Ordering::Relaxed);
     let control = ExtensionWord::new(arena.geometry.control.expect("asked for")).0;
     oieb.extension.fetch_and(3, Ordering::Relaxed);
@@ -386,7 +390,7 @@ fn connect_to(arena: &mut Arena) {
 mod tests {
     use super::*;
 
-    /// The fuzzer's seeds, and bytes at random: what a build without a fuzzer can do.
+    /// Runs the fuzzer's seeds and random bytes, which a build without a fuzzer can do.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
         let mut seeds = 0;

@@ -1,8 +1,8 @@
-//! What the model checker tries in every order: the shipped code of ring and bells on memory of the heap.
+//! Runs of the model checker, in every order: the shipped code of ring and doorbells on heap memory.
 //! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
 //!
-//! What loom does not know is the barrier (membarrier): here everybody fences. Its argument is in [`crate::wait::doorbell`], and
-//! `tests/promises/extended_sleeps.rs` sleeps millions of times over it.
+//! loom does not know membarrier, so here both sides fence. [`crate::wait::doorbell`] has the argument for
+//! barriers, and `tests/promises/extended_sleeps.rs` tests them by millions of sleeps.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::wait::doorbell;
 struct Heap {
     control: Control,
     units: Vec<[AtomicU64; 2]>,
-    /// Data, one cell a unit: loom reports whoever reaches one while another may write it.
+    /// Data, one cell per unit: loom reports an access to a cell that another thread may be writing.
     data: Vec<UnsafeCell<u64>>,
 }
 
 impl Heap {
-    /// Of `units` units of 16 bytes, at the beginning of lap `lap`.
+    /// A ring of `units` units of 16 bytes, at the beginning of lap `lap`.
     fn new(units: usize, lap: u64) -> Heap {
         let number = AtomicU64::new;
         let begin = Cursor::new(lap, 0).0;
@@ -70,7 +70,8 @@ const FOREVER: Duration = Duration::MAX;
 /// For a frame of one unit.
 const ROOM: Room = Room { len: 16, header: 16, may_shrink: false };
 
-/// Writes frames of one unit, as `Writer` does: looks for a place, asks for space, sleeps, commits, wakes the reader.
+/// Writes frames of one unit, in the steps of `Writer`: looks for a place, asks for space, sleeps, commits,
+/// wakes the reader.
 fn write(heap: &Heap, frames: u64) {
     let mut side = WriteSide::resume(heap, heap.size()).unwrap();
     for number in 1..=frames {
@@ -88,7 +89,7 @@ fn write(heap: &Heap, frames: u64) {
         };
         side.say_short(heap, false);
         let cell = &heap.data[(place.data() / Cursor::UNIT) as usize];
-        // SAFETY: the place was found free; loom checks that nobody else reaches it.
+        // SAFETY: the ring found this place free; loom checks that no other thread accesses it.
         cell.with_mut(|data| unsafe { *data = number });
         assert_eq!(side.commit(heap, place, 16, Tag::default()).unwrap(), number);
         let bell = &heap.control.reader_bell.bell;
@@ -98,7 +99,7 @@ fn write(heap: &Heap, frames: u64) {
     }
 }
 
-/// Reads frames as `Reader` does, and gives them back.
+/// Reads frames in the steps of `Reader`, and gives them back.
 fn read(heap: &Heap, frames: u64) {
     let mut side = ReadSide::new(heap, heap.size());
     let held = ReleaseQueue::new();
@@ -126,7 +127,7 @@ fn read(heap: &Heap, frames: u64) {
             doorbell::set(&heap.control.reader_bell.bell, 0);
         }
         assert_eq!((record.sequence, record.len()), (next, 16));
-        // SAFETY: a committed frame; loom checks that nobody writes it meanwhile.
+        // SAFETY: the frame is committed; loom checks that no other thread writes it meanwhile.
         heap.data[(record.position() / Cursor::UNIT) as usize]
             .with(|data| assert_eq!(unsafe { *data }, next, "the bytes come with the frame"));
         if held.release_last(heap, &record) {
@@ -136,7 +137,7 @@ fn read(heap: &Heap, frames: u64) {
     }
 }
 
-/// Both sides, with as many switches between them as it takes to show each mistake we could think of.
+/// Both sides, with enough switches between them to show every known mistake.
 fn check(switches: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(switches);
@@ -175,12 +176,13 @@ fn loom_an_interrupt_ends_a_sleep() {
         let heap = Arc::new((AtomicBool::new(false), AtomicU32::new(0)));
         let other = Arc::clone(&heap);
         let interrupter = thread::spawn(move || {
-            // As Interrupt::interrupt does.
+            // The store of Interrupt::interrupt.
             other.0.store(true, Ordering::Release);
             doorbell::call(&other.1);
         });
         let (interrupted, bell) = &*heap;
-        // As take_interrupt does. (The look in front is needed here: loom would let a swap that read false undo the store.)
+        // The load and swap of take_interrupt. (The load is needed here: loom would let a swap that read
+        // false undo the store.)
         while !(interrupted.load(Ordering::Relaxed) && interrupted.swap(false, Ordering::Acquire)) {
             doorbell::sleep(bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
         }
@@ -188,8 +190,8 @@ fn loom_an_interrupt_ends_a_sleep() {
     });
 }
 
-/// Frames of one unit each, as a reader that reads them one after the other: which of them is lent, and which owned and
-/// released by another thread, `owned` says.
+/// Reads frames of one unit one after the other. `owned` says which of them are owned and released by another
+/// thread; the others are lent.
 fn frames_come_back(owned: [bool; 3]) {
     check(3, move || {
         let heap = Arc::new((Heap::new(8, 0), ReleaseQueue::new()));
@@ -199,7 +201,7 @@ fn frames_come_back(owned: [bool; 3]) {
             side.commit(&heap.0, place, 16, Tag::default()).unwrap();
         }
         let mut side = ReadSide::new(&heap.0, heap.0.size());
-        // So large that what is not the last frame is withheld.
+        // So large that the reader withholds all frames but the last.
         heap.1.start(side.cursor(), 1 << 16);
         let mut releasers = vec![];
         for owned in owned {
@@ -217,7 +219,7 @@ fn frames_come_back(owned: [bool; 3]) {
             let record = record.with_ticket(heap.1.hold(&record));
             let other = Arc::clone(&heap);
             releasers.push(thread::spawn(move || {
-                // SAFETY: the frame is held; loom checks that nobody writes it meanwhile.
+                // SAFETY: the reader holds the frame; loom checks that no other thread writes it meanwhile.
                 let cell = &other.0.data[(record.position() / Cursor::UNIT) as usize];
                 cell.with(|data| assert_eq!(unsafe { *data }, 0));
                 other.1.release(&other.0, &record);
@@ -232,11 +234,11 @@ fn frames_come_back(owned: [bool; 3]) {
     });
 }
 
-/// As a writer may at any time.
+/// A step that a writer may take at any time.
 fn write_what_came_back(heap: &Heap) {
     let tail = Cursor(heap.control.read.tail.load(Ordering::Acquire));
     for cell in &heap.data[..(tail.position() / Cursor::UNIT) as usize] {
-        // SAFETY: it was given back; loom checks that nobody reads it any more.
+        // SAFETY: the bytes were given back; loom checks that no other thread reads them any more.
         cell.with_mut(|data| unsafe { *data = 1 });
     }
 }

@@ -1,4 +1,4 @@
-//! What tests drive: stop points, the model checker's runs, the fuzzers' targets.
+//! Code for tests: stop points, the model checker's runs, the fuzzers' targets.
 
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]

@@ -67,7 +67,7 @@ mod driver {
             trace.write_all(format!("{name}\n").as_bytes()).expect("trace");
         }
         for target in plan.targets.iter().filter(|target| target.name == name) {
-            // Relaxed: a count of its own, ordering nothing.
+            // Relaxed: the count orders nothing else.
             if target.passed.fetch_add(1, Ordering::Relaxed) + 1 == target.nth {
                 crate::os::stop_self(target.kill);
             }

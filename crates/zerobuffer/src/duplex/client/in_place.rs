@@ -101,7 +101,7 @@ impl RequestBuffer {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::call`].
+    /// Those of [`DuplexClient::call`].
     ///
     /// [`DuplexClient::call`]: super::DuplexClient::call
     pub fn call(self, timeout: Duration) -> Result<Response> {
@@ -116,7 +116,7 @@ impl RequestBuffer {
     ///
     /// # Errors
     ///
-    /// As [`RequestBuffer::commit`].
+    /// Those of [`RequestBuffer::commit`].
     ///
     /// ```
     /// use std::time::Duration;

@@ -150,7 +150,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::send_request`].
+    /// Those of [`DuplexClient::send_request`].
     pub fn send_request_within(&self, data: &[u8], timeout: Duration) -> Result<u64> {
         self.send(data, self.state.due(timeout))
     }
@@ -167,7 +167,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::send_request`].
+    /// Those of [`DuplexClient::send_request`].
     pub fn acquire_request_buffer(&self, size: usize) -> Result<RequestBuffer> {
         RequestBuffer::acquire(&self.state, size, self.request_timeout)
     }
@@ -176,7 +176,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`RequestBuffer::commit`].
+    /// Those of [`RequestBuffer::commit`].
     pub fn commit_request(&self, request: RequestBuffer) -> Result<u64> {
         request.commit()
     }
@@ -198,7 +198,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::receive_response`]; `InvalidState` if the request's outcome has been handed out, or there was no
+    /// Those of [`DuplexClient::receive_response`]; `InvalidState` if the request's outcome has been handed out, or there was no
     /// such request.
     pub fn receive_response_to(&self, sequence: u64, timeout: Duration) -> Result<Option<Response>> {
         self.state.check_mine()?;
@@ -225,7 +225,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::send_request`].
+    /// Those of [`DuplexClient::send_request`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -259,7 +259,7 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::call`].
+    /// Those of [`DuplexClient::call`].
     ///
     /// ```
     /// use std::time::Duration;

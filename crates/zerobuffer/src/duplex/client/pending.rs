@@ -55,7 +55,7 @@ impl PendingCall {
     ///
     /// # Errors
     ///
-    /// As [`DuplexClient::call`](super::DuplexClient::call), once; from then on `InvalidState`.
+    /// Those of [`DuplexClient::call`](super::DuplexClient::call), once; from then on `InvalidState`.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<Response>> {
         self.state.check_mine()?;
         let left = self.due.left();

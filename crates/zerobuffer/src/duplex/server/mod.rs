@@ -306,7 +306,7 @@ impl ImmutableDuplexServer {
     ///
     /// # Errors
     ///
-    /// As [`ImmutableDuplexServer::start`].
+    /// Those of [`ImmutableDuplexServer::start`].
     pub fn start_owned<F, R>(&self, handler: F, mode: ProcessingMode) -> Result<()>
     where
         F: Fn(Request) -> std::result::Result<R, HandlerError> + Send + Sync + 'static,
@@ -326,7 +326,7 @@ impl ImmutableDuplexServer {
     ///
     /// # Errors
     ///
-    /// As [`ImmutableDuplexServer::start`].
+    /// Those of [`ImmutableDuplexServer::start`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -376,7 +376,7 @@ impl ImmutableDuplexServer {
     ///
     /// # Errors
     ///
-    /// As [`ImmutableDuplexServer::start`].
+    /// Those of [`ImmutableDuplexServer::start`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -429,7 +429,7 @@ impl MutableDuplexServer {
     ///
     /// # Errors
     ///
-    /// As [`ImmutableDuplexServer::start`].
+    /// Those of [`ImmutableDuplexServer::start`].
     pub fn start<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
     where
         F: Fn(&mut MutableFrame) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
@@ -451,7 +451,7 @@ impl MutableDuplexServer {
     ///
     /// # Errors
     ///
-    /// As [`ImmutableDuplexServer::start`].
+    /// Those of [`ImmutableDuplexServer::start`].
     pub fn start_owned<F, R>(&self, handler: F, mode: ProcessingMode) -> Result<()>
     where
         F: Fn(MutableFrame) -> std::result::Result<R, HandlerError> + Send + Sync + 'static,

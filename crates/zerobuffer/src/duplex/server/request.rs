@@ -25,7 +25,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`Frame::copy_of`](crate::Frame::copy_of).
+    /// Those of [`Frame::copy_of`](crate::Frame::copy_of).
     ///
     /// ```
     /// use zerobuffer::duplex::{HandlerError, Reply, Request};
@@ -122,11 +122,11 @@ impl MutableFrame {
         MutableFrame(request)
     }
 
-    /// As [`Request::copy_of`].
+    /// See [`Request::copy_of`].
     ///
     /// # Errors
     ///
-    /// As [`Frame::copy_of`](crate::Frame::copy_of).
+    /// Those of [`Frame::copy_of`](crate::Frame::copy_of).
     ///
     /// ```
     /// use zerobuffer::duplex::MutableFrame;
@@ -141,7 +141,7 @@ impl MutableFrame {
         Request::copy_of(bytes).map(MutableFrame)
     }
 
-    /// As [`Request::sequence`].
+    /// See [`Request::sequence`].
     pub fn sequence(&self) -> u64 {
         self.0.sequence()
     }
@@ -155,12 +155,12 @@ impl MutableFrame {
         self.0.len()
     }
 
-    /// As [`Request::is_cancelled`].
+    /// See [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// As [`Request::deadline`].
+    /// See [`Request::deadline`].
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
     }

@@ -1,4 +1,4 @@
-//! UNSAFE: the barrier that a sleeper pays for those who might wake it.
+//! UNSAFE: barriers that a sleeper issues, so that its peer needs no fence per frame.
 #![allow(unsafe_code)]
 
 use std::io::{Error, Result};
@@ -15,9 +15,11 @@ fn membarrier(command: libc::c_int) -> Result<libc::c_long> {
 /// A [`barrier`] was refused, although the kernel offers it.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process can issue [`barrier`]s to others: asked once, and believed until one is refused.
+/// Whether this process can issue [`barrier`]s to others. Asks the kernel once, and believes the answer until
+/// a barrier is refused.
 pub(crate) fn barrier_works() -> bool {
-    // Relaxed: a refusal concerns the thread that met it; others may learn of it later, or meet their own.
+    // Relaxed: a refusal concerns the thread that met it. Other threads may learn of it later, or meet their
+    // own.
     if REFUSED.load(Ordering::Relaxed) {
         return false;
     }
@@ -30,8 +32,8 @@ pub(crate) fn barrier_works() -> bool {
     })
 }
 
-/// A full fence on every processor that runs a thread of a process that is registered. Says whether it worked; once it
-/// has not, [`barrier_works`] says no for good.
+/// Executes a full fence on every processor that runs a thread of a registered process. Returns whether that
+/// worked; once it did not, [`barrier_works`] returns false for good.
 pub(crate) fn barrier() -> bool {
     let issued = membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED).is_ok();
     if !issued {
@@ -40,24 +42,24 @@ pub(crate) fn barrier() -> bool {
     issued
 }
 
-/// The fork generation, plus 1, for which registration was begun.
+/// The fork generation plus 1 in which registration began.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
 /// Whether barriers of other processes reach this one.
 #[inline]
 pub(crate) fn barrier_registered() -> bool {
-    // Relaxed: the kernel has made the registration effective on all processors before the system call returned, so
-    // whenever this thread learns of it, it holds.
+    // Relaxed: the registration was effective on all processors before the system call returned, so it holds
+    // whenever this thread learns of it.
     REGISTERED.load(Ordering::Relaxed)
 }
 
-/// Registers this process, once; it takes effect in a moment.
+/// Registers this process once. The registration takes effect in a moment.
 ///
-/// Takes some 3 us in a process of one thread. In one of several the kernel waits for all processors, some 12 ms, which
-/// nobody shall wait for: a thread of its own does it, and ends.
+/// In a process of one thread this takes about 3 us. In a process of several threads the kernel waits for all
+/// processors, about 12 ms, so a thread of its own registers and ends.
 pub(crate) fn register_for_barriers() {
     let generation = fork::generation() + 1;
-    // A child of fork() has to see for itself.
+    // A child of fork() must register itself.
     if BEGUN.swap(generation, Ordering::AcqRel) == generation || !barrier_works() {
         return;
     }
@@ -66,13 +68,13 @@ pub(crate) fn register_for_barriers() {
             REGISTERED.store(true, Ordering::Release);
         }
     };
-    // A directory has one link for each sub-directory, here one a thread, and two of its own.
+    // A directory has one link for each sub-directory (here one per thread), and two of its own.
     let alone = std::fs::metadata("/proc/self/task")
         .is_ok_and(|tasks| std::os::unix::fs::MetadataExt::nlink(&tasks) <= 3);
     if alone {
         register();
     } else {
-        // Without it every frame costs a fence of some 8 ns more: no reason to fail.
+        // Without the registration every frame costs a fence of about 8 ns, which is no reason to fail.
         let _ = std::thread::Builder::new().name("zb-membarrier".into()).stack_size(64 << 10).spawn(register);
     }
 }

@@ -1,7 +1,8 @@
 //! UNSAFE: descriptors, folders, and the files in them.
 //!
 //! Names follow docs/PLATFORM.md. Only root can exchange `/dev/shm`, so its files are reached by their paths.
-//! `/tmp/zerobuffer` can be anyone's, so it is opened once and its files are reached through that descriptor.
+//! Any user can own `/tmp/zerobuffer`, so it is opened once and its files are reached through that
+//! descriptor.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_int};
@@ -19,7 +20,8 @@ pub(super) const SHM_DIR: &str = "/dev/shm";
 const LOCK_DIR: &str = "/tmp/zerobuffer";
 /// The permission bits of that folder.
 const LOCK_DIR_MODE: u32 = 0o1777;
-/// Standard input, output and error: never a descriptor of this library, or what a program prints would land in a buffer.
+/// Standard input, output and error. None of them may be a descriptor of this library, or the program's
+/// output would land in a buffer.
 const HIGHEST_STANDARD: RawFd = 2;
 
 pub(crate) fn cause_of_number(number: Option<i32>) -> Cause {
@@ -42,14 +44,14 @@ pub(crate) fn no_space() -> Error {
     Error::from_raw_os_error(libc::ENOSPC)
 }
 
-/// The error of a size that the system cannot have.
+/// The error of a size that the system does not support.
 pub(crate) fn too_large() -> Error {
     Error::from_raw_os_error(libc::EOVERFLOW)
 }
 
 /// The effective user of this process.
 pub(crate) fn user() -> u32 {
-    // SAFETY: plain system call.
+    // SAFETY: geteuid takes no pointers and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -78,20 +80,22 @@ pub(super) fn c_path(path: &Path) -> Result<CString> {
 
 // ---- descriptors ----
 
-/// Takes over what a system call has just opened. Every descriptor of this library comes from here.
+/// Takes over a descriptor that a system call has just opened. Every descriptor of this library comes from
+/// here.
 ///
-/// A program that has closed its standard streams gets their numbers for the next files that it opens. Such a file moves up.
+/// A program that has closed its standard streams gets their numbers for the next files that it opens. This
+/// function moves such a file to a higher number.
 fn own(fd: RawFd) -> Result<OwnedFd> {
-    // SAFETY: the callers pass a fresh descriptor that nothing else owns.
+    // SAFETY: the callers pass a fresh descriptor that has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if fd.as_raw_fd() > HIGHEST_STANDARD { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
 }
 
 /// A second descriptor of an open file.
 pub(super) fn duplicate(fd: RawFd) -> Result<OwnedFd> {
-    // SAFETY: plain system call; a descriptor that is not open fails with EBADF.
+    // SAFETY: fcntl takes no pointers here. A descriptor that is not open fails with EBADF.
     let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, HIGHEST_STANDARD + 1) })?;
-    // SAFETY: a new descriptor, which nothing else owns.
+    // SAFETY: the call has just made this descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
@@ -192,7 +196,7 @@ impl Folder {
         let stat = stat_fd(fd.as_fd())?;
         if stat.st_mode & 0o7777 != LOCK_DIR_MODE {
             if stat.st_uid == user() {
-                // SAFETY: plain system call on an open descriptor.
+                // SAFETY: fchmod takes no pointers, and the descriptor is open as long as `folder`.
                 check(unsafe { libc::fchmod(fd.as_raw_fd(), LOCK_DIR_MODE) })?;
             } else if stat.st_mode & libc::S_ISVTX == 0 && stat.st_mode & 0o022 != 0 {
                 return Err(unusable(stat));
@@ -201,7 +205,8 @@ impl Folder {
         Ok(Some(Folder { fd: Some(fd), path: LOCK_DIR.into() }))
     }
 
-    /// The folder of lock files, made sticky and writable for everyone, as `/tmp` is, if it is missing.
+    /// The folder of lock files. If it is missing, it is created sticky and writable for all users, like
+    /// `/tmp`.
     pub(crate) fn make_locks() -> Result<Folder> {
         let path = c_path(Path::new(LOCK_DIR))?;
         loop {
@@ -236,7 +241,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// What reaches `name`: a folder and a path in it.
+    /// The descriptor of a folder and a path in it that lead to `name`.
     fn at(&self, name: &str) -> Result<(RawFd, CString)> {
         Ok(match &self.fd {
             Some(fd) => (fd.as_raw_fd(), c_string(name)?),
@@ -244,13 +249,13 @@ impl Folder {
         })
     }
 
-    /// Opens the file `name`. Neither a link is followed nor a pipe waited for.
+    /// Opens the file `name`. Follows no link and waits for no pipe.
     pub(super) fn open(&self, name: &str, flags: c_int, mode: u32) -> Result<OwnedFd> {
         let (folder, name) = self.at(name)?;
         open_in(folder, &name, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK, mode)
     }
 
-    /// Opens the file `name`, which must be a regular one.
+    /// Opens the file `name`, which must be a regular file.
     pub(super) fn open_file(&self, name: &str, flags: c_int) -> Result<(OwnedFd, FileInfo)> {
         let alien = || Err(finding(Found::Alien, "it is no regular file"));
         match self.open(name, flags, 0) {
@@ -266,7 +271,7 @@ impl Folder {
         }
     }
 
-    /// What the file `name` is, if it is there.
+    /// Information about the file `name`, if it is there.
     pub(crate) fn info(&self, name: &str) -> Result<Option<FileInfo>> {
         let (folder, name) = self.at(name)?;
         match stat_in(folder, &name) {
@@ -307,7 +312,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Removes the file `name` if it still is `id`. The caller keeps others from exchanging it.
+    /// Removes the file `name` if its identity still is `id`. The caller keeps other processes from
+    /// exchanging it.
     pub(crate) fn remove_now(&self, name: &str, id: FileId) -> Result<Removal> {
         if self.info(name)?.map(|info| info.id) != Some(id) {
             return Ok(Removal::Gone);
@@ -333,7 +339,7 @@ impl Folder {
     }
 }
 
-/// Says whose folder of lock files cannot be used, and what its owner can do about it.
+/// The error that a folder of lock files cannot be used: whose it is, and what its owner can do.
 fn unusable(stat: libc::stat) -> Error {
     let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
     let why = if mode & 0o022 != 0 && mode & libc::S_ISVTX == 0 {
@@ -348,7 +354,7 @@ fn unusable(stat: libc::stat) -> Error {
     finding(Found::UnsafeFolder, text)
 }
 
-/// What a lack of rights in the folder of lock files means.
+/// The meaning of a lack of rights in the folder of lock files.
 pub(super) fn denied_in_locks(folder: &Folder, error: Error) -> Error {
     let Some(fd) = folder.fd.as_ref().filter(|_| cause(&error) == Cause::Denied) else { return error };
     match stat_fd(fd.as_fd()) {
@@ -357,7 +363,7 @@ pub(super) fn denied_in_locks(folder: &Folder, error: Error) -> Error {
     }
 }
 
-/// Tells a missing folder of shared memory, and one of the wrong kind, from other errors.
+/// Tells a missing folder of shared memory, and a file in its place, from other errors.
 pub(super) fn no_shared_memory(error: Error) -> Error {
     let mount = format!("mount a tmpfs there (`mount -t tmpfs -o mode=1777 tmpfs {SHM_DIR}`)");
     match error.raw_os_error() {

@@ -1,7 +1,8 @@
 //! UNSAFE: what a forked child must not inherit.
 //!
-//! Lock descriptors must not live on in a forked child: an open file description keeps its locks until its last
-//! descriptor is closed, so a child would keep its dead parent alive. A `pthread_atfork` handler closes them.
+//! Lock descriptors must not stay open in a forked child. An open file description keeps its locks until its
+//! last descriptor is closed, so the child would make its dead parent seem alive. A `pthread_atfork` handler
+//! closes them.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 const SLOTS: usize = 64;
 const EMPTY: RawFd = -1;
 
-/// Descriptors to close in a child. Chunks are never freed: the handler may only do async-signal-safe things.
+/// Descriptors to close in a child. Chunks are never freed, because the handler may only call
+/// async-signal-safe functions.
 struct Chunk {
     slots: [AtomicI32; SLOTS],
     next: AtomicPtr<Chunk>,
@@ -25,7 +27,8 @@ impl Chunk {
 }
 
 static FIRST: Chunk = Chunk::new();
-/// Held while descriptors are opened and entered, and across fork: no child inherits one that is not entered.
+/// Held while a descriptor is opened and entered, and across fork, so that no child inherits a descriptor
+/// that is not entered.
 static BUSY: AtomicBool = AtomicBool::new(false);
 /// Barriers of other processes reach this one (`barrier.rs`). A forked child starts without that.
 pub(super) static REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -51,7 +54,7 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
-    // One thread is left, and prepare() took the lock: nobody changes the slots.
+    // Only this thread is left, and prepare() took the lock, so no other code changes the slots.
     GENERATION.fetch_add(1, Ordering::Relaxed);
     REGISTERED.store(false, Ordering::Relaxed);
     let mut chunk = &FIRST;
@@ -64,7 +67,7 @@ extern "C" fn child() {
                 unsafe { libc::close(fd) };
             }
         }
-        // SAFETY: chunks are leaked boxes or null, so the reference is valid for ever.
+        // SAFETY: chunks are leaked boxes or null, so the reference is valid until the process ends.
         match unsafe { chunk.next.load(Ordering::Relaxed).as_ref() } {
             Some(next) => chunk = next,
             None => break,
@@ -84,7 +87,7 @@ pub(crate) fn install() {
     ONCE.call_once(|| {
         // SAFETY: the three handlers are plain functions that live as long as this library's code.
         let result = unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-        assert_eq!(result, 0, "pthread_atfork fails only for want of a few bytes of memory");
+        assert_eq!(result, 0, "pthread_atfork fails only if a few bytes of memory are missing");
     });
 }
 
@@ -110,7 +113,7 @@ impl Slot {
                     next = Box::into_raw(Box::new(Chunk::new()));
                     chunk.next.store(next, Ordering::Relaxed);
                 }
-                // SAFETY: a leaked box, valid for ever.
+                // SAFETY: the chunk is a leaked box, valid until the process ends.
                 chunk = unsafe { &*next };
             }
         });
@@ -128,7 +131,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let fd = self.0.swap(EMPTY, Ordering::Relaxed);
         if fd != EMPTY {
-            // SAFETY: taken out of the slot, so this is the only owner.
+            // SAFETY: the descriptor was taken out of the slot, so this is its only owner.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }

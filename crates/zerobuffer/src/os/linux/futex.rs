@@ -4,14 +4,15 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// Sleeps while `word` is `expected`, at most `limit` (monotonic clock). May return early, as any futex.
+/// Sleeps while `word` is `expected`, for at most `limit` (monotonic clock). May return early, like every
+/// futex.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: limit.subsec_nanos().into(),
     };
-    // Without FUTEX_PRIVATE_FLAG: the word is known to other processes by its page.
-    // SAFETY: `word` is a live, aligned 32-bit word and `time` a valid timespec for the whole call.
+    // Without FUTEX_PRIVATE_FLAG, because other processes sleep on this word too. SAFETY: `word` is a live,
+    // aligned 32-bit word and `time` a valid timespec for the whole call.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -28,6 +29,6 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) {
 
 /// Wakes one sleeper on `word`.
 pub(crate) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: a live, aligned word; the kernel only compares addresses.
+    // SAFETY: `word` is a live, aligned 32-bit word; the kernel only compares its address.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }

@@ -8,10 +8,10 @@ use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, retry}
 use super::fork;
 use crate::os::{Attempt, Cause, FileId, Removal, cause, is_not_found};
 
-/// Byte of a buffer's file that is locked by the process that makes or removes the file.
+/// Byte of a buffer's file that a process locks while it makes or removes the file.
 const TURN_BYTE: i64 = 0;
 
-/// How often a lock is tried for that a process which may only read can obstruct.
+/// How often to try for a lock that a process with read permission only can obstruct.
 const TRIES: u32 = 3;
 
 /// A file opened only to hold a lock, which the kernel drops when this process ends, however it ends.
@@ -22,18 +22,18 @@ impl LockFile {
         fork::Slot::enter(open).map(LockFile)
     }
 
-    /// Opens the file `name`, making it with `mode` if `create` says so.
+    /// Opens the file `name`. If it is missing and `create` has a mode, creates it with that mode.
     pub(crate) fn open(folder: &Folder, name: &str, create: Option<u32>) -> Result<LockFile> {
         LockFile::open_with(|| {
-            // Without O_CREAT first: the kernel refuses O_CREAT on another user's file in a sticky folder, even where
-            // its mode allows opening it (proc(5), fs.protected_regular).
+            // The first attempt is without O_CREAT: the kernel refuses O_CREAT on another user's file in a
+            // sticky folder, even if its mode allows opening it (proc(5), fs.protected_regular).
             match (folder.open_file(name, libc::O_RDWR), create) {
                 (Ok((fd, _)), _) => Ok(fd),
                 (Err(error), Some(mode)) if is_not_found(&error) => {
                     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
                     let fd =
                         folder.open(name, flags, mode).map_err(|error| denied_in_locks(folder, error))?;
-                    // SAFETY: plain system call on an open descriptor.
+                    // SAFETY: fchmod takes no pointers, and `fd` is open.
                     check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
                     Ok(fd)
                 }
@@ -51,14 +51,14 @@ impl LockFile {
         if fd < 0 {
             return Err(Error::from_raw_os_error(libc::EBADF));
         }
-        // SAFETY: not -1 (which it is in a forked child), and open as long as `self`.
+        // SAFETY: the descriptor is not -1 (its value in a forked child), and is open as long as `self`.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         Ok(info_of_fd(fd)?.id)
     }
 
-    /// Takes the whole-file lock that 1.x peers use, without waiting. Says whether it did.
+    /// Takes the whole-file lock that 1.x peers use, without waiting. Returns whether it did.
     pub(crate) fn try_flock(&self) -> Result<bool> {
-        // SAFETY: plain system call; a descriptor of -1 fails with EBADF.
+        // SAFETY: flock takes no pointers. A descriptor of -1 fails with EBADF.
         match retry(|| unsafe { libc::flock(self.fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
             Ok(_) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => Ok(false),
@@ -66,7 +66,7 @@ impl LockFile {
         }
     }
 
-    /// Takes the role lock on `byte`, without waiting. Says whether it did.
+    /// Takes the role lock on `byte`, without waiting. Returns whether it did.
     pub(crate) fn try_lock_role(&self, byte: i64) -> Result<bool> {
         let lock = byte_lock(byte);
         // SAFETY: `lock` is a valid struct flock that outlives the call.
@@ -90,9 +90,10 @@ impl LockFile {
         Ok(Attempt::Obstructed)
     }
 
-    /// Takes the turn to make or remove this file. Returns false if it is another process's.
+    /// Takes the lock to make or remove this file. Returns false if another process has it.
     pub(super) fn try_turn(&self) -> Result<bool> {
-        // Shared locks are those of users who may only read, and so may neither make nor remove the file.
+        // A shared lock belongs to a user who may only read, and who can therefore neither make nor remove
+        // the file.
         Ok(self.attempt_role(TURN_BYTE)? != Attempt::Held)
     }
 
@@ -109,22 +110,24 @@ impl LockFile {
         ofd_is_held(self.fd(), byte)
     }
 
-    /// Eyes for the locks of others that may outlive this.
+    /// A view of the locks of other processes, which may outlive this file.
     pub(crate) fn view(&self) -> Result<LockView> {
         fork::Slot::enter(|| duplicate(self.fd())).map(LockView)
     }
 }
 
 impl Folder {
-    /// Removes the file `name` if it still is `id`, in turn with all others who make or remove it.
+    /// Removes the file `name` if its identity still is `id`, under the lock of all processes that make or
+    /// remove it.
     ///
-    /// The turn is a lock on the file itself: whoever shares the file sees it, whatever folder of lock files they use.
+    /// The lock is on the file itself. So every process that shares the file sees it, whatever folder of lock
+    /// files it uses.
     pub(crate) fn remove(&self, name: &str, id: FileId) -> Result<Removal> {
         let turn = match LockFile::open(self, name, None) {
             Ok(file) if file.id()? == id => Some(file),
             Ok(_) => return Ok(Removal::Gone),
             Err(error) if is_not_found(&error) => return Ok(Removal::Gone),
-            // No descriptor to be had, as may be at a close: the identity alone has to do.
+            // There may be no descriptor left, for example at a close. Then the identity must suffice.
             Err(error) if matches!(cause(&error), Cause::ProcessFiles | Cause::SystemFiles) => None,
             Err(error) => return Err(error),
         };
@@ -135,8 +138,8 @@ impl Folder {
     }
 }
 
-/// A second descriptor of a [`LockFile`], through which the locks of others can be seen. It is no owner of the first one's
-/// locks: that one gives them back when it goes.
+/// A second descriptor of a [`LockFile`], through which the locks of other processes can be seen. It does not
+/// own the first descriptor's locks, which end when the first one is dropped.
 pub(crate) struct LockView(fork::Slot);
 
 impl LockView {
@@ -147,18 +150,19 @@ impl LockView {
 }
 
 impl Drop for LockFile {
-    /// Unlocks before the descriptor is closed: a child that another thread is just starting holds a copy of it until its
-    /// exec, and with it the lock.
+    /// Unlocks before the descriptor is closed: a child that another thread is just starting has a copy of
+    /// the descriptor, and with it the lock, until its exec.
     fn drop(&mut self) {
         let fd = self.fd();
         if fd < 0 {
-            // In a forked child: the locks are the parent's.
+            // This is a forked child, and the locks are the parent's.
             return;
         }
         let mut all = byte_lock(0);
         all.l_len = 0;
         all.l_type = libc::F_UNLCK as libc::c_short;
-        // SAFETY: plain system calls on an open descriptor; `all` outlives them. They can fail only if there is no lock.
+        // SAFETY: the descriptor is open, and `all` is a valid struct flock that outlives the calls. They can
+        // fail only if there is no lock.
         unsafe {
             libc::fcntl(fd, libc::F_OFD_SETLK, &raw const all);
             libc::flock(fd, libc::LOCK_UN);
@@ -178,8 +182,8 @@ fn byte_lock(byte: i64) -> libc::flock {
 
 /// Whether another open file description holds `byte` exclusively.
 ///
-/// The question is asked as if for a shared lock, with which other shared locks do not conflict: those are what users who
-/// may only read can take, and they must not pass for a role.
+/// It asks as if for a shared lock, which does not conflict with other shared locks. Users who may only read
+/// can take shared locks, and these must not count as a role.
 pub(super) fn ofd_is_held(fd: RawFd, byte: i64) -> Result<bool> {
     let mut lock = byte_lock(byte);
     lock.l_type = libc::F_RDLCK as libc::c_short;
@@ -188,7 +192,8 @@ pub(super) fn ofd_is_held(fd: RawFd, byte: i64) -> Result<bool> {
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
 }
 
-/// Whether the maker of the open file `fd` is still at work on the buffer, or another process just removes the file.
+/// Whether the creator of the open file `fd` is still creating the buffer, or another process is removing the
+/// file.
 pub(super) fn is_in_turn(fd: BorrowedFd<'_>) -> Result<bool> {
     ofd_is_held(fd.as_raw_fd(), TURN_BYTE)
 }

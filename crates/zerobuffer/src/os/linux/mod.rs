@@ -1,7 +1,7 @@
 //! Linux: system calls and glibc semaphores, and nothing else.
 //!
-//! Names follow docs/PLATFORM.md: shared memory and semaphores live in `/dev/shm`, as `shm_open` and `sem_open` of
-//! glibc place them.
+//! Names follow docs/PLATFORM.md: shared memory and semaphores are in `/dev/shm`, where glibc's `shm_open`
+//! and `sem_open` place them.
 
 mod barrier;
 mod files;

@@ -6,22 +6,22 @@ use std::path::Path;
 
 use super::files::{check, open_path};
 
-/// Whether a process with this pid lives, in this process's pid namespace. Another user's does; one that has ended and
-/// only waits to be reaped by its parent does not.
+/// Whether a process with this pid lives, in this process's pid namespace. Another user's process counts too.
+/// A process that has ended and waits to be reaped by its parent does not live.
 pub(crate) fn process_exists(pid: u64) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
     if pid <= 0 {
         return false;
     }
-    // SAFETY: signal 0 only asks.
+    // SAFETY: signal 0 sends nothing; the call takes no pointers.
     match check(unsafe { libc::kill(pid, 0) }) {
         Ok(_) => !is_zombie(pid),
         Err(error) => error.raw_os_error() != Some(libc::ESRCH),
     }
 }
 
-/// Whether all threads of a process have ended (proc_pid_stat(5): field 3 is the state, field 20 the number of threads;
-/// a process whose first thread alone has ended also shows state Z).
+/// Whether all threads of a process have ended. In proc_pid_stat(5) field 3 is the state and field 20 the
+/// number of threads; a process of which only the first thread has ended also shows state Z.
 fn is_zombie(pid: libc::pid_t) -> bool {
     let path = format!("/proc/{pid}/stat");
     let stat =
@@ -35,12 +35,14 @@ fn is_zombie(pid: libc::pid_t) -> bool {
     matches!(state, Some("Z" | "X")) && threads.is_some_and(|threads| threads <= 1)
 }
 
-/// In nanoseconds, not as a `Duration`, whose arithmetic would take longer than to read the coarse clock.
+/// Returns nanoseconds instead of a `Duration`, whose arithmetic would take longer than reading the coarse
+/// clock.
 fn clock(id: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` has room for the result; the clocks asked for exist on every Linux.
     unsafe { libc::clock_gettime(id, &raw mut now) };
-    // Of the time since the machine was started, which 64 bits hold for 584 years; neither is negative.
+    // The clock counts from the start of the machine, so neither value is negative, and 64 bits last for 584
+    // years.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
@@ -49,9 +51,11 @@ pub(crate) fn monotonic_now() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 
-/// How far the monotonic clock of this process is ahead of that outside of all time namespaces, in nanoseconds.
+/// How far the monotonic clock of this process is ahead of the clock outside all time namespaces, in
+/// nanoseconds.
 pub(crate) fn monotonic_offset() -> i64 {
-    // The file tells the offsets of the children's namespace, which is this process's too unless it has just made one.
+    // The file has the offsets of the children's namespace, which is also this process's namespace unless it
+    // has just made a new one.
     let namespace = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
     if namespace("time") != namespace("time_for_children") {
         return 0;
@@ -75,8 +79,9 @@ pub(crate) fn coarse_now() -> u64 {
 #[cfg(feature = "stop-points")]
 pub(crate) fn stop_self(kill: bool) {
     let signal = if kill { libc::SIGKILL } else { libc::SIGSTOP };
-    // To this very thread: one sent to the process may stop another thread first, and this one only a few stores later.
-    // SAFETY: sends a signal to this thread; both act on the whole process.
+    // Sends the signal to this thread. A signal to the process may stop another thread first, and this thread
+    // only a few stores later.
+    // SAFETY: raise takes no pointers. Both signals act on the whole process.
     unsafe { libc::raise(signal) };
 }
 

@@ -20,7 +20,7 @@ impl Segment {
     pub(crate) fn create_unnamed(mode: u32) -> Result<Segment> {
         let fd =
             open_path(Path::new(SHM_DIR), libc::O_TMPFILE | libc::O_RDWR, mode).map_err(no_shared_memory)?;
-        // SAFETY: plain system call on an open descriptor.
+        // SAFETY: fchmod takes no pointers, and `fd` is open.
         check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
         Ok(Segment(fd))
     }
@@ -69,16 +69,18 @@ impl Segment {
             return Err(Error::from_raw_os_error(libc::EFBIG));
         }
         let len = len.try_into().map_err(|_| Error::from_raw_os_error(libc::EFBIG))?;
-        // SAFETY: plain system call on an open descriptor.
+        // SAFETY: ftruncate takes no pointers, and the descriptor is open as long as `self`.
         retry(|| unsafe { libc::ftruncate(self.0.as_raw_fd(), len) })?;
         Ok(())
     }
 
-    /// Makes sure that `len` bytes at `offset` have memory behind them; all or nothing, ENOSPC if they can't.
+    /// Makes sure that `len` bytes at `offset` have memory behind them, all or nothing; fails with ENOSPC if
+    /// they cannot.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let range = (i64::try_from(offset), i64::try_from(len));
         let (Ok(offset), Ok(len)) = range else { return Err(Error::from_raw_os_error(libc::EFBIG)) };
-        // SAFETY: plain system call on an open descriptor. KEEP_SIZE: the length is never changed here.
+        // SAFETY: fallocate takes no pointers, and the descriptor is open as long as `self`. With KEEP_SIZE it never changes
+        // the length.
         let result =
             retry(|| unsafe { libc::fallocate(self.0.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, offset, len) });
         match result {
@@ -104,7 +106,7 @@ impl Segment {
         self.read_at(bytes, 0)
     }
 
-    /// As `read_start`, from `offset` of the file.
+    /// Reads up to `bytes.len()` bytes from `offset` of the file; short if the file is.
     pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
         let offset = libc::off_t::try_from(offset).map_err(Error::other)?;
         // SAFETY: the buffer is valid for writes of its length.
@@ -122,7 +124,7 @@ impl Segment {
 pub(crate) fn map_shared(file: &Segment, len: usize, populate: bool) -> Result<NonNull<u8>> {
     let flags = libc::MAP_SHARED | if populate { libc::MAP_POPULATE } else { 0 };
     let fd = file.0.as_raw_fd();
-    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+    // SAFETY: the kernel chooses the address of a new mapping, so no memory in use is affected.
     let base =
         unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
     if base == libc::MAP_FAILED {
@@ -135,9 +137,9 @@ pub(crate) fn map_shared(file: &Segment, len: usize, populate: bool) -> Result<N
 ///
 /// # Safety
 ///
-/// `base` and `len` are those of one live mapping, which nobody uses any more.
+/// `base` and `len` are those of one live mapping, and no code uses that mapping any more.
 pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
-    // SAFETY: by the caller's promise.
+    // SAFETY: the caller promises that `base` and `len` describe one live mapping that is no longer used.
     let result = unsafe { libc::munmap(base.as_ptr().cast::<c_void>(), len) };
     debug_assert_eq!(result, 0);
 }

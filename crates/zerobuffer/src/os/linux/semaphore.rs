@@ -31,8 +31,8 @@ const LEN: usize = size_of::<libc::sem_t>();
 /// Length of the file of a 1.x peer's semaphore.
 pub(crate) const SEM_FILE_LEN: u64 = LEN as u64;
 
-/// Stands behind glibc's bytes in a file that a native peer made, with the identity of the segment that it is for.
-/// It proves that the file is not another program's.
+/// The mark behind glibc's bytes in a file that a native peer made, followed by the identity of the segment
+/// that the semaphore is for. It proves that the file is not another program's.
 const MARK: [u8; 16] = *b"ZeroBuffer sem 1";
 const MARKED_LEN: usize = LEN + MARK.len() + 2 * size_of::<u64>();
 
@@ -41,7 +41,7 @@ fn file_name(sem_name: &str) -> String {
     format!("{SEM_FILE_PREFIX}{sem_name}")
 }
 
-/// A named semaphore, as `sem_open` makes it.
+/// A named semaphore of the kind that `sem_open` makes.
 pub(crate) struct Semaphore(NonNull<libc::sem_t>);
 
 // SAFETY: sem_t is made for use by many threads and processes at once; the mapping lives until drop.
@@ -49,7 +49,8 @@ unsafe impl Send for Semaphore {}
 // SAFETY: sem_t is made for use by many threads and processes at once; the mapping lives until drop.
 unsafe impl Sync for Semaphore {}
 
-/// A semaphore that this process has just made. While this lives, no other process takes it for a leftover.
+/// A semaphore that this process has just made. While this value lives, no other process takes the semaphore
+/// for a leftover.
 pub(crate) struct NewSemaphore {
     semaphore: Semaphore,
     id: FileId,
@@ -62,17 +63,17 @@ impl NewSemaphore {
         self.id
     }
 
-    /// Ends the making: the buffer has its name.
+    /// Ends the creation: the buffer has its name now.
     pub(crate) fn finish(self) -> Semaphore {
         self.semaphore
     }
 }
 
 impl Semaphore {
-    /// Makes a semaphore for `segment` that must not exist, at 0, with `mode` set exactly.
+    /// Creates a semaphore for `segment` with the count 0 and exactly `mode`. It must not exist yet.
     ///
-    /// The file gets its name when it is complete. (`sem_open` begins with a file `sem.XXXXXX`, which would stay if the
-    /// process were killed then.)
+    /// The file gets its name when it is complete. (`sem_open` begins with a file `sem.XXXXXX`, which would
+    /// stay if the process were killed at that moment.)
     pub(crate) fn create(sem_name: &str, mode: u32, segment: FileId) -> Result<NewSemaphore> {
         let file = Segment::create_unnamed(mode)?;
         let mut initial = MaybeUninit::<libc::sem_t>::zeroed();
@@ -97,7 +98,7 @@ impl Semaphore {
         Ok(NewSemaphore { semaphore, id, _turn: turn })
     }
 
-    /// Looks at the file of a semaphore, if there is one, without using it.
+    /// Examines the file of a semaphore, if there is one, without using it.
     pub(crate) fn look(sem_name: &str) -> Result<Option<SemaphoreFile>> {
         let folder = Folder::shared_memory();
         let Some(info) = folder.info(&file_name(sem_name))? else { return Ok(None) };
@@ -107,12 +108,12 @@ impl Semaphore {
                 let is_new = is_in_turn(fd.as_fd())?;
                 Ok(Some(SemaphoreFile { info, segment: mark(&Segment(fd))?, is_new }))
             }
-            // What this user may not read, and what is no regular file, is not ZeroBuffer's for all it can know.
+            // A file that this user may not read, or that is not regular, is not known to be ZeroBuffer's.
             Err(_) => Ok(Some(unknown)),
         }
     }
 
-    /// Opens an existing semaphore; returns it with what its file is.
+    /// Opens an existing semaphore. Returns it with the information about its file.
     pub(crate) fn open(sem_name: &str) -> Result<(Semaphore, FileInfo)> {
         let (fd, info) = Folder::shared_memory().open_file(&file_name(sem_name), libc::O_RDWR)?;
         if info.len < LEN as u64 {
@@ -120,7 +121,7 @@ impl Semaphore {
             return Err(finding(Found::Damaged, text));
         }
         let file = Segment(fd);
-        // A file can have a length without memory, and touching that is SIGBUS where there is none left.
+        // A file can have a length without memory. If no memory is left, touching it raises SIGBUS.
         file.reserve(0, LEN as u64)?;
         Ok((Semaphore::map(&file)?, info))
     }
