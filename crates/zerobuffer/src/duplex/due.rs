@@ -1,5 +1,5 @@
-//! Deadlines as they travel: nanoseconds of the monotonic clock outside of all time namespaces, which is equal everywhere
-//! on a machine.
+//! Deadlines in the form that frames carry: nanoseconds of the monotonic clock outside all time namespaces,
+//! which is equal everywhere on a machine.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +7,20 @@ pub(crate) use crate::os::coarse_now;
 use crate::os::{monotonic_now, monotonic_offset};
 use crate::sync::Ordering;
 
-/// How far this process's clock is ahead of that outside of all time namespaces.
+/// How far this process's clock is ahead of the clock outside all time namespaces.
 ///
-/// Read by every client and server that is made, as a forked child may be in another namespace; it does not change while
-/// they live.
+/// Every new client and server reads it, because a forked child may be in another namespace. It does not
+/// change while they live.
 static OFFSET: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
 
-/// Finds out how this process's clock differs from those of others. To be called before deadlines are made or judged.
+/// Determines how this process's clock differs from other clocks. Must be called before deadlines are made or
+/// judged.
 pub(crate) fn set_clock() {
-    // Relaxed: the threads that use a client or server get it in order.
+    // Relaxed: the threads that use a client or server are ordered after its creation.
     OFFSET.store(monotonic_offset(), Ordering::Relaxed);
 }
 
-/// A reading of this process's monotonic clock, as all processes would read it.
+/// A reading of this process's monotonic clock, converted to the clock that all processes share.
 fn everywhere(now: u64) -> u64 {
     now.wrapping_sub(OFFSET.load(Ordering::Relaxed) as u64)
 }
@@ -27,20 +28,21 @@ fn everywhere(now: u64) -> u64 {
 /// A deadline, and the mark of its request: a response repeats it, so that a client knows the answers to its own
 /// requests from those to a predecessor's with the same sequence number.
 ///
-/// With the top bit set it is a mark only, and the request never ends. 0 = nothing is known (a ring without tags).
+/// With the top bit set it is a mark only, and the request has no deadline. 0 = unknown (a ring without
+/// tags).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Due(pub(crate) u64);
 
 const FOREVER: u64 = 1 << 63;
 
-/// Bits that tell requests of different clients apart; 4 us are lost to them.
+/// Low bits that tell requests of different clients apart; they cost 4 us of precision.
 const SALT: u64 = (1 << 12) - 1;
 
-/// From this time-out on, the clock is read to within a few milliseconds.
+/// From this time-out on, the coarse clock is precise enough.
 const COARSE: Duration = Duration::from_secs(1);
 
 impl Due {
-    /// `timeout` from now. A time that overflows the clock is never.
+    /// `timeout` from now. A time that overflows the clock is no deadline.
     pub(crate) fn after(timeout: Duration) -> Due {
         Self::from(if timeout < COARSE { 0 } else { coarse_now() }, timeout)
     }
@@ -69,12 +71,12 @@ impl Due {
         self.0 == 0 || self.0 >= FOREVER
     }
 
-    /// Whether it is over, to within a few milliseconds, for a few nanoseconds.
+    /// Whether it is over, to within a few milliseconds. Takes a few nanoseconds.
     pub(crate) fn is_over(self) -> bool {
         !self.is_never() && everywhere(coarse_now()) >= self.0
     }
 
-    /// Time left; `None` when it is over.
+    /// The time left; `None` when the deadline is over.
     pub(crate) fn left(self) -> Option<Duration> {
         if self.is_never() {
             return Some(Duration::MAX);
@@ -83,7 +85,7 @@ impl Due {
         (left > 0).then(|| Duration::from_nanos(left))
     }
 
-    /// The deadline on this process's clock; `None` is never.
+    /// The deadline on this process's clock; `None` if there is none.
     pub(crate) fn instant(self) -> Option<Instant> {
         if self.is_never() {
             return None;

@@ -24,17 +24,18 @@ use crate::error::Result;
 pub struct DuplexChannelFactory(());
 
 impl DuplexChannelFactory {
-    /// Returns a factory. All factories are alike.
+    /// Returns a factory. All factories are equal.
     pub fn new() -> DuplexChannelFactory {
         DuplexChannelFactory(())
     }
 
-    /// Creates the request buffer of `channel` and its server, whose handler reads each request and answers with bytes of
-    /// its own.
+    /// Creates the request buffer of `channel` and its server, whose handler reads each request and answers
+    /// with its own bytes.
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Reader::create`]; `InvalidName` if `channel` is longer than [`super::MAX_CHANNEL_NAME_LEN`].
+    /// Those of [`crate::Reader::create`]; `InvalidName` if `channel` is longer than
+    /// [`super::MAX_CHANNEL_NAME_LEN`].
     pub fn create_immutable_server(
         &self,
         channel: &str,
@@ -43,8 +44,8 @@ impl DuplexChannelFactory {
         ImmutableDuplexServer::create(channel, config)
     }
 
-    /// Creates the request buffer of `channel` and its server, whose handler changes each request in place: its bytes then
-    /// are the response.
+    /// Creates the request buffer of `channel` and its server, whose handler changes each request in place.
+    /// The changed bytes are the response.
     ///
     /// # Errors
     ///
@@ -57,14 +58,14 @@ impl DuplexChannelFactory {
     ///
     /// # Errors
     ///
-    /// `BufferNotFound` if there is no server, `ReaderDead` if it died, `WriterAlreadyConnected` if it has a client; as
-    /// [`crate::Writer::connect`] and [`crate::Reader::create`].
+    /// `BufferNotFound` if there is no server, `ReaderDead` if it died, `WriterAlreadyConnected` if it has a
+    /// client; those of [`crate::Writer::connect`] and [`crate::Reader::create`].
     #[cfg(not(loom))]
     pub fn create_client(&self, channel: &str) -> Result<DuplexClient> {
         self.create_client_with(channel, ClientOptions::default())
     }
 
-    /// As [`DuplexChannelFactory::create_client`], with other time-outs and sizes than the default.
+    /// Connects to the server of `channel` with `options`, and creates the response buffer.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@
 //! // One process:
 //! let server = factory.create_immutable_server(&name, BufferConfig::default())?;
 //! server.start(|request| Ok(request.to_ascii_uppercase().into()), ProcessingMode::SingleThread)?;
-//! // Another one:
+//! // Another process:
 //! let client = factory.create_client(&name)?;
 //! let response = client.call(b"hello", Duration::from_secs(5))?;
 //! assert_eq!(&*response, b"HELLO");
@@ -26,11 +26,12 @@
 //!
 //! # What a client gets for a request
 //!
-//! Exactly one of: a [`Response`], or an error of the kind [`RequestFailed`](crate::ErrorKind::RequestFailed) (the
-//! handler's message), [`Cancelled`](crate::ErrorKind::Cancelled),
-//! [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded), each about that request alone
-//! ([`Error::sequence`](crate::Error::sequence)); or, when the channel ends, the error that ended it. A 1.x server knows
-//! nothing of failures, cancellation and deadlines; docs/API.md says what follows.
+//! A client gets exactly one of these: a [`Response`]; or an error of the kind
+//! [`RequestFailed`](crate::ErrorKind::RequestFailed) (the handler's message),
+//! [`Cancelled`](crate::ErrorKind::Cancelled), [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded),
+//! about that request only ([`Error::sequence`](crate::Error::sequence)); or, when the channel ends, the
+//! error that ended it. A 1.x server does not know failures, cancellation and deadlines; docs/API.md
+//! describes the consequences.
 //!
 //! # Async
 //!
@@ -40,9 +41,9 @@
 //!
 //! # How it is built
 //!
-//! `client/` is the side that calls, around `ClientState`; `server/` the side that answers, around `Run`. Both stand on the
-//! public reader and writer, and on the few items of `port.rs`. `sync.rs` is where a model checker takes the place of the
-//! standard library's locks and threads.
+//! `client/` is the side that calls, around `ClientState`; `server/` the side that answers, around `Run`.
+//! Both use the public reader and writer, and the few items of `port.rs`. In `sync.rs` a model checker can
+//! replace the standard library's locks and threads.
 
 mod client;
 mod due;
@@ -75,7 +76,7 @@ pub use server::{
 /// How a server runs its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProcessingMode {
-    /// One request after the other, on the one thread that reads the request buffer: no hop between threads.
+    /// One request after the other, on the thread that reads the request buffer: no switch between threads.
     #[default]
     SingleThread,
     /// Several requests at once, one thread for each processor (two at least). Responses may overtake each other, except
@@ -83,13 +84,13 @@ pub enum ProcessingMode {
     ThreadPool,
 }
 
-/// What the handler of an immutable server answers: bytes of its own (`Vec`), or borrowed from the request.
+/// The answer of an immutable server's handler: its own bytes (`Vec`), or bytes borrowed from the request.
 pub type Reply<'a> = Cow<'a, [u8]>;
 
-/// Why a handler failed: anything that says so in words.
+/// Why a handler failed: any error with a message.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The longest name of a channel, in bytes: that of a buffer less the longer suffix.
+/// The longest name of a channel, in bytes: the longest name of a buffer less the longer suffix.
 pub const MAX_CHANNEL_NAME_LEN: usize = MAX_NAME_LEN - RESPONSE.len();
 
 /// The longest message of a failed request, in bytes.

@@ -1,5 +1,6 @@
-//! A channel as the model checker sees it: the client's two buffers are a wire on the heap, and a thread of the model plays
-//! the server. Nothing times out here: a wake-up that is lost is a deadlock, which the checker reports.
+//! A channel for the model checker. The client's two buffers are objects on the heap, and a thread of the
+//! model plays the server. Nothing times out, so that a lost wake-up is a deadlock, which the checker
+//! reports.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -60,7 +61,7 @@ fn error(kind: ErrorKind) -> Error {
 }
 
 impl Wire {
-    /// With room for so many requests, and both ends of a client.
+    /// Makes a channel with room for so many requests, and both ends of a client.
     pub(crate) fn new(room: usize) -> (Arc<Wire>, Writer, Reader) {
         let state = State { room, readers: 1, writers: 1, ..State::default() };
         let wire = Arc::new(Wire { state: Mutex::new(state), changed: Condvar::new() });
@@ -72,7 +73,7 @@ impl Wire {
         self.changed.wait(state).expect("no thread panics with it")
     }
 
-    /// As a server: waits for the next request that was not withdrawn.
+    /// The server's step: waits for the next request that was not withdrawn.
     pub(crate) fn take_request(&self) -> Frame {
         let mut state = lock(&self.state);
         loop {
@@ -87,13 +88,13 @@ impl Wire {
         }
     }
 
-    /// As a server: answers a request with its own bytes.
+    /// The server's step: answers a request with the request's bytes.
     pub(crate) fn answer(&self, request: Frame) {
         lock(&self.state).responses.push_back(request);
         self.changed.notify_all();
     }
 
-    /// As a server: goes.
+    /// The server's step: closes.
     pub(crate) fn end(&self) {
         lock(&self.state).server_has_gone = true;
         self.changed.notify_all();
@@ -224,7 +225,7 @@ impl Writer {
     pub(crate) fn discard_frame(&mut self) {
         self.acquired = None;
     }
-    /// Without one a client withdraws requests when the writer is back.
+    /// There is no marker in the model: a client withdraws requests when the writer is back.
     pub(crate) fn marker(&self) -> Option<Marker> {
         None
     }

@@ -1,10 +1,10 @@
-//! Clients and servers belong to the process that made them: a forked child must not use their locks, as a thread that
-//! the child does not have may hold the child's copy of one.
+//! Clients and servers belong to the process that made them. A forked child must not use their locks, because
+//! a thread that the child does not have may hold one of them.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::os;
 
-/// The process that made a client or a server, told from its forked children.
+/// Identifies the process that made a client or a server, and tells it from its forked children.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
     generation: u64,

@@ -1,5 +1,5 @@
-//! What duplex channels know of the core: buffers, frames, and what frames carry. For the model checker a client gets a wire
-//! of the model's own.
+//! Everything that duplex channels use of the core: buffers, frames, and the tags of frames. For the model
+//! checker the buffers are those of `model.rs`.
 
 pub(crate) use crate::ring::extended::Marker;
 pub(crate) use crate::ring::{FrameAddress as Place, Tag, flags};

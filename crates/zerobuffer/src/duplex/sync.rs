@@ -14,12 +14,12 @@ pub(crate) use loom::thread::{self, Thread, ThreadId};
 
 use std::sync::{PoisonError, TryLockError};
 
-/// Locks a mutex, also after a panic: every critical section leaves its state whole.
+/// Locks a mutex, even after a panic: every critical section leaves its state consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Locks a mutex that is free.
+/// Locks a mutex if it is free.
 pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),

@@ -1,15 +1,16 @@
-//! Waiting in turns: threads of one client that wait for responses, or of one server that wait for requests, on few
-//! processors.
+//! Turns: threads that wait (of one client for responses, of one server for requests) yield to each other on
+//! few processors.
 
 use std::time::Duration;
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::Spin;
 
-/// For how long threads that wait while another one reads yield the processor to each other, rather than sleep.
+/// How long threads that wait while another one reads yield the processor to each other instead of sleeping.
 ///
-/// Waking a thread that sleeps costs the thread that reads 5 us and more; a turn costs less than one. So where answers have
-/// come soon lately, no thread sleeps at once. (64 KiB, eight threads: 50,000 answers a second with sleeps, 85,000 with turns.)
+/// Waking a sleeping thread costs the thread that reads 5 us or more; a turn costs less than 1 us. So where
+/// recent answers came soon, no thread sleeps at once. (64 KiB, eight threads: 50,000 answers a second with
+/// sleeps, 85,000 with turns.)
 #[derive(Debug)]
 pub(crate) struct Turns {
     /// Every wait is a sleep ([`crate::WaitStrategy::Block`]).
@@ -21,18 +22,19 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// As a reader's spin, in nanoseconds.
+    /// The least limit: a reader's usual spin, in nanoseconds.
     const USUAL: u64 = Spin::USUAL;
-    /// But the answers of all who wait are moved meanwhile, back and forth: nanoseconds a byte of each.
+    /// The limit grows with the answers of all waiting threads, which are moved back and forth meanwhile:
+    /// nanoseconds per byte of each.
     const BYTE: u64 = 1;
-    /// However many they are.
+    /// The longest limit, however many threads wait.
     const MOST: u64 = Spin::MOST;
 
     pub(crate) fn new(never: bool) -> Turns {
         Turns { never, usual: AtomicU64::new(0), len: AtomicU64::new(0) }
     }
 
-    /// For how long a wait is to be one of turns, beside `others` that wait.
+    /// How long a wait consists of turns, while `others` wait too.
     pub(crate) fn of_this_wait(&self, others: u64) -> Duration {
         let bytes = self.len.load(Ordering::Relaxed).saturating_mul(others + 1);
         let longest = (bytes * Self::BYTE).clamp(Self::USUAL, Self::MOST);
@@ -40,7 +42,8 @@ impl Turns {
         Duration::from_nanos(if soon { longest } else { 0 })
     }
 
-    /// A wait has ended, with so many bytes. (Threads may undo each other's: these are estimates.)
+    /// Records a wait that has ended, with so many bytes. (Threads may overwrite each other's values, which
+    /// are estimates.)
     pub(crate) fn learn(&self, wait: Duration, len: usize) {
         let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).min(4 * Self::MOST);
         self.usual.store((self.usual.load(Ordering::Relaxed) * 3 + wait) / 4, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Calls as futures. Tasks cannot read, so a thread of the client reads for them while any of them waits. It takes its turn
-//! as leader like every caller that blocks.
+//! Calls as futures. Tasks cannot block to read, so a thread of the client reads for them while any of them
+//! waits. It takes its turn as leader, like every caller that blocks.
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +16,7 @@ use crate::duplex::due::{self, Due};
 use crate::duplex::sync::{lock, park};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often the deadlines of tasks are looked at.
+/// How often to check the deadlines of tasks.
 const DEADLINES: Duration = Duration::from_millis(5);
 
 /// How often tasks that wait for space try again.
@@ -64,7 +64,7 @@ impl<D> Call<D> {
         Call { state: Arc::clone(state), due: state.due(timeout), data: Some(data), stage: Stage::New }
     }
 
-    /// Takes the call off the books, and its request back.
+    /// Removes the call from the inbox, and withdraws its request.
     fn finish(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         if matches!(stage, Stage::New | Stage::Done) || self.state.check_mine().is_err() {
@@ -91,7 +91,7 @@ impl<D: AsRef<[u8]>> Call<D> {
             state.start_reading_for_tasks()?;
             self.stage = Stage::Sending;
         }
-        // Cloned, and later dropped, without a lock: a waker is the user's code.
+        // The waker is cloned, and later dropped, without a lock, because it is user code.
         let waker = context.waker().clone();
         if self.stage == Stage::Sending {
             state.check_end()?;
@@ -110,15 +110,15 @@ impl<D: AsRef<[u8]>> Call<D> {
                 }
                 None => {
                     lock(&state.inbox).tasks.stalled.push(waker);
-                    // An end that came before the waker was there has not woken it.
+                    // If the channel ended before the waker was there, the end has not woken it.
                     state.check_end()?;
                     return Ok(None);
                 }
             }
         }
         let Stage::Sent(sequence) = self.stage else { return Err(self.polled_again()) };
-        // One look and the waker under one lock: whatever comes later finds the waker. So the first look follows the sending,
-        // during which the channel may have ended.
+        // The look and the store of the waker are under one lock, so every later outcome finds the waker. The
+        // first look comes after the request is sent, because the channel may have ended meanwhile.
         let mut inbox = lock(&state.inbox);
         if let Some((_, outcome)) = inbox.take(Wants::One(sequence)) {
             drop(inbox);
@@ -131,7 +131,7 @@ impl<D: AsRef<[u8]>> Call<D> {
             return Err(state.too_late(sequence));
         }
         let Some(entry) = inbox.entries.get_mut(&sequence) else {
-            // Another thread has asked for it by its number.
+            // Another thread has fetched the outcome by its number.
             return Err(state.no_response_expected(sequence));
         };
         let before = entry.waker.replace(waker);
@@ -238,7 +238,7 @@ impl ClientState {
             }
             drop(inbox);
             if !to_wake.is_empty() || leading.as_ref().is_some_and(Leading::owes_wakes) {
-                // Wakers are the user's code, which must not run while this thread has the reader.
+                // Wakers are user code, which must not run while this thread has the reader.
                 leading = None;
                 wake_all(to_wake);
             }

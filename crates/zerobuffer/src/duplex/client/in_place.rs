@@ -1,4 +1,4 @@
-//! A request that is being filled in place.
+//! A request that a thread fills in place.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -73,8 +73,8 @@ impl RequestBuffer {
         self.sequence
     }
 
-    /// A guard that keeps the request buffer's memory mapped, for language bindings: a view of the bytes may outlive this
-    /// there. See [`Writer::memory_guard`].
+    /// A guard that keeps the request buffer's memory mapped, for language bindings in which a view of the
+    /// bytes may outlive this value. See [`Writer::memory_guard`].
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl RequestBuffer {
     ///
     /// # Errors
     ///
-    /// `Closed` or whatever ended the channel meanwhile; `CorruptBuffer`.
+    /// `CorruptBuffer`; `Closed`, or the error that ended the channel meanwhile.
     pub fn commit(self) -> Result<u64> {
         let due = self.state.due(Duration::MAX);
         self.send(due, false)
@@ -111,7 +111,7 @@ impl RequestBuffer {
         state.finish_call(sequence, due)
     }
 
-    /// As [`RequestBuffer::call`], for callers that must look after something else while they wait; see
+    /// Sends the request, for callers that do other work while they wait for the response; see
     /// [`DuplexClient::start_call`].
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The books of a client: requests under way, outcomes that have come, and those who wait.
+//! The inbox of a client: requests under way, outcomes that have come, and the threads and tasks that wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,7 +14,7 @@ pub(crate) struct Inbox {
     pub(crate) entries: HashMap<u64, Entry, BuildHasherDefault<SequenceHasher>>,
     /// Requests whose outcome is for [`super::DuplexClient::receive_response`], in the order of arrival.
     pub(crate) ready: VecDeque<u64>,
-    /// What the leader waits for, if that has an entry.
+    /// The request that the leader waits for, if it has an entry.
     pub(crate) leader: Option<Wants>,
     /// Threads that wait for an outcome while another one reads.
     followers: Vec<Follower>,
@@ -35,12 +35,12 @@ pub(crate) struct End {
 /// A request under way.
 pub(crate) struct Entry {
     due: Due,
-    /// Its outcome is for the thread that called, and for no other.
+    /// Its outcome is only for the thread that called.
     called: bool,
-    /// Where it stands in the request buffer, to withdraw it.
+    /// Its frame address in the request buffer, to withdraw it.
     pub(crate) place: Option<Place>,
     outcome: Option<Outcome>,
-    /// It stands in [`Inbox::ready`].
+    /// It is in [`Inbox::ready`].
     ready: bool,
     /// The task that waits for it.
     #[cfg(feature = "async")]
@@ -69,7 +69,7 @@ impl Entry {
     }
 }
 
-/// Whom to tell of an outcome.
+/// The thread or task to wake for an outcome.
 pub(crate) enum Waiter {
     Thread(Thread),
     #[cfg(feature = "async")]
@@ -81,14 +81,14 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
-/// What a thread waits for.
+/// The outcome that a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wants {
     /// The outcome of this request.
     One(u64),
     /// The next outcome that belongs to no caller.
     Any,
-    /// To read for the tasks, which cannot.
+    /// Nothing: the thread reads for the tasks, which cannot read.
     #[cfg(feature = "async")]
     Lead,
 }
@@ -100,7 +100,7 @@ struct Follower {
     thread: Thread,
 }
 
-/// What the inbox knows of tasks.
+/// What the inbox knows about tasks.
 #[cfg(feature = "async")]
 #[derive(Default)]
 pub(crate) struct Tasks {
@@ -113,7 +113,7 @@ pub(crate) struct Tasks {
 }
 
 impl Inbox {
-    /// Takes the outcome of what is wanted, if it has come.
+    /// Takes the outcome that is `wanted`, if it has come.
     pub(crate) fn take(&mut self, wants: Wants) -> Option<(u64, Outcome)> {
         match wants {
             #[cfg(feature = "async")]
@@ -127,10 +127,10 @@ impl Inbox {
         }
     }
 
-    /// Takes a request off the books.
+    /// Removes a request.
     pub(crate) fn forget(&mut self, sequence: u64) -> Option<Entry> {
         let entry = self.entries.remove(&sequence);
-        // Usually the first one.
+        // It is usually the first one.
         if entry.as_ref().is_some_and(|entry| entry.ready)
             && let Some(index) = self.ready.iter().position(|ready| *ready == sequence)
         {
@@ -139,7 +139,8 @@ impl Inbox {
         entry
     }
 
-    /// Enters an outcome. Returns whom to wake. Drops a second outcome, and one of a request that was given up.
+    /// Enters an outcome. Returns the thread or task to wake. Drops a second outcome, and an outcome of a
+    /// withdrawn request.
     pub(crate) fn enter_outcome(&mut self, sequence: u64, outcome: Outcome) -> Option<Waiter> {
         let entry = self.entries.get_mut(&sequence).filter(|entry| entry.is_pending())?;
         if let Outcome::Response(frame) = &outcome
@@ -182,7 +183,7 @@ impl Inbox {
         id
     }
 
-    /// Takes a follower off the books. Returns whether it was there.
+    /// Removes a follower. Returns whether it was there.
     pub(crate) fn unfollow(&mut self, id: u64) -> bool {
         let index = self.followers.iter().position(|follower| follower.id == id);
         index.inspect(|index| _ = self.followers.remove(*index)).is_some()
@@ -193,8 +194,8 @@ impl Inbox {
         self.followers.iter().for_each(|follower| follower.thread.unpark());
     }
 
-    /// Whom to wake when a thread stops waiting: one for whom an outcome is ready, or else a new leader. A thread that has
-    /// been told of its outcome is awake, and wants nothing more.
+    /// The thread to wake when a thread stops waiting: one whose outcome is ready, or else a new leader. A
+    /// thread that has been told of its outcome is awake already.
     pub(crate) fn successor(&self) -> Option<Thread> {
         let any = self.followers.iter().find(|follower| follower.wants == Wants::Any);
         let ready = any.filter(|_| !self.ready.is_empty());

@@ -11,15 +11,15 @@ use crate::error::{Error, ErrorKind};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
-/// Responses that a leader hands out after its own: some 50 us of waking.
+/// The most responses that a leader passes on after its own, which is about 50 us of waking.
 const HAND_OUT: usize = 32;
 
-/// How soon a leader looks for the server whose end shows at the response buffer: a killed process's roles end one after
-/// the other.
+/// How soon a leader looks for the server again after an end at the response buffer: a killed process's roles
+/// end one after the other.
 const SOON: Duration = Duration::from_millis(4);
 
-/// The right to read. Dropping it lets go of the reader, wakes the tasks whose outcomes have come, and wakes a successor if
-/// there is one.
+/// The right to read. Dropping it gives up the reader, wakes the tasks whose outcomes have come, and wakes a
+/// thread to lead next, if one waits.
 pub(crate) struct Leading<'a> {
     state: &'a ClientState,
     /// `Some` until dropped.
@@ -27,7 +27,7 @@ pub(crate) struct Leading<'a> {
     look: Duration,
     /// A thread has been woken since the last wait.
     woke: bool,
-    /// Tasks to wake. They wait until the reader is let go: a waker is the user's code.
+    /// Tasks to wake. They wait until the reader is given up, because a waker is user code.
     wakers: Wakers,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Leading<'a> {
     /// Becomes the leader, if there is none.
     pub(crate) fn try_new(state: &'a ClientState) -> Option<Leading<'a>> {
         let reader = try_lock(&state.reader)?;
-        // The close has woken all threads that wait, so a reader that is gone needs no successor.
+        // The close has woken all threads that wait, so no thread needs to lead when the reader is gone.
         reader.is_some().then(|| Leading {
             state,
             reader: Some(reader),
@@ -49,13 +49,13 @@ impl<'a> Leading<'a> {
         self.reader.as_mut()?.as_deref_mut()
     }
 
-    /// Whether tasks wait until this leader lets go.
+    /// Whether tasks wait until this leader gives up the reader.
     pub(crate) fn owes_wakes(&self) -> bool {
         !self.wakers.is_empty()
     }
 
-    /// Reads one frame, waiting for it up to `timeout`. Returns it if it is `mine`, and enters it for others if not. Notices
-    /// the end of the channel.
+    /// Reads one frame, waiting for it up to `timeout`. Returns the frame if it is `mine`, and otherwise
+    /// enters it for another thread. Notices the end of the channel.
     pub(crate) fn read(&mut self, timeout: Duration, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
         let look = std::mem::replace(&mut self.look, LOOK);
         let woke = std::mem::take(&mut self.woke);
@@ -104,16 +104,16 @@ impl<'a> Leading<'a> {
         }
     }
 
-    /// Hands out what has come for others.
+    /// Passes on the responses that have come for others.
     pub(crate) fn hand_out(&mut self) {
-        // Relaxed: a thread that comes in between reads for itself.
+        // Relaxed: a thread that begins to wait meanwhile reads for itself.
         if self.state.following.load(Ordering::Relaxed) == 0 {
             return;
         }
         for _ in 0..HAND_OUT {
             let Some(reader) = self.reader() else { return };
             if reader.is_quiet() {
-                // try_read_frame() would look whether the server lives, at the cost of a system call.
+                // try_read_frame() would check whether the server lives, at the cost of a system call.
                 return;
             }
             match reader.try_read_frame() {
@@ -124,8 +124,8 @@ impl<'a> Leading<'a> {
         }
     }
 
-    /// The server has gone, and may never have connected to the response buffer: reads what is there, up to what is `mine`,
-    /// then ends the channel.
+    /// The server has gone, and may never have connected to the response buffer. Reads the responses that are
+    /// there, up to the one that is `mine`, then ends the channel.
     fn drain(&mut self, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
         loop {
             match self.reader()?.try_read_frame() {
@@ -143,8 +143,9 @@ impl<'a> Leading<'a> {
         }
     }
 
-    /// The writer of the response buffer may have been connected for a predecessor of this client, whose last requests the
-    /// server had still to read. Its end is the server's end only if the server has let go of the request buffer too.
+    /// The writer of the response buffer may have connected for this client's predecessor, whose last
+    /// requests the server still had to read. Its end is the server's end only if the server has given up the
+    /// request buffer too.
     fn read_failed(&mut self, error: &Error) {
         let writers_end = matches!(error.kind(), ErrorKind::WriterClosed | ErrorKind::WriterDead);
         if writers_end && !self.state.server_is_gone() {
@@ -157,7 +158,7 @@ impl<'a> Leading<'a> {
     /// Ends the channel because of an error of the reader.
     fn end_by(&mut self, error: &Error) {
         match error.kind() {
-            // The thread that interrupted has changed the books.
+            // The thread that interrupted has changed the inbox.
             ErrorKind::Interrupted => {}
             ErrorKind::WriterClosed => {
                 let message =
@@ -181,9 +182,9 @@ impl<'a> Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         self.reader = None;
-        // A change of one word on both sides, so that one comes after the other: a follower enters itself, then tries once
-        // more to take the reader, and so does a thread that closes the client, both under the lock on the inbox. Either the
-        // follower is seen here, or it acquires from here that the reader is free.
+        // Both sides change one word, so one change comes after the other. A follower, or a thread that
+        // closes the client, enters itself and then tries once more to take the reader, both under the lock
+        // on the inbox. Either this thread sees the entry, or the follower sees that the reader is free.
         if self.state.following.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire).is_err() {
             self.state.wake_successor();
             self.state.close_reader_if_closing();

@@ -51,8 +51,8 @@ const PREDECESSOR_POLL: Duration = Duration::from_millis(1);
 /// The client of a duplex channel, for any number of threads at once.
 ///
 /// Each request has exactly one outcome: [`DuplexClient::call`] sends and waits for its own;
-/// [`DuplexClient::receive_response`] hands out, in the order of arrival, those of requests that were sent by
-/// [`DuplexClient::send_request`] or [`RequestBuffer::commit`].
+/// [`DuplexClient::receive_response`] returns, in the order of arrival, the outcomes of requests that were
+/// sent by [`DuplexClient::send_request`] or [`RequestBuffer::commit`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -112,13 +112,13 @@ impl DuplexClient {
         &self.state.channel
     }
 
-    /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once a
-    /// client.
+    /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most
+    /// once per client.
     ///
     /// # Errors
     ///
-    /// `MetadataAlreadyWritten` (by this client, or, at a 1.x server, by an earlier one), `MetadataTooLarge`, `Closed`
-    /// or whatever ended the channel.
+    /// `MetadataAlreadyWritten` (by this client, or, at a 1.x server, by an earlier one), `MetadataTooLarge`;
+    /// `Closed`, or the error that ended the channel.
     pub fn set_metadata(&self, metadata: &[u8]) -> Result<()> {
         self.state.check_mine()?;
         let (mut writer, _) = self.state.take_writer(Due::after(self.request_timeout))?;
@@ -139,14 +139,16 @@ impl DuplexClient {
     ///
     /// # Errors
     ///
-    /// `InvalidFrameSize` (0 bytes), `FrameTooLarge`, `BufferFull`, `OutOfMemory`; `InvalidState` if this thread has a
-    /// [`RequestBuffer`]; `ReaderDead`, `WriterDead`, `Closed` and whatever else ended the channel.
+    /// `InvalidFrameSize` (0 bytes), `FrameTooLarge`, `BufferFull`, `OutOfMemory`; `InvalidState` if this
+    /// thread has a [`RequestBuffer`]; `ReaderDead`, `WriterDead`, `Closed`, or another error that ended the
+    /// channel.
     pub fn send_request(&self, data: &[u8]) -> Result<u64> {
         self.send(data, self.state.due(Duration::MAX))
     }
 
-    /// As [`DuplexClient::send_request`], with a deadline `timeout` from now: a server that has not started with the
-    /// request by then does not, and the outcome is `DeadlineExceeded`. A 1.x server ignores the deadline.
+    /// Sends a request with a deadline `timeout` from now. If the server has not started the request by then,
+    /// it does not start it, and the outcome is `DeadlineExceeded`. A 1.x server ignores the deadline.
+    /// Otherwise like [`DuplexClient::send_request`].
     ///
     /// # Errors
     ///
@@ -163,7 +165,8 @@ impl DuplexClient {
     /// Lends `size` bytes of the request buffer, to be filled in place and committed. Its
     /// [`sequence`](RequestBuffer::sequence) is known at once.
     ///
-    /// Belongs to one thread at a time: others that want to send wait, up to [`ClientOptions::request_timeout`].
+    /// One thread at a time has a request buffer. Other threads that send wait for it, up to
+    /// [`ClientOptions::request_timeout`].
     ///
     /// # Errors
     ///
@@ -181,25 +184,26 @@ impl DuplexClient {
         request.commit()
     }
 
-    /// Waits up to `timeout` for the next outcome that belongs to no other caller, in the order of arrival. `None` when the
-    /// time is over.
+    /// Waits up to `timeout` for the next outcome that belongs to no other caller, in the order of arrival.
+    /// Returns `None` when the time is over.
     ///
     /// # Errors
     ///
-    /// About one request ([`Error::sequence`]): `RequestFailed`, `Cancelled`, `DeadlineExceeded`. About the channel, for
-    /// every call from now on: `WriterDead` or `ReaderDead` (the server died or stopped), `Closed`, and whatever else
-    /// ended it. Responses that had arrived come first.
+    /// About one request ([`Error::sequence`]): `RequestFailed`, `Cancelled`, `DeadlineExceeded`. About the
+    /// channel, for every call from now on: `WriterDead` or `ReaderDead` (the server died or stopped),
+    /// `Closed`, or another error that ended it. Responses that had arrived come first.
     pub fn receive_response(&self, timeout: Duration) -> Result<Option<Response>> {
         self.state.check_mine()?;
         self.state.wait(Wants::Any, Due::after(timeout))
     }
 
-    /// As [`DuplexClient::receive_response`], for the outcome of one request alone.
+    /// Waits up to `timeout` for the outcome of one request. Otherwise like
+    /// [`DuplexClient::receive_response`].
     ///
     /// # Errors
     ///
-    /// Those of [`DuplexClient::receive_response`]; `InvalidState` if the request's outcome has been handed out, or there was no
-    /// such request.
+    /// Those of [`DuplexClient::receive_response`]; `InvalidState` if the request's outcome has been returned
+    /// already, or there was no such request.
     pub fn receive_response_to(&self, sequence: u64, timeout: Duration) -> Result<Option<Response>> {
         self.state.check_mine()?;
         self.state.wait(Wants::One(sequence), Due::after(timeout))
@@ -208,18 +212,19 @@ impl DuplexClient {
     /// Sends a request and waits for its own response, while other threads may send and receive. `timeout` is the request's
     /// deadline too.
     ///
-    /// The thread that waits alone reads the response itself; there is no hop between threads.
+    /// If no other thread waits, this thread reads the response itself, without a switch between threads.
     ///
     /// # Errors
     ///
-    /// `RequestFailed` with the handler's message, `DeadlineExceeded` (the request is withdrawn, a late response
-    /// dropped), `Cancelled`; all those of [`DuplexClient::send_request`], `BufferFull` after `timeout`.
+    /// `RequestFailed` with the handler's message, `DeadlineExceeded` (the request is withdrawn and a late
+    /// response dropped), `Cancelled`; those of [`DuplexClient::send_request`], with `BufferFull` after
+    /// `timeout`.
     pub fn call(&self, data: &[u8], timeout: Duration) -> Result<Response> {
         self.state.call(data, timeout)
     }
 
-    /// The first half of [`DuplexClient::call`], for callers that must look after something else while they wait, as
-    /// language bindings do after signals. `timeout` is the request's deadline.
+    /// The first half of [`DuplexClient::call`], for callers that do other work while they wait, such as
+    /// language bindings that check for signals. `timeout` is the request's deadline.
     ///
     /// Waits for space up to [`ClientOptions::request_timeout`].
     ///
@@ -254,8 +259,9 @@ impl DuplexClient {
         PendingCall::send(&self.state, data, timeout, self.request_timeout)
     }
 
-    /// As [`DuplexClient::call`], as a future that any executor can run. Nothing is sent before it is first polled;
-    /// dropping it withdraws the request. The time-out runs from now and is noticed within some 10 ms.
+    /// [`DuplexClient::call`] as a future that any executor can run. It sends nothing before it is first
+    /// polled, and dropping it withdraws the request. The time-out runs from now and is noticed within about
+    /// 10 ms.
     ///
     /// # Errors
     ///
@@ -286,12 +292,13 @@ impl DuplexClient {
 
     /// Cancels a request: its outcome is `Cancelled`, at once. Returns whether it was still under way.
     ///
-    /// A native server does not start it any more; a handler that has started can see it
-    /// ([`Request::is_cancelled`](super::Request::is_cancelled)). A 1.x server goes on; its response is dropped.
+    /// A native server does not start it any more; a handler that has started can check for it
+    /// ([`Request::is_cancelled`](super::Request::is_cancelled)). A 1.x server continues, and its response is
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// Whatever ended the channel.
+    /// The error that ended the channel.
     pub fn cancel_request(&self, sequence: u64) -> Result<bool> {
         self.state.cancel(sequence)
     }
@@ -304,14 +311,14 @@ impl DuplexClient {
         !self.state.is_over() && !self.state.server_is_gone()
     }
 
-    /// Closes the client, and frees the channel for the next one. Other threads that wait get `Closed`. Dropping the client
-    /// does the same. Responses still held stay valid.
+    /// Closes the client, and frees the channel for the next one. Other threads that wait get `Closed`.
+    /// Dropping the client closes it too. Responses that are still held stay valid.
     pub fn close(&self) {
         self.state.close();
     }
 }
 
-/// Puts an error of the request buffer into words about the channel.
+/// Turns an error of the request buffer into one about the channel.
 #[cfg(not(loom))]
 fn no_connection(channel: &str, error: Error) -> Error {
     let message = match error.kind() {

@@ -8,10 +8,10 @@ use std::thread::ThreadId;
 use super::in_place::RequestBuffer;
 use crate::duplex::owner::Owner;
 
-/// Keeps the request that a thread fills in place, for language bindings whose callers name the client rather than the
-/// request.
+/// Keeps the request that a thread fills in place, for language bindings whose callers commit through the
+/// client.
 ///
-/// A thread that ends leaves its request behind; the request is discarded then, so that other threads can send.
+/// If a thread ends without a commit, its request is discarded, so that other threads can send.
 ///
 /// ```
 /// use std::time::Duration;
@@ -57,7 +57,7 @@ impl ThreadRequest {
         take_of(&self.0, std::thread::current().id())
     }
 
-    /// Discards the request, of whichever thread.
+    /// Discards the request, whichever thread has it.
     pub fn clear(&self) {
         let taken = slot(&self.0).take();
         drop(taken);
@@ -82,11 +82,12 @@ thread_local! {
     static LEFT_BEHIND: RefCell<LeftBehind> = RefCell::default();
 }
 
-/// Where this thread may leave a request behind.
+/// The clients in which this thread may leave a request behind.
 #[derive(Default)]
 struct LeftBehind {
     slots: Vec<Weak<Slot>>,
-    /// A thread that ends cannot ask for its number any more. A forked child must not touch the locks.
+    /// The thread's number, because a thread that ends cannot ask for it any more. A forked child must not
+    /// touch the locks.
     thread: Option<(ThreadId, Owner)>,
 }
 

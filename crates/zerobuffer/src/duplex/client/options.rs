@@ -40,8 +40,9 @@ impl ClientOptions {
         self
     }
 
-    /// How long sending a request waits for space, and for other threads that send (default 5 s). `Duration::ZERO` polls
-    /// once, `Duration::MAX` waits without a limit. A call has a time-out of its own.
+    /// How long sending a request waits for space, and for other threads that send (default 5 s).
+    /// `Duration::ZERO` polls once, `Duration::MAX` waits without a limit. A call uses its own time-out
+    /// instead.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;

@@ -10,8 +10,8 @@ use super::state::ClientState;
 use crate::duplex::due::{self, Due};
 use crate::error::Result;
 
-/// A request under way, whose response is waited for in steps; see [`DuplexClient::start_call`]. Dropping it gives the
-/// request up.
+/// A request under way, whose caller waits for the response in steps; see [`DuplexClient::start_call`].
+/// Dropping it withdraws the request.
 ///
 /// [`DuplexClient::start_call`]: super::DuplexClient::start_call
 pub struct PendingCall {
@@ -41,7 +41,7 @@ impl PendingCall {
         Ok(PendingCall::new(Arc::clone(state), sequence, due))
     }
 
-    /// Of a request that has been sent, and has an entry.
+    /// Makes a call of a request that has been sent and has an entry.
     pub(crate) fn new(state: Arc<ClientState>, sequence: u64, due: Due) -> PendingCall {
         PendingCall { state, sequence, due, done: false }
     }
@@ -51,7 +51,7 @@ impl PendingCall {
         self.sequence
     }
 
-    /// Waits up to `limit` for the response; `None` if it has not come by then, and may still come.
+    /// Waits up to `limit` for the response. Returns `None` if it has not come yet, and may still come.
     ///
     /// # Errors
     ///

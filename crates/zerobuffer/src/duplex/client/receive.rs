@@ -1,13 +1,13 @@
 //! The receiving half of a client: leader and followers.
 //!
-//! No thread of its own reads for the callers. Of the threads that wait for a response one has the reader and reads (the
-//! leader), for itself; it enters what comes for others, and wakes them. When it has its own response it lets go of the
-//! reader and wakes one of those who still wait, to lead. So a single caller reads its own response, without a hop between
-//! threads and without an entry in the books.
+//! The client has no thread that reads. One of the threads that wait for a response, the leader, has the
+//! reader and reads. It enters responses for others in the inbox, and wakes their threads. When it has its
+//! own response, it gives up the reader and wakes a thread that still waits, to lead. So a single caller
+//! reads its own response, without a switch between threads and without an entry in the inbox.
 //!
-//! Where many threads call, switching between them is what costs. So a leader that has its own response hands out all that
-//! have come for others before it lets go: the threads that are told need no leader any more. And where answers come soon
-//! no thread sleeps: they yield to each other ([`crate::duplex::turns`]).
+//! Where many threads call, most of the cost is switching between them. So a leader that has its own response
+//! first passes on all responses that have come for others; their threads then need no leader. Where answers
+//! come soon, the threads yield to each other instead of sleeping ([`crate::duplex::turns`]).
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl ClientState {
         self.finish_call(sequence, due)
     }
 
-    /// Reads until the response to `sent` is there. It has no entry, as no other thread reads.
+    /// Reads until the response to `sent` is there. It has no entry, because no other thread reads.
     fn lead_call(
         &self,
         mut leading: Leading<'_>,
@@ -76,7 +76,7 @@ impl ClientState {
         }
     }
 
-    /// Waits for the response to a call that has an entry; gives the request up when the time is over.
+    /// Waits for the response to a call that has an entry. Withdraws the request when the time is over.
     pub(crate) fn finish_call(&self, sequence: u64, due: Due) -> Result<Response> {
         if let Some(response) = self.wait(Wants::One(sequence), due)? {
             return Ok(response);
@@ -85,13 +85,14 @@ impl ClientState {
         Err(self.too_late(sequence))
     }
 
-    /// Takes a request off the books, and withdraws it.
+    /// Removes a request from the inbox, and withdraws it.
     pub(crate) fn give_up(&self, sequence: u64) {
         let entry = lock(&self.inbox).forget(sequence);
         self.withdraw(entry.and_then(|entry| entry.place));
     }
 
-    /// Waits for an outcome until `until`. `None` when it is over; a time that is over polls once.
+    /// Waits for an outcome until `until`. Returns `None` when that time is over. If it is over already,
+    /// polls once.
     pub(crate) fn wait(&self, wants: Wants, until: Due) -> Result<Option<Response>> {
         let result = self.wait_for_outcome(wants, until);
         if self.following.load(Ordering::Relaxed) > 0 {
@@ -149,14 +150,15 @@ impl ClientState {
             let mut id = None;
             if leading.is_none() {
                 id = Some(self.follow(&mut inbox, wants));
-                // Once more, see the drop of Leading.
+                // Tries once more, for the reason given at the drop of Leading.
                 leading = self.try_lead();
             }
             if let Some(lead) = &mut leading {
                 self.unfollow(&mut inbox, id);
                 inbox.leader = Some(wants);
                 drop(inbox);
-                // What the leader waits for has an entry too: it may be cancelled, or fetched by another thread.
+                // The leader's own request has an entry too, because another thread may cancel it or fetch
+                // its outcome.
                 lead.read(left, |_| false);
                 if lead.owes_wakes() {
                     lock(&self.inbox).leader = None;
@@ -178,7 +180,7 @@ impl ClientState {
     /// Adds this thread to those that wait while another one reads.
     pub(crate) fn follow(&self, inbox: &mut Inbox, wants: Wants) -> u64 {
         let id = inbox.follow(wants);
-        // Before the next attempt to lead, see the drop of Leading.
+        // This comes before the next attempt to lead, for the reason given at the drop of Leading.
         self.following.fetch_add(1, Ordering::AcqRel);
         id
     }
@@ -191,16 +193,16 @@ impl ClientState {
         }
     }
 
-    /// Passes on what this thread may have been woken for: a thread that stops waiting must not keep that to itself.
+    /// Wakes another thread in place of this one: a thread that stops waiting may have been woken to lead.
     pub(crate) fn pass_on(&self, wants: Wants) {
         if wants == Wants::Any && !lock(&self.inbox).ready.is_empty() {
             self.wake_successor();
         }
-        // Letting go of the reader wakes a thread that will read, if none does.
+        // Giving up the reader wakes a thread that will read, if none does.
         drop(self.try_lead());
     }
 
-    /// Turns an outcome into what the caller gets.
+    /// Turns an outcome into the caller's result.
     pub(crate) fn conclude(&self, sequence: u64, outcome: Outcome) -> Result<Response> {
         let frame = match outcome {
             Outcome::Cancelled => {
@@ -239,7 +241,7 @@ impl ClientState {
             Some(Waiter::Thread(thread)) => thread.unpark(),
             #[cfg(feature = "async")]
             Some(Waiter::Task(waker)) => wake_all(vec![waker]),
-            // The leader may be the one to tell.
+            // The leader may be the thread that waits for this outcome.
             None if leader == Some(Wants::One(sequence)) || leader == Some(Wants::Any) => self.wake_leader(),
             None => {}
         }

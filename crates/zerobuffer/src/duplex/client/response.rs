@@ -1,4 +1,4 @@
-//! What a client gets.
+//! The responses that clients get.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,8 @@ use crate::duplex::port::{Frame, flags};
 
 /// A response, in place in the response buffer; its space is given back when it is dropped.
 ///
-/// It may be kept, and dropped in any order and on any thread; a client that keeps too many stops its server.
+/// Responses may be dropped in any order and on any thread. A client that keeps too many of them stops its
+/// server.
 ///
 /// ```
 /// use std::time::Duration;

@@ -9,15 +9,15 @@ use crate::duplex::port::{Place, Tag, Writer, flags};
 use crate::duplex::sync::{lock, thread, wait};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a thread that waits makes sure that the server lives. The server's death shows at the response buffer only if
-/// it had connected there.
+/// How often a waiting thread checks that the server lives. The server's death shows at the response buffer
+/// only if the server had connected there.
 pub(crate) const LOOK: Duration = Duration::from_millis(40);
 
 /// A request that has been sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) sequence: u64,
-    /// Where it stands in the request buffer, to withdraw it.
+    /// Its frame address in the request buffer, to withdraw it.
     pub(crate) place: Option<Place>,
 }
 
@@ -30,8 +30,8 @@ impl ClientState {
         if self.tags { writer.last_place() } else { None }
     }
 
-    /// Sends a request if that takes no waiting. Without an `entry` its response reaches only a thread that reads already.
-    /// `now` is the coarse clock.
+    /// Sends a request if that takes no wait. Without an `entry` its response reaches only a thread that
+    /// reads already. `now` is the coarse clock.
     pub(crate) fn try_send(
         &self,
         data: &[u8],
@@ -68,13 +68,14 @@ impl ClientState {
         }
     }
 
-    /// Sends a request, waiting for space until `until`. Returns its sequence number. `called` says that the response is for
-    /// the caller alone.
+    /// Sends a request, waiting for space until `until`. Returns its sequence number. `called` says that the
+    /// response is only for the caller.
     pub(crate) fn send(&self, data: &[u8], due: Due, called: bool, until: Due) -> Result<u64> {
         let (writer, sequence) = self.take_writer(until)?;
         self.enter(sequence, due, called);
         let (writer, result) = self.persist(writer, until, |writer| {
-            // A request that was cancelled while it waited for space is sent all the same: its number must not be missing.
+            // A request that was cancelled while it waited for space is sent all the same, because its number
+            // must not be missing.
             let flags = if self.is_pending(sequence) { 0 } else { flags::CANCELLED };
             writer.write_tagged(data, Tag { flags, ..self.tag(sequence, due) }, due::coarse_now())
         });
@@ -85,7 +86,7 @@ impl ClientState {
         lock(&self.inbox).entries.get(&sequence).is_some_and(Entry::is_pending)
     }
 
-    /// Takes the writer, waiting for it until `until`. Returns the sequence number of what it will send.
+    /// Takes the writer, waiting for it until `until`. Returns the sequence number of the next request.
     pub(crate) fn take_writer(&self, until: Due) -> Result<(Box<Writer>, u64)> {
         let mut sender = lock(&self.sender);
         loop {
@@ -105,7 +106,8 @@ impl ClientState {
             sender.waiting += 1;
             sender = wait(&self.sender_changed, sender, left.min(LOOK));
             sender.waiting -= 1;
-            // The thread that has the writer may fill a request for long, and no thread be reading.
+            // The thread that has the writer may take long to fill a request, and perhaps no thread is
+            // reading.
             if !matches!(sender.slot, WriterSlot::Free(_)) && self.server_is_gone() {
                 return Err(self.error(ErrorKind::ReaderDead, GONE));
             }
@@ -129,7 +131,8 @@ impl ClientState {
         self.sender_changed.notify_all();
     }
 
-    /// Does what may wait for space, again after every interrupt that was not meant to end it.
+    /// Runs a step that may wait for space, and repeats it after every interrupt that was not meant to end
+    /// it.
     pub(crate) fn persist<T>(
         &self,
         mut writer: Box<Writer>,
@@ -171,8 +174,8 @@ impl ClientState {
         result.map_err(|error| self.send_failed(error)).map(|_| sequence)
     }
 
-    /// Enters where a request stands that was sent with an entry. Withdraws it if a thread that did not know the place has
-    /// cancelled it meanwhile.
+    /// Enters the frame address of a request that was sent with an entry. Withdraws the request if a thread
+    /// that did not know the address has cancelled it meanwhile.
     pub(crate) fn set_place(&self, sent: Sent) {
         let mut inbox = lock(&self.inbox);
         match inbox.entries.get_mut(&sent.sequence) {
@@ -190,7 +193,7 @@ impl ClientState {
         let mut sender = lock(&self.sender);
         let Some(place) = place else {
             if matches!(sender.slot, WriterSlot::Sending) {
-                // The request may be the one that waits for space: its sender looks again.
+                // The request may be the one that waits for space; its sender looks again.
                 self.wake_sender();
             }
             return;
@@ -203,7 +206,7 @@ impl ClientState {
             return;
         }
         if let WriterSlot::Lent { marker: Some(marker), .. } = sender.slot {
-            // The writer commits no more than it has acquired before this lock is let go.
+            // Until this lock is released, the writer commits no more than it has acquired.
             return self.server.cancel(marker, place);
         }
         sender.withdrawn.push(place);

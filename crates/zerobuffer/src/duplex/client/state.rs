@@ -1,8 +1,9 @@
 //! The state that a client shares with its request buffers and calls: both buffers, and the requests under way.
 //!
-//! Three locks: `sender` for steps that do not wait (a thread that must wait for space takes the writer out of it), `inbox`
-//! for the books, and `reader`, which the leader holds while it reads and for which no other thread waits. Order: sender,
-//! inbox. User code (wakers) runs without any of them.
+//! There are three locks. `sender` is for steps that do not wait; a thread that must wait for space takes the
+//! writer out of it. `inbox` is for the list of requests and outcomes. The leader holds `reader` while it
+//! reads, and no other thread waits for it. The order is sender, then inbox. User code (wakers) runs without
+//! any of them.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,10 @@ use crate::duplex::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// What a client is told whose server has gone.
+/// The message for a client whose server has gone.
 pub(crate) const GONE: &str = "the server has stopped, or died; create a new client when there is one";
 
-/// How long closing waits for a thread that has a buffer, and has been interrupted.
+/// How long closing waits for an interrupted thread that has one of the buffers.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct ClientState {
@@ -29,27 +30,27 @@ pub(crate) struct ClientState {
     /// Locked by the leader. `None` after the close.
     pub(crate) reader: Mutex<Option<Box<Reader>>>,
     pub(crate) inbox: Mutex<Inbox>,
-    /// Threads that follow, and one more once the client is being closed. Seen without a lock.
+    /// The number of followers, plus one once the client is being closed. Read without a lock.
     pub(crate) following: AtomicU64,
-    /// For how long threads that wait do not sleep.
+    /// How long waiting threads take turns instead of sleeping.
     pub(crate) turns: Turns,
     /// `inbox.ended` is set.
     over: AtomicBool,
     /// The client is being closed: the leader closes the reader when it lets go.
     closing: AtomicBool,
-    /// Tells whether the server lives, and withdraws requests, while a thread has the writer.
+    /// Tests whether the server lives, and withdraws requests, while a thread has the writer.
     pub(crate) server: ReaderWatch,
     reader_interrupt: InterruptHandle,
     writer_interrupt: InterruptHandle,
     /// Flags and deadlines travel both ways.
     pub(crate) tags: bool,
     pub(crate) max_request_size: usize,
-    /// Tells this client's deadlines from those of others.
+    /// Makes this client's deadlines differ from those of other clients.
     salt: u64,
     owner: Owner,
 }
 
-/// The request buffer's writer, and what is known of those who use it.
+/// The request buffer's writer, and the state of its users.
 pub(crate) struct Sender {
     pub(crate) slot: WriterSlot,
     /// Threads that wait for the writer.
@@ -64,7 +65,7 @@ pub(crate) struct Sender {
     reader_closed: bool,
 }
 
-/// The writer, or who has it.
+/// The writer, or which thread has it.
 pub(crate) enum WriterSlot {
     Free(Box<Writer>),
     /// A thread sends with it, and puts it back soon, or when it is interrupted.
@@ -90,7 +91,7 @@ impl Sender {
         }
     }
 
-    /// Withdraws, with the writer that was taken out, the requests that waited for that.
+    /// Withdraws the requests that waited for the writer.
     pub(crate) fn withdraw_with(&mut self, writer: &mut Writer) {
         self.withdrawn.drain(..).for_each(|place| _ = writer.cancel(place));
     }
@@ -131,7 +132,7 @@ impl ClientState {
         Error::channel(kind, &self.channel, message)
     }
 
-    /// The error of a request that has no outcome to wait for.
+    /// The error of a request without an outcome to wait for.
     pub(crate) fn no_response_expected(&self, sequence: u64) -> Error {
         let message = format!(
             "request {sequence} has no response to wait for: it was never sent, or its response was fetched"
@@ -147,7 +148,7 @@ impl ClientState {
         self.error(ErrorKind::DeadlineExceeded, message).of_request(sequence)
     }
 
-    /// The deadline `timeout` from now, as this client's requests carry it.
+    /// The deadline `timeout` from now, in the form that this client's requests carry.
     pub(crate) fn due(&self, timeout: Duration) -> Due {
         Due::after(timeout).salted(self.salt)
     }
@@ -190,7 +191,8 @@ impl ClientState {
         !self.server.is_reader_connected()
     }
 
-    /// Ends the channel for all who wait, unless it has ended before. Returns the wakers of tasks, for [`wake_all`].
+    /// Ends the channel for all callers that wait, unless it has ended before. Returns the wakers of tasks,
+    /// for [`wake_all`].
     #[must_use]
     pub(crate) fn end(&self, kind: ErrorKind, message: impl Into<String>) -> Wakers {
         let mut inbox = lock(&self.inbox);
@@ -212,12 +214,12 @@ impl ClientState {
         tasks
     }
 
-    /// Makes the leader look at the books.
+    /// Makes the leader look at the inbox.
     pub(crate) fn wake_leader(&self) {
         self.reader_interrupt.interrupt();
     }
 
-    /// Makes the thread that waits for space look at the books.
+    /// Makes the thread that waits for space look at the inbox.
     pub(crate) fn wake_sender(&self) {
         self.writer_interrupt.interrupt();
     }
@@ -228,7 +230,8 @@ impl ClientState {
             return;
         }
         wake_all(self.end(ErrorKind::Closed, "the client has been closed"));
-        // The response buffer first: a process that finds the writer's role free finds the response buffer's name free too.
+        // The response buffer is given up first, so that a process that finds the writer's role free also
+        // finds the response buffer's name free.
         self.close_reader();
         let entries = std::mem::take(&mut lock(&self.inbox).entries);
         drop(entries);
@@ -240,7 +243,7 @@ impl ClientState {
             lock(&self.sender).slot = WriterSlot::Gone;
             return;
         }
-        // A request buffer that stays acquired takes the writer along when it goes.
+        // If a request stays acquired, its guard closes the writer when it is dropped.
         let until = Instant::now() + CLOSE_PATIENCE;
         while matches!(sender.slot, WriterSlot::Sending) {
             let left = until.saturating_duration_since(Instant::now());
@@ -253,7 +256,8 @@ impl ClientState {
 
     /// Closes the reader, or has the leader do so.
     fn close_reader(&self) {
-        // A leader that lets go sees this change, or has let go before the attempt to lock: see the drop of Leading.
+        // A leader that gives up the reader sees this change, or has given it up before the attempt to lock
+        // (see the drop of Leading).
         let inbox = lock(&self.inbox);
         self.closing.store(true, Ordering::Relaxed);
         self.following.fetch_add(1, Ordering::AcqRel);
@@ -276,9 +280,11 @@ impl ClientState {
         }
     }
 
-    /// Closes the reader if the client is being closed. For a leader that has let go, and has seen that others wait.
+    /// Closes the reader if the client is being closed. For a leader that has given up the reader and has
+    /// seen that others wait.
     pub(crate) fn close_reader_if_closing(&self) {
-        // Relaxed: the lock on the inbox, which the caller has had since it let go, orders this.
+        // Relaxed: the lock on the inbox, which the caller has taken since it gave up the reader, orders
+        // this.
         if !self.closing.load(Ordering::Relaxed) {
             return;
         }
@@ -298,7 +304,7 @@ pub(crate) type Wakers = Vec<std::task::Waker>;
 #[cfg(not(feature = "async"))]
 pub(crate) type Wakers = Vec<std::convert::Infallible>;
 
-/// Wakes tasks. To be called without a lock: a waker is the user's code, and may panic.
+/// Wakes tasks. Must be called without a lock: a waker is user code, and may panic.
 pub(crate) fn wake_all(wakers: Wakers) {
     #[cfg(feature = "async")]
     for waker in wakers {

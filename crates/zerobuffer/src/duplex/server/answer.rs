@@ -1,20 +1,20 @@
-//! Answers to requests, and how they travel.
+//! Answers to requests, and their form in the ring.
 
 use std::borrow::Cow;
 
 use crate::duplex::MESSAGE_MAX;
 use crate::duplex::port::flags;
 
-/// What stands for "no bytes": a frame has at least one.
+/// The byte of an answer without bytes: a frame has at least one.
 const NOTHING: &[u8] = &[0];
 
-/// What became of a request.
+/// Outcome of a request.
 pub(crate) enum Answer<'a> {
     Bytes(Cow<'a, [u8]>),
     Failed(Cow<'a, str>),
-    /// Not started: its deadline was over.
+    /// The request was not started, because its deadline was over.
     TooLate,
-    /// Not started, and nobody waits. Sent only where responses are counted.
+    /// The request was not started, and no caller waits for it. Sent only to a client that counts responses.
     Withdrawn,
 }
 
@@ -40,7 +40,7 @@ impl Answer<'_> {
         }
     }
 
-    /// Bytes, where nothing else travels.
+    /// The bytes for a ring without tags.
     pub(crate) fn plain(&self) -> &[u8] {
         match self {
             Answer::Bytes(bytes) if !bytes.is_empty() => bytes,

@@ -30,7 +30,7 @@ use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 
-/// What both kinds are made of.
+/// The parts that both kinds share.
 pub(crate) struct Server {
     names: Arc<Names>,
     owner: Owner,
@@ -69,8 +69,8 @@ impl Server {
         self.owner.check(&self.names.channel, "server")
     }
 
-    /// Starts a run with a handler. The handler is dropped here or by the last thread, never under a lock: dropping it is the
-    /// user's code.
+    /// Starts a run with a handler. The handler is dropped here or by the last thread, and never under a
+    /// lock, because dropping it runs user code.
     fn start(&self, mode: ProcessingMode, job: Job) -> Result<()> {
         let _kept_beyond_the_locks = Arc::clone(&job);
         let single = mode == ProcessingMode::SingleThread;
@@ -136,7 +136,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A busy handler has been told, and ends by itself. In a forked child the server stays the parent's.
+        // A busy handler has been told, and ends by itself. In a forked child the server belongs to the
+        // parent.
         let _ = self.stop();
     }
 }
@@ -147,7 +148,7 @@ fn guarded<T>(
     to: Address,
     handler: impl FnOnce() -> std::result::Result<T, HandlerError>,
 ) -> std::result::Result<T, Answer<'static>> {
-    // To put an error into words, and to drop it, is the user's code too.
+    // Formatting the error and dropping it run user code too.
     let message = match run.guard(|| handler().map_err(|error| error.to_string())) {
         Ok(Ok(reply)) => return Ok(reply),
         Ok(Err(words)) | Err(words) => words,
@@ -156,7 +157,7 @@ fn guarded<T>(
     Err(Answer::Failed(message.into()))
 }
 
-/// Runs a handler that owns its request, and sends what it answers.
+/// Runs a handler that owns its request, and sends its answer.
 fn answer_owned<R: AsRef<[u8]>>(
     run: &Run,
     to: Address,
@@ -166,7 +167,7 @@ fn answer_owned<R: AsRef<[u8]>>(
         Ok(reply) => reply,
         Err(failed) => return run.answer(to, &failed),
     };
-    // To look at the owner, and to drop it, is the user's code too.
+    // Reading the owner's bytes and dropping it run user code too.
     let mut answered = false;
     let sent = run.guard(|| {
         let bytes = reply.as_ref();
@@ -193,15 +194,16 @@ macro_rules! common_methods {
         ///
         /// # Errors
         ///
-        /// `HandlerBusy` if a handler is still running after 80 ms: it has been told by
-        /// [`is_cancelled`](Request::is_cancelled), its answer goes nowhere, and its thread ends when it returns.
+        /// `HandlerBusy` if a handler is still running after 80 ms. [`is_cancelled`](Request::is_cancelled)
+        /// tells the handler; its answer is dropped, and its thread ends when it returns.
         pub fn stop(&self) -> Result<()> {
             self.0.stop()
         }
 
-        /// Waits up to `timeout` until the server no longer runs, and its handlers have ended: another thread has stopped it, or
-        /// it has ended by itself (`on_error` says why). Returns whether that is so: `true` at once if it was not started, and
-        /// `false` at once on a thread of the server, which cannot wait for itself.
+        /// Waits up to `timeout` until the server has ended, with all its handlers, because another thread
+        /// has stopped it or because of an error (`on_error` gets it). Returns whether it has ended: `true`
+        /// at once if it was not started, and `false` at once on a thread of the server, which cannot wait
+        /// for itself.
         ///
         /// ```
         /// use std::time::Duration;
@@ -226,14 +228,15 @@ macro_rules! common_methods {
             self.0.is_running()
         }
 
-        /// Sets what is called, on a thread of the server, when a handler fails, an answer cannot be sent, a client dies
-        /// (`WriterDead`), or the request buffer had to be created again. The server goes on, except when another process has
-        /// taken its name.
+        /// Sets a function that the server calls on one of its threads when a handler fails, an answer cannot
+        /// be sent, a client dies (`WriterDead`), or the request buffer had to be created again. The server
+        /// continues, except when another process has taken its name.
         pub fn on_error(&self, callback: impl Fn(&Error) + Send + Sync + 'static) {
             self.0.callbacks.set_error(Arc::new(callback));
         }
 
-        /// Sets what is called with the metadata of each client that sets some, before its next request is handled.
+        /// Sets a function that the server calls with the metadata of each client that sets some, before it
+        /// handles the client's next request.
         pub fn on_init(&self, callback: impl Fn(&[u8]) + Send + Sync + 'static) {
             self.0.callbacks.set_init(Arc::new(callback));
         }
@@ -248,7 +251,7 @@ macro_rules! common_methods {
 
 /// A server whose handler reads each request and answers with bytes of its own.
 ///
-/// It outlives its clients: when one leaves or dies it takes the next. Dropping it stops it.
+/// It outlives its clients: when a client closes or dies, the next one can connect. Dropping the server stops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -281,13 +284,13 @@ impl ImmutableDuplexServer {
 
     /// Starts processing, on threads of its own, and returns at once. The response carries the request's sequence number.
     ///
-    /// An error or panic of the handler reaches the client as `RequestFailed`, for that request alone, and `on_error`.
-    /// A 1.x client gets a single zero byte instead, as for an empty answer: it would take a response left out for a
-    /// broken stream.
+    /// An error or panic of the handler reaches the client as `RequestFailed` for that request only, and also
+    /// `on_error`. A 1.x client gets a single zero byte instead, as for an empty answer, because a missing
+    /// response would break its stream.
     ///
     /// # Errors
     ///
-    /// `InvalidState` if it runs; after a stop as [`crate::Reader::create`]; `System`.
+    /// `InvalidState` if it runs; `System`; after a stop, those of [`crate::Reader::create`].
     pub fn start<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
     where
         F: for<'a> Fn(&'a Request) -> std::result::Result<Reply<'a>, HandlerError> + Send + Sync + 'static,
@@ -301,8 +304,8 @@ impl ImmutableDuplexServer {
         self.0.start(mode, Arc::new(job))
     }
 
-    /// As [`ImmutableDuplexServer::start`], with a handler that owns the request and may keep it for longer than it runs,
-    /// as language bindings must, and that answers with any owner of bytes.
+    /// Starts processing with a handler that owns the request, may keep it after it returns, and answers with
+    /// any owner of bytes. For language bindings; otherwise like [`ImmutableDuplexServer::start`].
     ///
     /// # Errors
     ///
@@ -320,9 +323,10 @@ impl ImmutableDuplexServer {
         self.0.start(mode, Arc::new(job))
     }
 
-    /// As [`ImmutableDuplexServer::start`], for handlers that answer while they run, with bytes that need not outlive the
-    /// call: what language bindings rest on, whose handlers own the bytes. A handler that answers nothing answers with no
-    /// bytes. A failure after the answer is told to `on_error` alone.
+    /// Starts processing with a handler that answers while it runs, with bytes that need not outlive the
+    /// call. For language bindings, whose handlers own the bytes; otherwise like
+    /// [`ImmutableDuplexServer::start`]. A handler that gives no answer answers with no bytes. A failure
+    /// after the answer reaches only `on_error`.
     ///
     /// # Errors
     ///
@@ -367,12 +371,14 @@ impl ImmutableDuplexServer {
         self.0.start(mode, Arc::new(job))
     }
 
-    /// Starts processing with an async handler. `spawn` hands each request's task to an executor, for example
-    /// `move |task| { handle.spawn(task); }` with a `tokio::runtime::Handle`, because it is called on a thread of the server.
+    /// Starts processing with an async handler. `spawn` passes each request's task to an executor. It is
+    /// called on a thread of the server, so use a handle of the executor, for example `move |task| {
+    /// handle.spawn(task); }` with a `tokio::runtime::Handle`.
     ///
-    /// Requests are read on one thread of the server, and answered on another one. Up to 1,024 are under way at once, as far
-    /// as the request buffer has room for them; and while answers of more than 16 MiB wait for a client that does not fetch
-    /// them, no more requests are read. A task that is dropped before it is done is a failed request.
+    /// One thread of the server reads requests, and another one sends answers. Up to 1,024 requests are under
+    /// way at once, if the request buffer has room for them. While more than 16 MiB of answers wait for a
+    /// client that does not fetch them, no more requests are read. A task that is dropped before it is done
+    /// fails its request.
     ///
     /// # Errors
     ///
@@ -405,7 +411,8 @@ impl ImmutableDuplexServer {
     {
         let handler = Arc::new(handler);
         let spawn: Arc<dyn Fn(Task) + Send + Sync> = Arc::new(spawn);
-        // Both are dropped here or by the last thread, never under a lock: dropping them is the user's code.
+        // Both are dropped here or by the last thread, and never under a lock, because dropping them runs
+        // user code.
         let _kept_beyond_the_locks = (Arc::clone(&handler), Arc::clone(&spawn));
         self.0.start_with(false, |run, _| spawned::start(run, handler, spawn))
     }
@@ -413,11 +420,11 @@ impl ImmutableDuplexServer {
     common_methods!();
 }
 
-/// A server whose handler changes each request in place, in shared memory; the response carries the changed bytes, at the
-/// cost of one copy.
+/// A server whose handler changes each request in place, in shared memory. The response carries the changed
+/// bytes, with one copy.
 ///
-/// It outlives its clients: when one leaves or dies it takes the next. Dropping it stops it. See [`MutableFrame`] for an
-/// example.
+/// It outlives its clients: when a client closes or dies, the next one can connect. Dropping the server stops
+/// it. See [`MutableFrame`] for an example.
 pub struct MutableDuplexServer(Server);
 
 impl MutableDuplexServer {
@@ -446,8 +453,9 @@ impl MutableDuplexServer {
         self.0.start(mode, Arc::new(job))
     }
 
-    /// As [`MutableDuplexServer::start`], with a handler that owns the request and may keep it for longer than it runs, as
-    /// language bindings must. It returns an owner of the response's bytes, usually the frame.
+    /// Starts processing with a handler that owns the request and may keep it after it returns. The handler
+    /// returns an owner of the response's bytes, usually the frame. For language bindings; otherwise like
+    /// [`MutableDuplexServer::start`].
     ///
     /// # Errors
     ///

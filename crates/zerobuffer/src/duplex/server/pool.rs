@@ -1,9 +1,9 @@
 //! The thread pool of a server: as many workers as processors, which take turns reading.
 //!
-//! One of them leads: it reads a request, lets another worker lead, and handles the request itself, so that no request goes
-//! from thread to thread. But waking the next leader costs as much as a short handler takes. So while handlers are short, a
-//! leader keeps the lead and handles one request after the other. Another worker keeps watch, and takes the lead if a handler
-//! takes long after all.
+//! One of them leads. It reads a request, passes the lead to another worker, and handles the request itself,
+//! so no request goes from thread to thread. But waking the next leader takes as long as a short handler. So
+//! while handlers are short, the leader keeps the lead and handles one request after the other. Another
+//! worker, the watch, takes the lead if a handler takes long after all.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,20 +15,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// The most workers that a pool can have.
 pub const MAX_POOL_SIZE: usize = 1024;
 
-/// Handlers that take less are not worth waking another thread for, which costs 5 us on this processor, and 20 until the other
-/// thread runs.
+/// For handlers that take less, waking another thread does not pay: it costs 5 us on this processor, and 20
+/// us pass until the other thread runs.
 const SHORT: Duration = Duration::from_micros(20);
 
-/// Handlers that take longer are all alike.
+/// The average treats longer handlers as if they took this long.
 const LONG: Duration = Duration::from_millis(1);
 
-/// A handler that was expected to be short and takes this long loses the lead when the watch looks next.
+/// A worker whose handler was expected to be short, and has taken this long, loses the lead when the watch
+/// looks next.
 const TOO_LONG: Duration = Duration::from_micros(100);
 
 /// How often the watch looks, while requests come.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Looks without a new request after which the watch ends.
+/// The watch ends after this many looks without a new request.
 const QUIET: u32 = 20;
 
 /// Workers of a pool by default.
@@ -64,21 +65,21 @@ impl Drop for EndOfTeam<'_> {
 
 struct Team {
     size: usize,
-    /// The leader's alone.
+    /// Used by the leader only.
     reading: Mutex<Reading>,
     state: Mutex<State>,
-    /// The lead is free, a watch is wanted, or it is all over.
+    /// Signals that the lead is free, that a watch is needed, or that the run has ended.
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     leader: Option<usize>,
-    /// When the leader began with the request that it handles.
+    /// When the leader began to handle its request.
     busy_since: Option<Instant>,
     /// Requests so far.
     count: u64,
-    /// A moving average of what they took.
+    /// A moving average of the time that handlers took.
     usual: Duration,
     wants_watch: bool,
     is_watched: bool,
@@ -107,10 +108,10 @@ impl Team {
     fn work<T>(&self, worker: usize, read: impl Fn(&mut Reading, bool) -> Option<T>, handle: impl Fn(T)) {
         let _end = EndOfTeam(self);
         while self.lead(worker) {
-            // The worker that led before handles its request.
+            // The previous leader handles its request.
             let mut crowded = true;
             loop {
-                // Without the lock: reading calls `on_init` and `on_error`.
+                // The lock is not held: reading calls `on_init` and `on_error`.
                 let mut reading = *lock(&self.reading);
                 let next = read(&mut reading, crowded);
                 *lock(&self.reading) = reading;
@@ -154,7 +155,7 @@ impl Team {
         false
     }
 
-    /// The leader has a request: keeps the lead, or lets another worker have it.
+    /// The leader has a request. It keeps the lead, or passes it to another worker.
     fn begin(&self, now: Instant) {
         let mut state = lock(&self.state);
         state.count += 1;
@@ -192,7 +193,7 @@ impl Team {
 mod tests {
     use super::*;
 
-    /// So many requests that each take `took`.
+    /// Handles `times` requests that each take `took`.
     fn handle(team: &Team, times: u32, took: Duration) {
         for _ in 0..times {
             team.begin(Instant::now());
@@ -279,7 +280,7 @@ mod model {
     use super::*;
     use crate::sync::{AtomicU64, Ordering};
 
-    /// Two workers handle what two more than they are come, and both end.
+    /// Two workers handle four requests, and both end.
     #[test]
     fn loom_the_workers_of_a_pool_hand_each_other_the_lead_until_the_end() {
         let mut builder = loom::model::Builder::new();

@@ -1,4 +1,4 @@
-//! What a handler gets.
+//! The requests that handlers get.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ use crate::frame::Frame;
 /// A request, in place in the request buffer.
 pub struct Request {
     frame: Frame,
-    /// Made by [`Request::copy_of`]: no server and no client knows of it.
+    /// Made by [`Request::copy_of`]: it belongs to no server and no client.
     is_copy: bool,
 }
 
@@ -54,8 +54,9 @@ impl Request {
         self.frame.len()
     }
 
-    /// Whether the response is no longer wanted: the client has cancelled the request or given it up, its deadline is over, or
-    /// the server has been stopped. A handler that works for long asks now and then, and may return anything.
+    /// Whether the response is no longer wanted: the client has cancelled the request or given it up, its
+    /// deadline is over, or the server has been stopped. A handler that works for long should check this
+    /// regularly; it may then return any answer.
     pub fn is_cancelled(&self) -> bool {
         let orphaned = self.frame.is_orphaned() && !self.is_copy;
         orphaned || self.frame.is_cancelled() || Due(self.frame.deadline()).is_over()
@@ -122,7 +123,7 @@ impl MutableFrame {
         MutableFrame(request)
     }
 
-    /// See [`Request::copy_of`].
+    /// Makes a frame of a copy of `bytes`, for tests of handlers; see [`Request::copy_of`].
     ///
     /// # Errors
     ///
@@ -141,7 +142,7 @@ impl MutableFrame {
         Request::copy_of(bytes).map(MutableFrame)
     }
 
-    /// See [`Request::sequence`].
+    /// The sequence number of the request; see [`Request::sequence`].
     pub fn sequence(&self) -> u64 {
         self.0.sequence()
     }
@@ -155,12 +156,12 @@ impl MutableFrame {
         self.0.len()
     }
 
-    /// See [`Request::is_cancelled`].
+    /// Whether the response is no longer wanted; see [`Request::is_cancelled`].
     pub fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// See [`Request::deadline`].
+    /// When the client wants the response at the latest; see [`Request::deadline`].
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
     }

@@ -23,8 +23,8 @@ impl<'a> Responder<'a> {
         Responder { run, to, answered: false, deferred: None }
     }
 
-    /// Puts the answer off: it is given by [`Deferred`] later, on any thread. The request stays in its place in the request
-    /// buffer until then.
+    /// Defers the answer: any thread gives it later, through [`Deferred`]. Until then the request stays in
+    /// the request buffer.
     ///
     /// # Errors
     ///
@@ -64,17 +64,17 @@ impl<'a> Responder<'a> {
         Ok(Deferred { run, to: self.to, slot, done: false })
     }
 
-    /// The handler has returned: leaves the request to the deferred answer, if there is one to come.
+    /// The handler has returned. Leaves the request to the deferred answer, if the handler has deferred it.
     pub(crate) fn leave(self, request: Request) {
         if let Some(slot) = self.deferred {
-            // What is not needed any more is dropped when the lock is free.
+            // Objects that are not needed any more are dropped without the lock.
             let rest = slot.hold(request);
             drop(rest);
         }
     }
 
-    /// Answers with a copy of `bytes`, made at once in the response buffer. What goes wrong with sending it is told to
-    /// `on_error`.
+    /// Answers with a copy of `bytes`, made at once in the response buffer. `on_error` gets an error of
+    /// sending.
     ///
     /// # Errors
     ///
@@ -134,8 +134,8 @@ impl Slot {
     }
 }
 
-/// The answer to a request, to be given when its handler has long returned, on any thread; made by [`Responder::defer`]. Dropping it
-/// fails the request. After a stop of the server the answer goes nowhere.
+/// The answer to a request whose handler may have returned, given on any thread; made by
+/// [`Responder::defer`]. Dropping it fails the request. After a stop of the server the answer is dropped.
 pub struct Deferred {
     run: Arc<Run>,
     to: Address,
@@ -149,13 +149,14 @@ impl Deferred {
         self.to.sequence
     }
 
-    /// Answers with a copy of `bytes`, which may be those of the request. Waits for space in the response buffer. What goes wrong
-    /// with sending it is told to `on_error`.
+    /// Answers with a copy of `bytes`, which may be those of the request. Waits for space in the response
+    /// buffer. `on_error` gets an error of sending.
     pub fn reply(self, bytes: &[u8]) {
         self.answer(&Answer::Bytes(bytes.into()));
     }
 
-    /// Fails the request, for this request alone: the client gets `RequestFailed` with this message, and `on_error` is told.
+    /// Fails this request only: the client gets `RequestFailed` with this message, and `on_error` gets the
+    /// error.
     pub fn fail(self, message: &str) {
         self.run.report_failure(self.to.sequence, message);
         self.answer(&Answer::Failed(message.into()));

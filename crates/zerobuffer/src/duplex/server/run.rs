@@ -1,4 +1,5 @@
-//! A server at work, from its start to its stop: the thread that reads requests, and what it shares with others.
+//! A server's run, from its start to its stop: the thread that reads requests, and the state that it shares
+//! with other threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -22,7 +23,7 @@ const STOP_PATIENCE: Duration = Duration::from_millis(80);
 
 const STOP_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a stop waits for threads that no handler keeps.
+/// How long a stop waits for threads that run no handler.
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pause before a request buffer that failed is created again.
@@ -31,7 +32,7 @@ const RENEW_PAUSE: Duration = Duration::from_millis(20);
 type OnError = dyn Fn(&Error) + Send + Sync;
 type OnInit = dyn Fn(&[u8]) + Send + Sync;
 
-/// What the user wants to be told.
+/// The user's callbacks.
 #[derive(Default)]
 pub(crate) struct Callbacks {
     error: Mutex<Option<Arc<OnError>>>,
@@ -41,7 +42,7 @@ pub(crate) struct Callbacks {
 
 impl Callbacks {
     pub(crate) fn set_error(&self, callback: Arc<OnError>) {
-        // Dropped without the lock: the old one is the user's code.
+        // The old callback is dropped without the lock, because dropping it runs user code.
         let before = lock(&self.error).replace(callback);
         drop(before);
     }
@@ -53,16 +54,16 @@ impl Callbacks {
     }
 }
 
-/// What the reading thread knows of the client.
+/// What the reading thread knows about the client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading {
     /// Its number; 0 = none yet.
     client: u64,
-    /// `on_init` has been told of it.
+    /// `on_init` has been called for it.
     described: bool,
 }
 
-/// What is done with a request.
+/// The function that processes a request.
 pub(crate) type Job = Arc<dyn Fn(&Run, Request, Address) + Send + Sync>;
 
 pub(crate) struct Run {
@@ -71,15 +72,15 @@ pub(crate) struct Run {
     config: BufferConfig,
     callbacks: Arc<Callbacks>,
     answers: AnswerSender,
-    /// `None` after the end. Locked while reading, never while a handler runs: so a stop can free the buffer's name
-    /// although a handler is busy.
+    /// `None` after the end. Locked while a thread reads, never while a handler runs, so that a stop can free
+    /// the buffer's name although a handler is busy.
     requests: Mutex<Option<Reader>>,
     requests_interrupt: Mutex<InterruptHandle>,
-    /// For how long the reading thread does not sleep while others work.
+    /// How long the reading thread takes turns instead of sleeping while other threads work.
     turns: Turns,
-    /// The user's functions that are running.
+    /// The number of the user's functions that are running.
     handlers: AtomicU64,
-    /// One thread runs them all.
+    /// One thread runs all handlers.
     single: bool,
     threads: Mutex<Vec<ThreadId>>,
     thread_ended: Condvar,
@@ -115,7 +116,7 @@ impl Run {
     /// Starts a thread of this run.
     pub(crate) fn spawn(self: &Arc<Run>, body: impl FnOnce(&Arc<Run>) + Send + 'static) -> Result<()> {
         let run = Arc::clone(self);
-        // Entered by its starter, so that a stop never overlooks it.
+        // The thread that starts it enters it, so that a stop never overlooks it.
         let mut threads = lock(&self.threads);
         let thread = std::thread::Builder::new().name("zb-duplex".into()).spawn(move || {
             let _end = EndOfThread(&run);
@@ -130,7 +131,7 @@ impl Run {
         }
     }
 
-    /// The run, for what may outlive the handler that asks.
+    /// The run, for objects that may outlive the handler.
     pub(crate) fn shared(&self) -> Option<Arc<Run>> {
         self.me.upgrade()
     }
@@ -149,7 +150,7 @@ impl Run {
         !self.is_stopping() && !lock(&self.threads).is_empty()
     }
 
-    /// Reads requests until the end, and hands each on.
+    /// Reads requests until the end, and passes each to `hand_on`.
     pub(crate) fn read(&self, mut hand_on: impl FnMut(Request, Address)) {
         let mut reading = Reading::default();
         while let Some((request, to)) = self.read_one(&mut reading, false) {
@@ -157,7 +158,8 @@ impl Run {
         }
     }
 
-    /// Waits for the next request; `None` at the end. `crowded` says whether other threads of the server work meanwhile.
+    /// Waits for the next request; returns `None` at the end. `crowded` says whether other threads of the
+    /// server work meanwhile.
     pub(crate) fn read_one(&self, reading: &mut Reading, crowded: bool) -> Option<(Request, Address)> {
         loop {
             let mut requests = lock(&self.requests);
@@ -207,7 +209,8 @@ impl Run {
                     }
                 }
                 _ => {
-                    // The buffer cannot be read any more: its client must notice, and the next one find a whole buffer.
+                    // The buffer cannot be read any more. Its client must notice, and the next client must
+                    // find a sound buffer.
                     let renewed = self.renew(&mut requests);
                     drop(requests);
                     reading.client = 0;
@@ -222,8 +225,8 @@ impl Run {
         }
     }
 
-    /// Yields to threads that may handle a request on the same processor: when they are done, the client has what it needs for
-    /// the next request. Returns when the wait began.
+    /// Yields to threads that may handle a request on this processor: when they are done, the client can send
+    /// its next request. Returns the time at which the wait began.
     fn take_turns(&self, reader: &Reader) -> Instant {
         let began = Instant::now();
         let turns = self.turns.of_this_wait(1);
@@ -233,7 +236,7 @@ impl Run {
         began
     }
 
-    /// Returns whether a request is to be started. Answers it if not, unless nobody waits.
+    /// Returns whether to start a request. If not, answers it, unless no caller waits for it.
     pub(crate) fn admits(&self, request: &Request, to: Address) -> bool {
         if self.is_stopping() || self.answers.is_gone(to.client) {
             return false;
@@ -259,7 +262,7 @@ impl Run {
         *lock(&self.requests_interrupt) = reader.interrupt_handle();
         *requests = Some(reader);
         if self.is_stopping() {
-            // The stop may have interrupted the old one.
+            // The stop may have interrupted the old reader.
             *requests = None;
         }
         Ok(())
@@ -269,7 +272,8 @@ impl Run {
         if !self.callbacks.has_init.load(Ordering::Acquire) {
             return None;
         }
-        // Twice: a next client may be replacing it just now. What differs is not this client's.
+        // Reads it twice, because the next client may be replacing it. If the two differ, the metadata is not
+        // this client's.
         let metadata = reader.metadata().ok().flatten()?;
         (reader.metadata().ok().flatten().as_ref() == Some(&metadata)).then_some(metadata)
     }
@@ -284,12 +288,12 @@ impl Run {
         }
     }
 
-    /// Tells the user of an error.
+    /// Reports an error to the user.
     pub(crate) fn report(&self, error: &Error) {
         log::debug!("{error}");
         let callback = lock(&self.callbacks.error).clone();
         if let Some(callback) = callback {
-            // There is nowhere left to report a panic of this callback.
+            // A panic of this callback cannot be reported.
             let _ = self.guard(move || callback(error));
         }
     }
@@ -301,14 +305,15 @@ impl Run {
         self.report(&error.of_request(sequence));
     }
 
-    /// Sends an answer, if its client is still there. Reports what keeps it from arriving.
+    /// Sends an answer, if its client is still there. Reports a failure to send it.
     pub(crate) fn answer(&self, to: Address, answer: &Answer<'_>) {
         if let Err(error) = self.answers.send(to, answer) {
             self.report(&error.of_request(to.sequence));
         }
     }
 
-    /// Ends the run: both buffers are given up at once. `HandlerBusy` if a handler still runs after a while.
+    /// Ends the run and gives up both buffers at once. Returns `HandlerBusy` if a handler still runs after a
+    /// while.
     pub(crate) fn stop(&self) -> Result<()> {
         self.answers.stop();
         lock(&self.requests_interrupt).interrupt();
@@ -332,8 +337,8 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until no thread of this run is left, up to `timeout`. Returns whether that is so; on a thread of the run it never
-    /// is.
+    /// Waits up to `timeout` until no thread of this run is left. Returns whether that is so; on a thread of
+    /// the run it is never so.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let until = Due::after(timeout);
         let own = std::thread::current().id();
@@ -346,10 +351,10 @@ impl Run {
         true
     }
 
-    /// Runs a function of the user's. A panic becomes words.
+    /// Runs a function of the user. Turns a panic into its message.
     pub(crate) fn guard<T>(&self, function: impl FnOnce() -> T) -> std::result::Result<T, String> {
-        // Relaxed: only a stop asks, to tell a busy handler from a slow machine. Two locked instructions less where one
-        // thread counts: they lie between a request and its response.
+        // Relaxed: only a stop reads the count, to tell a busy handler from a slow machine. With one thread,
+        // plain stores save two locked instructions between a request and its response.
         let running = match self.single {
             true => {
                 let running = self.handlers.load(Ordering::Relaxed);
@@ -360,7 +365,7 @@ impl Run {
         };
         let result = catch_unwind(AssertUnwindSafe(function));
         match self.single {
-            // One within another, as on_error within a handler, leaves that one counted.
+            // A nested function, such as on_error within a handler, leaves the outer one counted.
             true => self.handlers.store(running, Ordering::Relaxed),
             false => _ = self.handlers.fetch_sub(1, Ordering::Relaxed),
         }
@@ -374,7 +379,7 @@ struct EndOfThread<'a>(&'a Run);
 impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Perhaps no other thread answers, and clients must not wait for this one.
+            // Perhaps no other thread sends answers, and clients must not wait for this one.
             let _ = self.0.stop();
             let message = "a thread of the server panicked, and the server has stopped";
             self.0.report(&Error::channel(ErrorKind::InvalidState, &self.0.names.channel, message));

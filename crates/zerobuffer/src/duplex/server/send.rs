@@ -32,7 +32,7 @@ pub(crate) struct AnswerSender {
     stopping: AtomicBool,
     /// Number of the current client.
     client: AtomicU64,
-    /// A client that was found gone: its other requests are not started.
+    /// A client that has gone: its other requests are not started.
     gone: AtomicU64,
     /// Locked while an answer is sent, never while a handler runs.
     current: Mutex<Current>,
@@ -47,7 +47,8 @@ struct Current {
     order: Order,
 }
 
-/// Towards a client that wants responses in the order of its requests: the next one's number, and those that are early.
+/// For a client that needs responses in the order of its requests: the number of the next response, and the
+/// early responses.
 #[derive(Default)]
 struct Order {
     next: u64,
@@ -76,7 +77,7 @@ impl AnswerSender {
         self.interrupt();
     }
 
-    /// Whether this client was found gone.
+    /// Whether this client has gone.
     pub(crate) fn is_gone(&self, client: u64) -> bool {
         // Relaxed: a hint that saves work.
         self.gone.load(Ordering::Relaxed) == client
@@ -86,7 +87,8 @@ impl AnswerSender {
     pub(crate) fn begin_client(&self, requests: &Reader, first: u64) -> (u64, Result<()>) {
         let (client, mut current) = self.next_client();
         current.order.next = first;
-        // The reader of a predecessor that came and went without a request is dead; 1.x clients may keep theirs.
+        // A predecessor that came and went without a request has left a dead reader; a 1.x client may keep
+        // its reader.
         if current.writer.as_ref().is_some_and(|writer| !writer.is_reader_connected()) {
             current.writer = None;
         }
@@ -106,7 +108,7 @@ impl AnswerSender {
                         ErrorKind::BufferNotFound | ErrorKind::ReaderDead | ErrorKind::WriterAlreadyConnected
                     );
                     if self.is_stopping() || !requests.writer_lives() {
-                        // There is no one to answer.
+                        // No client is left to answer.
                         self.gone.store(client, Ordering::Relaxed);
                         break Ok(());
                     }
@@ -121,7 +123,7 @@ impl AnswerSender {
         (client, result)
     }
 
-    /// Lets go of the response buffer: the client has gone.
+    /// Gives up the response buffer, because the client has gone.
     pub(crate) fn end_client(&self) {
         let (_, mut current) = self.next_client();
         current.writer = None;
@@ -139,7 +141,7 @@ impl AnswerSender {
     }
 
     fn connect(&self) -> Result<Writer> {
-        // A client that does not fetch its responses keeps its server waiting, for as long as it lives.
+        // A client that does not fetch its responses makes its server wait for as long as the client lives.
         let options = WriterOptions::default().write_timeout(Duration::MAX);
         let writer = Writer::connect_with(&self.names.responses, options)?;
         *lock(&self.interrupt) = Some(writer.interrupt_handle());
@@ -171,7 +173,7 @@ impl AnswerSender {
         };
         match result {
             Err(error) if error.kind() == ErrorKind::ReaderDead => {
-                // Closing this side removes what a dead client left.
+                // Closing this side removes the files that a dead client left.
                 *writer = None;
                 self.gone.store(to.client, Ordering::Relaxed);
                 Ok(())
@@ -180,7 +182,7 @@ impl AnswerSender {
         }
     }
 
-    /// Writes responses in the order of the requests, and leaves none out: 1.x clients count.
+    /// Writes responses in the order of the requests and leaves none out, because 1.x clients count them.
     fn write_in_order(
         &self,
         writer: &mut Writer,
@@ -237,15 +239,16 @@ impl AnswerSender {
         Error::channel(ErrorKind::FrameTooLarge, &self.names.channel, words)
     }
 
-    /// Writes, again after each interrupt that was not meant to end it.
+    /// Writes, and repeats after each interrupt that was not meant to end the write.
     fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
         loop {
-            // Another answer may have had the interrupt that was meant for all that wait for space. The two words are changed
-            // before the interrupt, so nothing is missed from here on.
+            // Another answer may have taken the interrupt that was meant for all answers that wait for space.
+            // The two words are changed before the interrupt, so this check finds the change.
             if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
                 return Ok(());
             }
-            // The clock is read again, as the handler may have taken long, and the client be dead.
+            // The clock is read again: the handler may have taken long, and the client may have died
+            // meanwhile.
             match writer.write_tagged(bytes, tag, due::coarse_now()) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -270,7 +273,7 @@ mod tests {
         let mut responses = Reader::create(&format!("{channel}_response"), classic()).unwrap();
         responses.accept_any_sequence();
         let mut sequence = 0;
-        // A 1.x client that was taken for dead, and goes on where it was.
+        // A 1.x client that was taken for dead continues.
         for _ in 0..2 {
             let mut requests = Writer::connect(&format!("{channel}_request")).unwrap();
             for _ in 0..2 {
@@ -324,7 +327,7 @@ mod tests {
             Ok(request.to_vec().into())
         };
         server.start(move |request| handler(request), ProcessingMode::ThreadPool).unwrap();
-        // A raw client, which drops nothing by itself.
+        // A client made of plain buffers, which drops no response by itself.
         let connect = || {
             let mut responses = Reader::create(&format!("{channel}_response"), config()).unwrap();
             responses.accept_any_sequence();
@@ -345,7 +348,7 @@ mod tests {
         };
         requests.write_frame(b"hello").unwrap();
         assert_eq!(response(), (1, b"hello".to_vec()));
-        // Takes the other worker, so that the next request waits until the late answer has been dealt with.
+        // Occupies the other worker, so that the next request waits until the late answer has been sent.
         requests.write_frame(b"second").unwrap();
         entered.recv_timeout(patience).unwrap();
         first.send(()).unwrap();

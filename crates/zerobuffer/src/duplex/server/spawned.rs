@@ -18,10 +18,10 @@ use crate::error::Result;
 /// The work for one request, for an executor to run.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// To be sent by the thread that answers; `None` ends it.
+/// An answer for the thread that sends; `None` ends that thread.
 type Message = Option<(Address, Answer<'static>)>;
 
-/// Starts the thread that answers, and the one that reads.
+/// Starts the thread that sends answers, and the thread that reads requests.
 pub(crate) fn start<F, T>(
     run: &Arc<Run>,
     handler: Arc<F>,
@@ -57,12 +57,12 @@ where
             }
             sender.backlog.wait(run);
         });
-        // Tasks may live on; their answers go nowhere.
+        // Tasks may outlive the server; their answers are dropped.
         let _ = sender.queue.send(None);
     })
 }
 
-/// Requests that are owed an answer, and the answers that wait for the thread that sends them.
+/// The requests without an answer, and the answers that wait for the thread that sends them.
 #[derive(Default)]
 struct Backlog {
     now: Mutex<Amount>,
@@ -76,11 +76,12 @@ struct Amount {
 }
 
 impl Backlog {
-    /// With so many under way no more requests are read: far more than an executor runs at once.
+    /// With so many requests under way, no more are read. This is far more than an executor runs at once.
     const REQUESTS: usize = 1024;
-    /// Nor with answers of more bytes: four large pictures, and nothing that a machine would miss.
+    /// With more bytes of unsent answers than this, no more requests are read. It is the size of a few large
+    /// pictures.
     const BYTES: usize = 16 << 20;
-    /// How often a stop is looked for.
+    /// How often to check for a stop.
     const LOOK: Duration = Duration::from_millis(10);
 
     fn bytes_of(answer: &Answer<'_>) -> usize {
@@ -115,7 +116,7 @@ impl Backlog {
     }
 }
 
-/// The way of answers to the thread that sends them.
+/// Passes answers to the thread that sends them.
 #[derive(Clone)]
 struct Sender {
     queue: mpsc::Sender<Message>,
@@ -130,7 +131,7 @@ impl Sender {
     }
 }
 
-/// A request that is owed an answer.
+/// A request without an answer so far.
 struct Pending {
     run: Arc<Run>,
     to: Address,

@@ -11,8 +11,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: limit.subsec_nanos().into(),
     };
-    // Without FUTEX_PRIVATE_FLAG, because other processes sleep on this word too. SAFETY: `word` is a live,
-    // aligned 32-bit word and `time` a valid timespec for the whole call.
+    // Without FUTEX_PRIVATE_FLAG, because other processes sleep on this word too.
+    // SAFETY: `word` is a live, aligned 32-bit word and `time` a valid timespec for the whole call.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
