@@ -280,7 +280,7 @@ mod model {
     use super::*;
     use crate::sync::{AtomicU64, Ordering};
 
-    /// Two workers handle four requests, and both end.
+    /// Two workers handle three requests, and both end.
     #[test]
     fn loom_the_workers_of_a_pool_hand_each_other_the_lead_until_the_end() {
         let mut builder = loom::model::Builder::new();
