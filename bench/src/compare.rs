@@ -124,7 +124,8 @@ impl Plan<'_> {
     }
 }
 
-/// A rival's failure is its own; ours is ours.
+/// A failure between rivals belongs to them. A failure of a pair with a ZeroBuffer side counts as a failure of
+/// ZeroBuffer.
 fn own_failure(pair: Pair, error: &anyhow::Error) -> Option<String> {
     let ours = pair.sender.is_ours() || pair.receiver.is_ours();
     ours.then(|| format!("{}: {error:#}", pair.name()))
@@ -142,7 +143,7 @@ fn verify(plan: &Plan<'_>, runner: &Runner, pair: Pair) -> Result<()> {
     Ok(())
 }
 
-/// Ours beside a 1.x peer, if both are there.
+/// ZeroBuffer beside a 1.x peer, if both are there.
 fn mixed(pairs: &[Pair]) -> Vec<Pair> {
     let there = |transport| pairs.contains(&Pair::same(transport));
     if !there(Transport::Ours) || !there(Transport::Python1x) {

@@ -34,7 +34,8 @@ struct Arguments {
     /// One short run of everything, to see that it works and that every byte arrives; the figures mean little
     #[arg(long)]
     quick: bool,
-    /// Instead of the comparison: ours alone, against frame size, buffer size, number of buffers, frames kept
+    /// Instead of the comparison: ZeroBuffer alone, against frame size, buffer size, number of buffers,
+    /// frames kept
     #[arg(long)]
     curves: bool,
     /// Runs of each pair, one after the other in turn; the medians count [default: 7; of a curve's points 3]
@@ -59,7 +60,7 @@ struct Arguments {
     /// Processors of producer and consumer
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
     cpus: Vec<usize>,
-    /// Name of the file of JSON lines, after the date; plots bear it too
+    /// Name of the file of JSON lines, after the date; plots have it too
     #[arg(long, default_value = compare::COMPARISON)]
     name: String,
     /// Write every single run (JSON lines, the machine's description first) and plots (SVG) to this folder [default:

@@ -109,7 +109,7 @@ What we must reach (1.00 x: at least 0.97 of the rival's median)"
             }
             bound => {
                 let rivals = must.rivals.iter().filter_map(|&pair| find(pair));
-                // The best rival is the one that ours beats least.
+                // The best rival is the one with the least distance to ZeroBuffer.
                 let best = rivals
                     .filter_map(|rival| Some((own.ratio(rival)?, rival)))
                     .min_by(|a, b| a.0.total_cmp(&b.0));

@@ -87,7 +87,8 @@ pub struct Job {
     pub count: u64,
     /// Round trips or frames a second; 0 = as many as possible.
     pub pace: u64,
-    /// Frames that the consumer keeps, giving back the oldest (ours only); it then reads frames that it may keep.
+    /// Frames that the consumer keeps, giving back the oldest (ZeroBuffer only); it then reads frames that it
+    /// may keep.
     pub held: Option<usize>,
     pub forth: Channel,
     pub back: Channel,

@@ -264,7 +264,7 @@ impl Runner {
         let complaints = self.directory.join(format!("{who}.stderr"));
         command
             .args(arguments)
-            // What a rival keeps in the folder for temporary files goes with ours.
+            // A rival's files in the folder for temporary files are removed with ZeroBuffer's.
             .env("TMPDIR", &self.directory)
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())

@@ -63,7 +63,7 @@ pub fn lines(title: &str, x: &Axis<'_>, y: &Axis<'_>, lines: &[Line]) -> String 
     );
     for (index, line) in lines.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        // Ours is what the reader looks for.
+        // ZeroBuffer's line is thicker.
         let width = if line.name == "ours" { 4 } else { 2 };
         let dashes = if index >= COLOURS.len() { r#" stroke-dasharray="6 3""# } else { "" };
         let points = shown(line).into_iter().map(|(x, y)| (across.at(x), up.at(y)));

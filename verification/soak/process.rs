@@ -101,7 +101,7 @@ impl Drop for Child {
     }
 }
 
-/// SIGINT ends the parent's work in order; children finish theirs.
+/// SIGINT ends the parent's work in order; children finish their own.
 pub(crate) fn ignore_interrupts() {
     // SAFETY: plain system call; nothing is run at the signal.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

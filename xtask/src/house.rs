@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 const TABLE: &str = "xtask/data/house.txt";
 
 const HEADING: &str = "\
-# What the shape of the tree is, checked by `cargo xtask test house`; `cargo xtask house --update` writes it anew.
+# The shape of the tree, checked by `cargo xtask test house`; `cargo xtask house --update` rewrites this table.
 # Add a line knowingly, and explain it in the commit.
 #
 #   edge A -> B       file A of crates/zerobuffer/src names something of file B

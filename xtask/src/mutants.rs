@@ -31,7 +31,7 @@ cargo xtask mutants [OPTION...]
   --budget S      seconds of tests for one mutant (60)
   --jobs N        mutants at a time (1)
   --list          prints names and judges nothing
-  --score         prints what is known, and survivors that nobody argues for";
+  --score         prints what is known, and survivors without an argument";
 
 /// Where the outcomes are kept: `outcome<TAB>name<TAB>test`.
 const RESULTS: &str = "target/mutants/results.txt";

@@ -40,7 +40,7 @@ pub(crate) fn watch(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Prints what failed, in ten lines at the most.
+/// Prints what failed, in at most ten lines.
 pub(crate) fn summarise(step: &str) {
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(failures) = watched.as_mut().map(|watched| std::mem::take(&mut watched.failures)) else {

@@ -220,7 +220,7 @@ fn stops_test(root: &Path) -> Command {
     cargo(root, &["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"])
 }
 
-/// Tests in which no wake-up depends on the end of a sleep: nobody dies.
+/// Tests in which no wake-up depends on the end of a sleep, because no process dies.
 const AWAKE: &[&str] = &[
     "a_blocked_call_can_be_interrupted",
     "a_full_buffer_waits_times_out_and_goes_on",

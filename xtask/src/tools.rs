@@ -64,8 +64,8 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     cargo_install(root, "cargo-deny", CARGO_DENY)
 }
 
-/// Where built tools are kept: in the user's cache, so that each clone does not take minutes to build them anew; below
-/// `target/` for who has none.
+/// Where built tools are kept: in the user's cache, so that each clone does not take minutes to build them
+/// again; below `target/` for who has none.
 fn tools_folder(root: &Path, name: &str, version: &str) -> PathBuf {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);

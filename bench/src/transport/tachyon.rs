@@ -1,7 +1,7 @@
 //! Tachyon: a ring in shared memory behind a Unix socket, C++ with a Rust face. The receiving side makes the ring.
 //!
-//! A commit is published by a flush, or by itself after 32 commits. `FLUSH` tells which of the two: with a flush for each
-//! frame, as every other transport publishes each frame, or without, which only streams can bear.
+//! A commit is published by a flush, or by itself after 32 commits. `FLUSH` tells which of the two: with a
+//! flush for each frame, as every other transport publishes each frame, or without, which suits streams only.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tachyon_ipc::{Bus, TachyonError, TxGuard};

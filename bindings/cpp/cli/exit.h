@@ -1,4 +1,4 @@
-// Exit codes, one table per command, and failures that carry theirs.
+// Exit codes, one table per command, and failures with their exit code.
 #ifndef ZEROBUFFER_CLI_EXIT_H
 #define ZEROBUFFER_CLI_EXIT_H
 

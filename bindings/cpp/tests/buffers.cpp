@@ -421,7 +421,7 @@ TEST_CASE("who may not, and what the system has no more of") {
     const Reader reader(name, small());
     REQUIRE(chmod(("/dev/shm/" + name.str()).c_str(), 0) == 0);
     {
-        const support::Nobody nobody;
+        const support::OtherUser other;
         try {
             const Writer writer(name);
             FAIL("the file's mode is 0");

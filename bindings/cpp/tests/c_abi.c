@@ -194,7 +194,7 @@ static void lent(void)
     expect(zb_writer_write_frame(writer, big, sizeof big, NULL, &error), ZB_OK, &error);
     expect(zb_reader_read_frame_ref(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
     expect(zb_reader_close(reader, &error), ZB_OK, &error);
-    /* Whoever still looks at it reads memory that is there. */
+    /* A late look at it still reads mapped memory. */
     CHECK(frame.data[0] == 'b' && frame.data[frame.size - 1] == 'b');
     expect(zb_reader_release_frame_ref(reader, &error), ZB_ERROR_CLOSED, &error);
     expect(zb_reader_read_frame_ref(reader, 0, &frame, &error), ZB_ERROR_CLOSED, &error);

@@ -86,7 +86,7 @@ static void ended(void)
     CHECK(pthread_join(thread, NULL) == 0 && outcome == ZB_ERROR_CLOSED);
     close_buffer();
 
-    /* An interrupt that nobody wants any more is taken back. */
+    /* An interrupt that is not wanted any more is withdrawn. */
     open_buffer("cleared");
     zb_frame frame;
     zb_reader_interrupt(reader);

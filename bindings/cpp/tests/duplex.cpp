@@ -41,7 +41,7 @@ std::string answer(Handler handler, const std::string& request) {
     return call(*client_of(name), request);
 }
 
-/** Bytes that poison themselves when they go, so that whoever reads them too late sees it, with a sanitizer or without. */
+/** Bytes that poison themselves when they are destroyed, so that a late read is noticed with or without a sanitizer. */
 struct Poisoned {
     std::vector<std::uint8_t> bytes;
     explicit Poisoned(std::size_t size) : bytes(size, 0x11) {}

@@ -177,12 +177,12 @@ void spoil(const std::string& name, long offset, std::uint64_t number) {
     if (!done) throw std::runtime_error("cannot spoil " + name);
 }
 
-Nobody::Nobody() : before_(geteuid()) {
-    constexpr uid_t nobody = 65534;
-    if (before_ == 0 && seteuid(nobody) != 0) throw std::runtime_error("cannot be nobody");
+OtherUser::OtherUser() : before_(geteuid()) {
+    constexpr uid_t other = 65534;
+    if (before_ == 0 && seteuid(other) != 0) throw std::runtime_error("cannot become another user");
 }
 
-Nobody::~Nobody() {
+OtherUser::~OtherUser() {
     if (geteuid() != before_ && seteuid(before_) != 0) std::abort();
 }
 

@@ -44,12 +44,12 @@ bool is_filled(std::uint64_t number, const std::uint8_t* bytes, std::size_t size
 void spoil(const std::string& name, long offset, std::uint64_t number);
 
 /** While it lives, this process is not root, whom no file's mode stops. */
-class Nobody {
+class OtherUser {
 public:
-    Nobody();
-    Nobody(const Nobody&) = delete;
-    Nobody& operator=(const Nobody&) = delete;
-    ~Nobody();
+    OtherUser();
+    OtherUser(const OtherUser&) = delete;
+    OtherUser& operator=(const OtherUser&) = delete;
+    ~OtherUser();
 
 private:
     uid_t before_;

@@ -190,7 +190,7 @@ impl Frame {
         self.inner.with(|inner| !inner.released && !matches!(inner.bytes, Held::Nothing))
     }
 
-    /// Whether the writer closed in good order and everything that it wrote has been read.
+    /// Whether the writer closed and everything that it wrote has been read.
     #[getter]
     fn end_of_stream(&self) -> bool {
         self.end_of_stream

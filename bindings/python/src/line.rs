@@ -36,7 +36,7 @@ struct State {
     /// Each task's place and what wakes it.
     waiting: VecDeque<(u64, Py<PyAny>)>,
     next_place: u64,
-    /// Tasks that have been woken and have not been back for what is theirs.
+    /// Tasks that have been woken and have not fetched their results yet.
     woken: usize,
     /// The thread is there.
     has_thread: bool,
@@ -91,7 +91,7 @@ impl Line {
         })
     }
 
-    /// Whether tasks wait, or are about to take what is theirs.
+    /// Whether tasks wait, or are about to take their results.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.with(|state| state.waiting.is_empty() && state.woken == 0)
     }

@@ -22,9 +22,9 @@ use crate::{end, logging};
 ///     name: The buffer's name; a writer connects by it.
 ///     config: Sizes and rights (default: `BufferConfig()`).
 ///
-/// Whatever a dead reader left under this name is removed first. Close it (`close()`, or a `with` block) when done; frames
-/// and arrays still held stay valid. Iterating yields the frames of one writer and ends when it closes in good order.
-/// Threads may share a reader: one reads at a time, the others wait. A forked child cannot use it.
+/// Whatever a dead reader left under this name is removed first. Close it (`close()`, or a `with` block) when
+/// done; frames and arrays still held stay valid. Iterating yields the frames of one writer and ends when it
+/// closes. Threads may share a reader: one reads at a time, the others wait. A forked child cannot use it.
 ///
 /// Raises:
 ///     ReaderAlreadyConnectedError: if a live reader has the name.
@@ -80,10 +80,9 @@ impl Reader {
     /// Args:
     ///     timeout_ms: Milliseconds to wait; 0 polls once, None or a negative number waits without limit.
     ///
-    /// Returns:
-    ///     A frame; an invalid one when the time is over; and, once per writer, when the writer has closed in good order
-    ///     and everything that it wrote has been read, an invalid one with `end_of_stream`. Later reads wait for the next
-    ///     writer.
+    /// Returns: A frame; an invalid one when the time is over; and, once per writer, when the writer has
+    ///     closed and everything that it wrote has been read, an invalid one with `end_of_stream`. Later
+    ///     reads wait for the next writer.
     ///
     /// Raises:
     ///     WriterDeadError: once per writer, when it has died and everything that it had committed has been read.
@@ -133,7 +132,7 @@ impl Reader {
         Ok(frames)
     }
 
-    /// Releases a frame; the same as `frame.release()`.
+    /// Releases a frame, like `frame.release()`.
     fn release_frame(&self, frame: &Bound<'_, Frame>) {
         frame.get().give_back();
     }

@@ -404,9 +404,9 @@ impl Writer {
         self.gate.interrupt();
     }
 
-    /// Closes the writer in good order and unmaps its memory: the reader gets all frames, then learns of the end at once.
-    /// Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled in place is
-    /// discarded. More than once does no harm.
+    /// Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at
+    /// once. Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled
+    /// in place is discarded. More than once does no harm.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
         let lost = self.acquired.replace(None);

@@ -161,7 +161,7 @@ def test_ctrl_c_ends_writer_and_relay_with_a_summary(start, name):
 def test_a_stalled_output_keeps_no_reader_from_ending(start, name):
     reader = start("python", "reader", name, "--output", "-", "--batch-size", "3")
     writer = start("python", "writer", name, "-n", "200", "-s", "1M")
-    # Nobody reads more than this.
+    # No process reads more than this.
     assert select.select([reader.stdout], [], [], 60)[0]
     reader.send_signal(signal.SIGINT)
     assert reader.wait(timeout=60) == 130

@@ -25,7 +25,7 @@ def spoil(name, offset, number):
 
 
 @contextlib.contextmanager
-def nobody():
+def another_user():
     """Meanwhile this process is not root, whom no file's mode stops."""
     before = os.geteuid()
     if before == 0:
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_buffer_is_incompatible(name):
 def test_who_may_not_open_the_buffer_is_told(name):
     with zerobuffer.Reader(name, SMALL):
         os.chmod(f"/dev/shm/{name}", 0)
-        with nobody():
+        with another_user():
             error = raised(zerobuffer.PermissionDeniedError, lambda: zerobuffer.Writer(name))
         assert error.errno == errno.EACCES and error.buffer == name
 

@@ -30,7 +30,7 @@ def cli():
 
     yield start
     for process in running:
-        # In good order, so that it leaves nothing.
+        # Closes properly, so that it leaves nothing.
         process.terminate()
         process.communicate(timeout=60)
 

@@ -72,7 +72,7 @@ BLOCKED = {
     from zerobuffer.duplex import DuplexChannelFactory
     server = DuplexChannelFactory().create_immutable_server(sys.argv[1])
     client = DuplexChannelFactory().create_client(sys.argv[1])
-    call = lambda: client.call(b"nobody answers", None)
+    call = lambda: client.call(b"no answer", None)
 """,
     "call in place": """
     import sys, time, zerobuffer
@@ -110,7 +110,7 @@ def test_ctrl_c_ends_a_blocked_call_at_once(name, script, what):
     peer.process.send_signal(signal.SIGINT)
     word, when = peer.hear().split()
     assert word == "interrupted"
-    # 45 ms at the most, on a machine that has a processor for it.
+    # At most 45 ms, on a machine that has a processor for it.
     assert float(when) - sent < 2
     peer.end()
 

@@ -1,4 +1,4 @@
-//! Exit codes, one table per command, and failures that carry theirs.
+//! Exit codes, one table per command, and failures with their exit code.
 
 use std::fmt;
 use std::io;

@@ -95,10 +95,10 @@ fn a_client_waits_for_its_server_and_says_when_there_is_none() {
     let client = start(&["duplex-client", &channel.0, "-n", "10", "--timeout-ms", "-1"]);
     let _server = channel.server(&[]);
     client.finish().expect(0);
-    let nobody = Channel::new();
-    run(&["duplex-client", &nobody.0, "--timeout-ms", "20"]).expect_error(1, "duplex-server");
+    let unserved = Channel::new();
+    run(&["duplex-client", &unserved.0, "--timeout-ms", "20"]).expect_error(1, "duplex-server");
     run(&["duplex-client", "a/b"]).expect_error(3, "a/b");
-    run(&["duplex-client", &nobody.0, "--concurrency", "0"]).expect_error(3, "between 1 and 4096");
+    run(&["duplex-client", &unserved.0, "--concurrency", "0"]).expect_error(3, "between 1 and 4096");
     run(&["duplex-server", &"x".repeat(300)]).expect_error(3, "are possible");
 }
 

@@ -470,7 +470,7 @@ fn ctrl_c_ends_a_waiting_reader() {
 fn ctrl_c_ends_a_reader_whose_output_is_stuck() {
     let name = Name::new("cli-int-stuck");
     let mut command = command(&["reader", &name, "--output", "-", "--buffer-size", "8M", "--json-output"]);
-    // A pipe that nobody reads.
+    // A pipe without a reader.
     let (unread, pipe) = rustix::pipe::pipe().unwrap();
     command.stdout(pipe).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -1,13 +1,13 @@
-//! What C passes in, checked.
+//! Checks of the arguments that C passes.
 
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use crate::error::Failure;
 
-/// Evaluates checks of this module on the parameters of a function of the ABI: one, or several as a tuple.
+/// Applies checks of this module to the parameters of a function of the ABI: one, or several as a tuple.
 ///
-/// The one place that turns the promise of C callers into the one that the checks ask for.
+/// This is the only place that turns the promise of C callers into the promise that the checks require.
 macro_rules! passed {
     ($check:expr) => {
         // SAFETY: The checks ask that each pointer be NULL, or valid for its type until the call returns. These are the
@@ -51,7 +51,7 @@ pub(crate) unsafe fn handle_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'
     }
 }
 
-/// A place for a result; must not be NULL.
+/// A place for a result, which must not be NULL.
 pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
@@ -77,7 +77,7 @@ impl<T> Out<T> {
     }
 }
 
-/// Writes a result that the caller may not want.
+/// Writes a result to a place that may be NULL.
 ///
 /// # Safety
 ///
@@ -104,7 +104,7 @@ pub(crate) unsafe fn length_of(pointer: *const c_char) -> usize {
 ///
 /// # Safety
 ///
-/// The pointer is NULL, or valid for reads of `length` bytes that nobody changes during `'a`.
+/// The pointer is NULL, or valid for reads of `length` bytes that stay unchanged during `'a`.
 pub(crate) unsafe fn string<'a>(
     pointer: *const c_char,
     length: usize,
@@ -125,7 +125,7 @@ pub(crate) unsafe fn string<'a>(
 ///
 /// # Safety
 ///
-/// The pointer is NULL, or valid for reads of `size` bytes that nobody changes during `'a`.
+/// The pointer is NULL, or valid for reads of `size` bytes that stay unchanged during `'a`.
 #[inline(always)]
 pub(crate) unsafe fn bytes<'a>(data: *const u8, size: usize) -> Result<&'a [u8], Failure> {
     if size == 0 {
@@ -144,7 +144,7 @@ fn bad_bytes(size: usize) -> Failure {
     Failure::argument(format!("the data is NULL, or its size of {size} bytes cannot be"))
 }
 
-/// A time-out: 0 polls once, a negative one waits for ever.
+/// A time-out: 0 polls once, a negative one waits without limit.
 #[inline(always)]
 pub(crate) fn timeout(milliseconds: i64) -> Duration {
     u64::try_from(milliseconds).map_or(Duration::MAX, Duration::from_millis)

@@ -1,11 +1,11 @@
-//! Functions of the user's, with the data that they want to be called with.
+//! User functions, with their user data.
 
 use std::ffi::c_void;
 
-/// Ends the life of user data. Called exactly once, on any thread.
+/// Destroys user data. Called exactly once, on any thread.
 pub type zb_destroy = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
-/// What a callback is called with; destroyed when the last user of the callback is gone.
+/// The user data of a callback, destroyed when the last user of the callback is gone.
 pub(crate) struct UserData {
     pointer: *mut c_void,
     destroy: zb_destroy,

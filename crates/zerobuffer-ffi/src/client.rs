@@ -12,17 +12,18 @@ use crate::panic::{guarded, guarded_or};
 
 /// The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
 ///
-/// Each request has exactly one outcome: `zb_client_call` sends and waits for its own; `zb_client_receive_response` hands out, in
-/// the order of arrival, those of the requests that were sent otherwise.
+/// Each request has exactly one outcome. `zb_client_call` sends a request and waits for its outcome.
+/// `zb_client_receive_response` returns, in the order of arrival, the outcomes of requests that were sent by
+/// other functions.
 pub struct zb_client {
-    /// Dropped before the client: the request being filled. The core lends one at a time.
+    /// The acquired request, which is dropped before the client. The core lends one at a time.
     acquired: ThreadRequest,
     client: DuplexClient,
     channel: CString,
 }
 
 impl zb_client {
-    /// The request that this thread is filling.
+    /// The request that this thread has acquired.
     fn take_acquired(&self) -> Result<RequestBuffer, Failure> {
         self.acquired.take().ok_or_else(|| {
             let message = "this thread has not acquired a request buffer: acquire and commit on one thread";
@@ -34,8 +35,8 @@ impl zb_client {
 /// Connects to the server of `channel`, and creates the response buffer. `options` may be NULL for all defaults. Free it with
 /// `zb_client_free`.
 ///
-/// Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if it has a client; as
-/// `zb_reader_create` and `zb_writer_connect`.
+/// Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if
+/// it has a client; those of `zb_reader_create` and `zb_writer_connect`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_connect(
     channel: *const c_char,
@@ -46,7 +47,7 @@ pub unsafe extern "C" fn zb_client_connect(
     passed!(zb_client_connect_n(channel, length_of(channel), options, client, error))
 }
 
-/// As `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_connect_n(
     channel: *const c_char,
@@ -68,7 +69,7 @@ pub unsafe extern "C" fn zb_client_connect_n(
 
 /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
 ///
-/// Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `CLOSED` or whatever ended the channel.
+/// Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`; `CLOSED`, or the error that ended the channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_set_metadata(
     client: *const zb_client,
@@ -86,8 +87,9 @@ pub unsafe extern "C" fn zb_client_set_metadata(
 /// Copies `data` into the request buffer as one request. `sequence`, which may be NULL, gets its number. Its response is for
 /// `zb_client_receive_response`. Waits for space up to the request time-out of the options.
 ///
-/// Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE` if this thread has
-/// acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED` and whatever else ended the channel.
+/// Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE`
+/// if this thread has acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED`, or another error
+/// that ended the channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_send_request(
     client: *const zb_client,
@@ -104,8 +106,8 @@ pub unsafe extern "C" fn zb_client_send_request(
     })
 }
 
-/// As `zb_client_send_request`, with a deadline `timeout_ms` from now: a server that has not started with the request by then
-/// does not, and the outcome is `DEADLINE_EXCEEDED`.
+/// Like `zb_client_send_request`, with a deadline `timeout_ms` from now. If the server has not started the
+/// request by then, it does not start it, and the outcome is `DEADLINE_EXCEEDED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_send_request_within(
     client: *const zb_client,
@@ -123,11 +125,12 @@ pub unsafe extern "C" fn zb_client_send_request_within(
     })
 }
 
-/// Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the first one, `*sequence` (may be NULL) the
-/// number that the request will have. Then `zb_client_commit_request`, `zb_client_call_acquired` or `zb_client_discard_request`,
-/// on the same thread. Other threads that want to send wait meanwhile.
+/// Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the address of the first
+/// byte, `*sequence` (may be NULL) the number that the request will have. Call `zb_client_commit_request`,
+/// `zb_client_call_acquired` or `zb_client_discard_request` afterwards, on this thread. Other threads that
+/// send wait meanwhile.
 ///
-/// Errors: as `zb_client_send_request`.
+/// Errors: those of `zb_client_send_request`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_acquire_request_buffer(
     client: *const zb_client,
@@ -149,7 +152,8 @@ pub unsafe extern "C" fn zb_client_acquire_request_buffer(
 
 /// Sends the request that this thread has acquired. `sequence`, which may be NULL, gets its number.
 ///
-/// Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED` or whatever ended the channel meanwhile.
+/// Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED`, or the error that ended the channel
+/// meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_commit_request(
     client: *const zb_client,
@@ -163,7 +167,8 @@ pub unsafe extern "C" fn zb_client_commit_request(
     })
 }
 
-/// Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, as `zb_client_call`.
+/// Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, like
+/// `zb_client_call`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_call_acquired(
     client: *const zb_client,
@@ -192,11 +197,11 @@ pub unsafe extern "C" fn zb_client_discard_request(
     })
 }
 
-/// The client, and the place for a response, made empty.
+/// Checks the client and the place for a response, and makes the place empty.
 ///
 /// # Safety
 ///
-/// Each pointer is NULL or as the rules for callers say.
+/// Each pointer is NULL, or valid by the rules for callers.
 unsafe fn at<'a>(
     client: *const zb_client,
     response: *mut zb_frame,
@@ -208,11 +213,13 @@ unsafe fn at<'a>(
     }
 }
 
-/// Waits up to `timeout_ms` for the next outcome that nobody else waits for, in the order of arrival: `ZB_OK` and a response, or
-/// `ZB_TIMEOUT`, or an error, and an empty frame. A response of 0 bytes has a `data` that is not NULL.
+/// Waits up to `timeout_ms` for the next outcome that no other caller waits for, in the order of arrival.
+/// Returns `ZB_OK` and a response; or `ZB_TIMEOUT` or an error, and an empty frame. The `data` of a response
+/// of 0 bytes is not NULL.
 ///
-/// Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About the channel, from
-/// now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, and whatever else ended it.
+/// Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About
+/// the channel, from now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, or
+/// another error that ended it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_receive_response(
     client: *const zb_client,
@@ -230,9 +237,10 @@ pub unsafe extern "C" fn zb_client_receive_response(
     })
 }
 
-/// As `zb_client_receive_response`, for the outcome of one request alone.
+/// Like `zb_client_receive_response`, for the outcome of one request.
 ///
-/// Errors: the same; `INVALID_STATE` if the request's outcome has been handed out, or there was no such request.
+/// Errors: those of `zb_client_receive_response`; `INVALID_STATE` if the request's outcome has been returned
+/// already, or there was no such request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_receive_response_to(
     client: *const zb_client,
@@ -250,10 +258,10 @@ pub unsafe extern "C" fn zb_client_receive_response_to(
     })
 }
 
-/// Sends a request and waits up to `timeout_ms` for its own response, whoever else is sending and receiving.
+/// Sends a request and waits up to `timeout_ms` for its response, while other threads may send and receive.
 ///
-/// Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; all those of
-/// `zb_client_send_request`, `BUFFER_FULL` after `timeout_ms`.
+/// Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; those of
+/// `zb_client_send_request`, with `BUFFER_FULL` after `timeout_ms`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_call(
     client: *const zb_client,
@@ -271,9 +279,10 @@ pub unsafe extern "C" fn zb_client_call(
     })
 }
 
-/// Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, tells whether it was still to come.
+/// Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, gets whether the
+/// request was still under way.
 ///
-/// Errors: whatever ended the channel.
+/// Errors: the one that ended the channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_cancel_request(
     client: *const zb_client,
@@ -300,8 +309,8 @@ pub unsafe extern "C" fn zb_client_channel(client: *const zb_client) -> *const c
     passed!(client.as_ref()).map_or(c"".as_ptr(), |handle| handle.channel.as_ptr())
 }
 
-/// Closes the client, whatever other threads wait for: they get `CLOSED`. The channel is free for the next client. Responses
-/// still held stay valid; the handle is still to be freed. A second close does nothing.
+/// Closes the client. Waiting calls of other threads get `CLOSED`. The channel is free for the next client.
+/// Responses that are still held stay valid. The handle must still be freed. A second close does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_close(client: *const zb_client, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
@@ -310,7 +319,7 @@ pub unsafe extern "C" fn zb_client_close(client: *const zb_client, error: *mut *
     })
 }
 
-/// Closes the client, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+/// Closes the client, if it is not closed, and frees it. No other thread may be using it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_free(client: *mut zb_client) {
     passed!(take(client));

@@ -11,11 +11,11 @@ use crate::panic::{guarded, guarded_or};
 
 /// How a reader waits for frames and a writer for space.
 pub type zb_wait_strategy = i32;
-/// Spin for a moment where the gaps seen lately were short, else sleep. The default.
+/// Spin for a moment if the last waits were short, else sleep. The default.
 pub const ZB_WAIT_ADAPTIVE: zb_wait_strategy = 0;
-/// Sleep at once: the least processor time.
+/// Sleep at once: the least processor time, but each wait costs a wake-up by the kernel.
 pub const ZB_WAIT_BLOCK: zb_wait_strategy = 1;
-/// Never sleep: the least latency, for a whole core.
+/// Never sleep: the least latency, at the cost of a whole core.
 pub const ZB_WAIT_SPIN: zb_wait_strategy = 2;
 
 /// Sizes and rights of a buffer, decided by the reader that creates it.
@@ -67,7 +67,7 @@ pub(crate) unsafe fn take<T>(pointer: *mut T) {
 ///
 /// # Safety
 ///
-/// As for [`handle_mut`].
+/// Those of [`handle_mut`].
 unsafe fn set<T>(object: *mut T, change: impl FnOnce(&mut T) -> Result<(), Failure>) -> zb_status {
     guarded!(std::ptr::null_mut(), {
         // SAFETY: This function's caller promises of the pointer what handle_mut() asks for.
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn zb_config_set_preallocate(config: *mut zb_config, preal
     passed!(set_config(config, |old| Ok(old.preallocate(preallocate))))
 }
 
-/// Whether to keep the ring a classic one, as 1.x peers speak it, whoever connects.
+/// Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_classic(config: *mut zb_config, classic: bool) -> zb_status {
     passed!(set_config(config, |old| Ok(old.classic(classic))))
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn zb_config_set_wait_strategy(
 
 /// # Safety
 ///
-/// As for [`handle_mut`].
+/// Those of [`handle_mut`].
 unsafe fn set_config(
     config: *mut zb_config,
     step: impl FnOnce(BufferConfig) -> Result<BufferConfig, Failure>,
@@ -159,7 +159,7 @@ pub extern "C" fn zb_writer_options_new() -> *mut zb_writer_options {
     give(zb_writer_options { options: WriterOptions::default(), write_timeout_ms: DEFAULT_TIMEOUT_MS })
 }
 
-/// How long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+/// How long a write waits for space, in milliseconds: 0 polls once, a negative number waits without limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_options_set_write_timeout(
     options: *mut zb_writer_options,

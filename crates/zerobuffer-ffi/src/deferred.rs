@@ -1,4 +1,4 @@
-//! Answers that are given when their handler has long returned.
+//! Answers that are given after their handler has returned.
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,13 @@ use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, zb_error, zb_status};
 use crate::panic::{guarded, guarded_or};
 use crate::server::{failure_words, zb_responder};
 
-/// The answer to a request that its handler has put off. Any thread may call any function, until it is freed.
+/// A deferred answer to a request. Any thread may call any function, until it is freed.
 pub struct zb_deferred {
     shared: Arc<Shared>,
 }
 
-/// Is told once that the response to a deferred request is not wanted any more, on a thread of the library. Must not unwind.
+/// Called once, on a thread of the library, when the response to a deferred request is not wanted any more.
+/// Must not unwind.
 pub type zb_cancel_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 struct Shared {
@@ -33,14 +34,15 @@ struct Callback {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in the critical sections leaves the contents half-changed.
+    // No critical section can panic with the contents half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
     fn take(&self) -> Result<Deferred, Failure> {
         let answer = lock(&self.answer).take();
-        // Nobody is to be told of a cancellation any more. The destroy function is the user's, so no lock is held.
+        // The callback for a cancellation is not needed any more. Its destroy function is user code, so no
+        // lock is held.
         let callback = lock(&self.callback).take();
         drop(callback);
         answer.ok_or_else(|| {
@@ -48,7 +50,7 @@ impl Shared {
         })
     }
 
-    /// Whether there is still something to wait for; tells of a cancellation, once.
+    /// Whether there is still something to wait for. Calls the callback for a cancellation, once.
     fn look(&self) -> bool {
         let cancelled = match &*lock(&self.answer) {
             None => return false,
@@ -65,7 +67,7 @@ impl Shared {
     }
 }
 
-/// Those that want to be told of a cancellation, and the thread that looks.
+/// The deferred answers with a callback for a cancellation, and the thread that looks for cancellations.
 struct Watch {
     watched: Mutex<Watched>,
     changed: Condvar,
@@ -81,9 +83,9 @@ static WATCH: Watch =
     Watch { watched: Mutex::new(Watched { shared: Vec::new(), running: None }), changed: Condvar::new() };
 
 impl Watch {
-    /// How often cancellations are looked for.
+    /// How often to look for cancellations.
     const LOOK: Duration = Duration::from_millis(5);
-    /// How long the thread stays when there is nothing to watch.
+    /// How long the thread stays alive when there is nothing to watch.
     const IDLE: Duration = Duration::from_secs(1);
 
     fn add(&'static self, shared: Arc<Shared>) -> Result<(), Failure> {
@@ -123,9 +125,9 @@ impl Watch {
     }
 }
 
-/// Puts the answer to the request off, within its handler: it is given by `zb_deferred_reply` or `zb_deferred_fail` later, on any
-/// thread, and no thread of the server waits for it. The request's bytes stay where they are until then. Free it with
-/// `zb_deferred_free`.
+/// Defers the answer to the request, within its handler. Any thread answers later, by `zb_deferred_reply` or
+/// `zb_deferred_fail`, and no thread of the server waits for it. Until then the request's bytes stay in
+/// place. Free it with `zb_deferred_free`.
 ///
 /// Errors: `INVALID_STATE` if the request has been answered, failed or deferred, or the server is a mutable one.
 #[unsafe(no_mangle)]
@@ -144,8 +146,9 @@ pub unsafe extern "C" fn zb_responder_defer(
     })
 }
 
-/// Answers the request with a copy of `data`, which may be bytes of the request; they end with this call. Waits for space in the
-/// response buffer. What goes wrong with sending it is told to the server's error callback; after a stop it goes nowhere.
+/// Answers the request with a copy of `data`, which may be bytes of the request; the request ends with this
+/// call. Waits for space in the response buffer. The server's error callback gets an error of sending. After
+/// a stop the answer is dropped.
 ///
 /// Errors: `INVALID_STATE` if it has been answered or failed.
 #[unsafe(no_mangle)]
@@ -162,8 +165,8 @@ pub unsafe extern "C" fn zb_deferred_reply(
     })
 }
 
-/// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message (bytes that are not UTF-8 are
-/// replaced), and the server's error callback is told.
+/// Fails this request only: the client gets `REQUEST_FAILED` with this message (bytes that are not UTF-8 are
+/// replaced), and the server's error callback gets the error.
 ///
 /// Errors: `INVALID_STATE` if it has been answered or failed.
 #[unsafe(no_mangle)]
@@ -180,7 +183,8 @@ pub unsafe extern "C" fn zb_deferred_fail(
     })
 }
 
-/// Whether the response is not wanted any more: as `zb_frame_is_cancelled`, of the request. False for NULL, and once answered.
+/// Whether the response is not wanted any more, like `zb_frame_is_cancelled` of the request. False for NULL,
+/// and after an answer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_deferred_is_cancelled(deferred: *const zb_deferred) -> bool {
     guarded_or(false, || {
@@ -189,9 +193,10 @@ pub unsafe extern "C" fn zb_deferred_is_cancelled(deferred: *const zb_deferred) 
     })
 }
 
-/// Sets what is called once, a few milliseconds after the response is not wanted any more, unless the request has been answered
-/// by then. In place of an earlier one. `destroy`, which may be NULL, is called with `user_data` when the callback is not used
-/// any more, also if this fails. An answer, and freeing, do not wait for a callback that is running.
+/// Sets a function that is called once, within a few milliseconds after the response is no longer wanted,
+/// unless the request has been answered by then. It replaces an earlier one. `destroy`, which may be NULL, is
+/// called with `user_data` when the callback is not used any more, or when this function fails. Neither an
+/// answer nor freeing waits for a callback that is running.
 ///
 /// Errors: `INVALID_STATE` if it has been answered or failed; `SYSTEM` if no thread can be started.
 #[unsafe(no_mangle)]
@@ -215,7 +220,7 @@ pub unsafe extern "C" fn zb_deferred_on_cancel(
         }
         let before = lock(&handle.shared.callback).replace(Callback { function, data });
         let is_first = before.is_none();
-        // Its destroy function is the user's, so no lock is held.
+        // Its destroy function is user code, so no lock is held.
         drop(before);
         if is_first {
             WATCH.add(Arc::clone(&handle.shared))?;

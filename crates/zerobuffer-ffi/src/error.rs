@@ -1,4 +1,4 @@
-//! Statuses and errors: what went wrong, as a number that is never reused and as words.
+//! Statuses and errors: a number that is never reused, and a message.
 
 use std::ffi::{CString, c_char};
 
@@ -6,14 +6,15 @@ use zerobuffer::ErrorKind;
 
 use crate::arguments::passed;
 
-/// What a function gives back: `ZB_OK`, a positive number when there is nothing to hand out, a negative one when it failed.
+/// The result of a function: `ZB_OK`, a positive number when there is nothing to return, a negative number
+/// when it failed.
 pub type zb_status = i32;
 
 /// Done.
 pub const ZB_OK: zb_status = 0;
-/// Nothing came, or became free, in time. No error: there is no error object.
+/// Nothing came, or became free, in time. This is no error, and there is no error object.
 pub const ZB_TIMEOUT: zb_status = 1;
-/// The writer closed in good order and everything that it wrote has been read. Told once per writer; no error.
+/// The writer closed and everything that it wrote has been read. Returned once per writer; no error.
 pub const ZB_END_OF_STREAM: zb_status = 2;
 
 /// No reader has created a buffer of this name (or its files are gone).
@@ -24,11 +25,11 @@ pub const ZB_ERROR_WRITER_ALREADY_CONNECTED: zb_status = -2;
 pub const ZB_ERROR_READER_ALREADY_CONNECTED: zb_status = -3;
 /// No space became free before the write time-out ended.
 pub const ZB_ERROR_BUFFER_FULL: zb_status = -4;
-/// The reader died, or closed the buffer: nobody will read what is written.
+/// The reader died, or closed the buffer: no process will read what is written.
 pub const ZB_ERROR_READER_DEAD: zb_status = -5;
 /// The writer died; everything that it had committed has been delivered.
 pub const ZB_ERROR_WRITER_DEAD: zb_status = -6;
-/// The writer closed in good order. Functions that read give `ZB_END_OF_STREAM` instead.
+/// The writer closed. Functions that read return `ZB_END_OF_STREAM` instead.
 pub const ZB_ERROR_WRITER_CLOSED: zb_status = -7;
 /// The frame, with its 16-byte header, is larger than the buffer's payload.
 pub const ZB_ERROR_FRAME_TOO_LARGE: zb_status = -8;
@@ -58,7 +59,7 @@ pub const ZB_ERROR_OUT_OF_MEMORY: zb_status = -19;
 pub const ZB_ERROR_INTERRUPTED: zb_status = -20;
 /// The handle has been closed.
 pub const ZB_ERROR_CLOSED: zb_status = -21;
-/// The handler of a duplex server failed, for this request alone; the message is the handler's.
+/// The handler of a duplex server failed for this request only; the message is the handler's.
 pub const ZB_ERROR_REQUEST_FAILED: zb_status = -22;
 /// The request was cancelled.
 pub const ZB_ERROR_CANCELLED: zb_status = -23;
@@ -68,12 +69,12 @@ pub const ZB_ERROR_DEADLINE_EXCEEDED: zb_status = -24;
 pub const ZB_ERROR_HANDLER_BUSY: zb_status = -25;
 /// Any other failure of the operating system.
 pub const ZB_ERROR_SYSTEM: zb_status = -26;
-/// A pointer is NULL that must not be, or another argument makes no sense.
+/// A pointer is NULL where NULL is not allowed, or another argument is invalid.
 pub const ZB_ERROR_INVALID_ARGUMENT: zb_status = -100;
 /// The library itself failed: please report it.
 pub const ZB_ERROR_INTERNAL: zb_status = -101;
 
-/// The number of a kind. Numbers stay what they are, and are never used for another kind.
+/// The number of a kind. Numbers never change, and are never used for another kind.
 pub(crate) fn status_of(kind: ErrorKind) -> zb_status {
     match kind {
         ErrorKind::BufferNotFound => ZB_ERROR_BUFFER_NOT_FOUND,
@@ -102,16 +103,16 @@ pub(crate) fn status_of(kind: ErrorKind) -> zb_status {
         ErrorKind::DeadlineExceeded => ZB_ERROR_DEADLINE_EXCEEDED,
         ErrorKind::HandlerBusy => ZB_ERROR_HANDLER_BUSY,
         ErrorKind::System => ZB_ERROR_SYSTEM,
-        // A kind that was added to the core and not here: the test below fails first.
+        // A kind that was added to the core but not here makes the test below fail first.
         _ => ZB_ERROR_INTERNAL,
     }
 }
 
 /// Why a function of this crate fails.
 pub(crate) enum Failure {
-    /// The core said so.
+    /// An error of the core.
     Core(zerobuffer::Error),
-    /// Found here, before the core was asked.
+    /// An error that this crate found before it called the core.
     Own { status: zb_status, buffer: String, message: String },
 }
 
@@ -140,7 +141,8 @@ impl From<zerobuffer::Error> for Failure {
     }
 }
 
-/// An error: its number, and words that name the buffer, the cause and the way out. Free it with `zb_error_free`.
+/// An error: its number, and a message that names the buffer, the cause and the way out. Free it with
+/// `zb_error_free`.
 pub struct zb_error {
     status: zb_status,
     message: CString,
@@ -196,7 +198,8 @@ pub unsafe extern "C" fn zb_error_code(error: *const zb_error) -> zb_status {
     passed!(error.as_ref()).map_or(ZB_OK, |error| error.status)
 }
 
-/// The error in words (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for NULL.
+/// The error's message (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_message(error: *const zb_error) -> *const c_char {
     passed!(error.as_ref()).map_or(c"".as_ptr(), |error| error.message.as_ptr())
@@ -214,7 +217,8 @@ pub unsafe extern "C" fn zb_error_os_error(error: *const zb_error) -> i32 {
     passed!(error.as_ref()).map_or(0, |error| error.os_error)
 }
 
-/// The sequence number of the request of a duplex channel that the error is about, 0 if it is not about one alone.
+/// The sequence number of the request of a duplex channel that the error is about, 0 if it is not about a
+/// single request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_sequence(error: *const zb_error) -> u64 {
     passed!(error.as_ref()).map_or(0, |error| error.sequence)

@@ -1,8 +1,8 @@
-//! Handles that are used by one thread at a time, and say so when they are not.
+//! Handles that one thread at a time may use, and that refuse a second thread.
 //!
-//! One word says which thread is in: a call takes it by one atomic exchange and gives it back by a store. (An owner that enters by
-//! plain stores, with a fence that a second thread makes all others pass, was measured against this: it was no faster, neither
-//! in one thread nor in a stream between two processes.)
+//! One word says which thread is inside. A call takes the word by one atomic exchange and gives it back by a
+//! store. (An owner that enters by plain stores, with a fence that a second thread makes all others pass, was
+//! measured. It was no faster, neither in one thread nor in a stream between two processes.)
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -14,9 +14,9 @@ use crate::error::{Failure, ZB_ERROR_CLOSED, ZB_ERROR_INTERRUPTED, ZB_ERROR_INVA
 /// How long a close waits between two tries to end the call of another thread.
 const CLOSE_POLL: Duration = Duration::from_micros(200);
 
-/// A user: no thread is in.
+/// A value of `user`: no thread is inside.
 const FREE: u64 = 0;
-/// A user: a thread that leaves in a moment, without waiting for anything; see [`Exclusive::enter_briefly`].
+/// A value of `user`: a thread that leaves in a moment, without waiting; see [`Exclusive::enter_briefly`].
 const BRIEF: u64 = u64::MAX;
 
 /// A `Reader` or `Writer` behind a handle.
@@ -41,17 +41,18 @@ pub(crate) struct Exclusive<T> {
 // has changed `user` from FREE, and its drop changes it back.
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
-/// How a close went.
+/// Outcome of a close.
 pub(crate) enum Closed<T> {
-    /// The value, for good.
+    /// The value, taken out for good.
     Now(T),
-    /// The call under way on this very thread closes the handle when it ends.
+    /// The call under way on this thread closes the handle when it ends.
     Later,
-    /// Somebody else has closed it, or is doing so.
+    /// Another call has closed it, or is closing it.
     Before,
 }
 
-/// The number of this thread, which no other one has as long as it lives: neither [`FREE`] nor [`BRIEF`].
+/// The number of this thread: neither [`FREE`] nor [`BRIEF`], and different from that of every other live
+/// thread.
 #[inline(always)]
 fn thread_number() -> u64 {
     // SAFETY: pthread_self takes nothing and always succeeds (pthread_self(3)).
@@ -88,8 +89,8 @@ impl<T> Exclusive<T> {
         Ok(entered)
     }
 
-    /// The value, for a moment in which nothing waits, on whichever thread: calls of other threads wait for its end rather than
-    /// be refused. `None` if another thread uses the value, or it is gone.
+    /// The value, for a moment without any wait, on any thread. Calls of other threads wait for its end
+    /// instead of being refused. `None` if another thread uses the value, or it is gone.
     pub(crate) fn enter_briefly(&self) -> Option<Entered<'_, T>> {
         loop {
             let entered = self.enter_as(BRIEF);
@@ -108,7 +109,7 @@ impl<T> Exclusive<T> {
         free.then(|| Entered { handle: self })
     }
 
-    /// The right to use the value after a moment, if who has it leaves in a moment.
+    /// The right to use the value, after a short wait if another thread is inside briefly.
     #[cold]
     fn enter_after_all(&self) -> Option<Entered<'_, T>> {
         loop {
@@ -125,7 +126,7 @@ impl<T> Exclusive<T> {
         self.process != std::process::id()
     }
 
-    /// Why a thread that is not let in is refused.
+    /// The error for a thread that is refused.
     #[cold]
     pub(crate) fn refusal(&self) -> Failure {
         if self.closing.load(Ordering::Acquire) {
@@ -144,7 +145,7 @@ impl<T> Exclusive<T> {
         Failure::new(ZB_ERROR_CLOSED, &self.name, "this handle has been closed")
     }
 
-    /// What a call that failed tells: CLOSED rather than INTERRUPTED, if it was a close that ended it.
+    /// The error of a call that failed: CLOSED instead of INTERRUPTED, if a close ended it.
     #[cold]
     pub(crate) fn why(&self, error: zerobuffer::Error) -> Failure {
         let failure = Failure::from(error);
@@ -155,9 +156,10 @@ impl<T> Exclusive<T> {
         }
     }
 
-    /// Takes the value out, for good. A call of another thread that is under way is ended by `interrupt`; one of this thread,
-    /// from one of whose callbacks this is called, is interrupted too, and closes the handle when it ends. In a forked child a value that is in use
-    /// stays where it is, as its user is not there.
+    /// Takes the value out for good. `interrupt` ends a call of another thread that is under way. If a
+    /// callback of this thread's own call makes the close, that call is interrupted too, and closes the
+    /// handle when it ends. In a forked child a value in use stays where it is, because its user does not
+    /// exist there.
     pub(crate) fn close(&self, interrupt: impl Fn()) -> Closed<T> {
         // Release pairs with the Acquire in why().
         self.closing.store(true, Ordering::Release);
@@ -174,7 +176,7 @@ impl<T> Exclusive<T> {
                 interrupt();
                 return Closed::Later;
             }
-            // Again and again: an interrupt ends one wait, and a call may wait more than once.
+            // Repeats: an interrupt ends one wait, and a call may wait more than once.
             interrupt();
             std::thread::sleep(CLOSE_POLL);
         };
@@ -243,11 +245,11 @@ impl<T> DerefMut for Entered<'_, T> {
 impl<T> Drop for Entered<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Relaxed: set by this very thread, from a callback within its call.
+        // Relaxed: set by this thread, from a callback within its call.
         if self.handle.deferred.load(Ordering::Relaxed) {
             self.close_now();
         }
-        // Release pairs with the Acquire of the next one to enter.
+        // Release pairs with the Acquire of the next thread to enter.
         self.handle.user.store(FREE, Ordering::Release);
     }
 }
@@ -265,10 +267,10 @@ mod tests {
         assert_eq!(status, ZB_ERROR_INVALID_STATE, "{message}");
         drop(entered);
         assert_eq!(*handle.enter().ok().unwrap(), 8);
-        assert!(matches!(handle.close(|| panic!("nobody is in")), Closed::Now(8)));
+        assert!(matches!(handle.close(|| panic!("no call is in")), Closed::Now(8)));
         let Err(Failure::Own { status, buffer, .. }) = handle.enter() else { panic!("entered a closed one") };
         assert_eq!((status, buffer.as_str()), (ZB_ERROR_CLOSED, "some-name"));
-        assert!(matches!(handle.close(|| panic!("nobody is in")), Closed::Before));
+        assert!(matches!(handle.close(|| panic!("no call is in")), Closed::Before));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Frames, without an allocation for each: a struct of the caller's holds the core's frame itself.
+//! Frames without allocations: a struct of the caller holds the core's frame itself.
 
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
@@ -11,7 +11,8 @@ use crate::arguments::{Out, bytes, passed};
 use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::panic::{guarded, guarded_or};
 
-/// Words that the core's frame may take; more than today's need. A plain number in the struct, as the header shows it.
+/// Words for the core's frame, more than it needs today. The struct repeats the number, because the header
+/// shows it.
 const OWNER_WORDS: usize = 12;
 
 const EMPTY: u64 = 0;
@@ -21,13 +22,14 @@ const REQUEST: u64 = 3;
 const MUTABLE_REQUEST: u64 = 4;
 const COPY: u64 = 5;
 
-/// A frame: bytes in shared memory, lent until `zb_frame_release`. Empty (`data` is NULL) when there was nothing to read.
+/// A frame: bytes in shared memory, valid until `zb_frame_release`. It is empty (`data` is NULL) when there
+/// was nothing to read.
 ///
-/// Made by the caller, filled by the library: no allocation. It may be moved in memory byte by byte, but there must be only
-/// one copy that is used. Several frames may be held at once, and released in any order and from any thread; they stay valid
-/// when their reader or client is closed or freed.
+/// The caller provides the struct and the library fills it, without an allocation. It may be moved in memory
+/// byte by byte, but only one copy may be used. Several frames may be held at once, and released in any order
+/// and on any thread. They stay valid when their reader or client is closed or freed.
 ///
-/// A function that fills a frame overwrites what is there without releasing it.
+/// A function that fills a frame overwrites the struct without releasing an earlier frame.
 #[repr(C)]
 pub struct zb_frame {
     /// The first byte; NULL in an empty frame.
@@ -51,7 +53,7 @@ const _: () = {
     assert!(size_of::<zb_frame>() == 128, "the size is part of the ABI");
 };
 
-/// The place for a frame, which may hold anything.
+/// The place for a frame. Its bytes may be uninitialised.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(*mut zb_frame);
 
@@ -112,7 +114,7 @@ pub(crate) fn of_request(request: &Request) -> zb_frame {
     frame
 }
 
-/// As [`of_request`], to be changed in place.
+/// A mutable request as its handler sees it, for the time of the call.
 pub(crate) fn of_mutable_request(request: &mut MutableFrame) -> zb_frame {
     let mut frame = zb_frame {
         data: request.as_mut_ptr(),
@@ -126,7 +128,7 @@ pub(crate) fn of_mutable_request(request: &mut MutableFrame) -> zb_frame {
 }
 
 impl zb_frame {
-    /// What is behind it, as the type that its state tells of.
+    /// The object behind it, with the type that its state names.
     fn owner<T>(&self) -> *const T {
         (&raw const self.owner).cast()
     }
@@ -156,7 +158,8 @@ impl zb_frame {
     }
 }
 
-/// Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are fine, and left alone.
+/// Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are allowed,
+/// and left alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     let Some(frame) = passed!(frame.as_mut()) else { return };
@@ -164,7 +167,7 @@ pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     if !matches!(state, FRAME | RESPONSE | COPY) {
         return;
     }
-    // Before the drop, so that a second release finds nothing.
+    // The state changes before the drop, so that a second release finds nothing.
     frame.state = EMPTY;
     frame.data = std::ptr::null();
     frame.size = 0;
@@ -180,8 +183,8 @@ pub unsafe extern "C" fn zb_frame_release(frame: *mut zb_frame) {
     });
 }
 
-/// Makes a frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place
-/// (`zb_frame_mutable_data`). Release it as any other frame.
+/// Makes a frame with a copy of the bytes, in its own memory, for tests of handlers, which may also change it
+/// in place (`zb_frame_mutable_data`). Release it like any other frame.
 ///
 /// Errors: `INVALID_ARGUMENT`.
 #[unsafe(no_mangle)]
@@ -210,8 +213,9 @@ pub unsafe extern "C" fn zb_frame_mutable_data(frame: *mut zb_frame) -> *mut u8 
     }
 }
 
-/// Whether nobody wants the response to this request any more: the client has cancelled it or given it up, its deadline is
-/// over, or the server has been stopped. False for any other frame. For handlers that work for long.
+/// Whether the response to this request is no longer wanted: the client has cancelled the request or given it
+/// up, its deadline is over, or the server has been stopped. False for any other frame. A handler that works
+/// for long should check this regularly.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_frame_is_cancelled(frame: *const zb_frame) -> bool {
     guarded_or(false, || passed!(frame.as_ref()).is_some_and(zb_frame::cancelled))

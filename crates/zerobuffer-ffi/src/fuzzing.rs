@@ -103,7 +103,7 @@ impl World {
                 }
                 1 if writer.is_null() => {
                     let options = zb_writer_options_new();
-                    // Nobody else is there to make room or a buffer.
+                    // No other process makes room or a buffer.
                     assert_eq!(zb_writer_options_set_write_timeout(options, 0), ZB_OK);
                     zb_writer_options_set_wait_strategy(options, i32::from(number));
                     let status = zb_writer_connect(name, options, &raw mut self.writers[w], place);
@@ -312,7 +312,7 @@ impl World {
         // SAFETY: as for this function; the writer is live or NULL.
         let status = unsafe { zb_writer_commit_frame(self.writers[w], size, null_mut(), place) };
         if status == ZB_OK {
-            assert!(self.acquired[w].take().is_some(), "committed what nobody acquired");
+            assert!(self.acquired[w].take().is_some(), "committed a frame that was not acquired");
         }
         status
     }
@@ -431,7 +431,7 @@ fn check_ref(frame: &zb_frame_ref) {
 
 /// What was written, whole.
 fn check(frame: &zb_frame) {
-    // SAFETY: the frame is held: its bytes are there and nobody writes them.
+    // SAFETY: the frame is held, so its bytes are mapped and the writer does not change them.
     let bytes = unsafe { std::slice::from_raw_parts(frame.data, frame.size) };
     assert!(!bytes.is_empty() && frame.sequence > 0);
     assert!(bytes.iter().all(|byte| *byte == frame.size as u8), "frame {} is torn", frame.sequence);

@@ -19,40 +19,41 @@ pub const ZB_CRITICAL: zb_health = 2;
 
 /// Which kind of ring a buffer has.
 pub type zb_ring_kind = i32;
-/// Protocol 1 as 1.x peers speak it.
+/// The layout that 1.x peers know.
 pub const ZB_RING_CLASSIC: zb_ring_kind = 0;
-/// Between two of this library.
+/// The layout between two native peers.
 pub const ZB_RING_EXTENDED: zb_ring_kind = 1;
-/// The first writer to commit a frame will decide.
+/// Not decided yet. A native writer decides when it connects, a 1.x writer when it commits its first frame.
 pub const ZB_RING_UNDECIDED: zb_ring_kind = 2;
 
-/// What can be known of a peer.
+/// The state of a peer.
 pub type zb_presence = i32;
-/// Nobody has the role.
+/// No process has the role.
 pub const ZB_PEER_ABSENT: zb_presence = 0;
-/// Somebody has it and lives.
+/// A live process has the role.
 pub const ZB_PEER_ALIVE: zb_presence = 1;
-/// Somebody had it and died.
+/// The process that had the role died.
 pub const ZB_PEER_DEAD: zb_presence = 2;
-/// Somebody had it and closed in good order.
+/// The process that had the role closed its handle.
 pub const ZB_PEER_CLOSED: zb_presence = 3;
 
-/// What this ABI cannot name: a newer library knows more.
+/// A state that this ABI cannot name, because the library is newer.
 const UNKNOWN: i32 = -1;
 
 /// One side of a buffer.
 #[repr(C)]
 pub struct zb_peer {
-    /// Whether somebody is there (`ZB_PEER_...`).
+    /// Whether a process has the role, and whether it lives (`ZB_PEER_...`).
     pub presence: zb_presence,
-    /// Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer.
+    /// Whether the peer is a native one, whose state is certain. The state of a 1.x peer is judged by its
+    /// pid.
     pub ours: bool,
     /// The process, in its own pid namespace; 0 if none.
     pub pid: u64,
 }
 
-/// A buffer at one moment; made and freed by the library, which may append fields. The numbers come from shared memory and are
-/// not checked against each other.
+/// A buffer at one moment. The library makes and frees it, and may append fields. The numbers come from
+/// shared memory and are not checked against each other.
 #[repr(C)]
 pub struct zb_snapshot {
     /// The buffer's name.
@@ -73,7 +74,7 @@ pub struct zb_snapshot {
     pub metadata_free: u64,
     /// Bytes of payload.
     pub payload_size: u64,
-    /// Bytes of these that are free.
+    /// Bytes of the payload that are free.
     pub payload_free: u64,
     /// Ring position of the next write.
     pub write_position: u64,
@@ -87,7 +88,7 @@ pub struct zb_snapshot {
     pub reader: zb_peer,
     /// The writing side.
     pub writer: zb_peer,
-    /// The reading side only keeps the buffer for a reader that comes later.
+    /// Whether the buffer is kept for a reader that comes later.
     pub kept: bool,
     /// Bytes of the whole file.
     pub file_size: u64,
@@ -97,11 +98,11 @@ pub struct zb_snapshot {
     pub owner: u32,
     /// Permission bits.
     pub mode: u32,
-    /// Nanoseconds since the file last changed (created, resized, given memory); -1 if that is not known.
+    /// Nanoseconds since the file was created, resized or given memory; -1 if unknown.
     pub age_ns: i64,
-    /// What is wrong with the numbers, if they cannot be true: `defect_count` texts.
+    /// Values that cannot be true: `defect_count` texts.
     pub defects: *const *const c_char,
-    /// How many defects there are.
+    /// The number of defects.
     pub defect_count: usize,
 }
 
@@ -110,7 +111,7 @@ pub struct zb_snapshot {
 pub struct zb_names {
     /// `count` of them.
     pub names: *const *const c_char,
-    /// How many there are.
+    /// The number of texts.
     pub count: usize,
 }
 
@@ -129,7 +130,8 @@ impl Texts {
     }
 }
 
-/// What a [`zb_snapshot`] points into; starts with it, so that a pointer to one is a pointer to the other.
+/// Memory behind a [`zb_snapshot`]. It starts with the snapshot, so that a pointer to one is a pointer to the
+/// other.
 #[repr(C)]
 struct OwnedSnapshot {
     shown: zb_snapshot,
@@ -137,7 +139,7 @@ struct OwnedSnapshot {
     _defects: Texts,
 }
 
-/// The same of [`zb_names`].
+/// Memory behind a [`zb_names`], as the library allocated it.
 #[repr(C)]
 struct OwnedNames {
     shown: zb_names,
@@ -216,7 +218,7 @@ pub unsafe extern "C" fn zb_inspect_snapshot(
     passed!(zb_inspect_snapshot_n(name, length_of(name), snapshot, error))
 }
 
-/// As `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_inspect_snapshot_n(
     name: *const c_char,

@@ -9,8 +9,7 @@ use crate::config::take;
 use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::panic::guarded;
 
-/// Ends the blocked calls of a reader or writer from any thread. Lives on its own: it may be used when the reader or writer is
-/// gone already.
+/// Ends the blocked calls of a reader or writer from any thread. It may outlive the reader or writer.
 pub struct zb_interrupt {
     /// Weak, as it must not keep the memory of a closed buffer mapped.
     pub(crate) handle: Weak<InterruptHandle>,

@@ -20,7 +20,7 @@ pub struct zb_kept_buffer {
 /// Creates the buffer `name`, to be taken over by a reader that comes later. `config` may be NULL for all defaults. Free it with
 /// `zb_kept_buffer_free`.
 ///
-/// Errors: as `zb_reader_create`.
+/// Errors: those of `zb_reader_create`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_kept_buffer_create(
     name: *const c_char,
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn zb_kept_buffer_create(
     passed!(zb_kept_buffer_create_n(name, length_of(name), config, kept, error))
 }
 
-/// As `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_kept_buffer_create_n(
     name: *const c_char,
@@ -65,8 +65,9 @@ pub unsafe extern "C" fn zb_kept_buffer_is_adopted(
     })
 }
 
-/// Ends the keeping. `adopted`, which may be NULL, tells whether a reader had taken the buffer over; if none had, its names are
-/// removed and the frames in it are lost. The handle is still to be freed. A second close does nothing.
+/// Ends the keeping. `adopted`, which may be NULL, gets whether a reader had taken the buffer over. If none
+/// had, its names are removed and the frames in it are lost. The handle must still be freed. A second close
+/// does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_kept_buffer_close(
     kept: *const zb_kept_buffer,
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn zb_kept_buffer_close(
     })
 }
 
-/// Ends the keeping, if that was not done, and frees the handle. NULL is fine.
+/// Ends the keeping, if it has not ended, and frees the handle. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_kept_buffer_free(kept: *mut zb_kept_buffer) {
     passed!(take(kept));

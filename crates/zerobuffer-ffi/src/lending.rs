@@ -7,11 +7,12 @@ use zerobuffer::{Frame, FrameRef, Reader, Result};
 
 /// A reader whose last borrowed frame stays borrowed between two calls of C.
 ///
-/// In Rust the borrow would keep the reader from being used; here each use of the reader ends the loan first.
+/// In Rust the borrow would prevent uses of the reader. Here each use of the reader ends the loan first.
 pub(crate) struct Lending {
-    /// Borrows `*reader`: gone before that is used, or freed.
+    /// Borrows `*reader`. It is dropped before the reader is used or freed.
     lent: Option<FrameRef<'static>>,
-    /// Made by Box::leak in new(). Not the box itself, as moving that would claim its contents for it alone, which are lent.
+    /// Made by Box::leak in new(). It is not the box itself: moving a box asserts unique access to its
+    /// contents, which are lent.
     reader: NonNull<Reader>,
 }
 
@@ -23,7 +24,7 @@ impl Lending {
         Lending { lent: None, reader: NonNull::from(Box::leak(Box::new(reader))) }
     }
 
-    /// The reader; ends the loan.
+    /// Ends the loan and returns the reader.
     #[inline(always)]
     pub(crate) fn reader(&mut self) -> &mut Reader {
         self.lent = None;
@@ -31,7 +32,7 @@ impl Lending {
         unsafe { self.reader.as_mut() }
     }
 
-    /// The reader, to look at only; the loan goes on.
+    /// The reader, for reading only. The loan continues.
     #[inline(always)]
     pub(crate) fn look(&self) -> &Reader {
         // SAFETY: The box lives as long as `self`. `lent` borrows it shared, as this does, and reader() and lend(), which borrow
@@ -55,13 +56,13 @@ impl Lending {
         self.lent.as_ref().map_or(0, FrameRef::sequence)
     }
 
-    /// Gives the frame back that is lent, if any.
+    /// Gives back the frame that is lent, if any.
     #[inline(always)]
     pub(crate) fn end(&mut self) {
         self.lent = None;
     }
 
-    /// Makes an owned frame of the one that is lent, if any.
+    /// Turns the frame that is lent, if any, into an owned one.
     #[inline(always)]
     pub(crate) fn keep(&mut self) -> Option<Frame> {
         self.lent.take().map(FrameRef::keep)

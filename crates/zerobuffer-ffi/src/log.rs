@@ -14,22 +14,23 @@ use crate::config::{give, take};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
 use crate::panic::guarded;
 
-/// How much a message matters, and how much is wanted.
+/// The level of a message, or the level up to which messages are wanted.
 pub type zb_log_level = i32;
-/// Nothing at all.
+/// No messages.
 pub const ZB_LOG_OFF: zb_log_level = 0;
-/// What went wrong for good.
+/// Permanent failures.
 pub const ZB_LOG_ERROR: zb_log_level = 1;
-/// What somebody should look at.
+/// Problems that a person should look at.
 pub const ZB_LOG_WARN: zb_log_level = 2;
-/// What happened, such as a clean-up of what a dead process left.
+/// Events, such as a clean-up of what a dead process left.
 pub const ZB_LOG_INFO: zb_log_level = 3;
-/// What helps to find a fault.
+/// Details that help to find a fault.
 pub const ZB_LOG_DEBUG: zb_log_level = 4;
-/// Everything.
+/// All messages.
 pub const ZB_LOG_TRACE: zb_log_level = 5;
 
-/// Gets one message; called on any thread, on more than one at once. Must not unwind.
+/// Gets one message. It may be called on several threads at once. It runs in the middle of a call: it may
+/// close that call's handle and add or remove loggers, and must call nothing else. Must not unwind.
 pub type zb_log_callback = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
@@ -41,7 +42,7 @@ pub type zb_log_callback = Option<
 
 type Function = unsafe extern "C" fn(*mut c_void, zb_log_level, *const c_char, *const c_char);
 
-/// One of the loggers that get the library's messages. From `zb_logger_add` to `zb_logger_remove`.
+/// A logger that gets the library's messages, from `zb_logger_add` to `zb_logger_remove`.
 pub struct zb_logger {
     hook: Arc<Hook>,
 }
@@ -54,15 +55,15 @@ struct Hook {
     data: UserData,
 }
 
-/// All that get the messages.
+/// All loggers.
 struct Loggers(RwLock<Vec<Arc<Hook>>>);
 
 static LOGGERS: Loggers = Loggers(RwLock::new(Vec::new()));
 
-/// The one that zb_set_logger has set.
+/// The logger that zb_set_logger has set.
 static SET: Mutex<Option<Arc<Hook>>> = Mutex::new(None);
 
-/// How often a removal looks whether the last call is over.
+/// How often a removal checks whether the last call has ended.
 const LOOK: Duration = Duration::from_micros(100);
 
 thread_local! {
@@ -136,7 +137,7 @@ impl Loggers {
     }
 
     fn add(&self, hook: &Arc<Hook>) -> Result<(), Failure> {
-        // Refused from the second time on, as this logger is set already.
+        // From the second time on this is refused, because the logger is set already.
         let set = log::set_logger(&LOGGERS);
         if set.is_err() && !std::ptr::addr_eq(log::logger(), &raw const LOGGERS) {
             let message =
@@ -172,8 +173,9 @@ fn filter_of(level: zb_log_level) -> Result<LevelFilter, Failure> {
     }
 }
 
-/// Adds a logger, which gets the library's messages up to `level` beside those that are there. `destroy`, which may be NULL, is
-/// called with `user_data` when the callback is not used any more, also if this fails. Remove it with `zb_logger_remove`.
+/// Adds a logger, which gets the library's messages up to `level`, like every other added logger. `destroy`,
+/// which may be NULL, is called with `user_data` when the callback is not used any more, or when this
+/// function fails. Remove it with `zb_logger_remove`.
 ///
 /// The library logs clean-up and repair only, never on the way of a frame.
 ///
@@ -200,8 +202,8 @@ pub unsafe extern "C" fn zb_logger_add(
     })
 }
 
-/// Removes a logger and frees it. When this returns no thread is in its callback, and none will be: the code behind it may be
-/// unloaded. From the callback itself, that very call is not waited for. NULL is fine.
+/// Removes a logger and frees it. When this returns, no thread is in its callback, and none will enter it, so
+/// its code may be unloaded. A call from the callback itself does not wait for that callback. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_logger_remove(logger: *mut zb_logger) {
     if let Some(logger) = passed!(logger.as_ref()) {
@@ -210,9 +212,10 @@ pub unsafe extern "C" fn zb_logger_remove(logger: *mut zb_logger) {
     passed!(take(logger));
 }
 
-/// Sets what gets the library's messages up to `level`, in place of what an earlier call of this function set; NULL for nothing.
-/// Loggers of `zb_logger_add` stay: libraries that may be unloaded, or of which a program may have several, use those. `destroy`,
-/// which may be NULL, is called with `user_data` when the callback is not used any more, also if this fails.
+/// Sets a callback for the library's messages up to `level`, in place of the one that an earlier call of this
+/// function set; NULL for none. Loggers of `zb_logger_add` stay. Use `zb_logger_add` in libraries that may be
+/// unloaded, or of which a program may have several. `destroy`, which may be NULL, is called with `user_data`
+/// when the callback is not used any more, or when this function fails.
 ///
 /// The library logs clean-up and repair only, never on the way of a frame.
 ///

@@ -40,9 +40,10 @@ pub struct zb_reader {
 /// A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
 /// NULL when there was nothing to read.
 ///
-/// The loan ends with any further call that reads or waits for a writer, with `zb_reader_release_frame_ref`, with
-/// `zb_reader_release_frame_ref_of` on any thread, and with `zb_reader_keep_frame_ref`, which makes an owned frame of it. A loan
-/// that is out when the reader is closed goes on until one of the latter three, or until the reader is freed. One at a time.
+/// A reader lends one frame at a time. The loan ends with the next call that reads or waits for a writer,
+/// with `zb_reader_release_frame_ref`, with `zb_reader_release_frame_ref_of` on any thread, or with
+/// `zb_reader_keep_frame_ref`, which turns it into an owned frame. Closing the reader does not end the loan:
+/// it lasts until one of the last three calls, or until the reader is freed.
 #[repr(C)]
 pub struct zb_frame_ref {
     /// The first byte.
@@ -59,12 +60,12 @@ impl zb_frame_ref {
 
 struct Inner {
     lending: Lending,
-    /// Kept for its memory.
+    /// Keeps the memory mapped.
     batch: Vec<Frame>,
 }
 
 impl zb_reader {
-    /// Enters for a call that ends the loan.
+    /// Enters a call that ends the loan.
     #[inline(always)]
     fn enter(&self) -> Result<Entered<'_, Inner>, Failure> {
         let inner = self.inner.enter()?;
@@ -78,14 +79,14 @@ impl zb_reader {
         if self.inner.is_forked() {
             return None;
         }
-        // Nothing in the critical sections leaves it half-changed.
+        // No critical section can panic with the state half-changed.
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if left.as_ref().is_some_and(wanted) { left.take() } else { None }
     }
 
     #[inline(always)]
     fn count(&self, inner: &Entered<'_, Inner>) {
-        // Relaxed: numbers for people.
+        // Relaxed: the counters order nothing.
         let reader = inner.lending.look();
         self.cursor.store(reader.cursor(), Ordering::Relaxed);
         self.frames_read.store(reader.frames_read(), Ordering::Relaxed);
@@ -93,7 +94,7 @@ impl zb_reader {
     }
 }
 
-/// Where the core reports the end of a stream as an error, the ABI has a status.
+/// Turns the core's error for the end of a stream into the ABI's status.
 #[inline(always)]
 fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_status, Failure> {
     match error.kind() {
@@ -104,7 +105,8 @@ fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_status, Fail
 
 /// Creates the buffer `name` and becomes its reader. `config` may be NULL for all defaults. Free it with `zb_reader_free`.
 ///
-/// Whatever a dead reader left under this name is removed first; a kept buffer is taken over, with the frames in it.
+/// First removes the files that a dead reader left under this name. Takes over a kept buffer, with the frames
+/// in it.
 ///
 /// Errors: `INVALID_NAME`, `INVALID_CONFIG`, `READER_ALREADY_CONNECTED`, `OUT_OF_MEMORY`, `PERMISSION_DENIED`,
 /// `INCOMPATIBLE_PROTOCOL`.
@@ -118,7 +120,7 @@ pub unsafe extern "C" fn zb_reader_create(
     passed!(zb_reader_create_n(name, length_of(name), config, reader, error))
 }
 
-/// As `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_create_n(
     name: *const c_char,
@@ -146,8 +148,8 @@ pub unsafe extern "C" fn zb_reader_create_n(
     })
 }
 
-/// Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and
-/// an empty frame. 0 polls once, a negative time-out waits for ever.
+/// Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`,
+/// or an error, and an empty frame. 0 polls once, a negative time-out waits without limit.
 ///
 /// Errors: `WRITER_DEAD` (once, after everything that the writer had committed), `SEQUENCE_ERROR`, `CORRUPT_BUFFER`,
 /// `INTERRUPTED`, `BUFFER_NOT_FOUND`, `CLOSED`, `INVALID_STATE`.
@@ -173,7 +175,8 @@ pub unsafe extern "C" fn zb_reader_read_frame(
     })
 }
 
-/// The next frame if there is one now; as `zb_reader_read_frame` with a time-out of 0, but leaves interrupts alone.
+/// Returns the next frame if there is one now. Like `zb_reader_read_frame` with a time-out of 0, but leaves
+/// interrupts alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_try_read_frame(
     reader: *const zb_reader,
@@ -195,8 +198,8 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
     })
 }
 
-/// As `zb_reader_read_frame`, but the frame is lent, and the cheapest to be had: see `zb_frame_ref`. Gives back the one that was
-/// lent before, if it was not released.
+/// Like `zb_reader_read_frame`, but lends the frame, which is the cheapest way to read: see `zb_frame_ref`.
+/// First gives back the frame that was lent before, if it was not released.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_read_frame_ref(
     reader: *const zb_reader,
@@ -226,7 +229,8 @@ pub unsafe extern "C" fn zb_reader_read_frame_ref(
     })
 }
 
-/// Gives the frame back that the reader has lent, if any, without reading the next one; also when the reader has been closed.
+/// Gives back the frame that the reader has lent, if any, without reading the next one. Works on a closed
+/// reader too.
 ///
 /// Errors: `CLOSED`, `INVALID_STATE`.
 #[unsafe(no_mangle)]
@@ -242,8 +246,8 @@ pub unsafe extern "C" fn zb_reader_release_frame_ref(
     })
 }
 
-/// Gives the frame `sequence` back if it is the one that the reader has lent, from any thread, whatever the reader is doing.
-/// Does nothing if its loan has ended before: a late call does no harm.
+/// Gives back the frame `sequence` if the reader has lent it. May be called on any thread, during any call of
+/// the reader. Does nothing if the loan has ended already, so a late call does no harm.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_release_frame_ref_of(
     reader: *const zb_reader,
@@ -270,8 +274,8 @@ pub unsafe extern "C" fn zb_reader_release_frame_ref_of(
     })
 }
 
-/// Makes an owned frame of the one that the reader has lent, also when the reader has been closed: it stays until
-/// `zb_frame_release`, on any thread, whatever the reader does.
+/// Turns the frame that the reader has lent into an owned frame, which stays valid until `zb_frame_release`
+/// on any thread, whatever the reader does. Works on a closed reader too.
 ///
 /// Errors: `INVALID_STATE` if no frame is lent, or another thread is using the reader.
 #[unsafe(no_mangle)]
@@ -295,11 +299,11 @@ pub unsafe extern "C" fn zb_reader_keep_frame_ref(
     })
 }
 
-/// The reader, and the place for a frame, made empty.
+/// Checks the reader and the place for a frame, and makes the place empty.
 ///
 /// # Safety
 ///
-/// Each pointer is NULL or as the rules for callers say.
+/// Each pointer is NULL, or valid by the rules for callers.
 #[inline(always)]
 unsafe fn at<'a>(reader: *const zb_reader, frame: *mut zb_frame) -> Result<(&'a zb_reader, Place), Failure> {
     // SAFETY: This function's caller promises of each pointer what the checks ask for.
@@ -309,10 +313,10 @@ unsafe fn at<'a>(reader: *const zb_reader, frame: *mut zb_frame) -> Result<(&'a 
     }
 }
 
-/// Waits up to `timeout_ms` for a first frame, then takes it and those behind it, at most `max`, without waiting again.
-/// `frames` has room for `max` frames; `*count` of them are filled, and each is to be released.
+/// Waits up to `timeout_ms` for a first frame, then takes it and the frames behind it, at most `max`, without
+/// waiting again. `frames` has room for `max` frames. The function fills `*count` of them; release each.
 ///
-/// As `zb_reader_read_frame`; a failure only when there is no frame.
+/// Statuses and errors are those of `zb_reader_read_frame`; it fails only if there is no frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_read_frames(
     reader: *const zb_reader,
@@ -344,8 +348,8 @@ pub unsafe extern "C" fn zb_reader_read_frames(
     })
 }
 
-/// Whether a writer lives, or frames that one committed are still unread. From any thread, whatever the reader is doing; changes
-/// nothing.
+/// Whether a writer lives, or committed frames are still unread. Any thread may call it, during any call of
+/// the reader. Changes nothing.
 ///
 /// Errors: `CLOSED`; `INVALID_STATE` in a forked child.
 #[unsafe(no_mangle)]
@@ -364,7 +368,8 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
     })
 }
 
-/// Waits up to `timeout_ms` for a writer: `ZB_OK` when one is there (or was, and left frames), else `ZB_TIMEOUT`.
+/// Waits up to `timeout_ms` for a writer. Returns `ZB_OK` when a writer is connected (or was, and left
+/// frames), else `ZB_TIMEOUT`.
 ///
 /// Errors: `INTERRUPTED`, `BUFFER_NOT_FOUND`, `SYSTEM`, `CLOSED`, `INVALID_STATE`.
 #[unsafe(no_mangle)]
@@ -382,8 +387,9 @@ pub unsafe extern "C" fn zb_reader_wait_for_writer(
     })
 }
 
-/// Copies the metadata into `target`, as far as its `capacity` reaches, and sets `*size` to its whole size; 0 and
-/// `ZB_TIMEOUT` if the writer has set none yet. To learn the size first, pass NULL and 0.
+/// Copies up to `capacity` bytes of the metadata to `target`, and sets `*size` to the whole size of the
+/// metadata. If the writer has set none yet, `*size` is 0 and the function returns `ZB_TIMEOUT`. To learn the
+/// size first, pass NULL and 0.
 ///
 /// Errors: `CORRUPT_BUFFER`, `CLOSED`, `INVALID_STATE`.
 #[unsafe(no_mangle)]
@@ -440,7 +446,7 @@ pub unsafe extern "C" fn zb_reader_interrupt(reader: *const zb_reader) {
     });
 }
 
-/// Takes back an interrupt that no call has met yet. From any thread.
+/// Withdraws an interrupt that no call has met yet. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_clear_interrupt(reader: *const zb_reader) {
     guarded_or((), || {
@@ -450,7 +456,7 @@ pub unsafe extern "C" fn zb_reader_clear_interrupt(reader: *const zb_reader) {
     });
 }
 
-/// An interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
+/// Returns an interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
@@ -461,9 +467,10 @@ pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) ->
     })
 }
 
-/// Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `CLOSED`, as later ones
-/// do. Frames still held stay valid, and so does the one that is lent; the handle is still to be freed. A second close does
-/// nothing. From a callback within one of the reader's own calls, that call closes it when it ends.
+/// Closes the reader and removes the buffer's names. Any thread may call it: a blocked call fails with
+/// `CLOSED`, and so does every later call. Frames that are held or lent stay valid. The handle must still be
+/// freed. A second close does nothing. If a callback of one of the reader's own calls closes it, that call
+/// closes it when it ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
@@ -483,7 +490,7 @@ pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *
     })
 }
 
-/// Closes the reader, if that was not done, and frees it. NULL is fine.
+/// Closes the reader, if it is not closed, and frees it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_free(reader: *mut zb_reader) {
     passed!(take(reader));

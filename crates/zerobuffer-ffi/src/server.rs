@@ -1,4 +1,4 @@
-//! The servers of duplex channels, and what their handlers get.
+//! The servers of duplex channels, and the objects that their handlers get.
 
 use std::ffi::{CString, c_char, c_void};
 
@@ -16,13 +16,13 @@ use crate::panic::{guarded, guarded_or};
 
 /// How a server runs its handler.
 pub type zb_processing_mode = i32;
-/// One request after the other, on the one thread that reads the request buffer. The default.
+/// One request after the other, on the thread that reads the request buffer. The default.
 pub const ZB_SINGLE_THREAD: zb_processing_mode = 0;
 /// Several requests at once; responses may overtake each other.
 pub const ZB_THREAD_POOL: zb_processing_mode = 1;
 
-/// The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until it is freed. It
-/// outlives its clients: when one leaves or dies it takes the next.
+/// The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until
+/// it is freed. It outlives its clients: when a client closes or dies, the next one can connect.
 pub struct zb_server {
     kind: Kind,
     channel: CString,
@@ -56,13 +56,15 @@ pub type zb_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, request: *const zb_frame, responder: *mut zb_responder),
 >;
 
-/// Changes a request in place (`zb_frame_mutable_data`), on a thread of the server: its bytes then are the response. May fail by
-/// `zb_responder_fail`. `request` and `responder` are valid during the call. Must not unwind.
+/// Changes a request in place (`zb_frame_mutable_data`), on a thread of the server. The changed bytes are the
+/// response. May fail by `zb_responder_fail`. `request` and `responder` are valid during the call. Must not
+/// unwind.
 pub type zb_mutable_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, request: *mut zb_frame, responder: *mut zb_responder),
 >;
 
-/// Is told of an error, on a thread of the server. The error is valid during the call, and not to be freed. Must not unwind.
+/// Gets an error, on a thread of the server. The error is valid during the call; the callback must not free
+/// it. Must not unwind.
 pub type zb_error_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, error: *const zb_error)>;
 
 /// Gets a client's metadata, on a thread of the server, before its next request is handled. Must not unwind.
@@ -77,10 +79,10 @@ fn mode_of(number: zb_processing_mode) -> Result<ProcessingMode, Failure> {
     }
 }
 
-/// Creates the request buffer of `channel` and its server, whose handler reads each request and answers with bytes of its own.
-/// `config` may be NULL for all defaults. Free it with `zb_server_free`.
+/// Creates the request buffer of `channel` and its server, whose handler reads each request and answers with
+/// its own bytes. `config` may be NULL for all defaults. Free it with `zb_server_free`.
 ///
-/// Errors: as `zb_reader_create`.
+/// Errors: those of `zb_reader_create`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_create_immutable(
     channel: *const c_char,
@@ -91,7 +93,7 @@ pub unsafe extern "C" fn zb_server_create_immutable(
     passed!(zb_server_create_immutable_n(channel, length_of(channel), config, server, error))
 }
 
-/// As `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_create_immutable_n(
     channel: *const c_char,
@@ -113,7 +115,7 @@ pub unsafe extern "C" fn zb_server_create_immutable_n(
     })
 }
 
-/// As `zb_server_create_immutable`, for a server whose handler changes each request in place.
+/// Like `zb_server_create_immutable`, for a server whose handler changes each request in place.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_create_mutable(
     channel: *const c_char,
@@ -124,7 +126,7 @@ pub unsafe extern "C" fn zb_server_create_mutable(
     passed!(zb_server_create_mutable_n(channel, length_of(channel), config, server, error))
 }
 
-/// As `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_create_mutable_n(
     channel: *const c_char,
@@ -146,10 +148,11 @@ pub unsafe extern "C" fn zb_server_create_mutable_n(
     })
 }
 
-/// Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
-/// `user_data` when the handler is not used any more, also if this fails.
+/// Starts processing, on threads of the server, and returns at once. `destroy`, which may be NULL, is called
+/// with `user_data` when the handler is not used any more, or when this function fails.
 ///
-/// Errors: `INVALID_STATE` if it runs, or is a mutable server; after a stop as `zb_reader_create`; `SYSTEM`.
+/// Errors: `INVALID_STATE` if it runs, or is a mutable server; `SYSTEM`; after a stop, those of
+/// `zb_reader_create`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_start(
     server: *const zb_server,
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn zb_server_start(
     })
 }
 
-/// As `zb_server_start`, for a mutable server.
+/// Like `zb_server_start`, for a mutable server.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_start_mutable(
     server: *const zb_server,
@@ -216,7 +219,7 @@ fn other_kind(server: &zb_server, kind: &str) -> Failure {
 }
 
 impl zb_responder {
-    /// Puts the answer off.
+    /// Defers the answer.
     pub(crate) fn defer(&mut self) -> Result<Deferred, Failure> {
         let Some(responder) = self.responder.filter(|_| self.failure.is_none()) else {
             let message = "the request has failed, or its changed bytes are the answer (mutable server)";
@@ -232,8 +235,8 @@ impl zb_responder {
     }
 }
 
-/// Answers the request with a copy of `data`, made at once in the response buffer; the bytes may go when this returns. An
-/// answer that cannot be sent is told to the server's error callback.
+/// Answers the request with a copy of `data`, made at once in the response buffer; the caller may free the
+/// bytes when this returns. The server's error callback gets an error of sending.
 ///
 /// Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
 #[unsafe(no_mangle)]
@@ -256,8 +259,8 @@ pub unsafe extern "C" fn zb_responder_reply(
     })
 }
 
-/// Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
-/// replaced. Without effect after a reply, but for the server's error callback, which is told.
+/// Fails this request only: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
+/// replaced. After a reply it has no effect on the client, but the server's error callback gets the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message: *const c_char) {
     guarded_or((), || {
@@ -268,7 +271,7 @@ pub unsafe extern "C" fn zb_responder_fail(responder: *mut zb_responder, message
     });
 }
 
-/// What a handler says of its failure, in words that can travel.
+/// A handler's message about its failure, as UTF-8.
 pub(crate) fn failure_words(bytes: &[u8]) -> String {
     match bytes {
         [] => String::from("the handler failed"),
@@ -276,8 +279,9 @@ pub(crate) fn failure_words(bytes: &[u8]) -> String {
     }
 }
 
-/// Sets what is called when a handler fails, an answer cannot be sent, or the request buffer had to be made anew. Before or
-/// during a run. `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
+/// Sets a function that is called when a handler fails, an answer cannot be sent, or the request buffer had
+/// to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
+/// the callback is not used any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_on_error(
     server: *const zb_server,
@@ -300,8 +304,8 @@ pub unsafe extern "C" fn zb_server_on_error(
     })
 }
 
-/// Sets what is called with the metadata of each client that sets some. Before or during a run. `destroy`, which may be NULL, is
-/// called with `user_data` when the callback is not used any more.
+/// Sets a function that is called with the metadata of each client that sets some. Before or during a run.
+/// `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_on_init(
     server: *const zb_server,
@@ -323,8 +327,8 @@ pub unsafe extern "C" fn zb_server_on_init(
     })
 }
 
-/// Sets the number of threads of `ZB_THREAD_POOL`, for the next start. At least 1; one for each processor, two at least, if never
-/// set.
+/// Sets the number of threads of `ZB_THREAD_POOL` for the next start, at least 1. The default is one per
+/// processor, at least two.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_set_pool_size(
     server: *const zb_server,
@@ -340,8 +344,8 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
 
 /// Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
 ///
-/// Errors: `HANDLER_BUSY` if a handler is still running after 80 ms: it has been told (`zb_frame_is_cancelled`), its answer goes
-/// nowhere, and its thread ends, and its user data is destroyed, when it returns.
+/// Errors: `HANDLER_BUSY` if a handler is still running after 80 ms. `zb_frame_is_cancelled` tells the
+/// handler, and its answer is dropped. When it returns, its thread ends and its user data is destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_stop(server: *const zb_server, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
@@ -365,7 +369,7 @@ pub unsafe extern "C" fn zb_server_channel(server: *const zb_server) -> *const c
     passed!(server.as_ref()).map_or(c"".as_ptr(), |server| server.channel.as_ptr())
 }
 
-/// Stops the server, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+/// Stops the server, if it runs, and frees it. No other thread may be using it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_free(server: *mut zb_server) {
     passed!(take(server));

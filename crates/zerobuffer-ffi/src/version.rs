@@ -1,13 +1,14 @@
-//! Which ABI this library has.
+//! The version of the ABI.
 
 use std::ffi::{CStr, c_char};
 
-/// Major version of the ABI, which is also the number in the SONAME: raised when something that was there goes or changes.
+/// Major version of the ABI, which is also the number in the SONAME: raised when an existing item is removed
+/// or changed.
 pub const ZB_ABI_VERSION_MAJOR: u32 = 1;
-/// Minor version of the ABI: raised when something is added.
+/// Minor version of the ABI: raised when an item is added.
 pub const ZB_ABI_VERSION_MINOR: u32 = 1;
 
-/// The ABI version of the library at hand: major * 65536 + minor.
+/// The ABI version of the loaded library: major * 65536 + minor.
 ///
 /// A program can use a library whose major version is that of its header, and whose minor version is not less.
 #[unsafe(no_mangle)]

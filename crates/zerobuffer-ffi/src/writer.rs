@@ -29,7 +29,7 @@ pub struct zb_writer {
     bytes_written: AtomicU64,
 }
 
-/// Keeps the memory mapped in which an acquired frame lies, for languages whose views may outlive the writer.
+/// Keeps the memory of an acquired frame mapped, for languages whose views may outlive the writer.
 pub struct zb_memory_guard {
     _guard: MemoryGuard,
 }
@@ -37,13 +37,13 @@ pub struct zb_memory_guard {
 /// Some bytes.
 #[repr(C)]
 pub struct zb_bytes {
-    /// The first one.
+    /// The first byte.
     pub data: *const u8,
-    /// How many there are.
+    /// The number of bytes.
     pub size: usize,
 }
 
-/// As a size to commit: all that was acquired. cbindgen.toml has it for C.
+/// A size to commit: all bytes that were acquired. cbindgen.toml has it for C.
 ///
 /// cbindgen:ignore
 pub const ZB_WHOLE_FRAME: usize = usize::MAX;
@@ -51,7 +51,7 @@ pub const ZB_WHOLE_FRAME: usize = usize::MAX;
 impl zb_writer {
     #[inline(always)]
     fn count(&self, writer: &Entered<'_, Writer>) {
-        // Relaxed: numbers for people.
+        // Relaxed: the counters order nothing.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
     }
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn zb_writer_connect(
     passed!(zb_writer_connect_n(name, length_of(name), options, writer, error))
 }
 
-/// As `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+/// Like `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_connect_n(
     name: *const c_char,
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn zb_writer_write_frame(
     })
 }
 
-/// As `zb_writer_write_frame`, waiting for space up to `timeout_ms` rather than the write time-out.
+/// Like `zb_writer_write_frame`, but waits for space up to `timeout_ms` instead of the write time-out.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_write_frame_within(
     writer: *const zb_writer,
@@ -155,7 +155,7 @@ fn within<A>(writer: &mut Writer, timeout_ms: i64, call: impl FnOnce(&mut Writer
     answer
 }
 
-/// As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+/// Like `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_try_write_frame(
     writer: *const zb_writer,
@@ -174,10 +174,10 @@ pub unsafe extern "C" fn zb_writer_try_write_frame(
     })
 }
 
-/// Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL, gets how many were
-/// written, also when one fails.
+/// Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL,
+/// gets the number of frames written, even if one fails.
 ///
-/// Errors: as `zb_writer_write_frame`.
+/// Errors: those of `zb_writer_write_frame`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_write_frames(
     writer: *const zb_writer,
@@ -199,7 +199,7 @@ pub unsafe extern "C" fn zb_writer_write_frames(
             passed!(bytes(frame.data, frame.size)?);
         }
         let mut writer = handle.writer.enter()?;
-        // None of them is empty for want of sense: all were checked a moment ago.
+        // None of them is empty: all were checked a moment ago.
         let checked = frames.iter().map(|frame| passed!(bytes(frame.data, frame.size)).unwrap_or_default());
         let before = writer.frames_written();
         let outcome = writer.write_frames(checked);
@@ -210,10 +210,11 @@ pub unsafe extern "C" fn zb_writer_write_frames(
     })
 }
 
-/// Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the first one. Waits for space up to the write
-/// time-out. Then `zb_writer_commit_frame` or `zb_writer_discard_frame`, which end the right to write there, as closing does.
+/// Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the address of the first byte.
+/// Waits for space up to the write time-out. Call `zb_writer_commit_frame` or `zb_writer_discard_frame`
+/// afterwards. These calls, and closing, end the right to write there.
 ///
-/// Errors: as `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
+/// Errors: those of `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
     writer: *const zb_writer,
@@ -231,7 +232,7 @@ pub unsafe extern "C" fn zb_writer_acquire_frame_buffer(
     })
 }
 
-/// As `zb_writer_acquire_frame_buffer`, waiting for space up to `timeout_ms` rather than the write time-out.
+/// Like `zb_writer_acquire_frame_buffer`, but waits for space up to `timeout_ms` instead of the write time-out.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_acquire_frame_buffer_within(
     writer: *const zb_writer,
@@ -251,7 +252,7 @@ pub unsafe extern "C" fn zb_writer_acquire_frame_buffer_within(
     })
 }
 
-/// As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+/// Like `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_try_acquire_frame_buffer(
     writer: *const zb_writer,
@@ -265,7 +266,7 @@ pub unsafe extern "C" fn zb_writer_try_acquire_frame_buffer(
         let mut writer = handle.writer.enter()?;
         match writer.try_acquire_frame(size)? {
             None => return Ok(ZB_TIMEOUT),
-            // The guard is a borrow of the writer, whose drop would discard the frame.
+            // The guard borrows the writer, and its drop would discard the frame.
             Some(guard) => std::mem::forget(guard),
         }
         out.set(acquired(&mut writer)?);
@@ -303,7 +304,7 @@ pub unsafe extern "C" fn zb_writer_commit_frame(
     })
 }
 
-/// Discards the frame acquired, if any. The reader never learns of it.
+/// Discards the acquired frame, if any. The reader never sees it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_discard_frame(
     writer: *const zb_writer,
@@ -315,8 +316,8 @@ pub unsafe extern "C" fn zb_writer_discard_frame(
     })
 }
 
-/// A guard that keeps the buffer's memory mapped when the writer is closed or freed. What is written there after a commit is
-/// lost, or spoils a later frame. Free it with `zb_memory_guard_free`.
+/// A guard that keeps the buffer's memory mapped when the writer is closed or freed. Bytes that are written
+/// there after a commit are lost, or damage a later frame. Free it with `zb_memory_guard_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_memory_guard(
     writer: *const zb_writer,
@@ -355,7 +356,7 @@ pub unsafe extern "C" fn zb_writer_set_metadata(
     })
 }
 
-/// Whether the reader lives. From any thread, whatever the writer is doing.
+/// Whether the reader lives. Any thread may call it, during any call of the writer.
 ///
 /// Errors: `CLOSED`; `INVALID_STATE` in a forked child.
 #[unsafe(no_mangle)]
@@ -388,7 +389,8 @@ pub unsafe extern "C" fn zb_writer_max_frame_size(
     })
 }
 
-/// Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+/// Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits without
+/// limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_set_write_timeout(
     writer: *const zb_writer,
@@ -439,7 +441,7 @@ pub unsafe extern "C" fn zb_writer_interrupt(writer: *const zb_writer) {
     });
 }
 
-/// Takes back an interrupt that no call has met yet. From any thread.
+/// Withdraws an interrupt that no call has met yet. From any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_clear_interrupt(writer: *const zb_writer) {
     guarded_or((), || {
@@ -449,7 +451,7 @@ pub unsafe extern "C" fn zb_writer_clear_interrupt(writer: *const zb_writer) {
     });
 }
 
-/// An interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
+/// Returns an interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) -> *mut zb_interrupt {
     guarded_or(std::ptr::null_mut(), || {
@@ -460,9 +462,10 @@ pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) ->
     })
 }
 
-/// Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
-/// blocked fails with `CLOSED`, as later ones do. The handle is still to be freed. A second close does nothing. From a callback
-/// within one of the writer's own calls, that call closes it when it ends.
+/// Closes the writer: the reader gets all frames, then the end of the stream at once. Any thread may call it:
+/// a blocked call fails with `CLOSED`, and so does every later call. The handle must still be freed. A second
+/// close does nothing. If a callback of one of the writer's own calls closes it, that call closes it when it
+/// ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *mut zb_error) -> zb_status {
     guarded!(error, {
@@ -478,7 +481,7 @@ pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *
     })
 }
 
-/// Closes the writer, if that was not done, and frees it. NULL is fine.
+/// Closes the writer, if it is not closed, and frees it. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_free(writer: *mut zb_writer) {
     passed!(take(writer));

@@ -62,7 +62,7 @@ fn cases<'a>(scenario: &Scenario, languages: &'a [Language]) -> Vec<Case<'a>> {
                 let mut these = vec![reader, writer];
                 these.extend(third);
                 let foreign = these.iter().filter(|language| language.is_foreign()).count();
-                // What 1.x peers are to each other is not ours to promise.
+                // ZeroBuffer promises nothing about two 1.x peers.
                 if foreign > 1 || foreign > 0 && !scenario.foreign {
                     continue;
                 }

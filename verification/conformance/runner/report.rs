@@ -81,7 +81,7 @@ pub(crate) fn write(
     let mut text = String::from(
         "# Conformance: scenario by pair of languages\n\nMade by `cargo xtask conformance --report`; not edited by hand. A column is \
          the way that frames take, `writer > reader`, or `client > server`. `yes`: the promise was kept, over both kinds of ring where both \
-         sides are ours. `-`: the scenario says nothing about this pair, or 1.x has no such operation. `known`: fails, as \
+         sides are native. `-`: the scenario says nothing about this pair, or 1.x has no such operation. `known`: fails, as \
          verification/conformance/known-failures.toml says of 1.x peers.\n",
     );
     let mut theme = "";

@@ -27,7 +27,7 @@ pub(crate) struct Scenario {
     pub(crate) title: String,
     pub(crate) actors: BTreeMap<String, Side>,
     pub(crate) steps: Vec<Map<String, Value>>,
-    /// Also played with classic rings, where both sides are ours (default true).
+    /// Also played with classic rings, if both sides are native (default true).
     #[serde(default = "yes")]
     pub(crate) classic: bool,
     /// Whether it says something about 1.x peers (default true).

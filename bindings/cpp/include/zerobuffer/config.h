@@ -14,28 +14,28 @@
 
 namespace zerobuffer {
 
-/** How long a call waits: milliseconds; 0 polls once, a negative number waits for ever. */
+/** How long a call waits: milliseconds; 0 polls once, a negative number waits without limit. */
 using timeout_t = std::int64_t;
 
-/** As a time-out: for ever. */
+/** As a time-out: no limit. */
 inline constexpr timeout_t forever = -1;
 
-/** How long a read waits for a frame and a write for space, unless told otherwise: 5000 ms. */
+/** How long a read waits for a frame and a write for space by default: 5000 ms. */
 inline constexpr timeout_t default_timeout_ms = 5000;
 
-/** Bytes of the metadata block, unless told otherwise. */
+/** Bytes of the metadata block by default. */
 inline constexpr std::size_t default_metadata_size = 4096;
 
-/** Bytes of the ring, unless told otherwise: 256 MiB. Memory is used only as far as frames reach. */
+/** Bytes of the ring by default: 256 MiB. Memory is used only where frames have been. */
 inline constexpr std::size_t default_payload_size = std::size_t{256} * 1024 * 1024;
 
 /** How a reader waits for frames and a writer for space. */
 enum class WaitStrategy : zb_wait_strategy {
-    /** Spin for a moment where the gaps seen lately were short, else sleep. */
+    /** Spin for a moment if the last waits were short, else sleep. */
     adaptive = ZB_WAIT_ADAPTIVE,
-    /** Sleep at once: the least processor time. */
+    /** Sleep at once: the least processor time, but each wait costs a wake-up by the kernel. */
     block = ZB_WAIT_BLOCK,
-    /** Never sleep: the least latency, for a whole core. */
+    /** Never sleep: the least latency, at the cost of a whole core. */
     spin = ZB_WAIT_SPIN,
 };
 
@@ -55,7 +55,7 @@ inline void expect(zb_status status) {
 /**
  * The sizes and rights of a buffer, decided by the reader that creates it.
  *
- * Sizes that are not set are the defaults, or those of a kept buffer that the reader takes over.
+ * A size that is not set is the default, or the size of a kept buffer that the reader takes over.
  */
 class BufferConfig {
 public:
@@ -90,7 +90,7 @@ public:
         return *this;
     }
 
-    /** Whether to keep the ring a classic one, as 1.x peers speak it, whoever connects. */
+    /** Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects. */
     BufferConfig& set_classic(bool classic) noexcept {
         classic_ = classic;
         return *this;
@@ -114,13 +114,13 @@ public:
     /** Whether all memory is reserved at creation. */
     [[nodiscard]] bool preallocate() const noexcept { return preallocate_; }
 
-    /** Whether the ring stays a classic one. */
+    /** Whether the ring stays classic. */
     [[nodiscard]] bool classic() const noexcept { return classic_; }
 
     /** How the reader waits. */
     [[nodiscard]] WaitStrategy wait_strategy() const noexcept { return strategy_; }
 
-    /** The same for the C ABI. */
+    /** The handle of the C ABI. */
     [[nodiscard]] detail::Config to_c() const {
         detail::Config config(zb_config_new());
         if (metadata_size_) detail::expect(zb_config_set_metadata_size(config.get(), *metadata_size_));
@@ -177,7 +177,7 @@ public:
     /** How the writer waits. */
     [[nodiscard]] WaitStrategy wait_strategy() const noexcept { return strategy_; }
 
-    /** The same for the C ABI. */
+    /** The handle of the C ABI. */
     [[nodiscard]] detail::WriterOptionsHandle to_c() const {
         detail::WriterOptionsHandle options(zb_writer_options_new());
         detail::expect(zb_writer_options_set_write_timeout(options.get(), write_timeout_ms_));
@@ -229,7 +229,7 @@ public:
     /** Sizes and rights of the response buffer. */
     [[nodiscard]] const BufferConfig& response_config() const noexcept { return response_config_; }
 
-    /** The same for the C ABI. */
+    /** The handle of the C ABI. */
     [[nodiscard]] detail::ClientOptionsHandle to_c() const {
         detail::ClientOptionsHandle options(zb_client_options_new());
         detail::expect(zb_client_options_set_connect_timeout(options.get(), connect_timeout_ms_));

@@ -14,7 +14,7 @@
 
 namespace zerobuffer {
 
-/** What went wrong, as a number that is never reused: that of the C ABI (`ZB_ERROR_...`). */
+/** What went wrong: the number of the C ABI (`ZB_ERROR_...`), which is never reused. */
 enum class ErrorCode : zb_status {
     buffer_not_found = ZB_ERROR_BUFFER_NOT_FOUND,
     writer_already_connected = ZB_ERROR_WRITER_ALREADY_CONNECTED,
@@ -49,7 +49,7 @@ enum class ErrorCode : zb_status {
 /** An error of this library. `what()` names the buffer, the cause and the way out. */
 class zerobuffer_exception : public std::runtime_error {
 public:
-    /** Takes over what an error object of the C ABI says. */
+    /** Copies an error object of the C ABI. */
     explicit zerobuffer_exception(const zb_error* error)
         : std::runtime_error(zb_error_message(error)),
           details_(std::make_shared<const Details>(Details{zb_error_buffer(error), zb_error_code(error),
@@ -64,7 +64,7 @@ public:
     /** The operating system's number (`errno`), 0 if it was not the operating system. */
     [[nodiscard]] int os_error() const noexcept { return details_->os_error; }
 
-    /** The sequence number of the request of a duplex channel that the error is about, 0 if it is not about one alone. */
+    /** The sequence number of the request of a duplex channel that the error is about, 0 if it is not about a single request. */
     [[nodiscard]] std::uint64_t sequence() const noexcept { return details_->sequence; }
 
 private:
@@ -75,7 +75,7 @@ private:
         std::uint64_t sequence;
     };
 
-    /** Shared, as exceptions are copied and must not throw then. */
+    /** Shared, because exceptions are copied, and the copy must not throw. */
     std::shared_ptr<const Details> details_;
 };
 
@@ -99,7 +99,7 @@ class buffer_full_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
 
-/** The reader died, or closed the buffer: nobody will read what is written. */
+/** The reader died, or closed the buffer: no process will read what is written. */
 class reader_dead_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
@@ -109,7 +109,7 @@ class writer_dead_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
 
-/** The writer closed in good order. Reader::read_frame() tells of it by a frame with end_of_stream() instead. */
+/** The writer closed. Reader::read_frame() returns an invalid frame with end_of_stream() instead. */
 class writer_closed_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
@@ -184,7 +184,7 @@ class closed_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
 
-/** The handler of a duplex server failed, for this request alone; `what()` has the handler's words. */
+/** The handler of a duplex server failed for this request only; `what()` has the handler's message. */
 class request_failed_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
@@ -209,7 +209,7 @@ class system_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
 
-/** An argument makes no sense. */
+/** An argument is invalid. */
 class invalid_argument_exception : public zerobuffer_exception {
     using zerobuffer_exception::zerobuffer_exception;
 };
@@ -221,21 +221,21 @@ class internal_exception : public zerobuffer_exception {
 
 namespace detail {
 
-/** An error object of the C ABI, freed when it goes. */
+/** An error object of the C ABI, freed when this is destroyed. */
 class Error {
 public:
     Error() = default;
     Error(const Error&) = delete;
     Error& operator=(const Error&) = delete;
     ~Error() {
-        // Nearly always there is none.
+        // There is almost never an error.
         if (error_ != nullptr) zb_error_free(error_);
     }
 
-    /** Where a function of the C ABI puts its error. */
+    /** The place in which a function of the C ABI puts its error. */
     zb_error** out() noexcept { return &error_; }
 
-    /** Throws if the call failed; hands its status on. */
+    /** Throws if the call failed; otherwise returns its status. */
     zb_status check(zb_status status) const {
         if (status < 0) [[unlikely]]
             raise(error_);
@@ -281,7 +281,7 @@ private:
     zb_error* error_ = nullptr;
 };
 
-/** What a function of an interface does that a class of the user's has left out. */
+/** The body of a function of an interface that a class of the user has not overridden. */
 [[noreturn]] inline void unsupported(const char* function) {
     throw std::logic_error(std::string(function) + " is not implemented by this class");
 }
@@ -293,7 +293,7 @@ zb_status call(Function function, Arguments... arguments) {
     return error.check(function(arguments..., error.out()));
 }
 
-/** A handle of the C ABI, freed when it goes. */
+/** A handle of the C ABI, freed when this is destroyed. */
 template <typename Handle, void (*free_handle)(Handle*)>
 struct Free {
     void operator()(Handle* handle) const noexcept { free_handle(handle); }

@@ -1,6 +1,5 @@
 /**
- * @file
- * Frames: bytes that a reader lends until they are released.
+ * @file Frames: bytes in shared memory that are valid until they are released.
  */
 #ifndef ZEROBUFFER_FRAME_H
 #define ZEROBUFFER_FRAME_H
@@ -20,7 +19,7 @@ namespace zerobuffer {
 namespace detail {
 struct FrameAccess;
 
-/** What a Frame and a FrameRef have in common: looking at the bytes. */
+/** The part that Frame and FrameRef share: access to the bytes. */
 template <typename Raw>
 class FrameView {
 public:
@@ -48,7 +47,7 @@ public:
     /** The number that the writer gave the frame: 1, 2, 3 ...; in a duplex channel, that of the request. */
     [[nodiscard]] std::uint64_t sequence() const noexcept { return raw_.sequence; }
 
-    /** Of an invalid frame: whether the writer closed in good order and everything that it wrote has been read. */
+    /** Of an invalid frame: whether the writer closed and everything that it wrote has been read. */
     [[nodiscard]] bool end_of_stream() const noexcept { return end_of_stream_; }
 
 protected:
@@ -70,20 +69,21 @@ private:
 /**
  * A frame in shared memory, or an invalid one where there was nothing to read.
  *
- * It owns its bytes until it is destroyed or released; several can be held at once, and destroyed in any order and on any thread.
- * It stays valid when its reader or client goes. Move-only, and a moved-from frame is invalid. No memory is allocated for it.
+ * It owns its bytes until it is destroyed or released. Several can be held at once, and destroyed in any
+ * order and on any thread. It stays valid after its reader or client is destroyed. It moves and does not
+ * copy; a moved-from frame is invalid. No memory is allocated for it.
  *
- * The request that a duplex handler gets belongs to that call: moving it gives an invalid frame.
+ * The request that a duplex handler gets belongs to that call: moving it yields an invalid frame.
  */
 class Frame : public detail::FrameView<zb_frame> {
 public:
     /** An invalid frame. */
     Frame() noexcept = default;
 
-    /** An invalid frame, for calls that have nothing to give. */
+    /** An invalid frame, for calls that have nothing to return. */
     static Frame invalid() noexcept { return {}; }
 
-    /** A frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place. */
+    /** A frame with a copy of the bytes, in its own memory, for tests of handlers, which may also change it in place. */
     [[nodiscard]] static Frame copy_of(const void* data, std::size_t size, std::uint64_t sequence = 1) {
         Frame frame;
         detail::call(zb_frame_copy_of, static_cast<const std::uint8_t*>(data), size, sequence, &frame.raw_);
@@ -103,10 +103,10 @@ public:
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
 
-    /** Takes the other frame's bytes over, and leaves it invalid. */
+    /** Takes over the other frame's bytes, and leaves it invalid. */
     Frame(Frame&& other) noexcept { take(other); }
 
-    /** Releases this frame's bytes, takes the other's over, and leaves it invalid. */
+    /** Releases this frame's bytes, takes over the other frame's, and leaves that one invalid. */
     Frame& operator=(Frame&& other) noexcept {
         if (this != &other) {
             release();
@@ -130,19 +130,20 @@ public:
     }
 
     /**
-     * Of a request in its handler: whether nobody wants the response any more, as the client has cancelled it or given it up, its
-     * deadline is over, or the server has been stopped. For handlers that work for long.
+     * Of a request in its handler: whether the response is no longer wanted, because the client has cancelled
+     * the request or given it up, its deadline is over, or the server has been stopped. A handler that works for
+     * long should check this regularly.
      */
     [[nodiscard]] bool is_cancelled() const noexcept { return zb_frame_is_cancelled(&raw_); }
 
-    /** Of a request in its handler: how long the client still waits; nothing if it set no limit. */
+    /** Of a request in its handler: how long the client still waits; no value if it set no limit. */
     [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left() const noexcept {
         const auto left = zb_frame_time_left_ns(&raw_);
         if (left < 0) return std::nullopt;
         return std::chrono::nanoseconds(left);
     }
 
-    /** Gives the bytes back; the frame is invalid then. The same as destroying it. */
+    /** Gives the bytes back and makes the frame invalid. Destroying the frame gives them back too. */
     void release() noexcept {
         if (raw_.state != 0) zb_frame_release(&raw_);
         end_of_stream_ = false;
@@ -166,8 +167,9 @@ private:
 };
 
 /**
- * A frame that its reader lends until the reader's next call, or an invalid one where there was nothing to read. Cheaper than a
- * Frame, and a mere view: it can be copied, and must not be looked at after the loan. See Reader::read_frame_ref().
+ * A frame that its reader lends until the reader's next call, or an invalid one where there was nothing to
+ * read. It is cheaper than a Frame. It is a view: it can be copied, and must not be used after the loan. See
+ * Reader::read_frame_ref().
  */
 class FrameRef : public detail::FrameView<zb_frame_ref> {
 public:
@@ -177,9 +179,9 @@ public:
 
 namespace detail {
 
-/** What the other classes may do with a frame. */
+/** Access to frames for the other classes. */
 struct FrameAccess {
-    /** Where the C ABI puts a frame. */
+    /** The place in which the C ABI puts a frame. */
     template <typename Raw>
     static Raw* out(FrameView<Raw>& frame) noexcept {
         return &frame.raw_;

@@ -1,6 +1,5 @@
 /**
- * @file
- * Read-only snapshots and health, for tools. Looking never changes a buffer.
+ * @file Read-only snapshots and health, for tools. A snapshot never changes a buffer.
  */
 #ifndef ZEROBUFFER_INSPECT_H
 #define ZEROBUFFER_INSPECT_H
@@ -30,33 +29,33 @@ enum class Health : zb_health {
 
 /** Which kind of ring a buffer has. */
 enum class RingKind : zb_ring_kind {
-    /** Protocol 1 as 1.x peers speak it. */
+    /** The layout that 1.x peers know. */
     classic = ZB_RING_CLASSIC,
-    /** Between two of this library. */
+    /** The layout between two native peers. */
     extended = ZB_RING_EXTENDED,
-    /** The first writer to commit a frame will decide. */
+    /** Not decided yet: a native writer decides when it connects, a 1.x writer when it commits its first frame. */
     undecided = ZB_RING_UNDECIDED,
 };
 
-/** What can be known of a peer. */
+/** The state of a peer. */
 enum class Presence : zb_presence {
-    /** Nobody has the role. */
+    /** No process has the role. */
     absent = ZB_PEER_ABSENT,
-    /** Somebody has it and lives. */
+    /** A live process has the role. */
     alive = ZB_PEER_ALIVE,
-    /** Somebody had it and died. */
+    /** The process that had the role died. */
     dead = ZB_PEER_DEAD,
-    /** Somebody had it and closed in good order. */
+    /** The process that had the role closed its handle. */
     closed = ZB_PEER_CLOSED,
 };
 
 /** One side of a buffer. */
 struct Peer {
-    /** Whether somebody is there. */
+    /** Whether a process has the role, and whether it lives. */
     Presence presence;
     /** The process, in its own pid namespace; 0 if none. */
     std::uint64_t pid;
-    /** Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer. */
+    /** Whether the peer is a native one, whose state is certain. The state of a 1.x peer is judged by its pid. */
     bool ours;
 };
 
@@ -80,7 +79,7 @@ struct Snapshot {
     std::uint64_t metadata_free;
     /** Bytes of payload. */
     std::uint64_t payload_size;
-    /** Bytes of these that are free. */
+    /** Bytes of the payload that are free. */
     std::uint64_t payload_free;
     /** Ring position of the next write. */
     std::uint64_t write_position;
@@ -94,7 +93,7 @@ struct Snapshot {
     Peer reader;
     /** The writing side. */
     Peer writer;
-    /** The reading side only keeps the buffer for a reader that comes later. */
+    /** Whether the buffer is kept for a reader that comes later. */
     bool kept;
     /** Bytes of the whole file. */
     std::uint64_t file_size;
@@ -104,9 +103,9 @@ struct Snapshot {
     std::uint32_t owner;
     /** Permission bits. */
     std::uint32_t mode;
-    /** Time since the file last changed: created, resized or given memory. */
+    /** Time since the file was created, resized or given memory. */
     std::optional<std::chrono::nanoseconds> age;
-    /** What is wrong with the numbers, if they cannot be true. */
+    /** Values that cannot be true; empty if there are none. */
     std::vector<std::string> defects;
 };
 

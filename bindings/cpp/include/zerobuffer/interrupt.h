@@ -12,7 +12,7 @@
 namespace zerobuffer {
 
 /**
- * Ends the blocked calls of a reader or writer, from any thread. It may be used when the reader or writer is gone already.
+ * Ends the blocked calls of a reader or writer, from any thread. It may outlive the reader or writer.
  *
  * Made by Reader::interrupt_handle() and Writer::interrupt_handle(). Move-only.
  */

@@ -15,12 +15,12 @@ namespace zerobuffer {
 /**
  * A buffer kept for a reader that comes later, which takes it over with the frames in it.
  *
- * Usually the reader creates a buffer and the writer waits for it; a relay may have to turn this around. Used by one thread at a
- * time. Move-only.
+ * Usually the reader creates a buffer and the writer waits for it; a relay may have to reverse this. One
+ * thread at a time may use it. It moves and does not copy.
  */
 class KeptBuffer {
 public:
-    /** Creates the buffer. Throws as Reader. */
+    /** Creates the buffer. Throws like Reader's constructor. */
     explicit KeptBuffer(const std::string& name, const BufferConfig& config = BufferConfig()) {
         detail::check_abi();
         zb_kept_buffer* kept = nullptr;
@@ -36,8 +36,8 @@ public:
     }
 
     /**
-     * Ends the keeping; the same as destroying it. Returns whether a reader had taken the buffer over; if none had, its names are
-     * removed and the frames in it are lost.
+     * Ends the keeping, as destroying the object does. Returns whether a reader had taken the buffer over; if
+     * none had, its names are removed and the frames in it are lost.
      */
     bool close() {
         bool adopted = false;

@@ -1,6 +1,5 @@
 /**
- * @file
- * The library's log, for a function of yours.
+ * @file The library's log, for your own functions.
  */
 #ifndef ZEROBUFFER_LOGGING_H
 #define ZEROBUFFER_LOGGING_H
@@ -15,7 +14,7 @@
 
 namespace zerobuffer {
 
-/** How much a message matters, and how much is wanted. */
+/** The level of a message, or the level up to which messages are wanted. */
 enum class LogLevel : zb_log_level {
     off = ZB_LOG_OFF,
     error = ZB_LOG_ERROR,
@@ -25,16 +24,19 @@ enum class LogLevel : zb_log_level {
     trace = ZB_LOG_TRACE,
 };
 
-/** Gets one message. Called on any thread, on more than one at once; what it throws is dropped. */
+/**
+ * Gets one message. It may be called on several threads at once, in the middle of a call. It may close the handle of that call, and
+ * add or remove loggers, and must call nothing else of the library. Its exceptions are dropped.
+ */
 using LogHandler = std::function<void(LogLevel level, std::string_view target, std::string_view message)>;
 
 namespace detail {
 
-/** Hands a message to the handler behind the user data. */
+/** Passes a message to the handler behind the user data. */
 inline void deliver(void* user_data, zb_log_level number, const char* target, const char* message) noexcept {
     try {
         (*static_cast<LogHandler*>(user_data))(static_cast<LogLevel>(number), target, message);
-    } catch (...) {  // NOLINT(bugprone-empty-catch): nobody is left to be told
+    } catch (...) {  // NOLINT(bugprone-empty-catch): an exception of a logger has no place to go
     }
 }
 
@@ -43,8 +45,8 @@ inline void destroy_log_handler(void* user_data) { std::unique_ptr<LogHandler>(s
 }  // namespace detail
 
 /**
- * A handler that gets the library's messages for as long as it lives, beside any others. When it has been destroyed no thread is in
- * the handler: the code behind it may be unloaded.
+ * A handler that gets the library's messages for as long as it lives, like every other Logger. After its
+ * destruction no thread is in the handler, so its code may be unloaded.
  */
 class Logger {
 public:
@@ -57,7 +59,7 @@ public:
         detail::check_abi();
         if (!handler) throw std::invalid_argument("zerobuffer::Logger: the handler is empty");
         zb_logger* logger = nullptr;
-        // The library takes the handler over, and destroys it even if it refuses it.
+        // The library takes ownership of the handler, and destroys it even if it refuses it.
         void* owned = std::make_unique<LogHandler>(std::move(handler)).release();
         detail::call(zb_logger_add, zb_log_callback{detail::deliver}, static_cast<zb_log_level>(level), owned,
                      zb_destroy{detail::destroy_log_handler}, &logger);
@@ -69,10 +71,10 @@ private:
 };
 
 /**
- * Sets what gets the library's messages up to `level`, in place of an earlier one; an empty function for nothing. For programs:
- * a library makes a Logger, which leaves others alone.
+ * Sets the handler of the library's messages up to `level`, in place of an earlier one; an empty function for
+ * none. Use it in programs. A library makes a Logger instead, which leaves other handlers alone.
  *
- * The library never prints; it logs clean-up and repair only, never on the way of a frame.
+ * The library never prints. It logs clean-up and repair only, never on the path of a frame.
  *
  * @throws invalid_state_exception if the program has a logger of Rust's `log` crate, which gets the messages then
  */
@@ -83,7 +85,7 @@ inline void set_log_handler(LogHandler handler, LogLevel level = LogLevel::info)
                      zb_destroy{nullptr});
         return;
     }
-    // The library takes it over, and destroys it even if it refuses it.
+    // The library takes ownership of the handler, and destroys it even if it refuses it.
     void* owned = std::make_unique<LogHandler>(std::move(handler)).release();
     detail::call(zb_set_logger, zb_log_callback{detail::deliver}, static_cast<zb_log_level>(level), owned,
                  zb_destroy{detail::destroy_log_handler});

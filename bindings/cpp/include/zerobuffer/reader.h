@@ -24,16 +24,18 @@ namespace zerobuffer {
 /**
  * The reading side of a buffer: creates it, owns it, removes it when it is destroyed.
  *
- * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), clear_interrupt(), close(),
- * is_writer_connected() without a time-out, name() and the counters may be called from any thread at any time. Frames may go
- * anywhere, and outlive the reader. Move-only; a moved-from reader may only be assigned to or destroyed.
+ * One thread at a time may use it; a second one gets invalid_state_exception. Any thread may call
+ * interrupt(), clear_interrupt(), close(), is_writer_connected() without a time-out, name() and the counters
+ * at any time. Frames may be used on any thread, and outlive the reader. It moves and does not copy; a
+ * moved-from reader may only be assigned to or destroyed.
  */
 class Reader {
 public:
     /**
      * Creates the buffer and becomes its reader.
      *
-     * Whatever a dead reader left under this name is removed first; a kept buffer is taken over, with the frames in it.
+     * First removes the files that a dead reader left under this name. Takes over a kept buffer, with the
+     * frames in it.
      *
      * @throws invalid_name_exception, invalid_config_exception
      * @throws reader_already_connected_exception if a live reader has the name
@@ -50,11 +52,12 @@ public:
     [[nodiscard]] const char* name() const noexcept { return zb_reader_name(reader_.get()); }
 
     /**
-     * Waits up to `timeout_ms` for the next frame: an invalid one when the time is over, and, once per writer, an invalid one with
-     * Frame::end_of_stream() when the writer closed in good order and everything that it wrote has been read.
+     * Waits up to `timeout_ms` for the next frame: an invalid one when the time is over, and, once per
+     * writer, an invalid one with Frame::end_of_stream() when the writer closed and everything that it wrote
+     * has been read.
      *
      * @throws writer_dead_exception once, after everything that the dead writer had committed has been read
-     * @throws sequence_error_exception, corrupt_buffer_exception (both stay: create the buffer anew)
+     * @throws sequence_error_exception, corrupt_buffer_exception (both are permanent: create the buffer again)
      * @throws interrupted_exception, buffer_not_found_exception, closed_exception, invalid_state_exception
      */
     [[nodiscard]] Frame read_frame(timeout_t timeout_ms = default_timeout_ms) {
@@ -69,7 +72,7 @@ public:
     /** As read_frame(timeout_t). */
     [[nodiscard]] Frame read_frame(std::chrono::milliseconds timeout) { return read_frame(timeout.count()); }
 
-    /** The next frame if there is one now, else an invalid one; leaves interrupts alone. Throws as read_frame(). */
+    /** The next frame if there is one now, else an invalid one. Leaves interrupts alone. Throws like read_frame(). */
     [[nodiscard]] Frame try_read_frame() {
         Frame frame;
         if (tells_found(frame)) return frame;
@@ -79,9 +82,10 @@ public:
     }
 
     /**
-     * Waits up to `timeout_ms` for a first frame, then appends it and those behind it, at most `max`, without waiting again.
-     * Returns how many were appended: 0 when the time is over, and at the end of a stream, of which end_of_stream() then tells.
-     * Throws as read_frame(), when there was no frame; what is found behind the frames is for the next call.
+     * Waits up to `timeout_ms` for a first frame, then appends it and the frames behind it, at most `max`,
+     * without waiting again. Returns how many were appended: 0 when the time is over, or at the end of a
+     * stream, for which end_of_stream() returns true. If there was no frame, throws like read_frame(). An end
+     * or an error behind the frames is reported by the next call.
      */
     std::size_t read_frames(std::vector<Frame>& frames, std::size_t max, timeout_t timeout_ms = default_timeout_ms) {
         constexpr std::size_t at_once = 64;
@@ -98,7 +102,7 @@ public:
                 const zb_status status =
                     detail::call(zb_reader_read_frames, static_cast<const zb_reader*>(reader_.get()), batch.data(), wanted,
                                  total == 0 ? timeout_ms : 0, &count);
-                // The library tells it once.
+                // The library reports it once.
                 if (status == ZB_END_OF_STREAM) end_ = total == 0 ? End::told : End::found;
             } catch (const zerobuffer_exception&) {
                 if (total == 0) throw;
@@ -119,17 +123,19 @@ public:
     }
 
     /**
-     * Whether the last read_frames(), which returned 0, found the end of a stream rather than nothing in time. It is for the thread
-     * that reads. The next read waits for the next writer; if it is read_frame(), it tells of the end once more first.
+     * Whether the last read_frames(), which returned 0, found the end of a stream instead of a time-out. For
+     * the thread that reads. The next read waits for the next writer; read_frame() first returns the end once
+     * more.
      */
     [[nodiscard]] bool end_of_stream() const noexcept { return end_ == End::told; }
 
     /**
-     * As read_frame(), but the reader lends the frame, for the tightest loops: no reference counting, one at a time. The frame is
-     * good until the next call of this reader (other than name(), counters, get_metadata() and interrupts), until
-     * release_frame_ref(), and until the reader is destroyed. It is given back by the next read. For the thread that uses the reader.
+     * Like read_frame(), but lends the frame without reference counting, one at a time, for the tightest
+     * loops. The frame is valid until the next call of this reader (other than name(), counters,
+     * get_metadata() and interrupts), until release_frame_ref(), or until the reader is destroyed. The next
+     * read gives it back. For the thread that uses the reader.
      *
-     * Throws as read_frame().
+     * Throws like read_frame().
      */
     [[nodiscard]] FrameRef read_frame_ref(timeout_t timeout_ms = default_timeout_ms) {
         FrameRef frame;
@@ -143,11 +149,11 @@ public:
     /** As read_frame_ref(timeout_t). */
     [[nodiscard]] FrameRef read_frame_ref(std::chrono::milliseconds timeout) { return read_frame_ref(timeout.count()); }
 
-    /** Gives the frame back that is lent, if any, without reading the next one. */
+    /** Gives back the frame that is lent, if any, without reading the next one. */
     void release_frame_ref() { detail::call(zb_reader_release_frame_ref, static_cast<const zb_reader*>(reader_.get())); }
 
     /**
-     * Makes an owned frame of the one that is lent, also when the reader has been closed.
+     * Turns the frame that is lent into an owned one. Works on a closed reader too.
      *
      * @throws invalid_state_exception if no frame is lent
      */
@@ -157,13 +163,13 @@ public:
         return frame;
     }
 
-    /** Gives a frame's bytes back; the frame is invalid then. The same as destroying it. */
+    /** Gives a frame's bytes back and makes the frame invalid. Destroying the frame gives them back too. */
     void release_frame(Frame& frame) noexcept { frame.release(); }
 
     /** As release_frame(Frame&). */
     void release_frame(Frame&& frame) noexcept { frame.release(); }
 
-    /** Whether a writer lives, or frames that one committed are still unread. */
+    /** Whether a writer lives, or committed frames are still unread. */
     [[nodiscard]] bool is_writer_connected() const {
         bool connected = false;
         detail::call(zb_reader_is_writer_connected, static_cast<const zb_reader*>(reader_.get()), &connected);
@@ -171,7 +177,7 @@ public:
     }
 
     /**
-     * Waits up to `timeout_ms` for a writer. Returns whether one is there (or was, and left frames).
+     * Waits up to `timeout_ms` for a writer. Returns whether one is connected (or was, and left frames).
      *
      * @throws interrupted_exception, buffer_not_found_exception, system_exception, closed_exception
      */
@@ -209,7 +215,7 @@ public:
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }
 
-    /** Takes back an interrupt that no call has met yet. */
+    /** Withdraws an interrupt that no call has met yet. */
     void clear_interrupt() const noexcept { zb_reader_clear_interrupt(reader_.get()); }
 
     /** An interrupt that may outlive the reader. */
@@ -217,11 +223,11 @@ public:
         return InterruptHandle(zb_reader_interrupt_handle(reader_.get()));
     }
 
-    /** Closes the reader and removes the buffer, whatever another thread waits for. Frames still held stay valid. */
+    /** Closes the reader and removes the buffer, even while another thread waits. Frames that are still held stay valid. */
     void close() { detail::call(zb_reader_close, static_cast<const zb_reader*>(reader_.get())); }
 
 private:
-    /** What read_frames() found behind the frames, or instead of them, that the library tells once. */
+    /** An end or error that read_frames() found behind the frames, or instead of them, and that the library reports once. */
     enum class End : std::uint8_t { none, found, told };
 
     void rethrow_found() {
@@ -229,7 +235,7 @@ private:
             std::rethrow_exception(std::exchange(found_, nullptr));
     }
 
-    /** Whether the frame tells of what read_frames() found. */
+    /** Whether the frame reports what read_frames() found. */
     bool tells_found(auto& frame) {
         rethrow_found();
         if (end_ == End::none) [[likely]]

@@ -22,10 +22,11 @@
 namespace zerobuffer {
 
 /**
- * The writing side of a buffer. Destroying it closes it in good order.
+ * The writing side of a buffer. Destroying it closes it.
  *
- * Used by one thread at a time: a second one gets invalid_state_exception. interrupt(), clear_interrupt(), close(),
- * is_reader_connected(), name(), write_timeout() and the counters may be called from any thread at any time. Move-only; a moved-from writer may only be assigned to or destroyed.
+ * One thread at a time may use it; a second one gets invalid_state_exception. Any thread may call
+ * interrupt(), clear_interrupt(), close(), is_reader_connected(), name(), write_timeout() and the counters at
+ * any time. It moves and does not copy; a moved-from writer may only be assigned to or destroyed.
  */
 class Writer {
 public:
@@ -71,7 +72,7 @@ public:
     /** As write_frame(const void*, std::size_t), for text; without a zero byte at its end. */
     std::uint64_t write_frame(std::string_view text) { return write_frame(text.data(), text.size()); }
 
-    /** As write_frame(), waiting for space up to `timeout_ms` rather than the write time-out. */
+    /** Like write_frame(), but waits for space up to `timeout_ms` instead of the write time-out. */
     std::uint64_t write_frame_within(const void* data, std::size_t size, timeout_t timeout_ms) {
         std::uint64_t sequence = 0;
         detail::call(zb_writer_write_frame_within, static_cast<const zb_writer*>(writer_.get()),
@@ -84,7 +85,7 @@ public:
         return write_frame_within(data, size, timeout_t{timeout.count()});
     }
 
-    /** As write_frame(), but does not wait: nothing if there is no space now. */
+    /** Like write_frame(), but does not wait: returns no value if there is no space now. */
     std::optional<std::uint64_t> try_write_frame(const void* data, std::size_t size) {
         std::uint64_t sequence = 0;
         detail::Error error;
@@ -107,9 +108,9 @@ public:
     std::optional<std::uint64_t> try_write_frame(std::string_view text) { return try_write_frame(text.data(), text.size()); }
 
     /**
-     * Writes each item as a frame, waiting for space for each up to the write time-out, and wakes the reader once. Returns how many
-     * were written. Throws as write_frame(), at the first frame that fails; those before it are written, and frames_written()
-     * tells how many.
+     * Writes each item as a frame, waiting for space for each up to the write time-out, and wakes the reader
+     * once. Returns how many were written. Throws like write_frame() at the first frame that fails. The
+     * frames before it are written, and frames_written() counts them.
      */
     std::size_t write_frames(std::span<const std::span<const std::uint8_t>> frames) {
         std::vector<zb_bytes> items;
@@ -122,10 +123,11 @@ public:
     }
 
     /**
-     * Acquires bytes of the buffer, to be filled in place, and committed or discarded. Their first content is undefined. Waits for
-     * space up to the write time-out. The span is good until then, or until the writer is closed or destroyed.
+     * Acquires bytes of the buffer, to be filled in place, and committed or discarded. Their initial content
+     * is undefined. Waits for space up to the write time-out. The span is valid until the commit or discard,
+     * or until the writer is closed or destroyed.
      *
-     * Throws as write_frame(); invalid_state_exception if a frame is acquired already.
+     * Throws like write_frame(), and invalid_state_exception if a frame is acquired already.
      */
     [[nodiscard]] std::span<std::uint8_t> acquire_frame_buffer(std::size_t size) {
         std::uint8_t* data = nullptr;
@@ -134,7 +136,7 @@ public:
         return {data, size};
     }
 
-    /** As acquire_frame_buffer(), waiting for space up to `timeout_ms` rather than the write time-out. */
+    /** Like acquire_frame_buffer(), but waits for space up to `timeout_ms` instead of the write time-out. */
     [[nodiscard]] std::span<std::uint8_t> acquire_frame_buffer_within(std::size_t size, timeout_t timeout_ms) {
         std::uint8_t* data = nullptr;
         detail::call(zb_writer_acquire_frame_buffer_within, static_cast<const zb_writer*>(writer_.get()), size, timeout_ms, &data);
@@ -146,7 +148,7 @@ public:
         return acquire_frame_buffer_within(size, timeout_t{timeout.count()});
     }
 
-    /** As acquire_frame_buffer(), but does not wait: nothing if there is no space now. */
+    /** Like acquire_frame_buffer(), but does not wait: returns no value if there is no space now. */
     [[nodiscard]] std::optional<std::span<std::uint8_t>> try_acquire_frame_buffer(std::size_t size) {
         std::uint8_t* data = nullptr;
         detail::Error error;
@@ -157,24 +159,25 @@ public:
     }
 
     /**
-     * Commits the frame acquired; returns its sequence number.
+     * Commits the acquired frame. Returns its sequence number.
      *
      * @throws invalid_state_exception if nothing is acquired; corrupt_buffer_exception, closed_exception
      */
     std::uint64_t commit_frame() { return commit(ZB_WHOLE_FRAME); }
 
     /**
-     * Commits the first `size` bytes of the frame acquired; returns its sequence number.
+     * Commits the first `size` bytes of the acquired frame. Returns its sequence number.
      *
-     * Throws as commit_frame(); invalid_frame_size_exception if `size` is 0, negative or more than was acquired (the frame stays
-     * acquired).
+     * Throws like commit_frame(), and invalid_frame_size_exception if `size` is 0, negative or more than was
+     * acquired (the frame stays acquired).
      */
     std::uint64_t commit_frame(std::size_t size) {
-        // The C ABI has a number that stands for the whole frame, which no size may be: -1, as encoders return it, is one.
+        // In the C ABI SIZE_MAX stands for the whole frame. A size of -1, which encoders return for a
+        // failure, converts to that number.
         return commit(size == ZB_WHOLE_FRAME ? size - 1 : size);
     }
 
-    /** Discards the frame acquired, if any. The reader never learns of it. */
+    /** Discards the acquired frame, if any. The reader never sees it. */
     void discard_frame() { detail::call(zb_writer_discard_frame, static_cast<const zb_writer*>(writer_.get())); }
 
     /**
@@ -227,7 +230,7 @@ public:
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_writer_interrupt(writer_.get()); }
 
-    /** Takes back an interrupt that no call has met yet. */
+    /** Withdraws an interrupt that no call has met yet. */
     void clear_interrupt() const noexcept { zb_writer_clear_interrupt(writer_.get()); }
 
     /** An interrupt that may outlive the writer. */
@@ -235,7 +238,7 @@ public:
         return InterruptHandle(zb_writer_interrupt_handle(writer_.get()));
     }
 
-    /** Closes the writer in good order, whatever another thread waits for: the reader gets all frames, then learns of the end. */
+    /** Closes the writer, even while another thread waits: the reader gets all frames, then the end of the stream. */
     void close() { detail::call(zb_writer_close, static_cast<const zb_writer*>(writer_.get())); }
 
 private:

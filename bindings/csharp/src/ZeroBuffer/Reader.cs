@@ -234,7 +234,7 @@ public sealed unsafe partial class Reader : IDisposable
 
     private Frame Read(long timeoutMs, CancellationToken cancellationToken)
     {
-        // Without a token an interrupt that nobody asked for is a late one of an earlier token, and there is one at most: the
+        // Without a token, an unexpected interrupt is a late one of an earlier token, and there is at most one: the
         // clock, which costs a third of a read, is left alone.
         Deadline deadline = cancellationToken.CanBeCanceled ? new Deadline(timeoutMs) : default;
         while (true)

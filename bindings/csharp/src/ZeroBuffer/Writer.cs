@@ -311,7 +311,7 @@ public sealed unsafe partial class Writer : IDisposable
         return sequence;
     }
 
-    /// <summary>Writes once more after an interrupt that nobody asked for, up to the end of the time.</summary>
+    /// <summary>Writes once more after an unexpected interrupt, up to the end of the time.</summary>
     private ulong WriteAgain(ReadOnlySpan<byte> data, int status, void* error, CancellationToken cancellationToken)
     {
         while (true)
@@ -350,7 +350,7 @@ public sealed unsafe partial class Writer : IDisposable
         return data;
     }
 
-    /// <summary>Throws, unless the failure is an interrupt that nobody asked for.</summary>
+    /// <summary>Throws, unless the failure is an unexpected interrupt.</summary>
     private void JudgeFailure(int status, void* error, CancellationToken cancellationToken)
     {
         if (status != Errors.Interrupted || _handle.IsClosed)

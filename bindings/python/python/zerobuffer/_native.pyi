@@ -129,7 +129,7 @@ class Frame:
         """Whether there are bytes to look at: False after a time-out, at the end of a stream, and after the release."""
     @property
     def end_of_stream(self) -> bool:
-        """Whether the writer closed in good order and everything that it wrote has been read."""
+        """Whether the writer closed and everything that it wrote has been read."""
     @property
     def is_cancelled(self) -> bool:
         """For a request of a duplex channel: whether its response is no longer wanted, because the client has cancelled the
@@ -195,7 +195,7 @@ class Reader:
         config: Sizes and rights (default: `BufferConfig()`).
 
     Whatever a dead reader left under this name is removed first. Close it (`close()`, or a `with` block) when done; frames
-    and arrays still held stay valid. Iterating yields the frames of one writer and ends when it closes in good order.
+    and arrays still held stay valid. Iterating yields the frames of one writer and ends when it closes.
     Threads may share a reader: one reads at a time, the others wait. A forked child cannot use it.
 
     Raises:
@@ -215,7 +215,7 @@ class Reader:
             timeout_ms: Milliseconds to wait; 0 polls once, None or a negative number waits without limit.
 
         Returns:
-            A frame; an invalid one when the time is over; and, once per writer, when the writer has closed in good order
+            A frame; an invalid one when the time is over; and, once per writer, when the writer has closed
             and everything that it wrote has been read, an invalid one with `end_of_stream`. Later reads wait for the next
             writer.
 
@@ -247,7 +247,7 @@ class Reader:
         the order in which they were written, and none is lost, whatever becomes of the tasks that waited for them.
         """
     def release_frame(self, frame: Frame) -> None:
-        """Releases a frame; the same as `frame.release()`."""
+        """Releases a frame, like `frame.release()`."""
     def is_writer_connected(self, timeout_ms: Optional[float] = None) -> bool:
         """Whether a writer is connected, or frames that one committed are still unread.
 
@@ -413,7 +413,7 @@ class Writer:
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
-        """Closes the writer in good order and unmaps its memory: the reader gets all frames, then learns of the end at once.
+        """Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at once.
         Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled in place is
         discarded. More than once does no harm.
         """

@@ -41,7 +41,7 @@ class Presence(enum.Enum):
     ALIVE = "alive"
     #: Its owner has died.
     DEAD = "dead"
-    #: Its owner has closed in good order.
+    #: The process that had the role closed its handle.
     CLOSED = "closed"
 
 

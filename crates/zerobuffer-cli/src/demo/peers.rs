@@ -90,7 +90,7 @@ impl Film {
     }
 }
 
-/// CLOCK_MONOTONIC, the same for all processes.
+/// CLOCK_MONOTONIC, which is equal for all processes.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()

@@ -2,15 +2,15 @@
  * @file
  * The C ABI of ZeroBuffer: frames between two processes through shared memory. docs/C.md is the page for users.
  *
- * A function that can fail gives a zb_status: ZB_OK, a positive number when there is nothing to hand out (ZB_TIMEOUT,
- * ZB_END_OF_STREAM), a negative one when it failed. Its last parameter `error` may be NULL; otherwise it is set to NULL, or to an
- * error object that says more and is freed with zb_error_free.
+ * A function that can fail returns a zb_status: ZB_OK, a positive number when it has nothing to return (ZB_TIMEOUT,
+ * ZB_END_OF_STREAM), or a negative number when it failed. Its last parameter `error` may be NULL; otherwise it is set to NULL, or to an
+ * error object with the details, which the caller frees with zb_error_free.
  *
  * Rules:
  * - A handle comes from a function of this library, and is not used after the function that frees it was called.
- * - A pointer may be NULL where its documentation says so; elsewhere NULL gives ZB_ERROR_INVALID_ARGUMENT.
- * - Names are UTF-8 strings that end with a zero byte. Nobody changes the bytes passed in during a call.
- * - Time-outs are milliseconds: 0 polls once, a negative one waits for ever.
+ * - A pointer may be NULL where its documentation says so; elsewhere NULL causes ZB_ERROR_INVALID_ARGUMENT.
+ * - Names are UTF-8 strings that end with a zero byte. The caller keeps the bytes passed in unchanged during a call.
+ * - Time-outs are milliseconds: 0 polls once, a negative one waits without limit.
  * - Callbacks do not unwind: no C++ exception and no longjmp may leave them. They run on threads of the library.
  */
 
@@ -23,24 +23,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** As a size to commit: all that was acquired. */
+/** A size to commit: all bytes that were acquired. */
 #define ZB_WHOLE_FRAME SIZE_MAX
 
 /**
- * Major version of the ABI, which is also the number in the SONAME: raised when something that was there goes or changes.
+ * Major version of the ABI, which is also the number in the SONAME: raised when an existing item is removed
+ * or changed.
  */
 #define ZB_ABI_VERSION_MAJOR 1
 
 /**
- * Minor version of the ABI: raised when something is added.
+ * Minor version of the ABI: raised when an item is added.
  */
 #define ZB_ABI_VERSION_MINOR 1
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
  *
- * Each request has exactly one outcome: `zb_client_call` sends and waits for its own; `zb_client_receive_response` hands out, in
- * the order of arrival, those of the requests that were sent otherwise.
+ * Each request has exactly one outcome. `zb_client_call` sends a request and waits for its outcome.
+ * `zb_client_receive_response` returns, in the order of arrival, the outcomes of requests that were sent by
+ * other functions.
  */
 typedef struct zb_client zb_client;
 
@@ -55,18 +57,18 @@ typedef struct zb_client_options zb_client_options;
 typedef struct zb_config zb_config;
 
 /**
- * The answer to a request that its handler has put off. Any thread may call any function, until it is freed.
+ * A deferred answer to a request. Any thread may call any function, until it is freed.
  */
 typedef struct zb_deferred zb_deferred;
 
 /**
- * An error: its number, and words that name the buffer, the cause and the way out. Free it with `zb_error_free`.
+ * An error: its number, and a message that names the buffer, the cause and the way out. Free it with
+ * `zb_error_free`.
  */
 typedef struct zb_error zb_error;
 
 /**
- * Ends the blocked calls of a reader or writer from any thread. Lives on its own: it may be used when the reader or writer is
- * gone already.
+ * Ends the blocked calls of a reader or writer from any thread. It may outlive the reader or writer.
  */
 typedef struct zb_interrupt zb_interrupt;
 
@@ -78,12 +80,12 @@ typedef struct zb_interrupt zb_interrupt;
 typedef struct zb_kept_buffer zb_kept_buffer;
 
 /**
- * One of the loggers that get the library's messages. From `zb_logger_add` to `zb_logger_remove`.
+ * A logger that gets the library's messages, from `zb_logger_add` to `zb_logger_remove`.
  */
 typedef struct zb_logger zb_logger;
 
 /**
- * Keeps the memory mapped in which an acquired frame lies, for languages whose views may outlive the writer.
+ * Keeps the memory of an acquired frame mapped, for languages whose views may outlive the writer.
  */
 typedef struct zb_memory_guard zb_memory_guard;
 
@@ -102,8 +104,8 @@ typedef struct zb_reader zb_reader;
 typedef struct zb_responder zb_responder;
 
 /**
- * The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until it is freed. It
- * outlives its clients: when one leaves or dies it takes the next.
+ * The server of a duplex channel, of one of two kinds. Any thread may call any function at any time, until
+ * it is freed. It outlives its clients: when a client closes or dies, the next one can connect.
  */
 typedef struct zb_server zb_server;
 
@@ -122,18 +124,20 @@ typedef struct zb_writer zb_writer;
 typedef struct zb_writer_options zb_writer_options;
 
 /**
- * What a function gives back: `ZB_OK`, a positive number when there is nothing to hand out, a negative one when it failed.
+ * The result of a function: `ZB_OK`, a positive number when there is nothing to return, a negative number
+ * when it failed.
  */
 typedef int32_t zb_status;
 
 /**
- * A frame: bytes in shared memory, lent until `zb_frame_release`. Empty (`data` is NULL) when there was nothing to read.
+ * A frame: bytes in shared memory, valid until `zb_frame_release`. It is empty (`data` is NULL) when there
+ * was nothing to read.
  *
- * Made by the caller, filled by the library: no allocation. It may be moved in memory byte by byte, but there must be only
- * one copy that is used. Several frames may be held at once, and released in any order and from any thread; they stay valid
- * when their reader or client is closed or freed.
+ * The caller provides the struct and the library fills it, without an allocation. It may be moved in memory
+ * byte by byte, but only one copy may be used. Several frames may be held at once, and released in any order
+ * and on any thread. They stay valid when their reader or client is closed or freed.
  *
- * A function that fills a frame overwrites what is there without releasing it.
+ * A function that fills a frame overwrites the struct without releasing an earlier frame.
  */
 typedef struct zb_frame {
     /**
@@ -164,12 +168,13 @@ typedef struct zb_frame {
 typedef int32_t zb_wait_strategy;
 
 /**
- * Is told once that the response to a deferred request is not wanted any more, on a thread of the library. Must not unwind.
+ * Called once, on a thread of the library, when the response to a deferred request is not wanted any more.
+ * Must not unwind.
  */
 typedef void (*zb_cancel_callback)(void *user_data);
 
 /**
- * Ends the life of user data. Called exactly once, on any thread.
+ * Destroys user data. Called exactly once, on any thread.
  */
 typedef void (*zb_destroy)(void *user_data);
 
@@ -184,7 +189,7 @@ typedef int32_t zb_ring_kind;
 typedef int32_t zb_health;
 
 /**
- * What can be known of a peer.
+ * The state of a peer.
  */
 typedef int32_t zb_presence;
 
@@ -193,11 +198,12 @@ typedef int32_t zb_presence;
  */
 typedef struct zb_peer {
     /**
-     * Whether somebody is there (`ZB_PEER_...`).
+     * Whether a process has the role, and whether it lives (`ZB_PEER_...`).
      */
     zb_presence presence;
     /**
-     * Whether the peer is of this library, so that its presence is certain, rather than a 1.x peer.
+     * Whether the peer is a native one, whose state is certain. The state of a 1.x peer is judged by its
+     * pid.
      */
     bool ours;
     /**
@@ -207,8 +213,8 @@ typedef struct zb_peer {
 } zb_peer;
 
 /**
- * A buffer at one moment; made and freed by the library, which may append fields. The numbers come from shared memory and are
- * not checked against each other.
+ * A buffer at one moment. The library makes and frees it, and may append fields. The numbers come from
+ * shared memory and are not checked against each other.
  */
 typedef struct zb_snapshot {
     /**
@@ -248,7 +254,7 @@ typedef struct zb_snapshot {
      */
     uint64_t payload_size;
     /**
-     * Bytes of these that are free.
+     * Bytes of the payload that are free.
      */
     uint64_t payload_free;
     /**
@@ -276,7 +282,7 @@ typedef struct zb_snapshot {
      */
     struct zb_peer writer;
     /**
-     * The reading side only keeps the buffer for a reader that comes later.
+     * Whether the buffer is kept for a reader that comes later.
      */
     bool kept;
     /**
@@ -296,15 +302,15 @@ typedef struct zb_snapshot {
      */
     uint32_t mode;
     /**
-     * Nanoseconds since the file last changed (created, resized, given memory); -1 if that is not known.
+     * Nanoseconds since the file was created, resized or given memory; -1 if unknown.
      */
     int64_t age_ns;
     /**
-     * What is wrong with the numbers, if they cannot be true: `defect_count` texts.
+     * Values that cannot be true: `defect_count` texts.
      */
     const char *const *defects;
     /**
-     * How many defects there are.
+     * The number of defects.
      */
     size_t defect_count;
 } zb_snapshot;
@@ -318,18 +324,19 @@ typedef struct zb_names {
      */
     const char *const *names;
     /**
-     * How many there are.
+     * The number of texts.
      */
     size_t count;
 } zb_names;
 
 /**
- * How much a message matters, and how much is wanted.
+ * The level of a message, or the level up to which messages are wanted.
  */
 typedef int32_t zb_log_level;
 
 /**
- * Gets one message; called on any thread, on more than one at once. Must not unwind.
+ * Gets one message. It may be called on several threads at once. It runs in the middle of a call: it may
+ * close that call's handle and add or remove loggers, and must call nothing else. Must not unwind.
  */
 typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
 
@@ -337,9 +344,10 @@ typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char 
  * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
  * NULL when there was nothing to read.
  *
- * The loan ends with any further call that reads or waits for a writer, with `zb_reader_release_frame_ref`, with
- * `zb_reader_release_frame_ref_of` on any thread, and with `zb_reader_keep_frame_ref`, which makes an owned frame of it. A loan
- * that is out when the reader is closed goes on until one of the latter three, or until the reader is freed. One at a time.
+ * A reader lends one frame at a time. The loan ends with the next call that reads or waits for a writer,
+ * with `zb_reader_release_frame_ref`, with `zb_reader_release_frame_ref_of` on any thread, or with
+ * `zb_reader_keep_frame_ref`, which turns it into an owned frame. Closing the reader does not end the loan:
+ * it lasts until one of the last three calls, or until the reader is freed.
  */
 typedef struct zb_frame_ref {
     /**
@@ -368,13 +376,15 @@ typedef void (*zb_handler)(void *user_data, const struct zb_frame *request, stru
 typedef int32_t zb_processing_mode;
 
 /**
- * Changes a request in place (`zb_frame_mutable_data`), on a thread of the server: its bytes then are the response. May fail by
- * `zb_responder_fail`. `request` and `responder` are valid during the call. Must not unwind.
+ * Changes a request in place (`zb_frame_mutable_data`), on a thread of the server. The changed bytes are the
+ * response. May fail by `zb_responder_fail`. `request` and `responder` are valid during the call. Must not
+ * unwind.
  */
 typedef void (*zb_mutable_handler)(void *user_data, struct zb_frame *request, struct zb_responder *responder);
 
 /**
- * Is told of an error, on a thread of the server. The error is valid during the call, and not to be freed. Must not unwind.
+ * Gets an error, on a thread of the server. The error is valid during the call; the callback must not free
+ * it. Must not unwind.
  */
 typedef void (*zb_error_callback)(void *user_data, const struct zb_error *error);
 
@@ -388,27 +398,27 @@ typedef void (*zb_init_callback)(void *user_data, const uint8_t *metadata, size_
  */
 typedef struct zb_bytes {
     /**
-     * The first one.
+     * The first byte.
      */
     const uint8_t *data;
     /**
-     * How many there are.
+     * The number of bytes.
      */
     size_t size;
 } zb_bytes;
 
 /**
- * Spin for a moment where the gaps seen lately were short, else sleep. The default.
+ * Spin for a moment if the last waits were short, else sleep. The default.
  */
 #define ZB_WAIT_ADAPTIVE 0
 
 /**
- * Sleep at once: the least processor time.
+ * Sleep at once: the least processor time, but each wait costs a wake-up by the kernel.
  */
 #define ZB_WAIT_BLOCK 1
 
 /**
- * Never sleep: the least latency, for a whole core.
+ * Never sleep: the least latency, at the cost of a whole core.
  */
 #define ZB_WAIT_SPIN 2
 
@@ -418,12 +428,12 @@ typedef struct zb_bytes {
 #define ZB_OK 0
 
 /**
- * Nothing came, or became free, in time. No error: there is no error object.
+ * Nothing came, or became free, in time. This is no error, and there is no error object.
  */
 #define ZB_TIMEOUT 1
 
 /**
- * The writer closed in good order and everything that it wrote has been read. Told once per writer; no error.
+ * The writer closed and everything that it wrote has been read. Returned once per writer; no error.
  */
 #define ZB_END_OF_STREAM 2
 
@@ -448,7 +458,7 @@ typedef struct zb_bytes {
 #define ZB_ERROR_BUFFER_FULL -4
 
 /**
- * The reader died, or closed the buffer: nobody will read what is written.
+ * The reader died, or closed the buffer: no process will read what is written.
  */
 #define ZB_ERROR_READER_DEAD -5
 
@@ -458,7 +468,7 @@ typedef struct zb_bytes {
 #define ZB_ERROR_WRITER_DEAD -6
 
 /**
- * The writer closed in good order. Functions that read give `ZB_END_OF_STREAM` instead.
+ * The writer closed. Functions that read return `ZB_END_OF_STREAM` instead.
  */
 #define ZB_ERROR_WRITER_CLOSED -7
 
@@ -533,7 +543,7 @@ typedef struct zb_bytes {
 #define ZB_ERROR_CLOSED -21
 
 /**
- * The handler of a duplex server failed, for this request alone; the message is the handler's.
+ * The handler of a duplex server failed for this request only; the message is the handler's.
  */
 #define ZB_ERROR_REQUEST_FAILED -22
 
@@ -558,7 +568,7 @@ typedef struct zb_bytes {
 #define ZB_ERROR_SYSTEM -26
 
 /**
- * A pointer is NULL that must not be, or another argument makes no sense.
+ * A pointer is NULL where NULL is not allowed, or another argument is invalid.
  */
 #define ZB_ERROR_INVALID_ARGUMENT -100
 
@@ -583,72 +593,72 @@ typedef struct zb_bytes {
 #define ZB_CRITICAL 2
 
 /**
- * Protocol 1 as 1.x peers speak it.
+ * The layout that 1.x peers know.
  */
 #define ZB_RING_CLASSIC 0
 
 /**
- * Between two of this library.
+ * The layout between two native peers.
  */
 #define ZB_RING_EXTENDED 1
 
 /**
- * The first writer to commit a frame will decide.
+ * Not decided yet. A native writer decides when it connects, a 1.x writer when it commits its first frame.
  */
 #define ZB_RING_UNDECIDED 2
 
 /**
- * Nobody has the role.
+ * No process has the role.
  */
 #define ZB_PEER_ABSENT 0
 
 /**
- * Somebody has it and lives.
+ * A live process has the role.
  */
 #define ZB_PEER_ALIVE 1
 
 /**
- * Somebody had it and died.
+ * The process that had the role died.
  */
 #define ZB_PEER_DEAD 2
 
 /**
- * Somebody had it and closed in good order.
+ * The process that had the role closed its handle.
  */
 #define ZB_PEER_CLOSED 3
 
 /**
- * Nothing at all.
+ * No messages.
  */
 #define ZB_LOG_OFF 0
 
 /**
- * What went wrong for good.
+ * Permanent failures.
  */
 #define ZB_LOG_ERROR 1
 
 /**
- * What somebody should look at.
+ * Problems that a person should look at.
  */
 #define ZB_LOG_WARN 2
 
 /**
- * What happened, such as a clean-up of what a dead process left.
+ * Events, such as a clean-up of what a dead process left.
  */
 #define ZB_LOG_INFO 3
 
 /**
- * What helps to find a fault.
+ * Details that help to find a fault.
  */
 #define ZB_LOG_DEBUG 4
 
 /**
- * Everything.
+ * All messages.
  */
 #define ZB_LOG_TRACE 5
 
 /**
- * One request after the other, on the one thread that reads the request buffer. The default.
+ * One request after the other, on the thread that reads the request buffer. The default.
  */
 #define ZB_SINGLE_THREAD 0
 
@@ -665,8 +675,8 @@ extern "C" {
  * Connects to the server of `channel`, and creates the response buffer. `options` may be NULL for all defaults. Free it with
  * `zb_client_free`.
  *
- * Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if it has a client; as
- * `zb_reader_create` and `zb_writer_connect`.
+ * Errors: `BUFFER_NOT_FOUND` if there is no server, `READER_DEAD` if it died, `WRITER_ALREADY_CONNECTED` if
+ * it has a client; those of `zb_reader_create` and `zb_writer_connect`.
  */
 zb_status zb_client_connect(const char *channel,
                             const struct zb_client_options *options,
@@ -674,7 +684,7 @@ zb_status zb_client_connect(const char *channel,
                             struct zb_error **error);
 
 /**
- * As `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_client_connect`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_client_connect_n(const char *channel,
                               size_t length,
@@ -685,7 +695,7 @@ zb_status zb_client_connect_n(const char *channel,
 /**
  * Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
  *
- * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`, `CLOSED` or whatever ended the channel.
+ * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`; `CLOSED`, or the error that ended the channel.
  */
 zb_status zb_client_set_metadata(const struct zb_client *client,
                                  const uint8_t *data,
@@ -696,8 +706,9 @@ zb_status zb_client_set_metadata(const struct zb_client *client,
  * Copies `data` into the request buffer as one request. `sequence`, which may be NULL, gets its number. Its response is for
  * `zb_client_receive_response`. Waits for space up to the request time-out of the options.
  *
- * Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE` if this thread has
- * acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED` and whatever else ended the channel.
+ * Errors: `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`, `BUFFER_FULL`, `OUT_OF_MEMORY`; `INVALID_STATE`
+ * if this thread has acquired a request buffer; `READER_DEAD`, `WRITER_DEAD`, `CLOSED`, or another error
+ * that ended the channel.
  */
 zb_status zb_client_send_request(const struct zb_client *client,
                                  const uint8_t *data,
@@ -706,8 +717,8 @@ zb_status zb_client_send_request(const struct zb_client *client,
                                  struct zb_error **error);
 
 /**
- * As `zb_client_send_request`, with a deadline `timeout_ms` from now: a server that has not started with the request by then
- * does not, and the outcome is `DEADLINE_EXCEEDED`.
+ * Like `zb_client_send_request`, with a deadline `timeout_ms` from now. If the server has not started the
+ * request by then, it does not start it, and the outcome is `DEADLINE_EXCEEDED`.
  */
 zb_status zb_client_send_request_within(const struct zb_client *client,
                                         const uint8_t *data,
@@ -717,11 +728,12 @@ zb_status zb_client_send_request_within(const struct zb_client *client,
                                         struct zb_error **error);
 
 /**
- * Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the first one, `*sequence` (may be NULL) the
- * number that the request will have. Then `zb_client_commit_request`, `zb_client_call_acquired` or `zb_client_discard_request`,
- * on the same thread. Other threads that want to send wait meanwhile.
+ * Acquires `size` bytes of the request buffer, to be filled in place: `*data` gets the address of the first
+ * byte, `*sequence` (may be NULL) the number that the request will have. Call `zb_client_commit_request`,
+ * `zb_client_call_acquired` or `zb_client_discard_request` afterwards, on this thread. Other threads that
+ * send wait meanwhile.
  *
- * Errors: as `zb_client_send_request`.
+ * Errors: those of `zb_client_send_request`.
  */
 zb_status zb_client_acquire_request_buffer(const struct zb_client *client,
                                            size_t size,
@@ -732,14 +744,16 @@ zb_status zb_client_acquire_request_buffer(const struct zb_client *client,
 /**
  * Sends the request that this thread has acquired. `sequence`, which may be NULL, gets its number.
  *
- * Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED` or whatever ended the channel meanwhile.
+ * Errors: `INVALID_STATE` if this thread has acquired none; `CLOSED`, or the error that ended the channel
+ * meanwhile.
  */
 zb_status zb_client_commit_request(const struct zb_client *client,
                                    uint64_t *sequence,
                                    struct zb_error **error);
 
 /**
- * Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, as `zb_client_call`.
+ * Sends the request that this thread has acquired, and waits up to `timeout_ms` for its response, like
+ * `zb_client_call`.
  */
 zb_status zb_client_call_acquired(const struct zb_client *client,
                                   int64_t timeout_ms,
@@ -754,11 +768,13 @@ zb_status zb_client_call_acquired(const struct zb_client *client,
 zb_status zb_client_discard_request(const struct zb_client *client, struct zb_error **error);
 
 /**
- * Waits up to `timeout_ms` for the next outcome that nobody else waits for, in the order of arrival: `ZB_OK` and a response, or
- * `ZB_TIMEOUT`, or an error, and an empty frame. A response of 0 bytes has a `data` that is not NULL.
+ * Waits up to `timeout_ms` for the next outcome that no other caller waits for, in the order of arrival.
+ * Returns `ZB_OK` and a response; or `ZB_TIMEOUT` or an error, and an empty frame. The `data` of a response
+ * of 0 bytes is not NULL.
  *
- * Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About the channel, from
- * now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, and whatever else ended it.
+ * Errors: about one request (`zb_error_sequence`): `REQUEST_FAILED`, `CANCELLED`, `DEADLINE_EXCEEDED`. About
+ * the channel, from now on: `WRITER_DEAD` or `READER_DEAD` (the server died or stopped), `CLOSED`, or
+ * another error that ended it.
  */
 zb_status zb_client_receive_response(const struct zb_client *client,
                                      int64_t timeout_ms,
@@ -766,9 +782,10 @@ zb_status zb_client_receive_response(const struct zb_client *client,
                                      struct zb_error **error);
 
 /**
- * As `zb_client_receive_response`, for the outcome of one request alone.
+ * Like `zb_client_receive_response`, for the outcome of one request.
  *
- * Errors: the same; `INVALID_STATE` if the request's outcome has been handed out, or there was no such request.
+ * Errors: those of `zb_client_receive_response`; `INVALID_STATE` if the request's outcome has been returned
+ * already, or there was no such request.
  */
 zb_status zb_client_receive_response_to(const struct zb_client *client,
                                         uint64_t sequence,
@@ -777,10 +794,10 @@ zb_status zb_client_receive_response_to(const struct zb_client *client,
                                         struct zb_error **error);
 
 /**
- * Sends a request and waits up to `timeout_ms` for its own response, whoever else is sending and receiving.
+ * Sends a request and waits up to `timeout_ms` for its response, while other threads may send and receive.
  *
- * Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; all those of
- * `zb_client_send_request`, `BUFFER_FULL` after `timeout_ms`.
+ * Errors: `REQUEST_FAILED` with the handler's message, `DEADLINE_EXCEEDED`, `CANCELLED`; those of
+ * `zb_client_send_request`, with `BUFFER_FULL` after `timeout_ms`.
  */
 zb_status zb_client_call(const struct zb_client *client,
                          const uint8_t *data,
@@ -790,9 +807,10 @@ zb_status zb_client_call(const struct zb_client *client,
                          struct zb_error **error);
 
 /**
- * Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, tells whether it was still to come.
+ * Cancels a request: its outcome is `CANCELLED`, at once. `under_way`, which may be NULL, gets whether the
+ * request was still under way.
  *
- * Errors: whatever ended the channel.
+ * Errors: the one that ended the channel.
  */
 zb_status zb_client_cancel_request(const struct zb_client *client,
                                    uint64_t sequence,
@@ -810,14 +828,13 @@ bool zb_client_is_server_connected(const struct zb_client *client);
 const char *zb_client_channel(const struct zb_client *client);
 
 /**
- * Closes the client, whatever other threads wait for: they get `CLOSED`. The channel is free for the next client. Responses
- * still held stay valid; the handle is still to be freed. A second close does nothing.
+ * Closes the client. Waiting calls of other threads get `CLOSED`. The channel is free for the next client.
+ * Responses that are still held stay valid. The handle must still be freed. A second close does nothing.
  */
-zb_status zb_client_close(const struct zb_client *client,
-                          struct zb_error **error);
+zb_status zb_client_close(const struct zb_client *client, struct zb_error **error);
 
 /**
- * Closes the client, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+ * Closes the client, if it is not closed, and frees it. No other thread may be using it. NULL is fine.
  */
 void zb_client_free(struct zb_client *client);
 
@@ -847,7 +864,7 @@ zb_status zb_config_set_mode(struct zb_config *config, uint32_t mode);
 zb_status zb_config_set_preallocate(struct zb_config *config, bool preallocate);
 
 /**
- * Whether to keep the ring a classic one, as 1.x peers speak it, whoever connects.
+ * Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects.
  */
 zb_status zb_config_set_classic(struct zb_config *config, bool classic);
 
@@ -867,7 +884,7 @@ void zb_config_free(struct zb_config *config);
 struct zb_writer_options *zb_writer_options_new(void);
 
 /**
- * How long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+ * How long a write waits for space, in milliseconds: 0 polls once, a negative number waits without limit.
  */
 zb_status zb_writer_options_set_write_timeout(struct zb_writer_options *options, int64_t timeout_ms);
 
@@ -914,9 +931,9 @@ zb_status zb_client_options_set_response_config(struct zb_client_options *option
 void zb_client_options_free(struct zb_client_options *options);
 
 /**
- * Puts the answer to the request off, within its handler: it is given by `zb_deferred_reply` or `zb_deferred_fail` later, on any
- * thread, and no thread of the server waits for it. The request's bytes stay where they are until then. Free it with
- * `zb_deferred_free`.
+ * Defers the answer to the request, within its handler. Any thread answers later, by `zb_deferred_reply` or
+ * `zb_deferred_fail`, and no thread of the server waits for it. Until then the request's bytes stay in
+ * place. Free it with `zb_deferred_free`.
  *
  * Errors: `INVALID_STATE` if the request has been answered, failed or deferred, or the server is a mutable one.
  */
@@ -925,8 +942,9 @@ zb_status zb_responder_defer(struct zb_responder *responder,
                              struct zb_error **error);
 
 /**
- * Answers the request with a copy of `data`, which may be bytes of the request; they end with this call. Waits for space in the
- * response buffer. What goes wrong with sending it is told to the server's error callback; after a stop it goes nowhere.
+ * Answers the request with a copy of `data`, which may be bytes of the request; the request ends with this
+ * call. Waits for space in the response buffer. The server's error callback gets an error of sending. After
+ * a stop the answer is dropped.
  *
  * Errors: `INVALID_STATE` if it has been answered or failed.
  */
@@ -936,24 +954,24 @@ zb_status zb_deferred_reply(const struct zb_deferred *deferred,
                             struct zb_error **error);
 
 /**
- * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message (bytes that are not UTF-8 are
- * replaced), and the server's error callback is told.
+ * Fails this request only: the client gets `REQUEST_FAILED` with this message (bytes that are not UTF-8 are
+ * replaced), and the server's error callback gets the error.
  *
  * Errors: `INVALID_STATE` if it has been answered or failed.
  */
-zb_status zb_deferred_fail(const struct zb_deferred *deferred,
-                           const char *message,
-                           struct zb_error **error);
+zb_status zb_deferred_fail(const struct zb_deferred *deferred, const char *message, struct zb_error **error);
 
 /**
- * Whether the response is not wanted any more: as `zb_frame_is_cancelled`, of the request. False for NULL, and once answered.
+ * Whether the response is not wanted any more, like `zb_frame_is_cancelled` of the request. False for NULL,
+ * and after an answer.
  */
 bool zb_deferred_is_cancelled(const struct zb_deferred *deferred);
 
 /**
- * Sets what is called once, a few milliseconds after the response is not wanted any more, unless the request has been answered
- * by then. In place of an earlier one. `destroy`, which may be NULL, is called with `user_data` when the callback is not used
- * any more, also if this fails. An answer, and freeing, do not wait for a callback that is running.
+ * Sets a function that is called once, within a few milliseconds after the response is no longer wanted,
+ * unless the request has been answered by then. It replaces an earlier one. `destroy`, which may be NULL, is
+ * called with `user_data` when the callback is not used any more, or when this function fails. Neither an
+ * answer nor freeing waits for a callback that is running.
  *
  * Errors: `INVALID_STATE` if it has been answered or failed; `SYSTEM` if no thread can be started.
  */
@@ -974,7 +992,8 @@ void zb_deferred_free(struct zb_deferred *deferred);
 zb_status zb_error_code(const struct zb_error *error);
 
 /**
- * The error in words (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for NULL.
+ * The error's message (UTF-8): the buffer, the cause, the way out. Valid until the error is freed; empty for
+ * NULL.
  */
 const char *zb_error_message(const struct zb_error *error);
 
@@ -989,7 +1008,8 @@ const char *zb_error_buffer(const struct zb_error *error);
 int32_t zb_error_os_error(const struct zb_error *error);
 
 /**
- * The sequence number of the request of a duplex channel that the error is about, 0 if it is not about one alone.
+ * The sequence number of the request of a duplex channel that the error is about, 0 if it is not about a
+ * single request.
  */
 uint64_t zb_error_sequence(const struct zb_error *error);
 
@@ -1004,13 +1024,14 @@ void zb_error_free(struct zb_error *error);
 const char *zb_status_name(zb_status status);
 
 /**
- * Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are fine, and left alone.
+ * Gives the bytes back and makes the frame empty. NULL, an empty frame and a handler's request are allowed,
+ * and left alone.
  */
 void zb_frame_release(struct zb_frame *frame);
 
 /**
- * Makes a frame with a copy of the bytes, in memory of its own: for tests of handlers, which may also change it in place
- * (`zb_frame_mutable_data`). Release it as any other frame.
+ * Makes a frame with a copy of the bytes, in its own memory, for tests of handlers, which may also change it
+ * in place (`zb_frame_mutable_data`). Release it like any other frame.
  *
  * Errors: `INVALID_ARGUMENT`.
  */
@@ -1026,8 +1047,9 @@ zb_status zb_frame_copy_of(const uint8_t *data,
 uint8_t *zb_frame_mutable_data(struct zb_frame *frame);
 
 /**
- * Whether nobody wants the response to this request any more: the client has cancelled it or given it up, its deadline is
- * over, or the server has been stopped. False for any other frame. For handlers that work for long.
+ * Whether the response to this request is no longer wanted: the client has cancelled the request or given it
+ * up, its deadline is over, or the server has been stopped. False for any other frame. A handler that works
+ * for long should check this regularly.
  */
 bool zb_frame_is_cancelled(const struct zb_frame *frame);
 
@@ -1045,7 +1067,7 @@ int64_t zb_frame_time_left_ns(const struct zb_frame *frame);
 zb_status zb_inspect_snapshot(const char *name, struct zb_snapshot **snapshot, struct zb_error **error);
 
 /**
- * As `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_inspect_snapshot`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_inspect_snapshot_n(const char *name,
                                 size_t length,
@@ -1084,7 +1106,7 @@ void zb_interrupt_free(struct zb_interrupt *interrupt);
  * Creates the buffer `name`, to be taken over by a reader that comes later. `config` may be NULL for all defaults. Free it with
  * `zb_kept_buffer_free`.
  *
- * Errors: as `zb_reader_create`.
+ * Errors: those of `zb_reader_create`.
  */
 zb_status zb_kept_buffer_create(const char *name,
                                 const struct zb_config *config,
@@ -1092,7 +1114,7 @@ zb_status zb_kept_buffer_create(const char *name,
                                 struct zb_error **error);
 
 /**
- * As `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_kept_buffer_create`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_kept_buffer_create_n(const char *name,
                                   size_t length,
@@ -1108,21 +1130,21 @@ zb_status zb_kept_buffer_is_adopted(const struct zb_kept_buffer *kept,
                                     struct zb_error **error);
 
 /**
- * Ends the keeping. `adopted`, which may be NULL, tells whether a reader had taken the buffer over; if none had, its names are
- * removed and the frames in it are lost. The handle is still to be freed. A second close does nothing.
+ * Ends the keeping. `adopted`, which may be NULL, gets whether a reader had taken the buffer over. If none
+ * had, its names are removed and the frames in it are lost. The handle must still be freed. A second close
+ * does nothing.
  */
-zb_status zb_kept_buffer_close(const struct zb_kept_buffer *kept,
-                               bool *adopted,
-                               struct zb_error **error);
+zb_status zb_kept_buffer_close(const struct zb_kept_buffer *kept, bool *adopted, struct zb_error **error);
 
 /**
- * Ends the keeping, if that was not done, and frees the handle. NULL is fine.
+ * Ends the keeping, if it has not ended, and frees the handle. NULL is fine.
  */
 void zb_kept_buffer_free(struct zb_kept_buffer *kept);
 
 /**
- * Adds a logger, which gets the library's messages up to `level` beside those that are there. `destroy`, which may be NULL, is
- * called with `user_data` when the callback is not used any more, also if this fails. Remove it with `zb_logger_remove`.
+ * Adds a logger, which gets the library's messages up to `level`, like every other added logger. `destroy`,
+ * which may be NULL, is called with `user_data` when the callback is not used any more, or when this
+ * function fails. Remove it with `zb_logger_remove`.
  *
  * The library logs clean-up and repair only, never on the way of a frame.
  *
@@ -1137,15 +1159,16 @@ zb_status zb_logger_add(zb_log_callback callback,
                         struct zb_error **error);
 
 /**
- * Removes a logger and frees it. When this returns no thread is in its callback, and none will be: the code behind it may be
- * unloaded. From the callback itself, that very call is not waited for. NULL is fine.
+ * Removes a logger and frees it. When this returns, no thread is in its callback, and none will enter it, so
+ * its code may be unloaded. A call from the callback itself does not wait for that callback. NULL is fine.
  */
 void zb_logger_remove(struct zb_logger *logger);
 
 /**
- * Sets what gets the library's messages up to `level`, in place of what an earlier call of this function set; NULL for nothing.
- * Loggers of `zb_logger_add` stay: libraries that may be unloaded, or of which a program may have several, use those. `destroy`,
- * which may be NULL, is called with `user_data` when the callback is not used any more, also if this fails.
+ * Sets a callback for the library's messages up to `level`, in place of the one that an earlier call of this
+ * function set; NULL for none. Loggers of `zb_logger_add` stay. Use `zb_logger_add` in libraries that may be
+ * unloaded, or of which a program may have several. `destroy`, which may be NULL, is called with `user_data`
+ * when the callback is not used any more, or when this function fails.
  *
  * The library logs clean-up and repair only, never on the way of a frame.
  *
@@ -1161,7 +1184,8 @@ zb_status zb_set_logger(zb_log_callback callback,
 /**
  * Creates the buffer `name` and becomes its reader. `config` may be NULL for all defaults. Free it with `zb_reader_free`.
  *
- * Whatever a dead reader left under this name is removed first; a kept buffer is taken over, with the frames in it.
+ * First removes the files that a dead reader left under this name. Takes over a kept buffer, with the frames
+ * in it.
  *
  * Errors: `INVALID_NAME`, `INVALID_CONFIG`, `READER_ALREADY_CONNECTED`, `OUT_OF_MEMORY`, `PERMISSION_DENIED`,
  * `INCOMPATIBLE_PROTOCOL`.
@@ -1172,7 +1196,7 @@ zb_status zb_reader_create(const char *name,
                            struct zb_error **error);
 
 /**
- * As `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_reader_create`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_reader_create_n(const char *name,
                              size_t length,
@@ -1181,8 +1205,8 @@ zb_status zb_reader_create_n(const char *name,
                              struct zb_error **error);
 
 /**
- * Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and
- * an empty frame. 0 polls once, a negative time-out waits for ever.
+ * Waits up to `timeout_ms` for the next frame: `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`,
+ * or an error, and an empty frame. 0 polls once, a negative time-out waits without limit.
  *
  * Errors: `WRITER_DEAD` (once, after everything that the writer had committed), `SEQUENCE_ERROR`, `CORRUPT_BUFFER`,
  * `INTERRUPTED`, `BUFFER_NOT_FOUND`, `CLOSED`, `INVALID_STATE`.
@@ -1193,15 +1217,16 @@ zb_status zb_reader_read_frame(const struct zb_reader *reader,
                                struct zb_error **error);
 
 /**
- * The next frame if there is one now; as `zb_reader_read_frame` with a time-out of 0, but leaves interrupts alone.
+ * Returns the next frame if there is one now. Like `zb_reader_read_frame` with a time-out of 0, but leaves
+ * interrupts alone.
  */
 zb_status zb_reader_try_read_frame(const struct zb_reader *reader,
                                    struct zb_frame *frame,
                                    struct zb_error **error);
 
 /**
- * As `zb_reader_read_frame`, but the frame is lent, and the cheapest to be had: see `zb_frame_ref`. Gives back the one that was
- * lent before, if it was not released.
+ * Like `zb_reader_read_frame`, but lends the frame, which is the cheapest way to read: see `zb_frame_ref`.
+ * First gives back the frame that was lent before, if it was not released.
  */
 zb_status zb_reader_read_frame_ref(const struct zb_reader *reader,
                                    int64_t timeout_ms,
@@ -1209,24 +1234,24 @@ zb_status zb_reader_read_frame_ref(const struct zb_reader *reader,
                                    struct zb_error **error);
 
 /**
- * Gives the frame back that the reader has lent, if any, without reading the next one; also when the reader has been closed.
+ * Gives back the frame that the reader has lent, if any, without reading the next one. Works on a closed
+ * reader too.
  *
  * Errors: `CLOSED`, `INVALID_STATE`.
  */
-zb_status zb_reader_release_frame_ref(const struct zb_reader *reader,
-                                      struct zb_error **error);
+zb_status zb_reader_release_frame_ref(const struct zb_reader *reader, struct zb_error **error);
 
 /**
- * Gives the frame `sequence` back if it is the one that the reader has lent, from any thread, whatever the reader is doing.
- * Does nothing if its loan has ended before: a late call does no harm.
+ * Gives back the frame `sequence` if the reader has lent it. May be called on any thread, during any call of
+ * the reader. Does nothing if the loan has ended already, so a late call does no harm.
  */
 zb_status zb_reader_release_frame_ref_of(const struct zb_reader *reader,
                                          uint64_t sequence,
                                          struct zb_error **error);
 
 /**
- * Makes an owned frame of the one that the reader has lent, also when the reader has been closed: it stays until
- * `zb_frame_release`, on any thread, whatever the reader does.
+ * Turns the frame that the reader has lent into an owned frame, which stays valid until `zb_frame_release`
+ * on any thread, whatever the reader does. Works on a closed reader too.
  *
  * Errors: `INVALID_STATE` if no frame is lent, or another thread is using the reader.
  */
@@ -1235,10 +1260,10 @@ zb_status zb_reader_keep_frame_ref(const struct zb_reader *reader,
                                    struct zb_error **error);
 
 /**
- * Waits up to `timeout_ms` for a first frame, then takes it and those behind it, at most `max`, without waiting again.
- * `frames` has room for `max` frames; `*count` of them are filled, and each is to be released.
+ * Waits up to `timeout_ms` for a first frame, then takes it and the frames behind it, at most `max`, without
+ * waiting again. `frames` has room for `max` frames. The function fills `*count` of them; release each.
  *
- * As `zb_reader_read_frame`; a failure only when there is no frame.
+ * Statuses and errors are those of `zb_reader_read_frame`; it fails only if there is no frame.
  */
 zb_status zb_reader_read_frames(const struct zb_reader *reader,
                                 struct zb_frame *frames,
@@ -1248,8 +1273,8 @@ zb_status zb_reader_read_frames(const struct zb_reader *reader,
                                 struct zb_error **error);
 
 /**
- * Whether a writer lives, or frames that one committed are still unread. From any thread, whatever the reader is doing; changes
- * nothing.
+ * Whether a writer lives, or committed frames are still unread. Any thread may call it, during any call of
+ * the reader. Changes nothing.
  *
  * Errors: `CLOSED`; `INVALID_STATE` in a forked child.
  */
@@ -1258,7 +1283,8 @@ zb_status zb_reader_is_writer_connected(const struct zb_reader *reader,
                                         struct zb_error **error);
 
 /**
- * Waits up to `timeout_ms` for a writer: `ZB_OK` when one is there (or was, and left frames), else `ZB_TIMEOUT`.
+ * Waits up to `timeout_ms` for a writer. Returns `ZB_OK` when a writer is connected (or was, and left
+ * frames), else `ZB_TIMEOUT`.
  *
  * Errors: `INTERRUPTED`, `BUFFER_NOT_FOUND`, `SYSTEM`, `CLOSED`, `INVALID_STATE`.
  */
@@ -1267,8 +1293,9 @@ zb_status zb_reader_wait_for_writer(const struct zb_reader *reader,
                                     struct zb_error **error);
 
 /**
- * Copies the metadata into `target`, as far as its `capacity` reaches, and sets `*size` to its whole size; 0 and
- * `ZB_TIMEOUT` if the writer has set none yet. To learn the size first, pass NULL and 0.
+ * Copies up to `capacity` bytes of the metadata to `target`, and sets `*size` to the whole size of the
+ * metadata. If the writer has set none yet, `*size` is 0 and the function returns `ZB_TIMEOUT`. To learn the
+ * size first, pass NULL and 0.
  *
  * Errors: `CORRUPT_BUFFER`, `CLOSED`, `INVALID_STATE`.
  */
@@ -1300,33 +1327,33 @@ const char *zb_reader_name(const struct zb_reader *reader);
 void zb_reader_interrupt(const struct zb_reader *reader);
 
 /**
- * Takes back an interrupt that no call has met yet. From any thread.
+ * Withdraws an interrupt that no call has met yet. From any thread.
  */
 void zb_reader_clear_interrupt(const struct zb_reader *reader);
 
 /**
- * An interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
+ * Returns an interrupt that may outlive the reader; NULL for NULL. Free it with `zb_interrupt_free`.
  */
 struct zb_interrupt *zb_reader_interrupt_handle(const struct zb_reader *reader);
 
 /**
- * Closes the reader and removes the buffer's names. From any thread: a call that is blocked fails with `CLOSED`, as later ones
- * do. Frames still held stay valid, and so does the one that is lent; the handle is still to be freed. A second close does
- * nothing. From a callback within one of the reader's own calls, that call closes it when it ends.
+ * Closes the reader and removes the buffer's names. Any thread may call it: a blocked call fails with
+ * `CLOSED`, and so does every later call. Frames that are held or lent stay valid. The handle must still be
+ * freed. A second close does nothing. If a callback of one of the reader's own calls closes it, that call
+ * closes it when it ends.
  */
-zb_status zb_reader_close(const struct zb_reader *reader,
-                          struct zb_error **error);
+zb_status zb_reader_close(const struct zb_reader *reader, struct zb_error **error);
 
 /**
- * Closes the reader, if that was not done, and frees it. NULL is fine.
+ * Closes the reader, if it is not closed, and frees it. NULL is fine.
  */
 void zb_reader_free(struct zb_reader *reader);
 
 /**
- * Creates the request buffer of `channel` and its server, whose handler reads each request and answers with bytes of its own.
- * `config` may be NULL for all defaults. Free it with `zb_server_free`.
+ * Creates the request buffer of `channel` and its server, whose handler reads each request and answers with
+ * its own bytes. `config` may be NULL for all defaults. Free it with `zb_server_free`.
  *
- * Errors: as `zb_reader_create`.
+ * Errors: those of `zb_reader_create`.
  */
 zb_status zb_server_create_immutable(const char *channel,
                                      const struct zb_config *config,
@@ -1334,7 +1361,7 @@ zb_status zb_server_create_immutable(const char *channel,
                                      struct zb_error **error);
 
 /**
- * As `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_server_create_immutable`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_server_create_immutable_n(const char *channel,
                                        size_t length,
@@ -1343,7 +1370,7 @@ zb_status zb_server_create_immutable_n(const char *channel,
                                        struct zb_error **error);
 
 /**
- * As `zb_server_create_immutable`, for a server whose handler changes each request in place.
+ * Like `zb_server_create_immutable`, for a server whose handler changes each request in place.
  */
 zb_status zb_server_create_mutable(const char *channel,
                                    const struct zb_config *config,
@@ -1351,7 +1378,7 @@ zb_status zb_server_create_mutable(const char *channel,
                                    struct zb_error **error);
 
 /**
- * As `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_server_create_mutable`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_server_create_mutable_n(const char *channel,
                                      size_t length,
@@ -1360,10 +1387,11 @@ zb_status zb_server_create_mutable_n(const char *channel,
                                      struct zb_error **error);
 
 /**
- * Starts processing, on threads of the server's own, and returns at once. `destroy`, which may be NULL, is called with
- * `user_data` when the handler is not used any more, also if this fails.
+ * Starts processing, on threads of the server, and returns at once. `destroy`, which may be NULL, is called
+ * with `user_data` when the handler is not used any more, or when this function fails.
  *
- * Errors: `INVALID_STATE` if it runs, or is a mutable server; after a stop as `zb_reader_create`; `SYSTEM`.
+ * Errors: `INVALID_STATE` if it runs, or is a mutable server; `SYSTEM`; after a stop, those of
+ * `zb_reader_create`.
  */
 zb_status zb_server_start(const struct zb_server *server,
                           zb_handler handler,
@@ -1373,7 +1401,7 @@ zb_status zb_server_start(const struct zb_server *server,
                           struct zb_error **error);
 
 /**
- * As `zb_server_start`, for a mutable server.
+ * Like `zb_server_start`, for a mutable server.
  */
 zb_status zb_server_start_mutable(const struct zb_server *server,
                                   zb_mutable_handler handler,
@@ -1383,8 +1411,8 @@ zb_status zb_server_start_mutable(const struct zb_server *server,
                                   struct zb_error **error);
 
 /**
- * Answers the request with a copy of `data`, made at once in the response buffer; the bytes may go when this returns. An
- * answer that cannot be sent is told to the server's error callback.
+ * Answers the request with a copy of `data`, made at once in the response buffer; the caller may free the
+ * bytes when this returns. The server's error callback gets an error of sending.
  *
  * Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
  */
@@ -1394,15 +1422,15 @@ zb_status zb_responder_reply(struct zb_responder *responder,
                              struct zb_error **error);
 
 /**
- * Fails the request, for this request alone: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
- * replaced. Without effect after a reply, but for the server's error callback, which is told.
+ * Fails this request only: the client gets `REQUEST_FAILED` with this message. Bytes that are not UTF-8 are
+ * replaced. After a reply it has no effect on the client, but the server's error callback gets the error.
  */
-void zb_responder_fail(struct zb_responder *responder,
-                       const char *message);
+void zb_responder_fail(struct zb_responder *responder, const char *message);
 
 /**
- * Sets what is called when a handler fails, an answer cannot be sent, or the request buffer had to be made anew. Before or
- * during a run. `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
+ * Sets a function that is called when a handler fails, an answer cannot be sent, or the request buffer had
+ * to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
+ * the callback is not used any more.
  */
 zb_status zb_server_on_error(const struct zb_server *server,
                              zb_error_callback callback,
@@ -1411,8 +1439,8 @@ zb_status zb_server_on_error(const struct zb_server *server,
                              struct zb_error **error);
 
 /**
- * Sets what is called with the metadata of each client that sets some. Before or during a run. `destroy`, which may be NULL, is
- * called with `user_data` when the callback is not used any more.
+ * Sets a function that is called with the metadata of each client that sets some. Before or during a run.
+ * `destroy`, which may be NULL, is called with `user_data` when the callback is not used any more.
  */
 zb_status zb_server_on_init(const struct zb_server *server,
                             zb_init_callback callback,
@@ -1421,21 +1449,18 @@ zb_status zb_server_on_init(const struct zb_server *server,
                             struct zb_error **error);
 
 /**
- * Sets the number of threads of `ZB_THREAD_POOL`, for the next start. At least 1; one for each processor, two at least, if never
- * set.
+ * Sets the number of threads of `ZB_THREAD_POOL` for the next start, at least 1. The default is one per
+ * processor, at least two.
  */
-zb_status zb_server_set_pool_size(const struct zb_server *server,
-                                  size_t threads,
-                                  struct zb_error **error);
+zb_status zb_server_set_pool_size(const struct zb_server *server, size_t threads, struct zb_error **error);
 
 /**
  * Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
  *
- * Errors: `HANDLER_BUSY` if a handler is still running after 80 ms: it has been told (`zb_frame_is_cancelled`), its answer goes
- * nowhere, and its thread ends, and its user data is destroyed, when it returns.
+ * Errors: `HANDLER_BUSY` if a handler is still running after 80 ms. `zb_frame_is_cancelled` tells the
+ * handler, and its answer is dropped. When it returns, its thread ends and its user data is destroyed.
  */
-zb_status zb_server_stop(const struct zb_server *server,
-                         struct zb_error **error);
+zb_status zb_server_stop(const struct zb_server *server, struct zb_error **error);
 
 /**
  * Whether requests are being processed; false for NULL.
@@ -1448,12 +1473,12 @@ bool zb_server_is_running(const struct zb_server *server);
 const char *zb_server_channel(const struct zb_server *server);
 
 /**
- * Stops the server, if that was not done, and frees it. No other thread may be using it. NULL is fine.
+ * Stops the server, if it runs, and frees it. No other thread may be using it. NULL is fine.
  */
 void zb_server_free(struct zb_server *server);
 
 /**
- * The ABI version of the library at hand: major * 65536 + minor.
+ * The ABI version of the loaded library: major * 65536 + minor.
  *
  * A program can use a library whose major version is that of its header, and whose minor version is not less.
  */
@@ -1476,7 +1501,7 @@ zb_status zb_writer_connect(const char *name,
                             struct zb_error **error);
 
 /**
- * As `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which one is refused.
+ * Like `zb_writer_connect`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is refused.
  */
 zb_status zb_writer_connect_n(const char *name,
                               size_t length,
@@ -1498,7 +1523,7 @@ zb_status zb_writer_write_frame(const struct zb_writer *writer,
                                 struct zb_error **error);
 
 /**
- * As `zb_writer_write_frame`, waiting for space up to `timeout_ms` rather than the write time-out.
+ * Like `zb_writer_write_frame`, but waits for space up to `timeout_ms` instead of the write time-out.
  */
 zb_status zb_writer_write_frame_within(const struct zb_writer *writer,
                                        const uint8_t *data,
@@ -1508,7 +1533,7 @@ zb_status zb_writer_write_frame_within(const struct zb_writer *writer,
                                        struct zb_error **error);
 
 /**
- * As `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+ * Like `zb_writer_write_frame`, but does not wait: `ZB_TIMEOUT` if there is no space now.
  */
 zb_status zb_writer_try_write_frame(const struct zb_writer *writer,
                                     const uint8_t *data,
@@ -1517,10 +1542,10 @@ zb_status zb_writer_try_write_frame(const struct zb_writer *writer,
                                     struct zb_error **error);
 
 /**
- * Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL, gets how many were
- * written, also when one fails.
+ * Writes `count` frames and wakes the reader once, waiting for space for each. `written`, which may be NULL,
+ * gets the number of frames written, even if one fails.
  *
- * Errors: as `zb_writer_write_frame`.
+ * Errors: those of `zb_writer_write_frame`.
  */
 zb_status zb_writer_write_frames(const struct zb_writer *writer,
                                  const struct zb_bytes *frames,
@@ -1529,10 +1554,11 @@ zb_status zb_writer_write_frames(const struct zb_writer *writer,
                                  struct zb_error **error);
 
 /**
- * Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the first one. Waits for space up to the write
- * time-out. Then `zb_writer_commit_frame` or `zb_writer_discard_frame`, which end the right to write there, as closing does.
+ * Acquires `size` bytes of the buffer, to be filled in place: `*data` gets the address of the first byte.
+ * Waits for space up to the write time-out. Call `zb_writer_commit_frame` or `zb_writer_discard_frame`
+ * afterwards. These calls, and closing, end the right to write there.
  *
- * Errors: as `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
+ * Errors: those of `zb_writer_write_frame`; `INVALID_STATE` if a frame is acquired already.
  */
 zb_status zb_writer_acquire_frame_buffer(const struct zb_writer *writer,
                                          size_t size,
@@ -1540,7 +1566,7 @@ zb_status zb_writer_acquire_frame_buffer(const struct zb_writer *writer,
                                          struct zb_error **error);
 
 /**
- * As `zb_writer_acquire_frame_buffer`, waiting for space up to `timeout_ms` rather than the write time-out.
+ * Like `zb_writer_acquire_frame_buffer`, but waits for space up to `timeout_ms` instead of the write time-out.
  */
 zb_status zb_writer_acquire_frame_buffer_within(const struct zb_writer *writer,
                                                 size_t size,
@@ -1549,7 +1575,7 @@ zb_status zb_writer_acquire_frame_buffer_within(const struct zb_writer *writer,
                                                 struct zb_error **error);
 
 /**
- * As `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
+ * Like `zb_writer_acquire_frame_buffer`, but does not wait: `ZB_TIMEOUT` if there is no space now.
  */
 zb_status zb_writer_try_acquire_frame_buffer(const struct zb_writer *writer,
                                              size_t size,
@@ -1569,13 +1595,13 @@ zb_status zb_writer_commit_frame(const struct zb_writer *writer,
                                  struct zb_error **error);
 
 /**
- * Discards the frame acquired, if any. The reader never learns of it.
+ * Discards the acquired frame, if any. The reader never sees it.
  */
 zb_status zb_writer_discard_frame(const struct zb_writer *writer, struct zb_error **error);
 
 /**
- * A guard that keeps the buffer's memory mapped when the writer is closed or freed. What is written there after a commit is
- * lost, or spoils a later frame. Free it with `zb_memory_guard_free`.
+ * A guard that keeps the buffer's memory mapped when the writer is closed or freed. Bytes that are written
+ * there after a commit are lost, or damage a later frame. Free it with `zb_memory_guard_free`.
  */
 zb_status zb_writer_memory_guard(const struct zb_writer *writer,
                                  struct zb_memory_guard **guard,
@@ -1597,7 +1623,7 @@ zb_status zb_writer_set_metadata(const struct zb_writer *writer,
                                  struct zb_error **error);
 
 /**
- * Whether the reader lives. From any thread, whatever the writer is doing.
+ * Whether the reader lives. Any thread may call it, during any call of the writer.
  *
  * Errors: `CLOSED`; `INVALID_STATE` in a forked child.
  */
@@ -1611,7 +1637,8 @@ zb_status zb_writer_is_reader_connected(const struct zb_writer *writer,
 zb_status zb_writer_max_frame_size(const struct zb_writer *writer, size_t *size, struct zb_error **error);
 
 /**
- * Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits for ever.
+ * Sets how long a write waits for space, in milliseconds: 0 polls once, a negative number waits without
+ * limit.
  */
 zb_status zb_writer_set_write_timeout(const struct zb_writer *writer,
                                       int64_t timeout_ms,
@@ -1644,25 +1671,25 @@ const char *zb_writer_name(const struct zb_writer *writer);
 void zb_writer_interrupt(const struct zb_writer *writer);
 
 /**
- * Takes back an interrupt that no call has met yet. From any thread.
+ * Withdraws an interrupt that no call has met yet. From any thread.
  */
 void zb_writer_clear_interrupt(const struct zb_writer *writer);
 
 /**
- * An interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
+ * Returns an interrupt that may outlive the writer; NULL for NULL. Free it with `zb_interrupt_free`.
  */
 struct zb_interrupt *zb_writer_interrupt_handle(const struct zb_writer *writer);
 
 /**
- * Closes the writer in good order: the reader gets all frames, then learns of the end at once. From any thread: a call that is
- * blocked fails with `CLOSED`, as later ones do. The handle is still to be freed. A second close does nothing. From a callback
- * within one of the writer's own calls, that call closes it when it ends.
+ * Closes the writer: the reader gets all frames, then the end of the stream at once. Any thread may call it:
+ * a blocked call fails with `CLOSED`, and so does every later call. The handle must still be freed. A second
+ * close does nothing. If a callback of one of the writer's own calls closes it, that call closes it when it
+ * ends.
  */
-zb_status zb_writer_close(const struct zb_writer *writer,
-                          struct zb_error **error);
+zb_status zb_writer_close(const struct zb_writer *writer, struct zb_error **error);
 
 /**
- * Closes the writer, if that was not done, and frees it. NULL is fine.
+ * Closes the writer, if it is not closed, and frees it. NULL is fine.
  */
 void zb_writer_free(struct zb_writer *writer);
 

@@ -109,7 +109,8 @@ unsafe extern "C" fn respond(data: *mut c_void, frame: *const zb_frame, responde
 
 unsafe extern "C" fn change(data: *mut c_void, frame: *mut zb_frame, responder: *mut zb_responder) {
     use_data(data);
-    // SAFETY: the frame and the responder are valid during this call, and nobody else has the request's bytes.
+    // SAFETY: the frame and the responder are valid during this call, and no other code uses the request's
+    // bytes.
     unsafe {
         let size = (*frame).size;
         let bytes = std::slice::from_raw_parts_mut(zb_frame_mutable_data(frame), size);
@@ -142,7 +143,7 @@ unsafe extern "C" fn introduced(data: *mut c_void, metadata: *const u8, size: us
 /// The frame is not released.
 unsafe fn bytes_of(frame: &zb_frame) -> &[u8] {
     assert!(!frame.data.is_null());
-    // SAFETY: as for this function: its bytes are there and nobody writes them.
+    // SAFETY: the caller promises that the frame is held, so its bytes are mapped and do not change.
     unsafe { std::slice::from_raw_parts(frame.data, frame.size) }
 }
 
@@ -269,7 +270,7 @@ impl World {
                     let (chosen, mut was) = (self.chosen(odd, number), false);
                     let status = zb_client_cancel_request(client, chosen, &raw mut was, place);
                     let known = self.sent.iter().any(|(number, _)| *number == chosen);
-                    assert!(!was || (status == ZB_OK && known), "cancelled what nobody sent");
+                    assert!(!was || (status == ZB_OK && known), "cancelled a request that was not sent");
                     assert!(!client.is_null() || status == ZB_ERROR_INVALID_ARGUMENT);
                     status
                 }
@@ -318,7 +319,8 @@ impl World {
     unsafe fn connect(&mut self, how: u8, number: u8, place: *mut *mut zb_error) -> zb_status {
         let name = if how & 0xfc == 0xfc { null() } else { self.channel.as_ptr() };
         let (config, options) = (config(number), zb_client_options_new());
-        // SAFETY: as for this function; the rest is live. Nobody else is there to make room or a server.
+        // SAFETY: this function's caller promises a live client; the other handles are live. No other process
+        // makes room or a server.
         let status = unsafe {
             zb_client_options_set_connect_timeout(options, 0);
             zb_client_options_set_request_timeout(options, 0);

@@ -38,10 +38,10 @@ impl Geometry {
         geometry.total().map(|_| geometry)
     }
 
-    /// Slack of the extended ring beyond the payload block and 3/16 of it. With it, a frame of `payload_size
-    /// - 16` bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by up to 15),
-    /// and nearly as many frames fit as in a classic ring in spite of alignment and leaps ([`crate::ring`]).
-    /// Slack takes memory only where frames have been.
+    /// Slack of the extended ring beyond the payload block and 3/16 of it. With it, a frame of
+    /// `payload_size - 16` bytes fits an empty ring (its header takes up to 80 bytes, its end is rounded up by
+    /// up to 15), and nearly as many frames fit as in a classic ring in spite of alignment and leaps
+    /// ([`crate::ring`]). Slack takes memory only where frames have been.
     const LEAST_SLACK: u64 = 128;
 
     /// Bytes of the extended ring, from the start of the payload block to the control block. 0 without a

@@ -189,7 +189,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                     }
                     Err(_) => continue,
                 };
-                // SAFETY: nobody else has this segment; the slice ends here.
+                // SAFETY: no other code uses this segment; the slice ends here.
                 let target = unsafe { mapping.frame_bytes_mut(reservation.data(), len) };
                 target.expect("a place within the ring").fill((order.written + 1) as u8);
                 if writer.commit(mapping, reservation, len, Tag::default()).is_ok() {
@@ -285,7 +285,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                         }
                     },
                 };
-                // SAFETY: nobody else has this segment; the slice ends here.
+                // SAFETY: no other code uses this segment; the slice ends here.
                 let target = unsafe { mapping.frame_bytes_mut(place.data(), len) };
                 target.expect("a place within the ring").fill((order.written + 1) as u8);
                 if writer.commit(mapping, place, len, tag).is_ok() {

@@ -105,7 +105,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The frames of a stream, the same as `Content` in `peer.py` makes: slices of one pseudo-random block.
+/// The frames of a stream, equal to those of `Content` in `peer.py`: slices of one pseudo-random block.
 #[derive(Debug, Clone, Copy)]
 pub struct Content {
     pub seed: u64,

@@ -1,5 +1,5 @@
-//! What may stand under a buffer's name that is no good buffer (spec failure 13), and names that may not be used at all
-//! (spec failure 14): typed errors, and nothing touched that is not ours.
+//! What may stand under a buffer's name that is no good buffer (spec failure 13), and names that may not be
+//! used at all (spec failure 14): typed errors, and no access outside the buffer.
 
 use crate::support;
 

@@ -168,11 +168,11 @@ fn theirs_is_kept_out_of_an_extended_ring_whoever_is_there() {
     assert!(is_extended(&name));
     expect(&mut reader, b"ours", 1);
     theirs_is_kept_out(&name, &mut reader);
-    // Ours has closed.
+    // The native writer has closed.
     assert!(ours.wait().success());
     expect_end(&mut reader, ErrorKind::WriterClosed);
     theirs_is_kept_out(&name, &mut reader);
-    // Ours has died.
+    // The native writer has died.
     let mut ours = Peer::start(role!(writer), &[&name]);
     ours.expect("connected");
     ours.kill();
@@ -180,7 +180,7 @@ fn theirs_is_kept_out_of_an_extended_ring_whoever_is_there() {
     expect(&mut reader, b"ours", 1);
     expect_end(&mut reader, ErrorKind::WriterDead);
     theirs_is_kept_out(&name, &mut reader);
-    // Ours goes on, unharmed.
+    // The native writer continues, unharmed.
     let mut ours = Writer::connect(&name).unwrap();
     theirs_is_kept_out(&name, &mut reader);
     for index in 1..=300_u64 {
@@ -200,7 +200,7 @@ fn theirs_is_kept_out_before_the_end(name: &str) {
         old.ok("write-timeout 0.05");
         let answer = old.ask(&format!("write {}", hex(b"theirs")));
         assert!(answer.starts_with("error"), "{answer}");
-        // And ours is not kept out by it.
+        // The native writer is not kept out by it.
         old.kill();
     }
 }
@@ -233,13 +233,13 @@ fn theirs_goes_on_beside_an_entry_that_came_to_nothing() {
         assert_eq!(forge.get(at::EXTENSION) & 3, 0);
         assert_eq!(forge.get(at::FREE_BYTES), PAYLOAD as u64);
     };
-    // Theirs finds no space, until the reader looks, and is woken.
+    // The 1.x writer finds no space until the reader looks, and is woken.
     taken(PAYLOAD as u64);
     old.tell(&format!("write {}", hex(b"theirs")));
     expect(&mut reader, b"theirs", 1);
     old.answer_ok();
     assert_whole();
-    // All was taken after theirs had found space, and before it committed.
+    // All bytes were taken after the 1.x writer had found space, and before it committed.
     old.ok(&format!("write {}", hex(b"more")));
     taken(forge.get(at::FREE_BYTES));
     expect(&mut reader, b"more", 2);
@@ -262,7 +262,7 @@ fn of_ours_and_theirs_that_come_at_once_one_gets_in() {
     for round in 0..rounds {
         let name = Name::new("at-once");
         let mut reader = create(&name);
-        // Theirs takes a moment longer, or less.
+        // The 1.x writer takes a moment longer, or less.
         old.tell(&format!("connect {}", &*name));
         std::thread::sleep(Duration::from_micros(round * 37 % 600));
         let ours = Writer::connect(&name);
@@ -272,7 +272,8 @@ fn of_ours_and_theirs_that_come_at_once_one_gets_in() {
         if theirs {
             old.ok("write-timeout 0.05");
             old.tell(&format!("write {}", hex(b"theirs")));
-            // Where ours has been on its way in, theirs finds space once the reader has looked.
+            // If the native writer has been in its entry, the 1.x writer finds space once the reader has
+            // looked.
             read_all(&mut reader, &mut got, Duration::from_millis(20));
             if old.answer().starts_with("ok") {
                 frames.push(b"theirs");

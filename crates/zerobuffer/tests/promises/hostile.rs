@@ -633,7 +633,7 @@ const RACES: &[Attack] = &[
     ("extension", |mapped, count| {
         mapped.set(0x60, (0x5A45 << 48) | ((count * 64) & 0xffff_ffff));
     }),
-    // Words that never stay the same for two looks.
+    // Words that differ at every look.
     ("writer's word", |mapped, count| mapped.set(at::WRITER_WORD, count << 32 | count)),
     ("reader's word", |mapped, count| mapped.set(at::READER_WORD, count)),
     ("pids", |mapped, count| {

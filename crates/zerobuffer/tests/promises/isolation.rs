@@ -33,7 +33,7 @@ fn millis(text: &str) -> Duration {
     if text == "max" { Duration::MAX } else { Duration::from_millis(text.parse().expect("milliseconds")) }
 }
 
-/// Options of a role: `nobody` changes the user, `member` too, but keeps the group of root, `umask=777` the umask, `mode=666` the mode of the buffer; `pid-1` and
+/// Options of a role: `stranger` changes the user, `member` too, but keeps the group of root, `umask=777` the umask, `mode=666` the mode of the buffer; `pid-1` and
 /// `later` make sure that the peer is where the test thinks it is.
 fn prepare(options: &[String]) -> u32 {
     let mut mode = 0o600;
@@ -44,7 +44,7 @@ fn prepare(options: &[String]) -> u32 {
                 unsafe { libc::umask(u32::from_str_radix(umask, 8).unwrap()) };
             }
             Some(("mode", text)) => mode = u32::from_str_radix(text, 8).unwrap(),
-            None if option == "nobody" => confine::become_nobody(),
+            None if option == "stranger" => confine::become_nobody(),
             None if option == "member" => confine::become_nobody_of(0),
             None if option == "pid-1" => assert_eq!(std::process::id(), 1),
             None if option == "later" => assert!(uptime() > LATER, "no time namespace"),
@@ -393,7 +393,7 @@ fn failure_15_a_mode_for_a_group_lets_its_members_in_and_nobody_else() {
     let name = Name::new("group");
     let mut reader = Peer::start(role!(reader), &[&name, "1024", "mode=660"]);
     reader.expect("ready");
-    Peer::start(role!(writer), &[&name, "nobody"]).expect("PermissionDenied");
+    Peer::start(role!(writer), &[&name, "stranger"]).expect("PermissionDenied");
     assert!(reader.wait().success());
     name.assert_nothing_left();
 }
@@ -403,8 +403,8 @@ fn failure_05_peers_of_another_user_know_who_lives() {
     confine::need_root("a peer of another user");
     let root: Side<'_> = (&[], &["mode=666"]);
     let writer: Side<'_> = (&[], &[]);
-    let nobody: Side<'_> = (&[], &["nobody"]);
-    live_and_die("other users", &[(root, nobody), (nobody, writer), (nobody, nobody)]);
+    let stranger: Side<'_> = (&[], &["stranger"]);
+    live_and_die("other users", &[(root, stranger), (stranger, writer), (stranger, stranger)]);
 }
 
 #[test]
@@ -422,9 +422,9 @@ fn failure_15_the_mode_is_exact_and_a_peer_without_rights_is_told_so() {
             assert_eq!(found, expected, "{}: {found:o} instead of {expected:o} with {umask}", path.display());
         }
         let expected = if mode == 0o666 { "ready" } else { "PermissionDenied" };
-        Peer::start(role!(writer), &[&name, "nobody"]).expect(expected);
+        Peer::start(role!(writer), &[&name, "stranger"]).expect(expected);
         // Not even where it may read the files can another user take the place of a live reader.
-        let mut thief = Peer::start(role!(reader), &[&name, "1024", "nobody"]);
+        let mut thief = Peer::start(role!(reader), &[&name, "1024", "stranger"]);
         thief.expect(if mode == 0o666 { "ReaderAlreadyConnected" } else { "PermissionDenied" });
         assert!(reader.wait().success());
         name.assert_nothing_left();

@@ -1,4 +1,5 @@
-//! Ours and the 1.x package from PyPI, as each other's peer: streams, metadata, full buffers, ends.
+//! The native library and the 1.x package from PyPI as each other's peer: streams, metadata, full buffers,
+//! ends.
 //!
 //! What 1.x does wrong is said where it shows; the numbered failures of the protocol are in `peers_failures.rs`.
 
@@ -225,7 +226,7 @@ fn failure_19_our_blocked_reader_learns_at_once_that_their_writer_closed() {
         old.ok(&format!("connect {}", &*name));
         old.ok("write aabbcc");
         assert_eq!(*reader.read_frame(SECOND).unwrap().unwrap(), [0xaa, 0xbb, 0xcc]);
-        // Theirs would wait for its whole time-out.
+        // A 1.x reader would wait for its whole time-out.
         let thread = std::thread::spawn(move || {
             let kind = reader.read_frame(support::PATIENCE).unwrap_err().kind();
             (reader, kind, Instant::now())
@@ -262,7 +263,7 @@ fn our_blocked_writer_learns_at_once_that_their_reader_closed() {
         let (kind, told) = thread.join().unwrap();
         assert_eq!(kind, ErrorKind::ReaderDead);
         delays.push(told - start);
-        // Theirs: a 1.x Python reader leaves both semaphores behind when it closes. The next reader takes them away.
+        // A 1.x Python reader leaves both semaphores behind when it closes. The next reader removes them.
         drop(Reader::create(&name, config(1024)).unwrap());
         name.assert_nothing_left();
     }
@@ -322,7 +323,7 @@ fn our_reader_outlives_kills_of_their_writer_and_reads_the_next_one() {
         delays.push(told.saturating_duration_since(killed));
         // All that was committed has been read and given back.
         assert_eq!(Raw::of(&name).get(Word::FreeBytes), 4096, "round {round}");
-        // The next writer works at once, theirs or ours.
+        // The next writer works at once, native or 1.x.
         if round % 4 < 2 {
             let mut writer = Writer::connect(&name).unwrap();
             content.send(&mut writer, 0, 3);
@@ -422,7 +423,7 @@ fn a_new_pair_works_at_once_after_a_kill_of_our_reader_under_their_writer() {
         next.tell(&format!("send {} both", content.arguments(0, 50)));
         content.receive(&mut reader, 0, 50);
         next.answer_ok();
-        // Theirs: it learns of the death only when its own time-out is over.
+        // The 1.x writer learns of the death only when its time-out is over.
         let answer = old.answer();
         assert!(answer.starts_with("error ReaderDead") || answer.starts_with("error BufferFull"), "{answer}");
         assert_eq!(old.ok("connected"), "no");
@@ -448,11 +449,11 @@ fn their_reader_gets_whole_frames_until_our_killed_writer_ends() {
         old.tell(&format!("receive {} 0.3", content.arguments(0, 1 << 40)));
         std::thread::sleep(Duration::from_micros(random.between(1_000, 30_000)));
         ours.kill();
-        // Theirs: told only when the read's time-out is over.
+        // The 1.x reader learns of it only when the read's time-out is over.
         let answer = old.answer();
         assert!(answer.starts_with("error WriterDead"), "{answer}");
         old.ok("close");
-        // Theirs: both semaphores stay behind. A new pair works at once, and takes them away.
+        // The 1.x reader leaves both semaphores behind. A new pair works at once, and removes them.
         let mut reader = Reader::create(&name, config(4096)).unwrap();
         let mut next = Old::writer(&name);
         next.ok("write 0123");
@@ -466,7 +467,7 @@ fn their_reader_gets_whole_frames_until_our_killed_writer_ends() {
 #[test]
 fn one_writer_at_a_time_whichever_side_it_is_of() {
     let name = Name::new("two-writers");
-    // Their writers can follow ours in a classic ring only.
+    // A 1.x writer can follow a native one in a classic ring only.
     let mut reader = Reader::create(&name, config(1024).classic(true)).unwrap();
     let ours = Writer::connect(&name).unwrap();
     let mut old = Old::start();

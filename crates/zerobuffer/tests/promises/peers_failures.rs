@@ -1,6 +1,6 @@
 //! The failures of protocol 1 (docs/PROTOCOL.md) that involve 1.x peers, against the real package, by their numbers.
 //!
-//! Where the failure is theirs, the test says so, and shows what ours makes of it.
+//! Where the failure is the 1.x peer's, the test says so, and shows how the native peer handles it.
 
 use crate::support;
 use crate::support::ledger::Stopwatch;
@@ -106,7 +106,7 @@ fn failure_01_our_writer_leaves_no_gap_before_their_reader_where_it_can_help_it(
         put(&mut writer, 3);
         take(&mut old, 3);
     }
-    // It cannot where frame and rest together are more than the ring. Theirs: the 1.x reader then reads past the end.
+    // It cannot if frame and rest together exceed the ring. The 1.x reader then reads past the end.
     let name = Name::new("no-gap");
     let mut old = Old::reader(&name, 1024);
     let mut writer = Writer::connect(&name).unwrap();
@@ -270,7 +270,8 @@ fn failure_07_a_frame_that_its_writer_did_not_live_to_commit_is_withdrawn() {
                 assert_eq!(reader.read_frame(SECOND).unwrap_err().kind(), ErrorKind::WriterDead);
                 assert_eq!(raw.get(Word::WritePos), 3 * 49, "the next 1.x writer starts there");
             } else if next_is_theirs {
-                // Theirs: a 1.x writer that connects before our reader knew of the death hides it, and the hole.
+                // A 1.x writer that connects before the native reader knew of the death hides the death, and
+                // the hole.
                 continue;
             }
             if next_is_theirs {
@@ -323,7 +324,7 @@ fn failure_12_their_writer_may_start_again_at_sequence_1() {
     assert_eq!(reader.read_frame(SECOND).unwrap().unwrap().sequence(), 1);
     other.kill();
     assert_eq!(reader.read_frame(SECOND).unwrap_err().kind(), ErrorKind::WriterDead);
-    // Ours after theirs, and theirs after ours.
+    // A native writer after a 1.x one, and a 1.x writer after a native one.
     for _ in 0..2 {
         let mut ours = Writer::connect(&name).unwrap();
         ours.write_frame(&[1]).unwrap();
@@ -367,7 +368,7 @@ fn failure_12_their_reader_refuses_any_second_writer() {
         let mut writer = Writer::connect(&name).unwrap();
         writer.write_frame(&[7]).unwrap();
         let answer = old.ask("read 1");
-        // Theirs: the 1.x Python reader refuses sequence number 1 of a second writer, whichever side it is of.
+        // The 1.x Python reader refuses sequence number 1 of a second writer, native or 1.x.
         assert!(answer.starts_with(expected), "{answer}");
         eprintln!("the 1.x reader says {answer}");
     }
@@ -407,7 +408,7 @@ fn failure_16_no_frame_up_to_half_the_ring_is_refused_for_ever_by_our_writer() {
 
 #[test]
 fn failure_16_a_frame_beyond_half_the_ring_is_refused_only_where_nothing_helps() {
-    // Theirs: no 1.x reader follows a writer back to 0 without a frame there, and no 1.x writer goes back early.
+    // No 1.x reader follows a writer back to 0 without a frame there, and no 1.x writer goes back early.
     let (mut ours_refused, mut theirs_refused) = (0, 0);
     for position in (64..2048).step_by(128) {
         let name = Name::new("beyond");

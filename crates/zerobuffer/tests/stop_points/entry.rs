@@ -149,8 +149,9 @@ fn kind(memory: &Mapped) -> (bool, bool) {
     (word & 1 != 0, word & 2 != 0)
 }
 
-/// Ours is halted at each of `points` in turn, while theirs has done so many steps; the first number is for before.
-/// Then ours goes on, or dies, and theirs completes. The reader reads after every step, or only after all that.
+/// Halts the native writer at each of `points` in turn, while the 1.x writer has done so many steps; the
+/// first number is for the steps before. Then the native writer continues or dies, and the 1.x writer
+/// completes. The reader reads after every step, or only at the end.
 fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
     let name: Name = Ring::Extended.name("entry");
     let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
@@ -228,7 +229,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
         assert!(start.elapsed() < PATIENCE);
         read(&mut reader, &old, &mut had, MOMENT);
     }
-    // Theirs finds it taken, or full; nothing that it does then is seen.
+    // The 1.x writer finds the buffer taken or full. No reader sees what it does from then on.
     let mut late = Old::new(&name);
     late.go(COUNTED);
     assert!(!late.has_committed(), "theirs got in beside ours");
@@ -271,7 +272,7 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
             }
         }
     }
-    // It comes and goes between ours' word and pid.
+    // It comes and goes between the native writer's word and pid.
     for before in [0, 1] {
         for kill in [false, true] {
             let points = ["connect:writer-pid", "connect:writer-word-again"];
@@ -287,15 +288,17 @@ fn a_1x_writer_that_crosses_the_entry_is_refused_or_makes_the_ring_classic() {
             cases.push((what, Box::new(move || crossing(&points, &[1, done, done], kill, false))));
         }
     }
-    // It has found the ring free just before ours takes all bytes, or has committed a frame that has been read and given back
-    // by then, and goes on while ours has taken them, stands still, goes on or dies.
+    // It has found the ring free just before the native writer takes all bytes, or has committed a frame that
+    // has been read and given back by then. It continues while the native writer has taken them, stands
+    // still, continues or dies.
     for second in
         ["enter:second-look", "enter:undo", "enter:mend", "enter:unmark", "connect:writer-word-back"]
     {
         for first in 2..=STEPS {
             for at in first..=STEPS {
                 for kill in [false, true] {
-                    // Where ours gives up before it takes anything it is enough to see one of each.
+                    // If the native writer withdraws before it takes any bytes, one case of each kind is
+                    // enough.
                     if kill && !crate::support::full() && ![first, COMMIT, COUNTED].contains(&at) {
                         continue;
                     }
@@ -319,7 +322,7 @@ fn take_and_die(reader: &mut Reader, old: &mut Old, had: &mut Had, name: &Name, 
         command.env("ZEROBUFFER_STOP", "halt:1:enter:free,kill:1:enter:second-look");
     });
     wait_for("the halt", || ours.is_stopped());
-    // It looked before ours stored its pid.
+    // It looked before the native writer stored its pid.
     old.done = 1;
     old.go(steps);
     read(reader, old, had, Duration::ZERO);
@@ -328,10 +331,12 @@ fn take_and_die(reader: &mut Reader, old: &mut Old, had: &mut Had, name: &Name, 
     assert_eq!(old.get(at::FREE_BYTES), 0, "all bytes are taken");
 }
 
-/// The reader, which has nothing to read, gives back what was taken; nothing is read twice, and theirs goes on.
+/// The reader, which has nothing to read, gives back the bytes that were taken. No frame is read twice, and
+/// the 1.x writer continues.
 #[test]
 fn what_a_dead_writer_took_on_its_way_in_is_given_back() {
-    // Nothing was ever written; a frame is half-way; it was read, and theirs is about to close, or has.
+    // Nothing was ever written; a frame is half-way; it was read, and the 1.x writer is about to close, or
+    // has closed.
     for steps in [2, 5, COUNTED, STEPS] {
         let name: Name = Ring::Extended.name("entry-dead");
         let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();

@@ -245,7 +245,8 @@ fn failure_08_a_stopped_owner_of_a_name_is_not_robbed() {
     run_all(cases);
 }
 
-/// The lock of a name does not keep everybody out: 1.x C# readers have theirs elsewhere, and a container its own /tmp.
+/// The lock of a name does not keep all processes out: 1.x C# readers have their lock elsewhere, and a
+/// container has its own /tmp.
 #[test]
 fn a_cleaner_removes_nothing_that_came_in_the_place_of_what_it_judged() {
     let name = Name::new("replaced");

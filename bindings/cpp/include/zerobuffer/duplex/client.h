@@ -22,7 +22,7 @@ namespace zerobuffer {
 
 namespace detail {
 
-/** A number of milliseconds as an `int`: the nearest that there is. */
+/** A number of milliseconds as the nearest `int`. */
 template <std::integral Milliseconds>
 constexpr int clamped(Milliseconds timeout_ms) noexcept {
     if (std::in_range<int>(timeout_ms)) return static_cast<int>(timeout_ms);
@@ -34,10 +34,12 @@ constexpr int clamped(Milliseconds timeout_ms) noexcept {
 /**
  * The side of a duplex channel that sends requests. Any thread may call any function at any time.
  *
- * Each request has exactly one outcome: call() sends and waits for its own; receiveResponse() hands out, in the order of arrival,
- * those of the requests that were sent otherwise. When the channel ends, every call from then on says so.
+ * Each request has exactly one outcome. call() sends a request and waits for its outcome. receiveResponse()
+ * returns, in the order of arrival, the outcomes of requests that were sent by other functions. After the end
+ * of the channel, every call throws that end.
  *
- * A class of your own, as for tests, implements what is pure; what it leaves out throws std::logic_error when it is called.
+ * Your own class, for example for tests, must implement the pure functions. Each other function throws
+ * std::logic_error unless overridden.
  */
 class IDuplexClient {
 public:
@@ -52,13 +54,13 @@ public:
      *
      * @throws invalid_frame_size_exception (0 bytes), frame_too_large_exception, buffer_full_exception, out_of_memory_exception
      * @throws invalid_state_exception if this thread has acquired a request buffer
-     * @throws reader_dead_exception, writer_dead_exception, closed_exception, and whatever else ended the channel
+     * @throws reader_dead_exception, writer_dead_exception, closed_exception, or another exception that ended the channel
      */
     virtual std::uint64_t sendRequest(const void* data, std::size_t size) = 0;
 
     /**
-     * As sendRequest(), with a deadline: a server that has not started with the request within `timeout_ms` does not, and the
-     * outcome is deadline_exceeded_exception.
+     * Like sendRequest(), with a deadline. If the server has not started the request within `timeout_ms`, it
+     * does not start it, and the outcome is deadline_exceeded_exception.
      */
     virtual std::uint64_t sendRequestWithin(const void* data, std::size_t size, timeout_t timeout_ms) {
         static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms);
@@ -71,10 +73,11 @@ public:
     }
 
     /**
-     * Acquires bytes of the request buffer, to be filled in place, and the sequence number that the request will have. Then
-     * commitRequest(), callAcquired() or discardRequest(), on the same thread; other threads that want to send wait meanwhile.
+     * Acquires bytes of the request buffer, to be filled in place, and the sequence number that the request
+     * will have. Call commitRequest(), callAcquired() or discardRequest() afterwards, on this thread. Other
+     * threads that send wait meanwhile.
      *
-     * Throws as sendRequest().
+     * Throws like sendRequest().
      */
     virtual std::pair<std::uint64_t, std::span<std::uint8_t>> acquireRequestBuffer(std::size_t size) = 0;
 
@@ -85,20 +88,21 @@ public:
      */
     virtual void commitRequest() = 0;
 
-    /** Discards the request that this thread has acquired. Throws as commitRequest(). */
+    /** Discards the request that this thread has acquired. Throws like commitRequest(). */
     virtual void discardRequest() { detail::unsupported("IDuplexClient::discardRequest"); }
 
     /**
-     * Waits up to `timeout_ms` for the next response that nobody else waits for; an invalid frame when the time is over.
+     * Waits up to `timeout_ms` for the next response that no other caller waits for; returns an invalid frame
+     * when the time is over.
      *
      * @throws request_failed_exception, cancelled_exception, deadline_exceeded_exception, about one request
      * (zerobuffer_exception::sequence())
-     * @throws writer_dead_exception or reader_dead_exception (the server died or stopped), closed_exception, and whatever else
-     * ended the channel
+     * @throws writer_dead_exception or reader_dead_exception (the server died or stopped), closed_exception, or another
+     * exception that ended the channel
      */
     [[nodiscard]] virtual Frame receiveResponse(int timeout_ms) = 0;
 
-    /** As receiveResponse(int); times beyond those of an `int` are as long as one can be. */
+    /** As receiveResponse(int). Longer times than an `int` can hold count as the longest. */
     template <std::integral Milliseconds>
     [[nodiscard]] Frame receiveResponse(Milliseconds timeout_ms) {
         return receiveResponse(detail::clamped(timeout_ms));
@@ -108,9 +112,9 @@ public:
     [[nodiscard]] Frame receiveResponse(std::chrono::milliseconds timeout) { return receiveResponse(timeout.count()); }
 
     /**
-     * As receiveResponse(), for one request alone.
+     * Like receiveResponse(), for a single request.
      *
-     * @throws invalid_state_exception if its outcome has been handed out, or there was no such request
+     * @throws invalid_state_exception if its outcome has been returned already, or there was no such request
      */
     [[nodiscard]] virtual Frame receiveResponseTo(std::uint64_t sequence, timeout_t timeout_ms) {
         static_cast<void>(sequence), static_cast<void>(timeout_ms);
@@ -123,10 +127,11 @@ public:
     }
 
     /**
-     * Sends a request and waits for its own response, whoever else is sending and receiving.
+     * Sends a request and waits for its response, while other threads may send and receive.
      *
-     * @throws request_failed_exception with the handler's words, deadline_exceeded_exception, cancelled_exception
-     * @throws buffer_full_exception after `timeout_ms`, and all others of sendRequest()
+     * @throws request_failed_exception with the handler's message, deadline_exceeded_exception,
+     * cancelled_exception
+     * @throws buffer_full_exception after `timeout_ms`, and all other exceptions of sendRequest()
      */
     [[nodiscard]] virtual Frame call(const void* data, std::size_t size, timeout_t timeout_ms) {
         static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms);
@@ -138,7 +143,7 @@ public:
         return call(data, size, timeout_t{timeout.count()});
     }
 
-    /** Sends the request that this thread has acquired, and waits for its response. Throws as call(). */
+    /** Sends the request that this thread has acquired, and waits for its response. Throws like call(). */
     [[nodiscard]] virtual Frame callAcquired(timeout_t timeout_ms) {
         static_cast<void>(timeout_ms);
         detail::unsupported("IDuplexClient::callAcquired");
@@ -148,9 +153,10 @@ public:
     [[nodiscard]] Frame callAcquired(std::chrono::milliseconds timeout) { return callAcquired(timeout_t{timeout.count()}); }
 
     /**
-     * Cancels a request: its outcome is cancelled_exception, at once. Returns whether it was still to come.
+     * Cancels a request: its outcome is cancelled_exception, at once. Returns whether the request was still
+     * under way.
      *
-     * Throws whatever ended the channel.
+     * Throws the exception that ended the channel.
      */
     virtual bool cancelRequest(std::uint64_t sequence) {
         static_cast<void>(sequence);
@@ -170,10 +176,10 @@ public:
     /** Whether the server lives and reads requests. */
     [[nodiscard]] virtual bool isServerConnected() const = 0;
 
-    /** The channel's name; empty if the class does not say. */
+    /** The channel's name; empty unless overridden. */
     [[nodiscard]] virtual std::string channel() const { return {}; }
 
-    /** Closes the client, whatever other threads wait for: they get closed_exception. Responses still held stay valid. */
+    /** Closes the client. Waiting calls of other threads throw closed_exception. Responses that are still held stay valid. */
     virtual void close() { detail::unsupported("IDuplexClient::close"); }
 };
 
@@ -184,7 +190,7 @@ public:
      * Connects to the server of the channel, and creates the response buffer.
      *
      * @throws buffer_not_found_exception if there is no server, reader_dead_exception if it died
-     * @throws writer_already_connected_exception if it has a client; as Reader and Writer
+     * @throws writer_already_connected_exception if it has a client; those of Reader and Writer
      */
     explicit DuplexClient(const std::string& channel, const ClientOptions& options = ClientOptions()) {
         detail::check_abi();

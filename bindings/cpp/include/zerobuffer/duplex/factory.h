@@ -21,18 +21,18 @@ public:
     IDuplexChannelFactory& operator=(const IDuplexChannelFactory&) = delete;
     virtual ~IDuplexChannelFactory() = default;
 
-    /** Creates the request buffer of a channel and its server, whose handler answers with bytes of its own. Throws as Reader. */
+    /** Creates the request buffer of a channel and its server, whose handler answers with its own bytes. Throws like Reader. */
     [[nodiscard]] virtual std::unique_ptr<IImmutableDuplexServer> createImmutableServer(const std::string& channel_name,
                                                                                         const BufferConfig& config) = 0;
 
-    /** Creates the request buffer of a channel and its server, whose handler changes requests in place. Throws as Reader. */
+    /** Creates the request buffer of a channel and its server, whose handler changes requests in place. Throws like Reader. */
     [[nodiscard]] virtual std::unique_ptr<IMutableDuplexServer> createMutableServer(const std::string& channel_name,
                                                                                     const BufferConfig& config) = 0;
 
-    /** Connects to the server of a channel. Throws as DuplexClient. */
+    /** Connects to the server of a channel. Throws like DuplexClient. */
     [[nodiscard]] virtual std::unique_ptr<IDuplexClient> createClient(const std::string& channel_name) = 0;
 
-    /** As createClient(const std::string&), with other time-outs and sizes than the default. */
+    /** Connects to the server of a channel with `options`. Throws like DuplexClient. */
     [[nodiscard]] virtual std::unique_ptr<IDuplexClient> createClient(const std::string& channel_name,
                                                                       const ClientOptions& options) {
         static_cast<void>(channel_name);
@@ -44,7 +44,7 @@ public:
     static IDuplexChannelFactory& getInstance();
 };
 
-/** The factory of this library; all are the same. */
+/** The factory of this library; all instances are equal. */
 class DuplexChannelFactory final : public IDuplexChannelFactory {
 public:
     [[nodiscard]] std::unique_ptr<IImmutableDuplexServer> createImmutableServer(const std::string& channel_name,

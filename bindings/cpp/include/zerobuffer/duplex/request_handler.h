@@ -1,6 +1,5 @@
 /**
- * @file
- * What answers the requests of an immutable duplex server.
+ * @file The handlers of an immutable duplex server.
  */
 #ifndef ZEROBUFFER_DUPLEX_REQUEST_HANDLER_H
 #define ZEROBUFFER_DUPLEX_REQUEST_HANDLER_H
@@ -20,22 +19,23 @@
 
 namespace zerobuffer {
 
-/** Bytes in a row, or an owner of such: `std::span`, `std::vector`, `std::string`, `std::array` ... */
+/** Contiguous bytes, or an owner of contiguous bytes: `std::span`, `std::vector`, `std::string`, `std::array` ... */
 template <typename T>
 concept Bytes = std::ranges::contiguous_range<T> && std::ranges::sized_range<T> &&
                 std::is_trivially_copyable_v<std::ranges::range_value_t<T>>;
 
-/** What can answer requests: takes a frame, returns bytes or an owner of bytes. */
+/** A callable that can answer requests: it takes a frame and returns bytes or an owner of bytes. */
 template <typename F>
 concept AnswersRequests =
     std::invocable<F&, const Frame&> && Bytes<std::remove_cvref_t<std::invoke_result_t<F&, const Frame&>>>;
 
 /**
- * Answers requests: made of any callable that takes a `const Frame&` and returns bytes.
+ * Answers requests. It is made from any callable that takes a `const Frame&` and returns bytes.
  *
- * A callable that returns an owner (a vector, a string ...) never dangles: the owner lives until its bytes are in the response
- * buffer. One that returns a `std::span` answers for the bytes being there until then: bytes of the request are, as are those of
- * something that outlives the call; those of a local variable are not.
+ * A callable that returns an owner (a vector, a string ...) never dangles: the owner lives until its bytes
+ * are in the response buffer. A callable that returns a `std::span` promises that its bytes live until then.
+ * Bytes of the request do, and so do bytes of an object that outlives the call; bytes of a local variable do
+ * not.
  *
  * Copies share the callable.
  */
@@ -76,10 +76,10 @@ private:
             : function(std::forward<G>(callable)) {}
 
         void answer(const Frame& request, const Sink& sink) override {
-            // Whatever it returns is kept here while its bytes are used.
+            // Its result is kept here while its bytes are used.
             auto&& owner = std::invoke(function, request);
             const auto bytes = std::as_bytes(std::span(std::ranges::data(owner), std::ranges::size(owner)));
-            // uint8_t may look at any bytes.
+            // uint8_t may alias any bytes.
             sink({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});  // NOLINT
         }
 

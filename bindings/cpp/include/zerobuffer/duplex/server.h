@@ -21,24 +21,26 @@ namespace zerobuffer {
 
 /** How a server runs its handler. */
 enum class ProcessingMode : zb_processing_mode {
-    /** One request after the other, on the one thread that reads the request buffer. */
+    /** One request after the other, on the thread that reads the request buffer. */
     single_thread = ZB_SINGLE_THREAD,
     /** Several requests at once: the handler is called from several threads, and responses may overtake each other. */
     thread_pool = ZB_THREAD_POOL,
 };
 
-/** Is told of an error, on a thread of the server. What it throws is dropped. */
+/** Gets an error, on a thread of the server. Its exceptions are dropped. */
 using ErrorHandler = std::function<void(const zerobuffer_exception& error)>;
 
-/** Gets a client's metadata, on a thread of the server, before its next request is handled. What it throws is dropped. */
+/** Gets a client's metadata, on a thread of the server, before its next request is handled. Its exceptions are dropped. */
 using InitHandler = std::function<void(std::span<const std::uint8_t> metadata)>;
 
 /**
  * The side of a duplex channel that answers requests. Any thread may call any function at any time.
  *
- * A server outlives its clients: when one leaves or dies it takes the next. Destroying it stops it.
+ * A server outlives its clients: when a client closes or dies, the next one can connect. Destroying the
+ * server stops it.
  *
- * A class of your own, as for tests, implements what is pure; what it leaves out throws std::logic_error when it is called.
+ * Your own class, for example for tests, must implement the pure functions. Each other function throws
+ * std::logic_error unless overridden.
  */
 class IDuplexServer {
 public:
@@ -50,21 +52,21 @@ public:
     /**
      * Stops processing: clients learn of it at once, and both buffers' names are free. It can be started again.
      *
-     * @throws handler_busy_exception if a handler is still running after 80 ms: it can ask Frame::is_cancelled(), its answer goes
-     * nowhere, and its thread ends when it returns
+     * @throws handler_busy_exception if a handler is still running after 80 ms. The handler can check
+     * Frame::is_cancelled(); its answer is dropped, and its thread ends when it returns
      */
     virtual void stop() = 0;
 
     /** Whether requests are being processed. */
     [[nodiscard]] virtual bool isRunning() const = 0;
 
-    /** Sets what is told when a handler throws, an answer cannot be sent, or the request buffer had to be made anew. */
+    /** Sets a function that is called when a handler throws, an answer cannot be sent, or the request buffer was created again. */
     virtual void onError(ErrorHandler handler) {  // NOLINT(performance-unnecessary-value-param): an override keeps it
         static_cast<void>(handler);
         detail::unsupported("IDuplexServer::onError");
     }
 
-    /** Sets what gets the metadata of each client that sets some. */
+    /** Sets a function that gets the metadata of each client that sets some. */
     virtual void onInit(InitHandler handler) {  // NOLINT(performance-unnecessary-value-param): an override keeps it
         static_cast<void>(handler);
         detail::unsupported("IDuplexServer::onInit");
@@ -76,20 +78,20 @@ public:
         detail::unsupported("IDuplexServer::setPoolSize");
     }
 
-    /** The channel's name; empty if the class does not say. */
+    /** The channel's name; empty unless overridden. */
     [[nodiscard]] virtual std::string channel() const { return {}; }
 };
 
-/** A server whose handler reads each request and answers with bytes of its own. */
+/** A server whose handler reads each request and answers with its own bytes. */
 class IImmutableDuplexServer : public IDuplexServer {
 public:
     /**
      * Starts processing, on threads of the server, and returns at once. The response carries the request's sequence number.
      *
-     * What the handler throws reaches the client as request_failed_exception with its `what()`, for that request alone, and
-     * onError().
+     * An exception of the handler reaches the client as request_failed_exception with its `what()`, for that
+     * request only, and also onError().
      *
-     * @throws invalid_state_exception if it runs; after a stop as Reader
+     * @throws invalid_state_exception if it runs; after a stop, those of Reader
      */
     virtual void start(RequestHandler handler, ProcessingMode mode) = 0;
 
@@ -97,7 +99,7 @@ public:
     void start(RequestHandler handler) { start(std::move(handler), ProcessingMode::single_thread); }
 };
 
-/** A server whose handler changes each request in place; its bytes then are the response. */
+/** A server whose handler changes each request in place; the changed bytes are the response. */
 class IMutableDuplexServer : public IDuplexServer {
 public:
     /**
@@ -114,7 +116,7 @@ namespace detail {
 
 using Server = Owned<zb_server, zb_server_free>;
 
-/** Runs a function of the user's for the C ABI, which nothing that it throws may reach: `failed` gets its words. */
+/** Runs a function of the user for the C ABI, which no exception may reach: `failed` gets the message. */
 template <typename Function, typename Failed>
 void shielded(Function function, Failed failed) noexcept {
     try {
@@ -126,13 +128,13 @@ void shielded(Function function, Failed failed) noexcept {
     }
 }
 
-/** Destroys what a callback is called with. */
+/** Destroys the user data of a callback. */
 template <typename T>
 void destroy(void* user_data) {
     std::unique_ptr<T>(static_cast<T*>(user_data));
 }
 
-/** What both kinds of servers are made of. */
+/** The part that both kinds of servers share. */
 template <typename Interface>
 class ServerBase : public Interface {
 public:
@@ -144,7 +146,7 @@ public:
         const zb_error_callback tell = [](void* user_data, const zb_error* error) {
             shielded([&] { (*static_cast<ErrorHandler*>(user_data))(zerobuffer_exception(error)); }, [](const char*) {});
         };
-        // The library takes it over, and destroys it even if it refuses it.
+        // The library takes ownership of the handler, and destroys it even if it refuses it.
         void* owned = std::make_unique<ErrorHandler>(std::move(handler)).release();
         detail::call(zb_server_on_error, handle(), tell, owned, zb_destroy{destroy<ErrorHandler>});
     }
@@ -181,7 +183,7 @@ private:
 /** The server that the library makes; see IImmutableDuplexServer. */
 class ImmutableDuplexServer final : public detail::ServerBase<IImmutableDuplexServer> {
 public:
-    /** Creates the request buffer of the channel. Throws as Reader. */
+    /** Creates the request buffer of the channel. Throws like Reader. */
     explicit ImmutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
         : ServerBase(zb_server_create_immutable_n, channel, config) {}
 
@@ -199,7 +201,7 @@ public:
             };
             detail::shielded(answer, [responder](const char* words) { zb_responder_fail(responder, words); });
         };
-        // The library takes it over, and destroys it even if it refuses it.
+        // The library takes ownership of the handler, and destroys it even if it refuses it.
         void* owned = std::make_unique<RequestHandler>(std::move(handler)).release();
         detail::call(zb_server_start, handle(), run, static_cast<zb_processing_mode>(mode), owned,
                      zb_destroy{detail::destroy<RequestHandler>});
@@ -209,7 +211,7 @@ public:
 /** The server that the library makes; see IMutableDuplexServer. */
 class MutableDuplexServer final : public detail::ServerBase<IMutableDuplexServer> {
 public:
-    /** Creates the request buffer of the channel. Throws as Reader. */
+    /** Creates the request buffer of the channel. Throws like Reader. */
     explicit MutableDuplexServer(const std::string& channel, const BufferConfig& config = BufferConfig())
         : ServerBase(zb_server_create_mutable_n, channel, config) {}
 

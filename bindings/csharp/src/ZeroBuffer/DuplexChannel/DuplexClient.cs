@@ -202,7 +202,7 @@ public sealed unsafe class DuplexClient : IDuplexClient
             {
                 outcome.SetCanceled(cancellationToken);
             }
-#pragma warning disable CA1031 // Whatever it is, it is for whoever awaits.
+# pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
             catch (Exception error)
 #pragma warning restore CA1031
             {

@@ -2,15 +2,11 @@ using System.Buffers;
 
 namespace ZeroBuffer.Native;
 
-/// <summary>
-/// Where the bytes of one frame after the other lie. A <see cref="Frame"/> is a state and the version that it had; when the frame
-/// ends the version changes, so that a stale copy is seen.
-/// </summary>
-/// <remarks>
-/// A version is a positive number while its frame is valid, and its negative once the frame has ended. A reader that publishes
-/// the next frame first ends the version, then writes the bytes' place, then the new version; whoever looks reads the place first
-/// and the version last. So a place is never taken for that of another frame.
-/// </remarks>
+/// <summary> Where the bytes of one frame after the other lie. A <see cref="Frame"/> is a state and the version that it
+/// had; when the frame ends the version changes, so that a stale copy is seen. </summary> <remarks> A version is a
+/// positive number while its frame is valid, and its negative once the frame has ended. A reader that publishes the
+/// next frame first ends the version, then writes the bytes' place, then the new version; a caller reads the place
+/// first and the version last. So a place is never taken for that of another frame. </remarks>
 internal abstract unsafe class FrameState : MemoryManager<byte>
 {
     private nint _data;

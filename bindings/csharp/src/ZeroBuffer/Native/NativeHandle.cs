@@ -164,7 +164,7 @@ internal abstract unsafe class NativeHandle
         LeaveAsGuest();
     }
 
-    /// <summary>Frees the handle, if it is closed, nobody is inside and nothing is lent.</summary>
+    /// <summary>Frees the handle if it is closed, no call is inside and nothing is lent.</summary>
     internal void FreeIfUnused()
     {
         bool unused = Volatile.Read(ref _closed) != 0

@@ -1,4 +1,4 @@
-"""Exit codes, and failures that carry theirs."""
+"""Exit codes, and failures with their exit code."""
 
 import errno
 

@@ -11,7 +11,7 @@ use crate::support::{self, Name, Peer, Role, confine};
 
 pub(crate) const LOCK_DIR: &str = "/tmp/zerobuffer";
 
-/// The ordinary user that a stage can be: the attackers are `confine::NOBODY`.
+/// The ordinary user of a stage; the attackers are `confine::NOBODY`.
 pub(crate) const VICTIM: u32 = 1000;
 
 pub(crate) fn config() -> BufferConfig {

@@ -74,7 +74,7 @@ fn a_1x_server_serves_a_native_client() {
         let response = client.receive_response(PATIENCE).unwrap().expect("in time");
         assert_eq!((&*response, response.sequence()), (&[1, index][..], sequence));
     }
-    // Cancellation is ours alone: it is told at once, and the late response dropped.
+    // Cancellation is local to the client: it is reported at once, and the late response is dropped.
     let sequence = client.send_request(b"sleep").unwrap();
     assert!(client.cancel_request(sequence).unwrap());
     let error = client.receive_response(PATIENCE).unwrap_err();

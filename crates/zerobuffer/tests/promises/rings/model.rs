@@ -182,7 +182,7 @@ impl Run {
         if (left.is_some() && !gap) || rest + need <= free { Some(true) } else { None }
     }
 
-    /// The same of an extended ring, by what docs/PROTOCOL.md promises of it.
+    /// The model of an extended ring, from the promises of docs/PROTOCOL.md.
     fn must_fit_extended(&self, len: usize) -> Option<bool> {
         let unit = |len: usize| (len + HEADER).next_multiple_of(16);
         let lent = self.lent.iter().map(|(known, _)| known);
