@@ -12,20 +12,21 @@ use crate::errors;
 /// Args:
 ///     metadata_size: Bytes of the metadata block, 8 of which hold its length (default 4096).
 ///     payload_size: Bytes of the ring (default 268,435,456 = 256 MiB). A frame needs its size plus 16.
-///         Memory is used only as far as frames reach.
+///         Memory is used only where frames have been.
 ///     mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
 ///     preallocate: Reserve and touch all memory at creation.
-///     classic: Keep the ring a classic one, which 1.x peers speak, also between native peers.
+///     classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
 ///     wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 ///
-/// Sizes are rounded up to a multiple of 64. One that is not given is the default, or that of a kept buffer (of
-/// `relay --create-output`) that the reader takes over, whereas a kept buffer of another size than one that is given is
-/// refused. So a config that names the default sizes does not equal one that leaves them open, and `repr` shows only those
-/// that were given.
+/// Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
+/// buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
+/// given one is refused. So a config that names the default sizes does not equal one without sizes, and
+/// `repr` shows only the sizes that were given.
 ///
 /// Raises:
 ///     ValueError: for a `wait_strategy` that does not exist.
-///     InvalidConfigError: for a negative number. Other sizes and the mode are checked when a buffer is made of them.
+///     InvalidConfigError: for a negative number. Other sizes and the mode are checked when the buffer is
+///         created.
 #[pyclass(frozen, eq, skip_from_py_object, module = "zerobuffer")]
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct BufferConfig {
@@ -137,7 +138,7 @@ impl BufferConfig {
         self.preallocate
     }
 
-    /// Whether the ring stays a classic one.
+    /// Whether the ring stays classic.
     #[getter]
     fn classic(&self) -> bool {
         self.classic

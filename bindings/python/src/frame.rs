@@ -15,12 +15,13 @@ use crate::lock::Guarded;
 use crate::memory::{self, Lease};
 use crate::{dlpack, errors, numpy};
 
-/// Bytes that a reader lends, in shared memory, until they are released. Read-only.
+/// Bytes in shared memory, valid until they are released. Read-only.
 ///
-/// A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its bytes in place;
-/// `bytes(frame)` copies them. Leaving a `with` block, `release()`, `reader.release_frame(frame)` and garbage collection
-/// release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone, so no
-/// view ever dangles; frames outlive their reader.
+/// A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its
+/// bytes in place; `bytes(frame)` copies them. Leaving a `with` block, `release()`,
+/// `reader.release_frame(frame)` and garbage collection release it. Its bytes go back to the writer when it
+/// is released and its last view (array, `memoryview`) is gone, so no view ever dangles. Frames outlive their
+/// reader.
 ///
 /// A read that timed out returns an invalid frame (`is_valid` is False, it has no bytes). So does one at the end of a
 /// stream (`end_of_stream` is True). `Frame.from_bytes` makes a frame for a test.
@@ -143,12 +144,12 @@ impl Frame {
 
 #[pymethods]
 impl Frame {
-    /// A frame with a copy of `data`, in this process's own memory: to test a handler without a buffer.
+    /// A frame with a copy of `data` in this process's memory, for tests of handlers.
     ///
     /// Args:
     ///     data: bytes, a NumPy array or another contiguous buffer. May be empty.
     ///     sequence: The frame's number.
-    ///     writable: Whether the bytes can be changed, as those of a mutable server's request.
+    ///     writable: Whether the bytes can be changed, like those of a mutable server's request.
     ///
     /// Raises:
     ///     BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
@@ -184,7 +185,7 @@ impl Frame {
         self.sequence
     }
 
-    /// Whether there are bytes to look at: False after a time-out, at the end of a stream, and after the release.
+    /// Whether the frame has bytes: False after a time-out, at the end of a stream, and after the release.
     #[getter]
     fn is_valid(&self) -> bool {
         self.inner.with(|inner| !inner.released && !matches!(inner.bytes, Held::Nothing))
@@ -196,25 +197,26 @@ impl Frame {
         self.end_of_stream
     }
 
-    /// For a request of a duplex channel: whether its response is no longer wanted, because the client has cancelled the
-    /// request or given it up, its deadline is over, or the server has been stopped. A handler that works for long asks now and
-    /// then, and returns whatever it likes.
+    /// For a request of a duplex channel: whether its response is no longer wanted, because the client has
+    /// cancelled the request or given it up, its deadline is over, or the server has been stopped. A handler
+    /// that works for long should check this regularly; it may then return any answer.
     #[getter]
     fn is_cancelled(&self) -> bool {
         let request = self.inner.with(|inner| inner.request.clone());
         request.is_some_and(|request| request.is_cancelled())
     }
 
-    /// For a request of a duplex channel: milliseconds until the client gives it up, 0 when they are over. None if the client
-    /// set no limit (a 1.x client cannot), for every other frame, and after the release. A handler can leave out what would
-    /// come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
+    /// For a request of a duplex channel: milliseconds until the client gives it up, 0 when that time is
+    /// over. None if the client set no limit (a 1.x client cannot), for every other frame, and after the
+    /// release. A handler can skip work that would come too late:
+    /// `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
     #[getter]
     fn time_left_ms(&self) -> Option<f64> {
         let request = self.inner.with(|inner| inner.request.clone());
         milliseconds(request?.time_left()?)
     }
 
-    /// Returns the frame's bytes to the writer, as soon as its last view is gone. More than once does no harm.
+    /// Returns the frame's bytes to the writer when its last view is gone. A second call does nothing.
     fn release(&self) {
         self.give_back();
     }
@@ -225,8 +227,8 @@ impl Frame {
     ///     dtype: What the bytes are (default: uint8).
     ///     shape: The array's shape, such as (height, width, 3); one dimension may be -1. Default: one dimension.
     ///
-    /// The array stays valid, whatever becomes of the frame and its reader; its bytes go back to the writer when the frame
-    /// is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
+    /// The array stays valid after the frame is released and its reader closed. Its bytes go back to the
+    /// writer when the frame is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
     ///
     /// Raises:
     ///     InvalidStateError: if the frame is invalid or released.

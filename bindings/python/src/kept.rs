@@ -27,7 +27,8 @@ impl KeptBuffer {
         self.0.with(|kept| kept.as_mut().is_some_and(zerobuffer::KeptBuffer::is_adopted))
     }
 
-    /// Ends the keeping; says whether a reader had taken the buffer over. If none had, its frames are lost.
+    /// Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are
+    /// lost.
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
         let kept = self.0.replace(None);
         kept.map_or(Ok(false), |kept| py.detach(|| kept.close()).map_err(|error| raise(py, error)))

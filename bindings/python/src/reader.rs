@@ -22,15 +22,16 @@ use crate::{end, logging};
 ///     name: The buffer's name; a writer connects by it.
 ///     config: Sizes and rights (default: `BufferConfig()`).
 ///
-/// Whatever a dead reader left under this name is removed first. Close it (`close()`, or a `with` block) when
-/// done; frames and arrays still held stay valid. Iterating yields the frames of one writer and ends when it
-/// closes. Threads may share a reader: one reads at a time, the others wait. A forked child cannot use it.
+/// Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a
+/// `with` block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of
+/// one writer and ends when it closes. Threads may share a reader: one reads at a time, the others wait. A
+/// forked child cannot use it.
 ///
 /// Raises:
 ///     ReaderAlreadyConnectedError: if a live reader has the name.
 ///     InvalidNameError, InvalidConfigError: if name or config cannot be used.
 ///     OutOfMemoryError: if `/dev/shm` or a resource limit has no room.
-///     PermissionDeniedError, IncompatibleProtocolError: if something stands in the way.
+///     PermissionDeniedError, IncompatibleProtocolError: if another file is in the way.
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Reader(Arc<Stream>);
 
@@ -80,13 +81,14 @@ impl Reader {
     /// Args:
     ///     timeout_ms: Milliseconds to wait; 0 polls once, None or a negative number waits without limit.
     ///
-    /// Returns: A frame; an invalid one when the time is over; and, once per writer, when the writer has
-    ///     closed and everything that it wrote has been read, an invalid one with `end_of_stream`. Later
-    ///     reads wait for the next writer.
+    /// Returns:
+    ///     A frame; an invalid one when the time is over; and, once per writer, when the writer has closed and
+    ///     everything that it wrote has been read, an invalid one with `end_of_stream`. Later reads wait for the next
+    ///     writer.
     ///
     /// Raises:
     ///     WriterDeadError: once per writer, when it has died and everything that it had committed has been read.
-    ///     SequenceError, CorruptBufferError: for good; close the reader and create the buffer again.
+    ///     SequenceError, CorruptBufferError: permanent; close the reader and create the buffer again.
     ///     InterruptedError: after `interrupt()`.
     ///     ClosedError: if the reader is closed, now or meanwhile.
     ///     BufferNotFoundError: if another process removed the buffer's files.
@@ -95,23 +97,23 @@ impl Reader {
         frame_or_invalid(py, self.0.next(py, duration(timeout_ms)?)?)
     }
 
-    /// The next frame if there is one now. As `read_frame(0)`, but `interrupt()` does not concern it.
+    /// The next frame if there is one now. Like `read_frame(0)`, but not ended by `interrupt()`.
     fn try_read_frame<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Frame>> {
         frame_or_invalid(py, self.0.now(py)?)
     }
 
-    /// Waits for a first frame, then takes those behind it as far as they are there.
+    /// Waits for a first frame, then takes it and the frames that are there behind it.
     ///
     /// Args:
-    ///     max_frames: How many frames at most.
-    ///     timeout_ms: As for `read_frame`.
+    ///     max_frames: The largest number of frames.
+    ///     timeout_ms: Milliseconds to wait for the first frame; see `read_frame`.
     ///
     /// Returns:
     ///     A list of frames, empty when the time is over. The end of a stream is an invalid frame with `end_of_stream`, the
     ///     only one of its list.
     ///
     /// Raises:
-    ///     As `read_frame`, when nothing has been read.
+    ///     Those of `read_frame`, if nothing has been read.
     #[pyo3(signature = (max_frames, timeout_ms=Some(5000.0)), text_signature = "($self, max_frames, timeout_ms=5000)")]
     fn read_frames<'py>(
         &self,
@@ -137,13 +139,13 @@ impl Reader {
         frame.get().give_back();
     }
 
-    /// Whether a writer is connected, or frames that one committed are still unread.
+    /// Whether a writer is connected, or committed frames are still unread.
     ///
     /// Args:
     ///     timeout_ms: Milliseconds to wait for one. Default: not at all; a negative number waits without limit.
     ///
     /// Raises:
-    ///     InterruptedError, ClosedError, BufferNotFoundError: as `read_frame`.
+    ///     InterruptedError, ClosedError, BufferNotFoundError: see `read_frame`.
     #[pyo3(signature = (timeout_ms=None))]
     fn is_writer_connected(&self, py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<bool> {
         let timeout = duration(timeout_ms)?;
@@ -185,8 +187,9 @@ impl Reader {
         self.0.gate.interrupt();
     }
 
-    /// Closes the reader, removes the buffer and unmaps its memory. Calls that other threads are blocked in fail with
-    /// ClosedError. Frames and arrays still held stay valid, and keep the memory mapped. More than once does no harm.
+    /// Closes the reader, removes the buffer and unmaps its memory. Calls that other threads are blocked in
+    /// fail with ClosedError. Frames and arrays that are still held stay valid, and keep the memory mapped. A
+    /// second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.0.close(py)?;
         logging::flush(py);

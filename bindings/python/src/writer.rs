@@ -28,9 +28,9 @@ use crate::{end, logging};
 ///     connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
 ///     wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
 ///
-/// Close it (`close()`, or a `with` block) when done: the reader then learns at once, after the last frame, that the
-/// stream has ended. Threads may share a writer: one writes at a time, the others wait, also while one fills a frame in
-/// place. A forked child cannot use it.
+/// Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once,
+/// after the last frame. Threads may share a writer: one writes at a time, and the others wait, even while it
+/// fills a frame in place. A forked child cannot use it.
 ///
 /// Raises:
 ///     BufferNotFoundError: if no reader has created the buffer within the time.
@@ -278,7 +278,8 @@ impl Writer {
     ///     InvalidFrameSizeError: for 0 bytes.
     ///     ReaderDeadError: if the reader died, or closed the buffer.
     ///     BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
-    ///     InvalidStateError: if this thread has a frame acquired. BufferFullError also if another one had, all the time.
+    ///     InvalidStateError: if this thread has acquired a frame. BufferFullError: also if another thread had one
+    ///         for the whole time-out.
     ///     OutOfMemoryError, InterruptedError, ClosedError, CorruptBufferError.
     fn write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
         let py = data.py();
@@ -287,25 +288,27 @@ impl Writer {
         self.write(py, &bytes, timeout)?.ok_or_else(|| self.full(py, bytes.as_slice().len()))
     }
 
-    /// As `write_frame`, without waiting: None if there is no space now.
+    /// Like `write_frame`, without waiting: returns None if there is no space now.
     fn try_write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         let py = data.py();
         let bytes = Bytes::of(data, "try_write_frame")?;
         self.write(py, &bytes, Duration::ZERO)
     }
 
-    /// Lends `size` bytes of the buffer, to be filled in place; then `commit_frame()` or `discard_frame()`.
+    /// Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
+    /// afterwards.
     ///
-    /// Waits for space up to the write time-out, and for another thread that has a frame acquired. What a thread acquired
-    /// and did not commit before it ended is discarded. `numpy.asarray(view)` makes a writable array of the view.
+    /// Waits for space up to the write time-out, and for another thread that has acquired a frame. If a
+    /// thread ends without a commit, its frame is discarded. `numpy.asarray(view)` makes a writable array of
+    /// the view.
     ///
     /// Returns:
-    ///     A writable `memoryview` (format "B", one dimension) whose first content is undefined. It ends with the commit.
-    ///     Arrays and slices made of it stay safe to touch then, but what is written to them is lost, or spoils a later
-    ///     frame.
+    ///     A writable `memoryview` (format "B", one dimension) whose initial content is undefined. It ends
+    ///     with the commit. Arrays and slices made from it stay safe to access, but writing to them is lost,
+    ///     or damages a later frame.
     ///
     /// Raises:
-    ///     As `write_frame`; InvalidStateError if this thread has a frame acquired already.
+    ///     Those of `write_frame`; InvalidStateError if this thread has acquired a frame already.
     fn acquire_frame_buffer<'py>(
         &self,
         py: Python<'py>,
@@ -315,7 +318,7 @@ impl Writer {
         Ok(self.acquire(py, size)?.0)
     }
 
-    /// As `acquire_frame_buffer`, without waiting: None if there is no space now.
+    /// Like `acquire_frame_buffer`, without waiting: returns None if there is no space now.
     fn try_acquire_frame_buffer<'py>(
         &self,
         py: Python<'py>,
@@ -343,7 +346,7 @@ impl Writer {
         sequence.ok_or_else(|| raise(py, self.gate.closed()))
     }
 
-    /// Gives up the frame that was to be filled in place, if any. The reader never learns of it.
+    /// Discards the acquired frame, if any. The reader never sees it.
     fn discard_frame(&self, py: Python<'_>) -> PyResult<()> {
         self.discard(py, None)
     }
@@ -405,8 +408,8 @@ impl Writer {
     }
 
     /// Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at
-    /// once. Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled
-    /// in place is discarded. More than once does no harm.
+    /// once. Calls that other threads are blocked in fail with ClosedError, and an acquired frame is
+    /// discarded. A second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
         let lost = self.acquired.replace(None);

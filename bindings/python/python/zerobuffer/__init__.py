@@ -83,7 +83,7 @@ def _write_frames(self: Writer, frames: "Iterable[_BytesLike]") -> int:
     """Writes each item of an iterable as a frame; returns their number.
 
     Raises:
-        As `write_frame`, at the first item that fails; those before it are written, and `frames_written` counts them.
+        Those of `write_frame`, at the first item that fails. The items before it are written, and `frames_written` counts them.
     """
     count = 0
     for frame in frames:

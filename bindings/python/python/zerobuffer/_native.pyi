@@ -39,20 +39,20 @@ class BufferConfig:
     Args:
         metadata_size: Bytes of the metadata block, 8 of which hold its length (default 4096).
         payload_size: Bytes of the ring (default 268,435,456 = 256 MiB). A frame needs its size plus 16.
-            Memory is used only as far as frames reach.
+            Memory is used only where frames have been.
         mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
         preallocate: Reserve and touch all memory at creation.
-        classic: Keep the ring a classic one, which 1.x peers speak, also between native peers.
+        classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
         wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 
-    Sizes are rounded up to a multiple of 64. One that is not given is the default, or that of a kept buffer (of
-    `relay --create-output`) that the reader takes over, whereas a kept buffer of another size than one that is given is
-    refused. So a config that names the default sizes does not equal one that leaves them open, and `repr` shows only those
-    that were given.
+    Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept buffer
+    (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a given one is
+    refused. So a config that names the default sizes does not equal one without sizes, and `repr` shows only the
+    sizes that were given.
 
     Raises:
         ValueError: for a `wait_strategy` that does not exist.
-        InvalidConfigError: for a negative number. Other sizes and the mode are checked when a buffer is made of them.
+        InvalidConfigError: for a negative number. Other sizes and the mode are checked when the buffer is created.
     """
     def __new__(
         cls,
@@ -78,7 +78,7 @@ class BufferConfig:
         """Whether all memory is reserved at creation."""
     @property
     def classic(self) -> bool:
-        """Whether the ring stays a classic one."""
+        """Whether the ring stays classic."""
     @property
     def wait_strategy(self) -> WaitStrategy:
         """How the reader waits for frames."""
@@ -89,24 +89,24 @@ class BufferConfig:
 
 @final
 class Frame:
-    """Bytes that a reader lends, in shared memory, until they are released. Read-only.
+    """Bytes in shared memory, valid until they are released. Read-only.
 
     A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its bytes in place;
     `bytes(frame)` copies them. Leaving a `with` block, `release()`, `reader.release_frame(frame)` and garbage collection
-    release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone, so no
-    view ever dangles; frames outlive their reader.
+    release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone,
+    so no view ever dangles. Frames outlive their reader.
 
     A read that timed out returns an invalid frame (`is_valid` is False, it has no bytes). So does one at the end of a
     stream (`end_of_stream` is True). `Frame.from_bytes` makes a frame for a test.
     """
     @staticmethod
     def from_bytes(data: _BytesLike, *, sequence: int = 1, writable: bool = False) -> Frame:
-        """A frame with a copy of `data`, in this process's own memory: to test a handler without a buffer.
+        """A frame with a copy of `data` in this process's memory, for tests of handlers.
 
         Args:
             data: bytes, a NumPy array or another contiguous buffer. May be empty.
             sequence: The frame's number.
-            writable: Whether the bytes can be changed, as those of a mutable server's request.
+            writable: Whether the bytes can be changed, like those of a mutable server's request.
 
         Raises:
             BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
@@ -126,24 +126,24 @@ class Frame:
         """The frame's number, which its writer counts from 1; 0 if the frame is invalid."""
     @property
     def is_valid(self) -> bool:
-        """Whether there are bytes to look at: False after a time-out, at the end of a stream, and after the release."""
+        """Whether the frame has bytes: False after a time-out, at the end of a stream, and after the release."""
     @property
     def end_of_stream(self) -> bool:
         """Whether the writer closed and everything that it wrote has been read."""
     @property
     def is_cancelled(self) -> bool:
         """For a request of a duplex channel: whether its response is no longer wanted, because the client has cancelled the
-        request or given it up, its deadline is over, or the server has been stopped. A handler that works for long asks now and
-        then, and returns whatever it likes.
+        request or given it up, its deadline is over, or the server has been stopped. A handler that works for long
+        should check this regularly; it may then return any answer.
         """
     @property
     def time_left_ms(self) -> Optional[float]:
-        """For a request of a duplex channel: milliseconds until the client gives it up, 0 when they are over. None if the client
-        set no limit (a 1.x client cannot), for every other frame, and after the release. A handler can leave out what would
-        come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
+        """For a request of a duplex channel: milliseconds until the client gives it up, 0 when that time is over.
+        None if the client set no limit (a 1.x client cannot), for every other frame, and after the release. A handler
+        can skip work that would come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
         """
     def release(self) -> None:
-        """Returns the frame's bytes to the writer, as soon as its last view is gone. More than once does no harm."""
+        """Returns the frame's bytes to the writer when its last view is gone. A second call does nothing."""
     def as_numpy(
         self, dtype: Optional[DTypeLike] = None, shape: Union[int, Sequence[int], None] = None
     ) -> NDArray[Any]:
@@ -153,8 +153,8 @@ class Frame:
             dtype: What the bytes are (default: uint8).
             shape: The array's shape, such as (height, width, 3); one dimension may be -1. Default: one dimension.
 
-        The array stays valid, whatever becomes of the frame and its reader; its bytes go back to the writer when the frame
-        is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
+        The array stays valid after the frame is released and its reader closed. Its bytes go back to the writer when
+        the frame is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
 
         Raises:
             InvalidStateError: if the frame is invalid or released.
@@ -184,7 +184,7 @@ class KeptBuffer:
     def is_adopted(self) -> bool:
         """Whether a reader has taken the buffer over."""
     def close(self) -> bool:
-        """Ends the keeping; says whether a reader had taken the buffer over. If none had, its frames are lost."""
+        """Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are lost."""
 
 @final
 class Reader:
@@ -194,15 +194,16 @@ class Reader:
         name: The buffer's name; a writer connects by it.
         config: Sizes and rights (default: `BufferConfig()`).
 
-    Whatever a dead reader left under this name is removed first. Close it (`close()`, or a `with` block) when done; frames
-    and arrays still held stay valid. Iterating yields the frames of one writer and ends when it closes.
-    Threads may share a reader: one reads at a time, the others wait. A forked child cannot use it.
+    Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a `with`
+    block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of one writer and
+    ends when it closes. Threads may share a reader: one reads at a time, the others wait. A forked child cannot use
+    it.
 
     Raises:
         ReaderAlreadyConnectedError: if a live reader has the name.
         InvalidNameError, InvalidConfigError: if name or config cannot be used.
         OutOfMemoryError: if `/dev/shm` or a resource limit has no room.
-        PermissionDeniedError, IncompatibleProtocolError: if something stands in the way.
+        PermissionDeniedError, IncompatibleProtocolError: if another file is in the way.
     """
     def __new__(cls, name: str, config: Optional[BufferConfig] = None) -> Self: ...
     @property
@@ -221,26 +222,26 @@ class Reader:
 
         Raises:
             WriterDeadError: once per writer, when it has died and everything that it had committed has been read.
-            SequenceError, CorruptBufferError: for good; close the reader and create the buffer again.
+            SequenceError, CorruptBufferError: permanent; close the reader and create the buffer again.
             InterruptedError: after `interrupt()`.
             ClosedError: if the reader is closed, now or meanwhile.
             BufferNotFoundError: if another process removed the buffer's files.
         """
     def try_read_frame(self) -> Frame:
-        """The next frame if there is one now. As `read_frame(0)`, but `interrupt()` does not concern it."""
+        """The next frame if there is one now. Like `read_frame(0)`, but not ended by `interrupt()`."""
     def read_frames(self, max_frames: int, timeout_ms: Optional[float] = 5000) -> List[Frame]:
-        """Waits for a first frame, then takes those behind it as far as they are there.
+        """Waits for a first frame, then takes it and the frames that are there behind it.
 
         Args:
-            max_frames: How many frames at most.
-            timeout_ms: As for `read_frame`.
+            max_frames: The largest number of frames.
+            timeout_ms: Milliseconds to wait for the first frame; see `read_frame`.
 
         Returns:
             A list of frames, empty when the time is over. The end of a stream is an invalid frame with `end_of_stream`, the
             only one of its list.
 
         Raises:
-            As `read_frame`, when nothing has been read.
+            Those of `read_frame`, if nothing has been read.
         """
     async def read_frame_async(self, timeout_ms: Optional[float] = 5000) -> Frame:
         """As `read_frame`, for asyncio: other tasks run meanwhile. Cancelling the task ends the wait. Frames are handed out in
@@ -249,13 +250,13 @@ class Reader:
     def release_frame(self, frame: Frame) -> None:
         """Releases a frame, like `frame.release()`."""
     def is_writer_connected(self, timeout_ms: Optional[float] = None) -> bool:
-        """Whether a writer is connected, or frames that one committed are still unread.
+        """Whether a writer is connected, or committed frames are still unread.
 
         Args:
             timeout_ms: Milliseconds to wait for one. Default: not at all; a negative number waits without limit.
 
         Raises:
-            InterruptedError, ClosedError, BufferNotFoundError: as `read_frame`.
+            InterruptedError, ClosedError, BufferNotFoundError: see `read_frame`.
         """
     def get_metadata(self) -> Optional[bytes]:
         """The metadata that the writer has set, copied; None if it has set none.
@@ -273,7 +274,8 @@ class Reader:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
         """Closes the reader, removes the buffer and unmaps its memory. Calls that other threads are blocked in fail with
-        ClosedError. Frames and arrays still held stay valid, and keep the memory mapped. More than once does no harm.
+        ClosedError. Frames and arrays that are still held stay valid, and keep the memory mapped. A second call does
+        nothing.
         """
     @property
     def closed(self) -> bool:
@@ -299,8 +301,8 @@ class Writer:
         connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
         wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
 
-    Close it (`close()`, or a `with` block) when done: the reader then learns at once, after the last frame, that the
-    stream has ended. Threads may share a writer: one writes at a time, the others wait, also while one fills a frame in
+    Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once, after the
+    last frame. Threads may share a writer: one writes at a time, and the others wait, even while it fills a frame in
     place. A forked child cannot use it.
 
     Raises:
@@ -339,33 +341,36 @@ class Writer:
             InvalidFrameSizeError: for 0 bytes.
             ReaderDeadError: if the reader died, or closed the buffer.
             BufferError: if the memory is not contiguous. TypeError: if there is none, or it holds Python objects.
-            InvalidStateError: if this thread has a frame acquired. BufferFullError also if another one had, all the time.
+            InvalidStateError: if this thread has acquired a frame. BufferFullError: also if another thread had one
+                for the whole time-out.
             OutOfMemoryError, InterruptedError, ClosedError, CorruptBufferError.
         """
     def try_write_frame(self, data: _BytesLike) -> Optional[int]:
-        """As `write_frame`, without waiting: None if there is no space now."""
+        """Like `write_frame`, without waiting: returns None if there is no space now."""
     def write_frames(self, frames: Iterable[_BytesLike]) -> int:
         """Writes each item of an iterable as a frame; returns their number.
 
         Raises:
-            As `write_frame`, at the first item that fails; those before it are written, and `frames_written` counts them.
+            Those of `write_frame`, at the first item that fails. The items before it are written, and
+            `frames_written` counts them.
         """
     def acquire_frame_buffer(self, size: int) -> memoryview:
-        """Lends `size` bytes of the buffer, to be filled in place; then `commit_frame()` or `discard_frame()`.
+        """Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
+        afterwards.
 
-        Waits for space up to the write time-out, and for another thread that has a frame acquired. What a thread acquired
-        and did not commit before it ended is discarded. `numpy.asarray(view)` makes a writable array of the view.
+        Waits for space up to the write time-out, and for another thread that has acquired a frame. If a thread ends
+        without a commit, its frame is discarded. `numpy.asarray(view)` makes a writable array of the view.
 
         Returns:
-            A writable `memoryview` (format "B", one dimension) whose first content is undefined. It ends with the commit.
-            Arrays and slices made of it stay safe to touch then, but what is written to them is lost, or spoils a later
-            frame.
+            A writable `memoryview` (format "B", one dimension) whose initial content is undefined. It ends with the
+            commit. Arrays and slices made from it stay safe to access, but writing to them is lost, or damages a
+            later frame.
 
         Raises:
-            As `write_frame`; InvalidStateError if this thread has a frame acquired already.
+            Those of `write_frame`; InvalidStateError if this thread has acquired a frame already.
         """
     def try_acquire_frame_buffer(self, size: int) -> Optional[memoryview]:
-        """As `acquire_frame_buffer`, without waiting: None if there is no space now."""
+        """Like `acquire_frame_buffer`, without waiting: returns None if there is no space now."""
     def commit_frame(self, size: Optional[int] = None) -> int:
         """Commits the frame that was filled in place.
 
@@ -380,7 +385,7 @@ class Writer:
             InvalidFrameSizeError: if size is 0 or more than was acquired; the frame stays acquired.
         """
     def discard_frame(self) -> None:
-        """Gives up the frame that was to be filled in place, if any. The reader never learns of it."""
+        """Discards the acquired frame, if any. The reader never sees it."""
     def frame(self, size: int) -> WritableFrame:
         """A frame to be filled in place in a `with` block: `with writer.frame(n) as view: ...`
 
@@ -414,8 +419,8 @@ class Writer:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
         """Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at once.
-        Calls that other threads are blocked in fail with ClosedError, and a frame that is being filled in place is
-        discarded. More than once does no harm.
+        Calls that other threads are blocked in fail with ClosedError, and an acquired frame is discarded. A second
+        call does nothing.
         """
     @property
     def closed(self) -> bool:
@@ -448,8 +453,8 @@ class DuplexClient:
 
         Args:
             data: bytes, a NumPy array or another contiguous buffer; copied exactly once.
-            deadline_ms: If given, a server that has not started with the request by then does not, and the outcome is
-                DeadlineExceededError.
+            deadline_ms: If given, a server that has not started the request by then does not start it, and the
+                outcome is DeadlineExceededError.
 
         Returns:
             The request's sequence number, which its response carries too.
@@ -461,9 +466,9 @@ class DuplexClient:
             ReaderDeadError, WriterDeadError, ClosedError: when the channel has ended.
         """
     def acquire_request_buffer(self, size: int) -> Tuple[int, memoryview]:
-        """Lends `size` bytes of the request buffer, to be filled in place; then `commit_request()`, `call_acquired()` or
-        `discard_request()`, on the same thread. Other threads that send wait meanwhile. What a thread acquired and did not
-        commit before it ended is discarded.
+        """Lends `size` bytes of the request buffer, to be filled in place. Call `commit_request()`, `call_acquired()`
+        or `discard_request()` afterwards, on this thread. Other threads that send wait meanwhile. If a thread ends
+        without a commit, its request is discarded.
 
         Returns:
             The request's sequence number, and a writable `memoryview` (format "B", one dimension) that ends with the commit.
@@ -472,29 +477,29 @@ class DuplexClient:
             As `send_request`.
         """
     def commit_request(self) -> None:
-        """Sends the request that was filled in place. Its response is for `receive_response`.
+        """Sends the acquired request. Its response is for `receive_response`.
 
         Raises:
-            InvalidStateError: if this thread has acquired none. When the channel has ended, as `send_request`.
+            InvalidStateError: if this thread has acquired none. After the end of the channel, those of
+                `send_request`.
         """
     def call_acquired(self, timeout_ms: Optional[float] = 5000) -> Frame:
-        """Sends the request that was filled in place and waits for its own response. Other threads may send and receive
-        meanwhile.
+        """Sends the acquired request and waits for its response. Other threads may send and receive meanwhile.
 
         Args:
             timeout_ms: For the response; also the request's deadline.
 
         Raises:
-            InvalidStateError: if this thread has acquired none. Else as `call`, but there is no lack of space any more.
+            InvalidStateError: if this thread has acquired none. Otherwise those of `call`, except for missing space.
         """
     def discard_request(self) -> None:
-        """Gives up the request that was to be filled in place.
+        """Discards the acquired request.
 
         Raises:
             InvalidStateError: if this thread has acquired none.
         """
     def receive_response(self, timeout_ms: Optional[float] = 5000) -> Frame:
-        """Waits for the next response that no call waits for, in the order of arrival.
+        """Waits for the next response that no other call waits for, in the order of arrival.
 
         Args:
             timeout_ms: Milliseconds; 0 polls once, None or a negative number waits without limit.
@@ -503,25 +508,27 @@ class DuplexClient:
             A frame with the request's sequence number (it may have 0 bytes); an invalid one when the time is over.
 
         Raises:
-            RequestFailedError, CancelledError, DeadlineExceededError: about one request, which `error.sequence` tells.
-            WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from now on.
+            RequestFailedError, CancelledError, DeadlineExceededError: about one request, whose number is
+            `error.sequence`. WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from
+            now on.
         """
     def receive_response_to(self, sequence: int, timeout_ms: Optional[float] = 5000) -> Frame:
-        """As `receive_response`, for the response to one request alone.
+        """Waits for the response to one request.
 
         Raises:
-            As `receive_response`; InvalidStateError if its outcome has been handed out, or there was no such request.
+            Those of `receive_response`; InvalidStateError if the outcome has been returned already, or there was no
+            such request.
         """
     def call(self, data: _BytesLike, timeout_ms: Optional[float] = 5000) -> Frame:
-        """Sends a request and waits for its own response. Other threads may send and receive meanwhile.
+        """Sends a request and waits for its response. Other threads may send and receive meanwhile.
 
         Args:
-            data: As for `send_request`.
-            timeout_ms: For all of it; also the request's deadline.
+            data: The request; see `send_request`.
+            timeout_ms: For sending and the response together; also the request's deadline.
 
         Raises:
-            RequestFailedError: if the handler failed; with its words.
-            DeadlineExceededError: if no response came in time. CancelledError. All those of `send_request`.
+            RequestFailedError: if the handler failed; with its message.
+            DeadlineExceededError: if no response came in time. CancelledError. Those of `send_request`.
         """
     def _start_call(
         self, data: _BytesLike, timeout_ms: Optional[float], deliver: Callable[[Any], object]
@@ -530,7 +537,7 @@ class DuplexClient:
         """Cancels a request: its outcome is CancelledError, at once. Returns whether it was still under way.
 
         Raises:
-            Whatever ended the channel.
+            The error that ended the channel.
         """
     @property
     def is_server_connected(self) -> bool:
@@ -539,11 +546,11 @@ class DuplexClient:
         """Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once.
 
         Raises:
-            MetadataAlreadyWrittenError, MetadataTooLargeError, or whatever ended the channel.
+            MetadataAlreadyWrittenError, MetadataTooLargeError, or the error that ended the channel.
         """
     def close(self) -> None:
-        """Closes the client and unmaps its memory, whatever other threads wait for: they get ClosedError. Responses still held
-        stay valid, and keep their memory mapped. More than once does no harm.
+        """Closes the client and unmaps its memory. Waiting calls of other threads raise ClosedError. Responses that
+        are still held stay valid, and keep their memory mapped. A second call does nothing.
         """
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
@@ -562,18 +569,18 @@ class ImmutableDuplexServer:
     def channel_name(self) -> str:
         """The channel's name."""
     def stop(self) -> None:
-        """Stops the server, whatever it waits for: clients learn of it at once. It can be started again.
+        """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
         Raises:
-            HandlerBusyError: if a handler is still running after 80 ms. It can ask `frame.is_cancelled`; its answer
-                goes nowhere, and its thread ends when it returns.
+            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`;
+                its answer is dropped, and its thread ends when it returns.
         """
     @property
     def is_running(self) -> bool:
         """Whether requests are being processed. False while the server is being started or stopped."""
     def on_error(self, callback: Callable[[ZeroBufferError], object]) -> None:
         """Sets the function that is called with a ZeroBufferError, on a thread of the server, when a handler fails, an
-        answer cannot be sent, a client has died, or the request buffer had to be made again. The server goes on.
+        answer cannot be sent, a client has died, or the request buffer had to be created again. The server continues.
 
         Raises:
             TypeError: if it cannot be called.
@@ -586,8 +593,8 @@ class ImmutableDuplexServer:
             TypeError: if it cannot be called.
         """
     def set_pool_size(self, threads: int) -> None:
-        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
-        processor, two at least). 0 counts as 1.
+        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one per processor,
+        at least two). 0 counts as 1.
 
         Raises:
             InvalidConfigError: for a negative number, and for more than 1,024.
@@ -599,12 +606,12 @@ class ImmutableDuplexServer:
 
         Args:
             handler: Called with each request, a read-only frame that is released when it returns. Returns the response:
-                bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. What it raises
-                reaches the client as RequestFailedError, for that request alone.
+                bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. An exception
+                of it reaches the client as RequestFailedError, for that request only.
             mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
 
         Raises:
-            InvalidStateError: if it runs. After a stop, as the constructor.
+            InvalidStateError: if it runs. After a stop, those of the constructor.
         """
     def _start_async(self, schedule: Callable[[Frame, Answer], object]) -> None: ...
 
@@ -616,18 +623,18 @@ class MutableDuplexServer:
     def channel_name(self) -> str:
         """The channel's name."""
     def stop(self) -> None:
-        """Stops the server, whatever it waits for: clients learn of it at once. It can be started again.
+        """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
         Raises:
-            HandlerBusyError: if a handler is still running after 80 ms. It can ask `frame.is_cancelled`; its answer
-                goes nowhere, and its thread ends when it returns.
+            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`;
+                its answer is dropped, and its thread ends when it returns.
         """
     @property
     def is_running(self) -> bool:
         """Whether requests are being processed. False while the server is being started or stopped."""
     def on_error(self, callback: Callable[[ZeroBufferError], object]) -> None:
         """Sets the function that is called with a ZeroBufferError, on a thread of the server, when a handler fails, an
-        answer cannot be sent, a client has died, or the request buffer had to be made again. The server goes on.
+        answer cannot be sent, a client has died, or the request buffer had to be created again. The server continues.
 
         Raises:
             TypeError: if it cannot be called.
@@ -640,8 +647,8 @@ class MutableDuplexServer:
             TypeError: if it cannot be called.
         """
     def set_pool_size(self, threads: int) -> None:
-        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
-        processor, two at least). 0 counts as 1.
+        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one per processor,
+        at least two). 0 counts as 1.
 
         Raises:
             InvalidConfigError: for a negative number, and for more than 1,024.
@@ -652,28 +659,29 @@ class MutableDuplexServer:
         """Starts processing on threads of the server, and returns at once.
 
         Args:
-            handler: Called with each request, a writable frame, in shared memory itself; the response has its bytes when it
-                returns None. What it raises reaches the client as RequestFailedError, for that request alone.
+            handler: Called with each request, a writable frame in shared memory. Returns None; the changed bytes are
+                the response. An exception of it reaches the client as RequestFailedError, for that request only.
             mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
 
         Raises:
-            InvalidStateError: if it runs. After a stop, as the constructor.
+            InvalidStateError: if it runs. After a stop, those of the constructor.
         """
 
 @final
 class Answer:
-    """The answer that a coroutine owes; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one, the
-    request has failed.
+    """The answer of a coroutine; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one,
+    the request fails.
     """
     def send(self, frame: Frame, response: _BytesLike) -> None:
-        """Answers with the bytes of a buffer; raises what `write_frame` does of what is none."""
+        """Answers with the bytes of a buffer. Raises the errors of `write_frame` for an object that is no buffer."""
     def fail(self, frame: Frame, error: BaseException) -> None:
         """Tells the client that the handler failed."""
 
 def close_all() -> None:
-    """Ends everything; for `atexit`."""
+    """Closes all handles; for `atexit`."""
 def leave_to_parent() -> None:
-    """Leaves everything to the parent, in a forked child: its threads are not there. For `os.register_at_fork`."""
+    """Leaves all handles to the parent, in a forked child, which does not have the parent's threads. For
+    `os.register_at_fork`."""
 def snapshot(name: str) -> Dict[str, Any]:
     """The fields of a `zerobuffer.inspect.Snapshot`."""
 def list_buffers() -> List[str]:

@@ -60,11 +60,11 @@ class IDuplexClient(ABC):
 
     @abstractmethod
     def acquire_request_buffer(self, size: int) -> Tuple[int, memoryview]:
-        """Lends bytes of the request buffer, to be filled in place; returns the request's sequence number and the bytes."""
+        """Lends bytes of the request buffer, to be filled in place. Returns the request's sequence number and the bytes."""
 
     @abstractmethod
     def commit_request(self) -> None:
-        """Sends the request that was filled in place."""
+        """Sends the acquired request."""
 
     @abstractmethod
     def receive_response(self, timeout_ms: Optional[float] = 5000) -> Frame:
@@ -144,14 +144,14 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
     Raises:
         BufferNotFoundError: if there is no server within the time.
         WriterAlreadyConnectedError: if it has a client.
-        ReaderDeadError: if the server is dead. As `Reader` for the response buffer.
+        ReaderDeadError: if the server is dead. Those of `Reader` for the response buffer.
     """
 
     async def call_async(self, data: "_BytesLike", timeout_ms: Optional[float] = 5000) -> Frame:
-        """As `call`, for asyncio: other tasks run meanwhile. Cancelling the task cancels the request.
+        """Like `call`, for asyncio: other tasks run meanwhile. Cancelling the task cancels the request.
 
         Raises:
-            As `call`.
+            Those of `call`.
         """
         loop = asyncio.get_running_loop()
         outcome: "asyncio.Future[Frame]" = loop.create_future()
@@ -186,7 +186,7 @@ class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServe
     It outlives its clients: when one leaves or dies it takes the next. A `with` block stops it.
 
     Raises:
-        As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
+        Those of `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
     """
     async def start_async(self, handler: "Callable[[Frame], Awaitable[_BytesLike]]") -> None:
         """Starts processing with a coroutine function, and returns at once.
@@ -238,7 +238,7 @@ class MutableDuplexServer(_native.MutableDuplexServer, IMutableDuplexServer):
     It outlives its clients: when one leaves or dies it takes the next. A `with` block stops it.
 
     Raises:
-        As `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
+        Those of `zerobuffer.Reader`; InvalidNameError if the name is too long for a channel.
     """
 
 class DuplexChannelFactory(IDuplexChannelFactory):
@@ -257,7 +257,7 @@ class DuplexChannelFactory(IDuplexChannelFactory):
         """Creates the request buffer of a channel and its server, whose handler answers with bytes of its own.
 
         Raises:
-            As `ImmutableDuplexServer`.
+            Those of `ImmutableDuplexServer`.
         """
         return ImmutableDuplexServer(channel_name, config)
 
@@ -265,7 +265,7 @@ class DuplexChannelFactory(IDuplexChannelFactory):
         """Creates the request buffer of a channel and its server, whose handler changes requests in place.
 
         Raises:
-            As `MutableDuplexServer`.
+            Those of `MutableDuplexServer`.
         """
         return MutableDuplexServer(channel_name, config)
 
@@ -286,7 +286,7 @@ class DuplexChannelFactory(IDuplexChannelFactory):
             response_config: Sizes and rights of the response buffer.
 
         Raises:
-            As `DuplexClient`.
+            Those of `DuplexClient`.
         """
         return DuplexClient(
             channel_name,

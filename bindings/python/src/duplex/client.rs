@@ -249,8 +249,8 @@ impl DuplexClient {
     ///
     /// Args:
     ///     data: bytes, a NumPy array or another contiguous buffer; copied exactly once.
-    ///     deadline_ms: If given, a server that has not started with the request by then does not, and the outcome is
-    ///         DeadlineExceededError.
+    ///     deadline_ms: If given, a server that has not started the request by then does not start it, and
+    ///         the outcome is DeadlineExceededError.
     ///
     /// Returns:
     ///     The request's sequence number, which its response carries too.
@@ -271,9 +271,9 @@ impl DuplexClient {
         self.send_within(py, |client| client.send_request_within(data.as_ref(), deadline))
     }
 
-    /// Lends `size` bytes of the request buffer, to be filled in place; then `commit_request()`, `call_acquired()` or
-    /// `discard_request()`, on the same thread. Other threads that send wait meanwhile. What a thread acquired and did not
-    /// commit before it ended is discarded.
+    /// Lends `size` bytes of the request buffer, to be filled in place. Call `commit_request()`,
+    /// `call_acquired()` or `discard_request()` afterwards, on this thread. Other threads that send wait
+    /// meanwhile. If a thread ends without a commit, its request is discarded.
     ///
     /// Returns:
     ///     The request's sequence number, and a writable `memoryview` (format "B", one dimension) that ends with the commit.
@@ -320,23 +320,24 @@ impl DuplexClient {
         Ok((sequence, view))
     }
 
-    /// Sends the request that was filled in place. Its response is for `receive_response`.
+    /// Sends the acquired request. Its response is for `receive_response`.
     ///
     /// Raises:
-    ///     InvalidStateError: if this thread has acquired none. When the channel has ended, as `send_request`.
+    ///     InvalidStateError: if this thread has acquired none. After the end of the channel, those of
+    ///     `send_request`.
     fn commit_request(&self, py: Python<'_>) -> PyResult<()> {
         let request = self.take_acquired(py)?.end_view(py);
         py.detach(|| request.commit()).map(drop).map_err(|error| raise(py, error))
     }
 
-    /// Sends the request that was filled in place and waits for its own response. Other threads may send and receive
-    /// meanwhile.
+    /// Sends the acquired request and waits for its response. Other threads may send and receive meanwhile.
     ///
     /// Args:
     ///     timeout_ms: For the response; also the request's deadline.
     ///
     /// Raises:
-    ///     InvalidStateError: if this thread has acquired none. Else as `call`, but there is no lack of space any more.
+    ///     InvalidStateError: if this thread has acquired none. Otherwise those of `call`, except for missing
+    ///     space.
     #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
     fn call_acquired<'py>(&self, py: Python<'py>, timeout_ms: Option<f64>) -> PyResult<Bound<'py, Frame>> {
         let timeout = duration(timeout_ms)?;
@@ -352,7 +353,7 @@ impl DuplexClient {
         requests::response(py, response?.ok_or_else(ended)?)
     }
 
-    /// Gives up the request that was to be filled in place.
+    /// Discards the acquired request.
     ///
     /// Raises:
     ///     InvalidStateError: if this thread has acquired none.
@@ -362,7 +363,7 @@ impl DuplexClient {
         Ok(())
     }
 
-    /// Waits for the next response that no call waits for, in the order of arrival.
+    /// Waits for the next response that no other call waits for, in the order of arrival.
     ///
     /// Args:
     ///     timeout_ms: Milliseconds; 0 polls once, None or a negative number waits without limit.
@@ -371,17 +372,19 @@ impl DuplexClient {
     ///     A frame with the request's sequence number (it may have 0 bytes); an invalid one when the time is over.
     ///
     /// Raises:
-    ///     RequestFailedError, CancelledError, DeadlineExceededError: about one request, which `error.sequence` tells.
+    ///     RequestFailedError, CancelledError, DeadlineExceededError: about one request, whose number is
+    ///     `error.sequence`.
     ///     WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from now on.
     #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
     fn receive_response<'py>(&self, py: Python<'py>, timeout_ms: Option<f64>) -> PyResult<Bound<'py, Frame>> {
         self.receive(py, timeout_ms, |client, slice| client.receive_response(slice))
     }
 
-    /// As `receive_response`, for the response to one request alone.
+    /// Waits for the response to one request.
     ///
     /// Raises:
-    ///     As `receive_response`; InvalidStateError if its outcome has been handed out, or there was no such request.
+    ///     Those of `receive_response`; InvalidStateError if the outcome has been returned already, or there
+    ///     was no such request.
     #[pyo3(signature = (sequence, timeout_ms=Some(5000.0)), text_signature = "($self, sequence, timeout_ms=5000)")]
     fn receive_response_to<'py>(
         &self,
@@ -393,15 +396,15 @@ impl DuplexClient {
         self.receive(py, timeout_ms, |client, slice| client.receive_response_to(sequence, slice))
     }
 
-    /// Sends a request and waits for its own response. Other threads may send and receive meanwhile.
+    /// Sends a request and waits for its response. Other threads may send and receive meanwhile.
     ///
     /// Args:
-    ///     data: As for `send_request`.
-    ///     timeout_ms: For all of it; also the request's deadline.
+    ///     data: The request; see `send_request`.
+    ///     timeout_ms: For sending and the response together; also the request's deadline.
     ///
     /// Raises:
-    ///     RequestFailedError: if the handler failed; with its words.
-    ///     DeadlineExceededError: if no response came in time. CancelledError. All those of `send_request`.
+    ///     RequestFailedError: if the handler failed; with its message.
+    ///     DeadlineExceededError: if no response came in time. CancelledError. Those of `send_request`.
     #[pyo3(signature = (data, timeout_ms=Some(5000.0)), text_signature = "($self, data, timeout_ms=5000)")]
     fn call<'py>(
         &self,
@@ -467,7 +470,7 @@ impl DuplexClient {
     /// Cancels a request: its outcome is CancelledError, at once. Returns whether it was still under way.
     ///
     /// Raises:
-    ///     Whatever ended the channel.
+    ///     The error that ended the channel.
     fn cancel_request(&self, py: Python<'_>, sequence: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (sequence, client) = (number(sequence)?, self.client(py)?);
         py.detach(|| client.cancel_request(sequence)).map_err(|error| raise(py, error))
@@ -482,14 +485,14 @@ impl DuplexClient {
     /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once.
     ///
     /// Raises:
-    ///     MetadataAlreadyWrittenError, MetadataTooLargeError, or whatever ended the channel.
+    ///     MetadataAlreadyWrittenError, MetadataTooLargeError, or the error that ended the channel.
     fn set_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<()> {
         let bytes = Owned::of(metadata, "set_metadata")?;
         self.send_within(py, |client| client.set_metadata(bytes.as_ref()))
     }
 
-    /// Closes the client and unmaps its memory, whatever other threads wait for: they get ClosedError. Responses still held
-    /// stay valid, and keep their memory mapped. More than once does no harm.
+    /// Closes the client and unmaps its memory. Waiting calls of other threads raise ClosedError. Responses
+    /// that are still held stay valid, and keep their memory mapped. A second call does nothing.
     fn close(&self, py: Python<'_>) {
         let request = self.acquired.replace(None).map(|acquired| acquired.end_view(py));
         py.detach(|| {

@@ -212,11 +212,11 @@ macro_rules! server {
                 self.server.channel()
             }
 
-            /// Stops the server, whatever it waits for: clients learn of it at once. It can be started again.
+            /// Stops the server, even while it waits. Clients learn of it at once. It can be started again.
             ///
             /// Raises:
-            ///     HandlerBusyError: if a handler is still running after 80 ms. It can ask `frame.is_cancelled`; its answer
-            ///         goes nowhere, and its thread ends when it returns.
+            ///     HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`; its
+            ///         answer is dropped, and its thread ends when it returns.
             fn stop(&self, py: Python<'_>) -> PyResult<()> {
                 self.change(py, |server| server.stop())
             }
@@ -228,7 +228,7 @@ macro_rules! server {
             }
 
             /// Sets the function that is called with a ZeroBufferError, on a thread of the server, when a handler fails, an
-            /// answer cannot be sent, a client has died, or the request buffer had to be made again. The server goes on.
+            /// answer cannot be sent, a client has died, or the request buffer had to be created again. The server continues.
             ///
             /// Raises:
             ///     TypeError: if it cannot be called.
@@ -322,12 +322,12 @@ server! {
     ///
     /// Args:
     ///     handler: Called with each request, a read-only frame that is released when it returns. Returns the response:
-    ///         bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. What it raises
-    ///         reaches the client as RequestFailedError, for that request alone.
+    ///         bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. An exception of it
+    ///         reaches the client as RequestFailedError, for that request only.
     ///     mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
     ///
     /// Raises:
-    ///     InvalidStateError: if it runs. After a stop, as the constructor.
+    ///     InvalidStateError: if it runs. After a stop, those of the constructor.
     #[pyo3(signature = (handler, mode=None))]
     fn start(
         &self,
@@ -377,11 +377,11 @@ server! {
     ///
     /// Args:
     ///     handler: Called with each request, a writable frame, in shared memory itself; the response has its bytes when it
-    ///         returns None. What it raises reaches the client as RequestFailedError, for that request alone.
+    ///         returns None. An exception of it reaches the client as RequestFailedError, for that request only.
     ///     mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
     ///
     /// Raises:
-    ///     InvalidStateError: if it runs. After a stop, as the constructor.
+    ///     InvalidStateError: if it runs. After a stop, those of the constructor.
     #[pyo3(signature = (handler, mode=None))]
     fn start(
         &self,
