@@ -19,7 +19,7 @@
 namespace cli {
 namespace {
 
-constexpr const char* timeout_help = " 0 does not wait, -1 waits for as long as it takes. [default: 5000]";
+constexpr const char* timeout_help = " 0 does not wait, -1 waits without limit. [default: 5000]";
 constexpr const char* units_help = "; K, M and G (1024-based) are understood.";
 
 [[noreturn]] void refuse(const std::string& why) { throw CLI::ValidationError(why); }
@@ -125,7 +125,7 @@ std::string wrapped(const std::string& help) {
 
 void common(CLI::App& command, ReportArgs& report) {
     flag(command, "--json-output", report.json_output, "Print the summary as one JSON object, and nothing else.");
-    flag(command, "-v,--verbose", report.verbose, "Print what happens inside, on standard error.");
+    flag(command, "-v,--verbose", report.verbose, "Log what happens, on standard error.");
 }
 
 /** Of a reader's permissions: octal digits. */
@@ -146,8 +146,8 @@ void ring(CLI::App& command, RingArgs& args, const std::string& what) {
            [&args](const std::string& given) { args.mode = permissions(given); });
     flag(command, "--preallocate", args.preallocate, "Reserve all memory of the buffer at the start.");
     flag(command, "--classic", args.classic,
-         "Keep the ring a classic one, as 1.x peers speak it. A writer of this version otherwise makes it an extended one, which is "
-         "faster, and which 1.x writers that come later cannot use.");
+         "Keep the ring classic, so that 1.x writers can use it. Otherwise a writer of this version makes it an extended one, which is "
+         "faster, but which later 1.x writers cannot use.");
 }
 
 CLI::App& add_writer(CLI::App& app, WriterArgs& args) {
@@ -189,7 +189,7 @@ CLI::App& add_reader(CLI::App& app, ReaderArgs& args) {
     ring(command, args.ring, "the ring");
     text(command, "--output", args.output, "FILE|-",
          "Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.");
-    flag(command, "--keep", args.keep, "When a writer closes or dies, wait for the next one, as long as it takes.");
+    flag(command, "--keep", args.keep, "When a writer closes or dies, wait for the next one without limit.");
     common(command, args.report);
     return command;
 }

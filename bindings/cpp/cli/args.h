@@ -15,7 +15,7 @@ namespace cli {
 struct ReportArgs {
     /** Print the summary as one JSON object, and nothing else. */
     bool json_output = false;
-    /** Say what happens inside, on standard error. */
+    /** Log what happens, on standard error. */
     bool verbose = false;
 };
 

@@ -16,7 +16,7 @@ void occupy_standard_streams();
 /** Prints an error on standard error. */
 void complain(const std::string& message);
 
-/** Prints what happens inside on standard error, if the user asks for it (`--verbose`). */
+/** Logs what happens on standard error, if the user asks for it (`--verbose`). */
 void inform(const std::string& message);
 
 /** Makes inform() print. */

@@ -1,7 +1,7 @@
 """Random calls by eight threads that share readers, writers, a server and a client; see test_stress.py.
 
 `python stress.py NAME SEED SECONDS`: runs for so long, or ends sooner, at a random moment, with threads in the middle of
-calls. Prints nothing and exits with 0, whatever happens inside; anything else is a fault.
+calls. Prints nothing and exits with 0, whatever happens; anything else is a fault.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
-//! What `--verbose` tells of a buffer that a command creates, and of its writers.
+//! Messages of `--verbose` about a buffer that a command creates, and about its writers.
 
 use zerobuffer::inspect;
 
 use crate::output::{Bytes, inform, is_verbose};
 
-/// Tells of a buffer that has been created.
+/// Reports a buffer that has been created.
 pub(crate) fn tell_of_buffer(name: &str) {
     if is_verbose()
         && let Ok(buffer) = inspect::snapshot(name)
@@ -17,7 +17,7 @@ pub(crate) fn tell_of_buffer(name: &str) {
     }
 }
 
-/// Tells of the writers of a buffer that is read.
+/// Reports the writers of a buffer that is read.
 pub(crate) struct Arrivals<'a> {
     name: &'a str,
     writing: bool,

@@ -51,7 +51,7 @@ pub(crate) fn writer(
 }
 
 fn tell_of_connection(name: &str) {
-    // A buffer that cannot be looked at can be written to.
+    // A buffer that cannot be inspected can still be written to.
     if is_verbose()
         && let Ok(buffer) = inspect::snapshot(name)
     {

@@ -14,8 +14,9 @@ use rustix::stdio;
 /// Bit n: stream n was closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-// SAFETY: the section `.init_array` holds pointers to functions of this type, which the dynamic loader calls once each, before
-// `main` and on the only thread. `look` needs nothing of the runtime: it makes three system calls and stores into an atomic.
+// SAFETY: the section `.init_array` holds pointers to functions of this type, which the dynamic loader calls
+// once each, before `main` and on the only thread. `look` does not need the runtime: it makes three system
+// calls and stores into an atomic.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = look;
@@ -29,11 +30,11 @@ extern "C" fn look() {
     }
 }
 
-/// Puts a placeholder that cannot be used in the place of each standard stream that was closed: a use fails as that of the closed
-/// stream would.
+/// Puts an unusable placeholder in the place of each standard stream that was closed, so that a use fails
+/// like a use of the closed stream.
 pub(crate) fn occupy_standard_streams() -> io::Result<()> {
     let closed = |bit: u8| CLOSED.load(Ordering::Relaxed) >> bit & 1 == 1;
-    // In the wrong direction.
+    // Opened in the wrong direction.
     if closed(0) {
         stdio::dup2_stdin(OpenOptions::new().write(true).open("/dev/null")?)?;
     }

@@ -59,7 +59,7 @@ impl Failure {
         Failure::Error(code, message.into())
     }
 
-    /// From an error of the library; `code` unless it was the command line that was bad.
+    /// From an error of the library: `code`, unless the command line was bad.
     pub(crate) fn of(error: &Error, code: u8, bad_arguments: u8) -> Failure {
         match error.kind() {
             ErrorKind::Interrupted => Failure::Interrupted,
@@ -70,7 +70,8 @@ impl Failure {
         }
     }
 
-    /// From a file that cannot be opened or read: `code` if the system is short of something, else the command line is bad.
+    /// From a file that cannot be opened or read: `code` if the system lacks a resource; otherwise the
+    /// command line is bad.
     pub(crate) fn of_file(what: &str, error: &io::Error, code: u8) -> Failure {
         let shortage = error.raw_os_error().is_some_and(|number| {
             let shortages = [

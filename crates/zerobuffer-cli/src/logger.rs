@@ -1,4 +1,4 @@
-//! Shows what the library logs, on standard error.
+//! Shows the library's log on standard error.
 
 use log::{LevelFilter, Log, Metadata, Record};
 

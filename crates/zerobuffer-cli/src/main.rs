@@ -25,7 +25,7 @@ use args::{Cli, Command};
 use commands::{clean, doctor, duplex_client, duplex_server, inspect, list, manual, reader, relay, writer};
 
 fn main() -> ExitCode {
-    // Without the placeholders a closed stream is /dev/null, and there is no stream to say so.
+    // Without the placeholders a closed stream is /dev/null, and no stream is left to report that.
     let _ = early::occupy_standard_streams();
     let code = match Cli::try_parse() {
         Ok(cli) => run(&cli.command),

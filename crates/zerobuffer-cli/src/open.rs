@@ -1,4 +1,4 @@
-//! Opening files that users name: a FIFO whose other end is not open yet is waited for, and Ctrl-C ends the wait.
+//! Opens files that users name. Waits for a FIFO whose other end is not open yet; Ctrl-C ends the wait.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -32,8 +32,8 @@ pub(crate) fn input(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file, or standard output (-), for writing; waits for the reader of a FIFO. A failure carries `code` if the system is
-/// short of something.
+/// Opens a file, or standard output (-), for writing; waits for the reader of a FIFO. A failure carries
+/// `code` if the system lacks a resource.
 pub(crate) fn output(option: &str, path: &Path, code: u8, stop: &Stop) -> Result<File, Failure> {
     let failed = |error: &io::Error| Failure::of_file(&format!("{option} {}", path.display()), error, code);
     if path == Path::new("-") {
@@ -41,7 +41,7 @@ pub(crate) fn output(option: &str, path: &Path, code: u8, stop: &Stop) -> Result
     }
     let mut waits = false;
     loop {
-        // With O_NONBLOCK, a FIFO without a reader is refused with ENXIO instead of waited for.
+        // With O_NONBLOCK, opening a FIFO without a reader fails with ENXIO instead of waiting.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let opened =
             OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path);

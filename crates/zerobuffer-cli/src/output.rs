@@ -23,10 +23,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long results wait for room once the end is requested.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How often a stream without room is looked at.
+/// How often to look at a stream without room.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What is known of both streams.
+/// The state of both streams.
 #[derive(Default)]
 struct State {
     verbose: bool,
@@ -36,14 +36,14 @@ struct State {
     stalled: bool,
     /// Lines that were dropped because there was no room.
     dropped: u64,
-    /// Why standard output failed first.
+    /// The first failure of standard output.
     failure: Option<Failed>,
 }
 
 #[derive(Clone, Copy)]
 struct Failed {
     error: Errno,
-    /// What failed was JSON.
+    /// The output that failed was JSON.
     json: bool,
 }
 
@@ -68,15 +68,15 @@ pub(crate) fn complain(message: &dyn Display) {
     tell(&format_args!("zerobuffer: error: {message}"));
 }
 
-/// Prints what happens inside on standard error, if the user asks for it (`--verbose`).
+/// Logs what happens on standard error, if the user asks for it (`--verbose`).
 pub(crate) fn inform(message: &dyn Display) {
     if is_verbose() {
         tell(&format_args!("zerobuffer: info: {message}"));
     }
 }
 
-/// Prints a line on standard error. Nothing depends on it: a line that cannot be printed is dropped, and a stream that is not
-/// read is waited for only once and only for a moment.
+/// Prints a line on standard error. Nothing depends on it: a line that cannot be printed is dropped, and the
+/// function waits for a stream that is not read only once and only for a moment.
 pub(crate) fn tell(line: &dyn Display) {
     let text = format!("{}\n", Shown(&line.to_string()));
     let mut state = state();
@@ -110,7 +110,7 @@ pub(crate) fn say_object(json: &str, to_stderr: bool) {
     let text = format!("{}\n", escaped(json));
     if to_stderr {
         clear(&mut state());
-        // Standard error is not what decides over the exit code.
+        // Standard error does not affect the exit code.
         let _ = put_all(stdio::stderr(), text.as_bytes());
     } else {
         put_result(text.as_bytes(), true);
@@ -166,7 +166,7 @@ pub(crate) fn exit_code(code: u8) -> u8 {
         ));
     }
     match failure {
-        // Who closes a pipe has read enough of a text. A program needs its JSON whole.
+        // A reader that closes a pipe has read enough of a text, but needs a JSON value completely.
         None | Some(Failed { error: Errno::PIPE, json: false }) => code,
         Some(Failed { error, .. }) => {
             let error = io::Error::from(error);
@@ -183,7 +183,7 @@ fn has_room(stream: BorrowedFd<'_>, limit: Duration) -> bool {
         match poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)], Some(&limit)) {
             Err(Errno::INTR) => {}
             Ok(0) => return false,
-            // A stream that cannot be polled, or that has failed, tells so when it is written to.
+            // A stream that cannot be polled, or that has failed, reports that when it is written to.
             Ok(_) | Err(_) => return true,
         }
     }
@@ -197,7 +197,7 @@ fn write_piece(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Writes to standard error what it takes within a moment. Returns false if it has no room.
+/// Writes to standard error as much as it accepts within a moment. Returns false if it has no room.
 fn put_for_people(state: &mut State, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let limit = if state.stalled { Duration::ZERO } else { PATIENCE };
@@ -227,7 +227,7 @@ fn put_result(bytes: &[u8], json: bool) {
     }
 }
 
-/// Writes all of it, however long that takes, unless the end is requested.
+/// Writes all bytes, without a time limit, unless the end is requested.
 fn put_all(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     let mut deadline = None;
     while !bytes.is_empty() {
@@ -277,7 +277,7 @@ fn must_be_escaped(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A number of bytes for people.
+/// A number of bytes in a readable unit.
 pub(crate) struct Bytes(pub(crate) u64);
 
 impl Display for Bytes {

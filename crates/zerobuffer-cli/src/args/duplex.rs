@@ -32,7 +32,7 @@ pub(crate) struct DuplexServerArgs {
     #[arg(long, value_enum, default_value_t = Mode::SingleThread)]
     pub(crate) mode: Mode,
 
-    /// Threads of the mode thread-pool. [default: one for each processor, two at least]
+    /// Threads of the mode thread-pool. [default: one per processor, at least two]
     #[arg(long, value_name = "COUNT", value_parser = nonzero_count)]
     pub(crate) threads: Option<usize>,
 
@@ -47,7 +47,7 @@ pub(crate) struct DuplexServerArgs {
     pub(crate) report: ReportArgs,
 }
 
-/// Send requests on a duplex channel, wait for each response, and tell how long they took.
+/// Send requests on a duplex channel, wait for each response, and report how long they took.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 all requests answered, 1 cannot connect, 2 a request failed or the server ended, 3 bad \
@@ -69,7 +69,7 @@ pub(crate) struct DuplexClientArgs {
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = nonzero_count)]
     pub(crate) concurrency: usize,
 
-    /// Compare every byte of each response with what --handler makes of its request.
+    /// Compare every byte of each response with the result of --handler on its request.
     #[arg(long)]
     pub(crate) verify: bool,
 
@@ -81,7 +81,7 @@ pub(crate) struct DuplexClientArgs {
     #[arg(long, value_name = "BYTE", default_value_t = 255)]
     pub(crate) xor_key: u8,
 
-    /// How long to wait for the server, and then for each response; 0 does not wait, -1 waits for as long as it takes.
+    /// How long to wait for the server, and then for each response; 0 does not wait, -1 waits without limit.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 

@@ -47,12 +47,12 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     pub(crate) json_output: bool,
 
-    /// Print what happens inside, on standard error.
+    /// Log what happens, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
 
-/// What the fuzzer drives (fuzz/): arguments cut at each newline are understood or refused with words.
+/// Entry point of the fuzzer (fuzz/): parses arguments cut at each newline, or refuses them with a message.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn understand(bytes: &[u8]) {
     use clap::{CommandFactory, FromArgMatches};
@@ -60,13 +60,13 @@ pub(crate) fn understand(bytes: &[u8]) {
     use std::os::unix::ffi::OsStrExt;
 
     thread_local! {
-        // Built once: what it builds of itself takes most of the time.
+        // Built once, because building it takes most of the time.
         static COMMAND: std::cell::RefCell<clap::Command> = std::cell::RefCell::new(Cli::command());
     }
     let words = bytes.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
     let words = std::iter::once(OsStr::new("zerobuffer")).chain(words);
     match COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(words)) {
-        // What was understood can be read as what it claims to be.
+        // Parsed values can be read with their types.
         Ok(matches) => drop(Cli::from_arg_matches(&matches).expect("checked by the same definitions")),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

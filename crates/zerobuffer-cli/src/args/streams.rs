@@ -33,7 +33,7 @@ pub(crate) struct WriterArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
-    /// What the frames hold.
+    /// The content of the frames.
     #[arg(long, value_enum, default_value_t = Pattern::Sequential, conflicts_with = "input")]
     pub(crate) pattern: Pattern,
 
@@ -49,7 +49,7 @@ pub(crate) struct WriterArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) batch_size: u64,
 
-    /// How long to wait for the reader, and then for space for each frame; 0 does not wait, -1 waits for as long as it takes.
+    /// How long to wait for the reader, and then for space for each frame; 0 does not wait, -1 waits without limit.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -59,8 +59,8 @@ pub(crate) struct WriterArgs {
 
 /// Create a buffer, read frames from it, and remove it at the end.
 ///
-/// Ends with 0 after --frames frames, or when the writer closes and no count was asked for. A writer that closes before all the
-/// frames asked for have come, or that dies, is a read error (2).
+/// Ends with 0 after --frames frames, or without --frames when the writer closes. It is a read error (2) if
+/// the writer dies, or closes before --frames frames have come.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 cannot create the buffer, 2 read error or time-out, 3 bad arguments, \
@@ -78,7 +78,7 @@ pub(crate) struct ReaderArgs {
     #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub(crate) size: Option<usize>,
 
-    /// How long to wait for each frame, the first included; 0 does not wait, -1 waits for as long as it takes.
+    /// How long to wait for each frame, the first included; 0 does not wait, -1 waits without limit.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -86,7 +86,7 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_enum, default_value_t = Verify::None)]
     pub(crate) verify: Verify,
 
-    /// XXH3-64 checksums of each frame and of the whole stream.
+    /// Print XXH3-64 checksums of each frame and of the whole stream.
     #[arg(long)]
     pub(crate) checksum: bool,
 
@@ -101,7 +101,7 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
 
-    /// When a writer closes or dies, wait for the next one, as long as it takes.
+    /// When a writer closes or dies, wait for the next one without limit.
     #[arg(long)]
     pub(crate) keep: bool,
 
@@ -114,8 +114,8 @@ pub(crate) struct ReaderArgs {
 /// Creates IN as its reader and connects to OUT as its writer. Ends with 0 after --frames frames, or when the writer of IN
 /// closes.
 ///
-/// If the stream is incomplete, because the writer of IN died or anything else failed, the reader of OUT learns it: the relay
-/// leaves OUT as a writer that dies leaves it.
+/// If the stream is incomplete, because the writer of IN died or another failure ended the relay, the reader
+/// of OUT is told that its writer died.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, \
@@ -143,7 +143,7 @@ pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) ring: RingArgs,
 
-    /// How long to wait for each frame, for the reader of OUT, and for space; 0 does not wait, -1 waits for as long as it takes.
+    /// How long to wait for each frame, for the reader of OUT, and for space; 0 does not wait, -1 waits without limit.
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
@@ -163,7 +163,7 @@ pub(crate) struct RelayArgs {
     pub(crate) report: ReportArgs,
 }
 
-/// The memory of a buffer that a command creates.
+/// Options for the memory of a buffer that a command creates.
 #[derive(Debug, Args)]
 pub(crate) struct BufferArgs {
     /// Bytes of each ring to create; K, M and G (1024-based) are understood. [default: 256M]
@@ -175,7 +175,7 @@ pub(crate) struct BufferArgs {
     pub(crate) preallocate: bool,
 }
 
-/// A buffer that a command creates for frames.
+/// Options for a buffer that a command creates for frames.
 #[derive(Debug, Args)]
 pub(crate) struct RingArgs {
     #[command(flatten)]
@@ -189,13 +189,13 @@ pub(crate) struct RingArgs {
     #[arg(long, value_name = "OCTAL", value_parser = permissions)]
     pub(crate) mode: Option<u32>,
 
-    /// Keep the ring a classic one, as 1.x peers speak it. Otherwise a writer of this version makes it an extended one,
-    /// which is faster, and which 1.x writers that come later cannot use.
+    /// Keep the ring classic, so that 1.x writers can use it. Otherwise a writer of this version makes it an
+    /// extended one, which is faster, but which later 1.x writers cannot use.
     #[arg(long)]
     pub(crate) classic: bool,
 }
 
-/// What the frames of a writer hold.
+/// The content of a writer's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pattern {
     /// Byte i of frame f (both from 0) is (f + i) mod 256.

@@ -1,4 +1,4 @@
-//! The options of the commands that move no frames of a user: the demo and the tools.
+//! The options of the demo and the tools.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::values::seconds;
 
-/// See it work: two real processes, moving 1080p pictures, verified; then one of them is killed.
+/// See it work: two processes exchange 1080p pictures and verify them; then one of them is killed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 every frame was right, 1 something was not, 3 bad arguments, 5 results not printed, \
@@ -25,7 +25,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, conflicts_with = "seconds")]
     pub(crate) quick: bool,
 
-    /// Print what happens inside, on standard error.
+    /// Log what happens, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -54,7 +54,7 @@ pub(crate) struct ListArgs {
     pub(crate) json: bool,
 }
 
-/// Show every field of one buffer, and how it is.
+/// Show every field of one buffer, and its health.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be looked at, 2 its numbers \
@@ -69,17 +69,18 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
-/// Remove what dead processes left behind; never what a live one uses, never the files of other users.
+/// Remove what dead processes left behind. Never removes files that a live process uses, or files of other
+/// users.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 something dead could not be removed, 3 bad arguments, 5 results not printed."
 )]
 pub(crate) struct CleanArgs {
-    /// Look only at the buffers of these names; at all if none is given.
+    /// Names of the buffers to clean; all if none is given.
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
-    /// Only say what would be removed.
+    /// Only list what would be removed.
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -87,12 +88,12 @@ pub(crate) struct CleanArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Print what happens inside, on standard error.
+    /// Log what happens, on standard error.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
 
-/// Find out what could keep ZeroBuffer from working here, and say what to do about it.
+/// Find what could keep ZeroBuffer from working here, and say what to do about it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 no problem found (there may be warnings), 1 a problem was found, 3 bad arguments, 5 results not printed."

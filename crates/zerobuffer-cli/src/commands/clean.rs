@@ -9,7 +9,7 @@ use crate::{exit, logger};
 
 use super::view::Unreadable;
 
-/// What became of one leftover.
+/// Outcome for one leftover.
 #[derive(Serialize)]
 struct Cleaned {
     name: String,

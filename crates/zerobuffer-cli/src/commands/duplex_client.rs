@@ -1,4 +1,4 @@
-//! `zerobuffer duplex-client`: sends requests, verifies the responses, and tells how long they took.
+//! `zerobuffer duplex-client`: sends requests, verifies the responses, and reports how long they took.
 
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use super::reader;
 /// Between two looks of the main thread at the callers.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Latencies that are kept: those of the last calls.
+/// Number of latencies that are kept, of the last calls.
 const LATENCIES: u64 = 1 << 20;
 
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ struct Latency {
 }
 
 impl Latency {
-    /// From single ones in nanoseconds; `None` if there are none.
+    /// Computes the summary from single latencies in nanoseconds; `None` if there are none.
     fn of(nanoseconds: &mut [u64]) -> Option<Latency> {
         nanoseconds.sort_unstable();
         let last = nanoseconds.len().checked_sub(1)?;
@@ -115,7 +115,7 @@ struct Work<'a> {
     args: &'a DuplexClientArgs,
     /// Index of the next request.
     next: AtomicU64,
-    /// Something is wrong for good.
+    /// A permanent failure has occurred.
     halted: AtomicBool,
     done: Mutex<Done>,
 }
@@ -210,7 +210,7 @@ impl Work<'_> {
                     done.tally.count(args.size);
                     done.wrong += u64::from(!right);
                 }
-                // About this request alone.
+                // An error of this request only.
                 Err(error) if error.sequence().is_some() => {
                     complain(&error);
                     let mut done = self.lock();
@@ -229,7 +229,7 @@ impl Work<'_> {
     }
 }
 
-/// The requests: slices of one run of bytes, however many callers there are.
+/// The requests: slices of one run of bytes, which all callers share.
 struct Requests {
     bytes: Vec<u8>,
     size: usize,
@@ -265,7 +265,7 @@ impl Requests {
     }
 }
 
-/// Whether `response` is what the handler makes of `request`.
+/// Whether `response` is the handler's result for `request`.
 fn is_answer(args: &DuplexClientArgs, request: &[u8], response: &[u8]) -> bool {
     match args.handler {
         Handler::Echo | Handler::Sleep => response == request,

@@ -57,7 +57,7 @@ impl Display for Served {
     }
 }
 
-/// What the handlers count.
+/// Counters of the handlers.
 #[derive(Default)]
 struct Counts {
     requests: AtomicU64,

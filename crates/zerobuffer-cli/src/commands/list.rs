@@ -12,13 +12,13 @@ use crate::output::{Shown, complain, has_colours, say, say_json};
 
 use super::view::{PeerView, Unreadable, View};
 
-/// Time between the two looks that tell how fast writers are.
+/// Time between the two looks that measure the writers' rates.
 const SAMPLE: Duration = Duration::from_millis(250);
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
-/// A buffer, as the JSON array has it.
+/// A buffer in the JSON array.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Entry {
@@ -200,7 +200,7 @@ fn cells(view: &View, frames_per_second: Option<f64>) -> [Cell; 6] {
     ]
 }
 
-/// A peer in at most twelve characters: the pid of one that is alive, and in front of it what is special.
+/// A peer in at most twelve characters: the pid of a live peer, with a prefix for special cases.
 fn peer(peer: &PeerView, keeps: bool) -> Cell {
     let pid = peer.pid;
     match peer.state {

@@ -13,7 +13,7 @@ pub(crate) mod writer;
 
 mod view;
 
-/// Causes that are told in the report.
+/// The most causes in a report.
 const CAUSES: usize = 10;
 
 /// Keeps an error for the report, one of the first few.

@@ -108,8 +108,8 @@ fn relay(args: &RelayArgs, report: &mut Relayed, tally: &mut Tally) -> Result<()
     result.and(closed).and(output_closed)
 }
 
-/// Closes the output after a complete stream. After an incomplete one its reader is to know: a writer that is never closed ends
-/// with the process, as the writer of a process that dies, and its reader is told so.
+/// Closes the output after a complete stream. After an incomplete stream it leaves the writer open: the
+/// writer ends with the process, so that the reader reports a dead writer.
 fn end_output(args: &RelayArgs, output: Writer, result: &Result<(), Failure>) -> Result<(), Failure> {
     if let Err(Failure::Error(..)) = result {
         inform(&format_args!(
@@ -123,13 +123,13 @@ fn end_output(args: &RelayArgs, output: Writer, result: &Result<(), Failure>) ->
 }
 
 fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
-    // As large a metadata block as that of the input, so that its metadata fits.
+    // The metadata block is as large as the input's, so that the input's metadata fits.
     let metadata_size = inspect::snapshot(&args.input).map_err(|error| input_failure(&error))?.metadata_size;
     let config = reader::ring_config(&args.ring).metadata_size(metadata_size as usize);
     KeptBuffer::create(&args.output, config).map_err(|error| output_failure(&error))
 }
 
-/// Waits for a reader to take over the output that the relay created, then lets go of it.
+/// Waits for a reader to take over the output that the relay created, then gives the output up.
 fn hand_over(
     args: &RelayArgs,
     mut kept: KeptBuffer,
@@ -153,7 +153,7 @@ fn hand_over(
         args.output, tally.frames
     );
     if !waited {
-        // The exit code says "interrupted"; the loss is told all the same.
+        // The exit code says "interrupted"; the loss is reported all the same.
         complain(&message);
         report.outcome.errors.push(message);
         return Err(Failure::Interrupted);
@@ -204,7 +204,7 @@ impl Relay<'_> {
             };
             tally.start();
             arrivals.frame();
-            // Before the frame that it may describe.
+            // The metadata comes before the frame that it may describe.
             self.pass_metadata(input, output)?;
             self.pass(&frame, output).map_err(|error| output_failure(&error))?;
             tally.count(frame.len());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use zerobuffer::Error;
 use zerobuffer::inspect::{Health, Peer, Presence, RingKind, Snapshot};
 
-/// What JSON has in the place of a buffer that cannot be looked at.
+/// The JSON object for a buffer that cannot be inspected.
 #[derive(Serialize)]
 pub(super) struct Unreadable {
     #[serde(skip_serializing_if = "Option::is_none")]

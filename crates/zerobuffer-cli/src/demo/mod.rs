@@ -1,8 +1,8 @@
 //! `zerobuffer demo`: two real processes and a moving picture, at 60 frames per second, flat out, and with a kill.
 //!
-//! The demo starts this very program twice more, as the hidden command `demo-peer`. The peers tell how they are getting on
-//! over their standard output, a line of JSON at a time, and end when their standard input is closed: whatever becomes
-//! of the demo, nothing of it stays.
+//! The demo starts this program twice more, as the hidden command `demo-peer`. The peers report their
+//! progress on standard output, one line of JSON at a time. They end when their standard input is closed, so
+//! nothing is left if the demo dies.
 
 mod font;
 mod peers;
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &DemoArgs) -> u8 {
         name: format!("zerobuffer-demo-{}", std::process::id()),
         sheet: args.output.clone().unwrap_or_else(|| std::env::temp_dir().join("zerobuffer-demo.png")),
     };
-    // Before anything runs, rather than after the last phase.
+    // Checked before anything runs, instead of after the last phase.
     let folder = demo.sheet.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) || demo.sheet.is_dir() {
         complain(&format_args!("--output {}: not a file in an existing folder", demo.sheet.display()));
@@ -161,12 +161,14 @@ impl Demo {
         Ok(())
     }
 
-    /// Shows progress until the reader has ended. Kills the writer on the way, if asked to, and says when.
+    /// Shows progress until the reader has ended. If asked to, kills the writer meanwhile, and returns the
+    /// time of the kill.
     fn watch(&self, phase: &Phase, reader: &mut Peer, writer: &mut Peer) -> Result<Option<u64>, Failure> {
         let start = Instant::now();
         let mut progress = Progress::new(phase.seconds);
         let mut killed_at = None;
-        // A writer that is killed before it wrote anything, on a busy machine, would not be missed.
+        // On a busy machine, a writer could be killed before it wrote anything, and the reader would not
+        // notice.
         let mut arriving: Option<Instant> = None;
         loop {
             let long_enough = arriving.is_some_and(|since| since.elapsed().as_secs_f64() >= phase.seconds);
@@ -191,7 +193,7 @@ impl Demo {
                     Note::Failed { message } => return Err(failed(&message)),
                 }
             }
-            // A writer that fails has its say; one that ends says nothing.
+            // A writer that fails reports it; a writer that ends reports nothing.
             while let Ok(note) = writer.notes.try_recv() {
                 if let Note::Failed { message } = note {
                     return Err(failed(&message));
@@ -237,7 +239,7 @@ impl Demo {
         Err(failed(&format!("left behind: {left:?}")))
     }
 
-    /// After a failure: what killed peers could not remove themselves.
+    /// After a failure: the files that killed peers could not remove.
     fn remove_leftovers(&self) {
         for leftover in cleanup::leftovers().unwrap_or_default() {
             if leftover.name() == self.name
@@ -272,7 +274,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Nanoseconds for people.
+/// Nanoseconds in a readable unit.
 struct Time(u64);
 
 impl std::fmt::Display for Time {

@@ -35,7 +35,7 @@ impl Role {
     }
 }
 
-/// What a peer says to the demo.
+/// A message of a peer to the demo.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Note {
     /// The buffer exists.
@@ -49,7 +49,7 @@ pub(crate) enum Note {
     },
 }
 
-/// What a reader knows at its end. Times in nanoseconds, unless named otherwise.
+/// A reader's results. Times are in nanoseconds, unless named otherwise.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct End {
     pub(crate) frames: u64,
@@ -63,7 +63,7 @@ pub(crate) struct End {
     pub(crate) ended_at: u64,
 }
 
-/// What is sent: drawn for each frame, or, flat out, from a loop.
+/// The content to send: drawn for each frame, or from a loop when flat out.
 enum Film {
     Drawn(Box<Picture>),
     Looped(Loop),
@@ -129,7 +129,7 @@ fn end_with_parent(stop: &Stop) {
 }
 
 fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
-    // Before connecting, as this takes a moment.
+    // This comes before connecting, because it takes a moment.
     let film = Film::new(args.flat_out);
     let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
     let mut writer = Writer::connect_with(&args.name, options)?;

@@ -10,10 +10,10 @@ use super::{LOOK, failed};
 use crate::exit::Failure;
 use crate::stop::Stop;
 
-/// A process that has said nothing for so long has failed.
+/// A process that has reported nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A process of the demo. Ended, at the latest, when it is dropped.
+/// A process of the demo. It is ended when this is dropped, if not before.
 pub(super) struct Peer {
     child: Child,
     pub(super) notes: Receiver<Note>,

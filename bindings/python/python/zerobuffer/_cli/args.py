@@ -132,7 +132,7 @@ def _report(parser: Any) -> None:
     parser.add_argument(
         "--json-output", action="store_true", help="print the summary as one JSON object, and nothing else"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="print what happens inside, on standard error")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens, on standard error")
 
 
 def _timeout_ms(parser: Any, what: str) -> None:
@@ -141,7 +141,7 @@ def _timeout_ms(parser: Any, what: str) -> None:
         type=_timeout,
         default=5000,
         metavar="MS",
-        help=f"how long to wait for {what}; 0 does not wait, -1 waits for as long as it takes (default: 5000)",
+        help=f"how long to wait for {what}; 0 does not wait, -1 waits without limit (default: 5000)",
     )
 
 
@@ -168,8 +168,8 @@ def _ring(parser: Any) -> None:
     parser.add_argument(
         "--classic",
         action="store_true",
-        help="keep the ring a classic one, as 1.x peers speak it; a writer of this version otherwise makes it an extended one, "
-        "which is faster, and which 1.x writers that come later cannot use",
+        help="keep the ring classic, so that 1.x writers can use it; otherwise a writer of this version makes it an extended "
+        "one, which is faster, but which later 1.x writers cannot use",
     )
 
 
@@ -277,7 +277,7 @@ def _reader(commands: Any) -> None:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="when a writer closes or dies, wait for the next one, as long as it takes",
+        help="when a writer closes or dies, wait for the next one without limit",
     )
     _report(parser)
 

@@ -92,7 +92,7 @@ def complain(message: object) -> None:
 
 
 def inform(message: str) -> None:
-    """Prints what happens inside on standard error, if the user asks for it (`--verbose`)."""
+    """Logs what happens on standard error, if the user asks for it (`--verbose`)."""
     if _State.verbose:
         tell(f"zerobuffer: info: {message}")
 

@@ -133,7 +133,7 @@ def connect(stop: Stop, name: str, timeout_ms: int, code: int, bad_arguments: in
 
 
 def _look_at(name: str) -> Optional[inspect.Snapshot]:
-    """A look at a buffer, if it is asked for what happens inside; a buffer that cannot be looked at can be used."""
+    """A look at a buffer for `--verbose`; a buffer that cannot be inspected can still be used."""
     if not output.is_verbose():
         return None
     try:

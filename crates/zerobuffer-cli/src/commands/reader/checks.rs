@@ -1,4 +1,4 @@
-//! What a reader looks at in each frame: its size, its bytes, its checksum.
+//! The checks of each frame: its size, its bytes, its checksum.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::output::{complain, say, tell};
 /// Bytes expected per frame by default.
 const DEFAULT_SIZE: usize = 1024;
 
-/// Wrong frames that are told of one by one.
+/// The most wrong frames that are reported one by one.
 const TOLD: u64 = 10;
 
 #[derive(Debug, Serialize)]
@@ -31,7 +31,7 @@ impl Checksums {
     }
 }
 
-/// What is looked at in each frame.
+/// The checks of each frame.
 pub(super) struct Checks {
     pattern: Option<Pattern>,
     /// `None` for any size.

@@ -105,7 +105,7 @@ fn read(
     if let Ok(Some(metadata)) = reader.metadata() {
         volume.metadata_size = metadata.len() as u64;
     }
-    // The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
+    // The buffer is removed before the last bytes are written, so that no writer waits for a stalled pipe.
     let closed = reader.close();
     if let Some(sink) = sink {
         sink.finish(&stop).map_err(|error| output_failure(args, &error))?;
@@ -130,7 +130,7 @@ fn stream(
             return Err(Failure::Interrupted);
         }
         let next = wait::next_frame(reader, wait::timeout(args.timeout_ms), |_| {
-            // The writer may be waiting for the very space that is held here.
+            // The writer may be waiting for the space that is held here.
             held.clear();
             progress.wait(tally, arrivals.awaited());
         });
@@ -158,7 +158,7 @@ fn stream(
         if let Some(sink) = &mut sink
             && !sink.put(&frame, stop)
         {
-            // Interrupted, or failed; the thread's result tells.
+            // Interrupted or failed: the thread's result says which.
             return if stop.requested() { Err(Failure::Interrupted) } else { Ok(()) };
         }
         tally.count(frame.len());
@@ -175,7 +175,7 @@ fn ended(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WriterClosed | ErrorKind::WriterDead)
 }
 
-/// What the end of a writer means: `None` to go on.
+/// The result at the end of a writer; `None` to continue.
 fn end_of_writer(args: &ReaderArgs, tally: &Tally, error: &Error) -> Option<Result<(), Failure>> {
     let died = error.kind() == ErrorKind::WriterDead;
     if !died {
@@ -226,7 +226,8 @@ fn failure(error: &Error) -> Failure {
     Failure::of(error, exit::reader::READ_ERROR, exit::BAD_ARGUMENTS)
 }
 
-/// Only what was asked for: a buffer that a relay has kept for this reader has its sizes already.
+/// Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes
+/// already.
 pub(crate) fn ring_config(args: &RingArgs) -> BufferConfig {
     let mut config = buffer_config(&args.buffer, args.mode).classic(args.classic);
     if let Some(bytes) = args.metadata_size {

@@ -1,4 +1,5 @@
-//! Where a reader's frames go: a thread writes them out, so that a stalled pipe can never keep the reader from ending.
+//! The output of a reader's frames. A thread writes them, so that a stalled pipe cannot keep the reader from
+//! ending.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,13 +15,13 @@ use crate::exit::{self, Failure};
 use crate::open;
 use crate::stop::Stop;
 
-/// Frames under way to the thread.
+/// The most frames on their way to the thread.
 const UNDER_WAY: usize = 32;
 
 /// Small frames are written together, up to this many bytes.
 const TOGETHER: usize = 1 << 17;
 
-/// How often a full queue is looked at.
+/// How often to look at a full queue.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How long an interrupted reader waits for what it has read to be written.
@@ -38,7 +39,7 @@ impl Sink {
     pub(super) fn open(path: &Path, stop: &Stop) -> Result<Sink, Failure> {
         let code = exit::reader::READ_ERROR;
         let file = open::output("--output", path, code, stop)?;
-        // Larger gulps, if the system allows it; else the usual 64 KiB.
+        // A larger pipe buffer, if the system allows it; else the usual 64 KiB.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
         let (frames, to_write) = channel();
         let (done, written) = channel();
@@ -66,7 +67,7 @@ impl Sink {
         self.frames.send(Arc::clone(frame)).is_ok()
     }
 
-    /// Waits until everything is written; for an interrupted reader only a moment.
+    /// Waits until everything is written. After an interrupt it waits only for a moment.
     pub(super) fn finish(self, stop: &Stop) -> io::Result<()> {
         let Sink { frames, written, thread, .. } = self;
         drop(frames);
@@ -84,7 +85,7 @@ impl Sink {
     }
 }
 
-/// Writes all of it. A stream that another process has made non-blocking is waited for.
+/// Writes all bytes. Waits for a stream that another process has made non-blocking.
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -107,7 +108,7 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 fn write(mut file: File, frames: &Receiver<Arc<Frame>>, done: &Sender<()>) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(TOGETHER);
     loop {
-        // Nothing waits in the buffer while there is nothing to add to it: a live picture is shown at once.
+        // The buffer is flushed when no more frames wait, so that a live picture is shown at once.
         let next = match frames.try_recv() {
             Ok(frame) => Some(frame),
             Err(_) => {

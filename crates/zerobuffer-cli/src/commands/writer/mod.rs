@@ -67,7 +67,7 @@ fn write(args: &WriterArgs, volume: &mut Volume, tally: &mut Tally) -> Result<()
         open::input(path)
             .map_err(|error| Failure::of_file(&format!("{option} {}", path.display()), &error, code))
     };
-    // A file that cannot be read is refused before anything waits.
+    // A file that cannot be read is an error before any wait.
     let metadata_file = match &args.metadata_file {
         Some(path) => Some((path, open("--metadata-file", path)?)),
         None => None,
@@ -104,7 +104,7 @@ fn write(args: &WriterArgs, volume: &mut Volume, tally: &mut Tally) -> Result<()
     result
 }
 
-/// The metadata in a file. No more is read than shows that it is too large.
+/// The metadata in a file. Reads at most one byte more than is allowed.
 fn read_metadata(name: &str, path: &Path, file: &File, stop: &Stop) -> Result<Vec<u8>, Failure> {
     let most = inspect::snapshot(name).map_err(failure)?.metadata_size + 1;
     let metadata = open::read_all(file, most, stop).map_err(|error| {

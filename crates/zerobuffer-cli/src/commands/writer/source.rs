@@ -30,7 +30,7 @@ impl Source {
     pub(super) fn new(file: File, path: &Path) -> Source {
         let what =
             if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-        // Larger gulps, if the system allows it; else the usual 64 KiB.
+        // A larger pipe buffer, if the system allows it; else the usual 64 KiB.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, 1 << 20);
         let can_block = !file.metadata().is_ok_and(|metadata| metadata.is_file());
         Source { file, what, can_block, ahead: Vec::with_capacity(AHEAD) }
@@ -46,7 +46,7 @@ impl Source {
         Ok(!self.ahead.is_empty())
     }
 
-    /// Fills in the frame that `writer` has acquired; returns the bytes that there were.
+    /// Fills in the frame that `writer` has acquired. Returns the number of bytes.
     pub(super) fn fill(&mut self, writer: &mut Writer, stop: &Stop, size: usize) -> Result<usize, Failure> {
         let mut filled = self.ahead.len();
         acquired(writer)?[..filled].copy_from_slice(&self.ahead);
