@@ -34,7 +34,7 @@ internal sealed class DuplexServerService : IHostedService, IDisposable
 
     public Task StopAsync(CancellationToken cancellationToken)
     {
-        // A handler that is still running is left to end by itself.
+        // A handler that is still running ends by itself.
         Dispose();
         return Task.CompletedTask;
     }

@@ -64,7 +64,7 @@ public sealed class BufferConfig
     /// <summary>Whether to reserve and touch all memory at creation.</summary>
     public bool Preallocate { get; set; }
 
-    /// <summary>Whether the ring stays a classic one, as 1.x peers speak it.</summary>
+    /// <summary>Whether the ring stays classic, the layout that 1.x peers know.</summary>
     public bool Classic { get; set; }
 
     /// <summary>How the reader waits for frames.</summary>

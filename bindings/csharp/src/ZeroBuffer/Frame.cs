@@ -47,8 +47,8 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     public bool IsValid => _state is not null && _state.Version == _version;
 
     /// <summary>
-    /// Whether this invalid frame says that the writer closed and everything that it wrote has been read. Returned once for each
-    /// writer; later reads wait for the next one.
+    /// Whether this invalid frame means that the writer closed and everything that it wrote has been read. Returned once per writer; later reads wait
+    /// for the next writer.
     /// </summary>
     public bool EndOfStream => ReferenceEquals(_state, EndOfStreamState.Instance);
 
@@ -136,8 +136,8 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     }
 
     /// <summary>
-    /// A copy of the bytes; empty for a frame that never was valid. A new array of some megabytes costs milliseconds, as the
-    /// runtime clears it: take <see cref="Data"/> or <see cref="CopyTo"/> on a hot path.
+    /// A copy of the bytes; empty for a frame that never was valid. A new array of some megabytes costs milliseconds, because the runtime clears it:
+    /// use <see cref="Data"/> or <see cref="CopyTo"/> on a hot path.
     /// </summary>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public byte[] ToArray()
@@ -157,16 +157,16 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     }
 
     /// <summary>
-    /// The bytes, to be changed where they lie: the request of a mutable server, whose bytes then are the response, or the frame of a
-    /// reader, whose writer does not look at them any more.
+    /// The bytes, to be changed in place: of the request of a mutable server, where the changed bytes are the response, or of a reader's frame, whose
+    /// bytes the writer does not use any more.
     /// </summary>
     /// <exception cref="InvalidStateException">The frame is the request of an immutable server.</exception>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public Span<byte> GetMutableSpan() => WasNever ? default : _state!.Mutable(_version);
 
     /// <summary>
-    /// A frame with the same bytes that is valid until it is disposed, on any thread, and longer than its reader. This frame ends.
-    /// A request of a duplex server is copied, as it goes when its handler returns.
+    /// A frame with these bytes that is valid until it is disposed, on any thread, and may outlive its reader. This frame ends. A request of a duplex
+    /// server is copied, because it ends when its handler returns.
     /// </summary>
     /// <remarks>A frame that is kept takes up space in the buffer: dispose it.</remarks>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>

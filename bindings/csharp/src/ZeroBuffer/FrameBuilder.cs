@@ -34,7 +34,7 @@ public sealed class FrameBuilder : IBufferWriter<byte>, IDisposable
     }
 
     /// <summary>Room for at least so many further bytes.</summary>
-    /// <exception cref="FrameTooLargeException">The buffer cannot take a frame so large.</exception>
+    /// <exception cref="FrameTooLargeException">The buffer cannot take so large a frame.</exception>
     /// <exception cref="InvalidStateException">The frame has been committed or discarded.</exception>
     public Memory<byte> GetMemory(int sizeHint = 0) => Grow(sizeHint).Memory[_written..];
 

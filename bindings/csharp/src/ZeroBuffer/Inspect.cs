@@ -18,7 +18,7 @@ public enum BufferHealth
 /// <summary>Which kind of ring a buffer has.</summary>
 public enum RingKind
 {
-    /// <summary>Protocol 1 as 1.x peers speak it.</summary>
+    /// <summary>The layout that 1.x peers know.</summary>
     Classic = 0,
 
     /// <summary>Between two native peers.</summary>
@@ -46,7 +46,7 @@ public enum Presence
 
 /// <summary>One side of a buffer.</summary>
 /// <param name="Presence">Whether there is a peer.</param>
-/// <param name="IsNative">Whether it is a native peer, whose presence is certain, rather than a 1.x peer.</param>
+/// <param name="IsNative">Whether it is a native peer, whose state is certain. The state of a 1.x peer is judged by its pid.</param>
 /// <param name="ProcessId">The process, in its own pid namespace; 0 if there is none.</param>
 public readonly record struct PeerInfo(Presence Presence, bool IsNative, ulong ProcessId);
 

@@ -24,7 +24,7 @@ public sealed unsafe class KeptBuffer : IDisposable
     }
 
     /// <summary>Creates the buffer.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     public KeptBuffer(string name, BufferConfig? config) => _handle = KeptHandle.Create(name, config);
 
     /// <summary>The buffer's name.</summary>

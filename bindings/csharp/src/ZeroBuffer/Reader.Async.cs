@@ -129,7 +129,7 @@ public sealed partial class Reader
                 using CancellationTokenRegistration registration = _reader.InterruptOn(_cancellation);
                 frame = _reader.Read(_timeoutMs, _cancellation);
             }
-# pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
+#pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
             catch (Exception error)
 #pragma warning restore CA1031
             {

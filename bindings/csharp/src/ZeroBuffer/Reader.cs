@@ -31,8 +31,8 @@ public sealed unsafe partial class Reader : IDisposable
     }
 
     /// <summary>
-    /// Creates the buffer <paramref name="name"/> and becomes its reader. What a dead reader left under this name is removed first; a
-    /// kept buffer is taken over, with the frames in it.
+    /// Creates the buffer <paramref name="name"/> and becomes its reader. First removes the files that a dead reader left under this name. Takes over
+    /// a kept buffer, with the frames in it.
     /// </summary>
     /// <exception cref="InvalidNameException">The name cannot be used.</exception>
     /// <exception cref="InvalidConfigException">The configuration cannot be used.</exception>
@@ -81,7 +81,7 @@ public sealed unsafe partial class Reader : IDisposable
     /// <see cref="Frame.EndOfStream"/>, once, when the writer closed and everything that it wrote has been read.
     /// </summary>
     /// <param name="timeout">Zero polls once, <see cref="Timeout.InfiniteTimeSpan"/> waits without limit.</param>
-    /// <param name="cancellationToken">Ends the wait. A frame that is there is returned all the same.</param>
+    /// <param name="cancellationToken">Ends the wait. A frame that is there is returned even if the token is cancelled.</param>
     /// <exception cref="WriterDeadException">The writer died; everything that it had committed has been delivered. Thrown once.</exception>
     /// <exception cref="SequenceErrorException">A frame is missing. Dispose the reader and create the buffer again.</exception>
     /// <exception cref="CorruptBufferException">The shared memory holds values that cannot be true.</exception>

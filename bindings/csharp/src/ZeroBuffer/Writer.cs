@@ -179,8 +179,8 @@ public sealed unsafe partial class Writer : IDisposable
     }
 
     /// <summary>
-    /// Acquires bytes of the buffer, to be filled in place, waiting for space up to <see cref="WriteTimeout"/>. Then
-    /// <see cref="CommitFrame()"/> or <see cref="DiscardFrame"/>, which end the right to write there, as disposing does.
+    /// Acquires bytes of the buffer, to be filled in place, waiting for space up to <see cref="WriteTimeout"/>. Call <see cref="CommitFrame()"/> or
+    /// <see cref="DiscardFrame"/> afterwards. These calls, and disposing, end the right to write there.
     /// </summary>
     /// <exception cref="InvalidStateException">A frame is acquired already, or another thread is using the writer.</exception>
     /// <inheritdoc cref="WriteFrame(ReadOnlySpan{byte})"/>

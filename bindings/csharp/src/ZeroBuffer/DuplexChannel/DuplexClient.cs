@@ -23,7 +23,7 @@ public sealed unsafe class DuplexClient : IDuplexClient
     /// <exception cref="BufferNotFoundException">There is no server, within the connect time-out.</exception>
     /// <exception cref="ReaderDeadException">It died.</exception>
     /// <exception cref="WriterAlreadyConnectedException">It has a client.</exception>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/> and <see cref="Writer(string, WriterOptions?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/> and <see cref="Writer(string, WriterOptions?)"/>.</exception>
     public DuplexClient(string channelName, ClientOptions? options) =>
         _handle = ClientHandle.Connect(channelName, options ?? new ClientOptions());
 
@@ -202,7 +202,7 @@ public sealed unsafe class DuplexClient : IDuplexClient
             {
                 outcome.SetCanceled(cancellationToken);
             }
-# pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
+#pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
             catch (Exception error)
 #pragma warning restore CA1031
             {

@@ -7,19 +7,19 @@ namespace ZeroBuffer.DuplexChannel;
 public interface IDuplexChannelFactory
 {
     /// <summary>Creates the request buffer of a channel and its server, whose handler answers with bytes of its own.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     IImmutableDuplexServer CreateImmutableServer(string channelName, BufferConfig config);
 
     /// <summary>Creates the request buffer of a channel and its server, whose handler changes requests in place.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     IMutableDuplexServer CreateMutableServer(string channelName, BufferConfig config);
 
     /// <summary>Connects to the server of a channel, with all defaults.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="DuplexClient(string, ClientOptions?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="DuplexClient(string, ClientOptions?)"/>.</exception>
     IDuplexClient CreateClient(string channelName);
 
     /// <summary>Connects to the server of a channel.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="DuplexClient(string, ClientOptions?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="DuplexClient(string, ClientOptions?)"/>.</exception>
     IDuplexClient CreateClient(string channelName, ClientOptions options) => new DuplexClient(channelName, options);
 }
 

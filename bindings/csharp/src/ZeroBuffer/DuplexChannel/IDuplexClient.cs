@@ -2,8 +2,9 @@ namespace ZeroBuffer.DuplexChannel;
 
 /// <summary>The side of a duplex channel that sends requests. Any thread may call any method at any time.</summary>
 /// <remarks>
-/// Each request has exactly one outcome: <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/> sends and waits for its own; <see cref="ReceiveResponse"/> hands out,
-/// in the order of arrival, those of the requests that were sent otherwise. When the channel ends, every call from then on says so.
+/// Each request has exactly one outcome. <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/> sends a request and waits for its
+/// outcome. <see cref="ReceiveResponse"/> returns, in the order of arrival, the outcomes of requests that were sent by other methods. After the end
+/// of the channel, every call throws that end.
 /// </remarks>
 /// <example>
 /// <code>
@@ -38,15 +39,15 @@ public interface IDuplexClient : IDisposable
     ulong SendRequest(ReadOnlySpan<byte> data);
 
     /// <summary>
-    /// As <see cref="SendRequest(ReadOnlySpan{byte})"/>, with a deadline: a server that has not started with the request by then does not, and the
-    /// outcome is <see cref="DeadlineExceededException"/>.
+    /// Like <see cref="SendRequest(ReadOnlySpan{byte})"/>, with a deadline. If the server has not started the request by then, it does not start it,
+    /// and the outcome is <see cref="DeadlineExceededException"/>.
     /// </summary>
     /// <inheritdoc cref="SendRequest(ReadOnlySpan{byte})"/>
     ulong SendRequestWithin(ReadOnlySpan<byte> data, TimeSpan timeout);
 
     /// <summary>
-    /// Acquires bytes of the request buffer, to be filled in place. Then <see cref="CommitRequest"/>, <see cref="CallAcquired"/> or
-    /// <see cref="DiscardRequest"/>, on the same thread; other threads that want to send wait meanwhile.
+    /// Acquires bytes of the request buffer, to be filled in place. Call <see cref="CommitRequest"/>, <see cref="CallAcquired"/> or
+    /// <see cref="DiscardRequest"/> afterwards, on this thread. Other threads that send wait meanwhile.
     /// </summary>
     /// <returns>The sequence number that the request will have.</returns>
     /// <inheritdoc cref="SendRequest(ReadOnlySpan{byte})"/>
@@ -66,7 +67,7 @@ public interface IDuplexClient : IDisposable
     DuplexResponse CallAcquired(TimeSpan timeout);
 
     /// <summary>
-    /// Waits for the next outcome that no other call waits for, in the order of arrival; an invalid response when the time is over.
+    /// Waits for the next outcome that no other call waits for, in the order of arrival. Returns an invalid response when the time is over.
     /// </summary>
     /// <exception cref="RequestFailedException">The handler failed, for the request <see cref="ZeroBufferException.Sequence"/>.</exception>
     /// <exception cref="CancelledException">That request was cancelled.</exception>
@@ -77,7 +78,7 @@ public interface IDuplexClient : IDisposable
     DuplexResponse ReceiveResponse(TimeSpan timeout);
 
     /// <summary>As <see cref="ReceiveResponse"/>, for the outcome of one request alone.</summary>
-    /// <exception cref="InvalidStateException">Its outcome has been handed out, or there was no such request.</exception>
+    /// <exception cref="InvalidStateException">Its outcome has been returned already, or there was no such request.</exception>
     /// <inheritdoc cref="ReceiveResponse"/>
     DuplexResponse ReceiveResponseTo(ulong sequence, TimeSpan timeout);
 
@@ -95,14 +96,14 @@ public interface IDuplexClient : IDisposable
     DuplexResponse Call(ReadOnlySpan<byte> data, TimeSpan timeout, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// As <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>, without blocking the caller but for space in the request buffer. The response is valid until it is
-    /// disposed.
+    /// Like <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>, but blocks the caller only while it waits for space in the request
+    /// buffer. The response is valid until it is disposed.
     /// </summary>
     /// <inheritdoc cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>
     Task<DuplexResponse> CallAsync(ReadOnlyMemory<byte> data, TimeSpan timeout, CancellationToken cancellationToken = default);
 
     /// <summary>Cancels a request: its outcome is <see cref="CancelledException"/>, at once.</summary>
-    /// <returns>Whether the outcome was still to come.</returns>
+    /// <returns>Whether the request was still under way.</returns>
     /// <exception cref="ClosedException">The client has been disposed.</exception>
     bool CancelRequest(ulong sequence);
 

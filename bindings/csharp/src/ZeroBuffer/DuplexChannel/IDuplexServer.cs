@@ -11,8 +11,8 @@ public enum ProcessingMode
 }
 
 /// <summary>
-/// Answers a request. The bytes are copied into the response buffer as soon as it returns, before anything else runs: they may be those of
-/// the request, of an array, or of memory that the handler uses again.
+/// Answers a request. The bytes are copied into the response buffer as soon as the handler returns, before any other code runs. They may be bytes of
+/// the request, of an array, or of memory that the handler reuses.
 /// </summary>
 /// <remarks>What it throws reaches the client as <see cref="RequestFailedException"/> with its message, and <see cref="IDuplexServer.OnError"/>.</remarks>
 /// <param name="request">Valid during the call; <see cref="Frame.Retain"/> copies it.</param>
@@ -28,21 +28,21 @@ public sealed class DuplexErrorEventArgs : EventArgs
     public DuplexErrorEventArgs(ZeroBufferException exception) => Exception = exception;
 
     /// <summary>
-    /// What went wrong. When a handler threw, it is a <see cref="RequestFailedException"/> whose inner exception is what was thrown.
+    /// What went wrong. If a handler threw, it is a <see cref="RequestFailedException"/> whose inner exception is the handler's.
     /// </summary>
     public ZeroBufferException Exception { get; }
 }
 
 /// <summary>The side of a duplex channel that answers requests. Any thread may call any method at any time.</summary>
 /// <remarks>
-/// A server outlives its clients: when one leaves or dies it takes the next. A server that was started runs until it is stopped or
-/// disposed, also when nothing refers to it any more.
+/// A server outlives its clients: when a client closes or dies, the next one can connect. A started server runs until it is stopped or disposed, even
+/// if nothing refers to it any more.
 /// </remarks>
 public interface IDuplexServer : IDisposable
 {
     /// <summary>
     /// Raised when a handler fails, a response cannot be sent, or the request buffer had to be created again, on a thread of the
-    /// server. What a subscriber throws is dropped.
+    /// server. Exceptions of a subscriber are dropped.
     /// </summary>
     event EventHandler<DuplexErrorEventArgs>? OnError;
 
@@ -59,8 +59,8 @@ public interface IDuplexServer : IDisposable
     /// Stops processing: clients learn of it at once, and both buffers' names are free. The server can be started again.
     /// </summary>
     /// <exception cref="HandlerBusyException">
-    /// A handler is still running after 80 ms: it can ask <see cref="Frame.IsCancelled"/>, its answer goes nowhere, and its thread ends when it
-    /// returns.
+    /// A handler is still running after 80 ms. The handler can check <see cref="Frame.IsCancelled"/>; its answer is dropped, and its thread ends when
+    /// it returns.
     /// </exception>
     void Stop();
 
@@ -74,7 +74,7 @@ public interface IImmutableDuplexServer : IDuplexServer
 {
     /// <summary>Starts processing, on threads of the server, and returns at once. The response carries the request's sequence number.</summary>
     /// <exception cref="InvalidStateException">The server runs.</exception>
-    /// <exception cref="ZeroBufferException">After a stop, as <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">After a stop, those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     /// <exception cref="ClosedException">The server has been disposed.</exception>
     /// <example>
     /// <code>

@@ -8,7 +8,7 @@ namespace ZeroBuffer.DuplexChannel;
 public sealed class ImmutableDuplexServer : DuplexServer, IImmutableDuplexServer
 {
     /// <summary>Creates the request buffer of the channel and its server.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     public ImmutableDuplexServer(string channelName, BufferConfig? config = null, ILogger<ImmutableDuplexServer>? logger = null)
         : base(channelName, config, mutable: false, logger)
     {

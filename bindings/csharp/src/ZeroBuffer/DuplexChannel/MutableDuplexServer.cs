@@ -6,7 +6,7 @@ namespace ZeroBuffer.DuplexChannel;
 public sealed class MutableDuplexServer : DuplexServer, IMutableDuplexServer
 {
     /// <summary>Creates the request buffer of the channel and its server.</summary>
-    /// <exception cref="ZeroBufferException">As <see cref="Reader(string, BufferConfig?)"/>.</exception>
+    /// <exception cref="ZeroBufferException">Those of <see cref="Reader(string, BufferConfig?)"/>.</exception>
     public MutableDuplexServer(string channelName, BufferConfig? config = null, ILogger<MutableDuplexServer>? logger = null)
         : base(channelName, config, mutable: true, logger)
     {

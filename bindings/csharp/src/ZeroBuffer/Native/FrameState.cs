@@ -2,11 +2,15 @@ using System.Buffers;
 
 namespace ZeroBuffer.Native;
 
-/// <summary> Where the bytes of one frame after the other lie. A <see cref="Frame"/> is a state and the version that it
-/// had; when the frame ends the version changes, so that a stale copy is seen. </summary> <remarks> A version is a
-/// positive number while its frame is valid, and its negative once the frame has ended. A reader that publishes the
-/// next frame first ends the version, then writes the bytes' place, then the new version; a caller reads the place
-/// first and the version last. So a place is never taken for that of another frame. </remarks>
+/// <summary>
+/// The address and size of one frame after the other. A <see cref="Frame"/> is a state and the version that it had. The version
+/// changes when the frame ends, so that a stale copy is noticed.
+/// </summary>
+/// <remarks>
+/// A version is a positive number while its frame is valid, and its negative once the frame has ended. To publish the next frame, a
+/// reader first ends the version, then writes the address, then the new version. A caller reads the address first and the version
+/// last, so it never takes an address for that of another frame.
+/// </remarks>
 internal abstract unsafe class FrameState : MemoryManager<byte>
 {
     private nint _data;

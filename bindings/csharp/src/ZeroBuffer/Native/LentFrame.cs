@@ -1,10 +1,13 @@
 namespace ZeroBuffer.Native;
 
-/// <summary> The frames that a reader lends, one after the other: the cheapest ones. The loan ends with the next read,
-/// which gives the bytes back, or by <see cref="End"/> on any thread, or becomes an owned frame by <see
-/// cref="Retain"/>. </summary> <remarks> While a frame is valid, <see cref="ReaderHandle.Lent"/> is its version, and
-/// keeps the handle from being freed. It is set before the frame is published, and cleared by the code that ends the
-/// frame, after the bytes were given back. </remarks>
+/// <summary>
+/// The frames that a reader lends, one after the other, which is the cheapest way to read. The loan ends with the next read, which
+/// gives the bytes back, or by <see cref="End"/> on any thread. <see cref="Retain"/> turns the loan into an owned frame.
+/// </summary>
+/// <remarks>
+/// While a frame is valid, <see cref="ReaderHandle.Lent"/> is its version, and keeps the handle from being freed. It is set before the
+/// frame is published, and cleared by the code that ends the frame, after the bytes were given back.
+/// </remarks>
 internal sealed unsafe class LentFrame : FrameState
 {
     private readonly ReaderHandle _reader;
