@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmark driver, and what its rivals need to be built.
+//! `cargo xtask bench`: the benchmark driver, and the build requirements of its rivals.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use crate::tools::{self, apt_install, cargo, has, is_root, run};
 use crate::venv;
 
-/// Where cmake is put, if the machine's own is missing or too old.
+/// The folder for cmake, if the machine's cmake is missing or too old.
 const VENV: &str = "target/bench-venv";
 
-/// cmake as Aeron wants it: at least 3.30.
+/// The cmake that Aeron needs: at least 3.30.
 const CMAKE: &str = "cmake>=3.30,<5";
 
-/// A rival: a feature of the driver, and what must be there to build it.
+/// A rival: a feature of the driver, and the requirements of its build.
 struct Rival {
     feature: &'static str,
     prepare: fn(&Path, &mut Tools) -> Result<()>,
@@ -30,16 +30,16 @@ const RIVALS: &[Rival] = &[
     Rival { feature: "grpc", prepare: |_, _| Ok(()) },
 ];
 
-/// What a build needs that the machine does not give by itself: programs that go to the front of the path, compilers.
+/// Requirements of a build that the machine lacks: programs for the front of the path, compilers.
 #[derive(Default)]
 struct Tools {
     path: Option<PathBuf>,
-    /// C and C++ compilers, where a rival needs others than the machine's own.
+    /// C and C++ compilers, if a rival needs others than the machine's.
     compilers: Option<[&'static str; 2]>,
 }
 
-/// Builds what the options ask for and runs the driver: all rivals that this machine can build (`--rivals`), our peer in C++
-/// (`--cpp`), our Python package and its rivals (`--python`).
+/// Builds what the options ask for and runs the driver: all rivals that this machine can build (`--rivals`),
+/// the C++ peer (`--cpp`), the Python package and its rivals (`--python`).
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     const BUILT: [&str; 3] = ["--rivals", "--cpp", "--python"];
     let [rivals, cpp, python] = BUILT.map(|option| arguments.iter().any(|argument| argument == option));
@@ -49,7 +49,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let features = if rivals { rivals_built(root, &mut programs)? } else { Vec::new() };
     let mut driver = driver(root, &programs, "run", &features);
     if arguments == ["--quick"] && features.is_empty() {
-        // Its figures mean little.
+        // The figures of a quick run mean little.
         tools::build_quickly(&mut driver);
     }
     let mut languages = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
         languages.extend(["iceoryx2-python", "zeromq-python"]);
     }
     driver.arg("--");
-    // Languages are compared with Rust; with everything else only where that was asked for.
+    // Languages are compared with Rust, and with all rivals only if the options ask for that.
     let given = |option: &str| arguments.iter().any(|argument| argument.starts_with(option));
     if !rivals && !languages.is_empty() && !given("--transports") {
         driver.args(["--streams", "--transports", &format!("ours,{}", languages.join(","))]);
@@ -93,7 +93,7 @@ fn rivals_built(root: &Path, tools: &mut Tools) -> Result<Vec<&'static str>> {
         }
     }
     if build(root, tools, &features).is_err() {
-        // One of them at least: go on with those that build by themselves.
+        // At least one rival fails to build: continue with those that build alone.
         features.retain(|feature| {
             let built = build(root, tools, &[feature]);
             if built.is_err() {
@@ -105,7 +105,7 @@ fn rivals_built(root: &Path, tools: &mut Tools) -> Result<Vec<&'static str>> {
     Ok(features)
 }
 
-/// Builds the peer that uses the C++ API, linked as programs usually are: with the shared library.
+/// Builds the peer that uses the C++ API, linked with the shared library, like most programs.
 fn cpp_peer(root: &Path) -> Result<PathBuf> {
     need("cmake", || has("cmake", &["--version"]))?;
     need("g++", || has("g++", &["--version"]))?;
@@ -146,7 +146,7 @@ fn driver(root: &Path, tools: &Tools, action: &str, features: &[&str]) -> Comman
     command
 }
 
-/// Builds the driver as a quick run has it.
+/// Builds the driver for a quick run.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     run(tools::build_quickly(&mut driver(root, &Tools::default(), "build", &[])))
 }
@@ -182,7 +182,7 @@ fn zeromq(_: &Path, _: &mut Tools) -> Result<()> {
     need("g++", || has("c++", &["--version"]))
 }
 
-/// Installs a package of Debian or Ubuntu, unless what it brings is `there`.
+/// Installs a package of Debian or Ubuntu, unless its content is `there` already.
 fn need(package: &str, there: impl Fn() -> bool) -> Result<()> {
     if there() {
         return Ok(());

@@ -11,14 +11,14 @@ use crate::venv;
 const PACKAGE: &str = "zerobuffer-verification";
 const CPP_BUILD: &str = "target/conformance-cpp";
 
-/// The step plays one case of so many.
+/// The step plays one case in this many.
 const SHARE: &str = "6";
 
 fn build(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["build", "--package", PACKAGE]))
 }
 
-/// The step: the API's names, a share of the plays, and a short soak. What it needs has been built by the steps before it.
+/// The step: the API's names, a share of the plays, and a short soak. Earlier steps have built what it needs.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let (share, seconds) = if full { ("1", 120.0) } else { (SHARE, 10.0) };
     command(root, &["--every".to_owned(), share.to_owned()])?;
@@ -45,7 +45,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     runner.arg("--peer").arg(format!("1.x={} verification/conformance/peers/python/one_x.py", old.display()));
     for argument in arguments {
         runner.arg(argument);
-        // The report that is kept in the tree.
+        // The report in the tree.
         if argument == "--report" {
             runner.arg("verification/records/conformance");
         }
@@ -74,14 +74,15 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
     Ok(root.join(CPP_BUILD).join("conformance_peer"))
 }
 
-/// Runs a program with a /dev/shm and a folder of lock files of its own.
+/// Runs a program with its own /dev/shm and folder of lock files.
 const PRIVATE: &str = "mkdir -p /tmp/zerobuffer && mount -t tmpfs -o mode=1777 tmpfs /dev/shm \
     && mount -t tmpfs -o mode=1777 tmpfs /tmp/zerobuffer && exec \"$0\" \"$@\"";
 
 /// Kills at random; `arguments` go to the soak.
 ///
-/// A 1.x reader that is created anywhere on the machine removes, by name, what it takes for a dead reader's, and may hit the
-/// next one. So the soak gets a place of its own, where this process may make one.
+/// A 1.x reader that is created anywhere on the machine removes, by name, the files of readers that it takes
+/// for dead, and may remove those of the next reader. So the soak gets its own /dev/shm, if this process has
+/// the right to make one.
 pub(crate) fn soak(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
     let program = root.join("target/debug/soak");

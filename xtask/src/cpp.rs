@@ -18,7 +18,7 @@ const BUILD: &str = "target/cpp";
 const PROGRAMS: &[(&str, &str)] =
     &[("cmake", "cmake"), ("g++", "g++"), ("nm", "binutils"), ("clang-tidy", "clang-tidy")];
 
-/// The glibc that what is built may need, as docs/PLATFORM.md says: 2.34.
+/// The newest glibc that the libraries may need, as docs/PLATFORM.md says: 2.34.
 const GLIBC_MINOR: u32 = 34;
 
 const EXAMPLES: &str = "bindings/cpp/tests/examples.cpp";
@@ -31,7 +31,7 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     header(root)?;
     symbols(root)?;
     tests(root)?;
-    // It takes most of a minute, on one processor.
+    // This takes most of a minute, on one processor.
     std::thread::scope(|scope| {
         let tidied = scope.spawn(|| tidy(root));
         let tested = crate::cpp_package::test(root);
@@ -39,7 +39,7 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     })
 }
 
-/// Builds what the step tests.
+/// Builds everything that the step tests.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     for (program, package) in PROGRAMS {
         tools::need(program, package)?;
@@ -61,7 +61,7 @@ fn tests(root: &Path) -> Result<()> {
         .env("ZEROBUFFER_RUST_CLI", root.join("target/debug/zerobuffer")))
 }
 
-/// The header that is committed is the one that the code makes.
+/// Checks that the committed header is the one that the code makes.
 fn header(root: &Path) -> Result<()> {
     let program = cbindgen(root)?;
     let made = root.join("target/zerobuffer_c.h");
@@ -80,7 +80,7 @@ fn header(root: &Path) -> Result<()> {
 }
 
 fn cbindgen(root: &Path) -> Result<PathBuf> {
-    // Another version formats otherwise, so whatever the machine has does not do.
+    // Other versions format differently, so the machine's cbindgen cannot be used.
     tools::cargo_install(root, "cbindgen", CBINDGEN)
 }
 
@@ -98,7 +98,7 @@ fn tidy(root: &Path) -> Result<()> {
     run(Command::new("clang-tidy").current_dir(root).args(["--quiet", "-p", BUILD, EXAMPLES]))
 }
 
-/// The shared library shows its functions and nothing else, and carries the name that programs ask for.
+/// Checks that the shared library exports its functions and nothing else, and that its SONAME is right.
 fn symbols(root: &Path) -> Result<()> {
     let library = root.join(BUILD).join("lib/libzerobuffer_c.so");
     let shown = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(&library))?;
@@ -112,7 +112,7 @@ fn symbols(root: &Path) -> Result<()> {
             bail!("{} exports `{name}`, which its header does not declare", library.display());
         }
     }
-    // And the other way round: a declared function that is missing would show only when somebody links with it.
+    // And the reverse: a declared function that is missing would show only when a program links with it.
     let declarations = declared.split("zb_").skip(1).filter_map(|rest| rest.split_once('('));
     for (name, _) in declarations
         .filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
@@ -129,7 +129,7 @@ fn symbols(root: &Path) -> Result<()> {
     glibc(&library)
 }
 
-/// The library needs no newer glibc than docs/PLATFORM.md says.
+/// Checks that the library needs no newer glibc than docs/PLATFORM.md says.
 fn glibc(library: &Path) -> Result<()> {
     let wanted = output(Command::new("objdump").arg("-T").arg(library))?;
     let minor = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();

@@ -1,4 +1,5 @@
-//! The C++ package as others use it: installed (CMake, pkg-config), as a subdirectory, fetched; and its command.
+//! Tests the C++ package the way programs use it: installed (CMake, pkg-config), as a subdirectory, fetched;
+//! and its command.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     })
 }
 
-/// Tests what [`prepare`] has built.
+/// Tests the packages that [`prepare`] has built.
 pub(crate) fn test(root: &Path) -> Result<()> {
     let shared = install(root, "shared")?;
     let fixed = install(root, "static")?;
@@ -56,7 +57,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         consumer(root, name, &["-DZEROBUFFER_FROM=package", &found])?;
         pkg_config(root, name, prefix)?;
     }
-    // The library is built already: they are shown where, as no user needs to be.
+    // The library is built already; these variables say where, which users do not need.
     let built = format!("-DZEROBUFFER_CARGO_TARGET_DIR={}", tools::quick_target(root).display());
     for from in ["subdirectory", "fetch"] {
         consumer(root, from, &[&format!("-DZEROBUFFER_FROM={from}"), &built])?;
@@ -71,7 +72,7 @@ fn need_header(header: &str, package: &str) -> Result<()> {
     if path.exists() { Ok(()) } else { tools::apt(package) }
 }
 
-/// Installs the package, and moves what was installed: nothing in it may say where it was.
+/// Installs the package, and moves the installed files: none of them may depend on the old path.
 fn install(root: &Path, name: &str) -> Result<PathBuf> {
     let build = root.join(BUILD).join(name);
     let (installed, moved) = (build.join("installed"), build.join("moved"));
@@ -100,7 +101,7 @@ fn linked_names(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds and runs the programs of somebody else.
+/// Builds and runs a foreign project's programs.
 fn consumer(root: &Path, name: &str, options: &[&str]) -> Result<()> {
     let build = root.join(BUILD).join(format!("consumer-{name}"));
     run(Command::new("cmake")
@@ -113,7 +114,7 @@ fn consumer(root: &Path, name: &str, options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The same without CMake.
+/// Builds and runs them without CMake.
 fn pkg_config(root: &Path, name: &str, prefix: &Path) -> Result<()> {
     let output = Command::new("pkg-config")
         .args(["--cflags", "--libs", "zerobuffer"])
@@ -128,6 +129,6 @@ fn pkg_config(root: &Path, name: &str, prefix: &Path) -> Result<()> {
         .args(["-std=c++20".as_ref(), root.join(CONSUMER).join("main.cpp").as_os_str()])
         .args(["-o".as_ref(), program.as_os_str()] as [&OsStr; 2])
         .args(flags.split_whitespace()))?;
-    // It finds the shared library by itself.
+    // The program finds the shared library without help.
     run(Command::new(&program).env_remove("LD_LIBRARY_PATH"))
 }

@@ -10,17 +10,17 @@ use crate::tools::{build_quickly, cargo, has, quick_target, run};
 
 const SOLUTION: &str = "bindings/csharp";
 
-/// A script beside the repository that may unpack an SDK; it prints the environment that uses it.
+/// A script beside the repository that may unpack an SDK, and prints the environment for it.
 const SHARED: &str = "../shared/dotnet/use";
 
 /// Runtimes that the tests run on; the assembly for net6.0 is loaded on the first.
 const FRAMEWORKS: &[&str] = &["net8.0", "net10.0"];
 
-/// What a machine without an SDK is told.
+/// The message for a machine without an SDK.
 const MISSING: &str =
     "there is no .NET SDK 10 (dotnet in PATH or DOTNET_ROOT): https://dotnet.microsoft.com/download";
 
-/// A .NET SDK: its command, and what has to be in the environment.
+/// A .NET SDK: its command, and the environment that it needs.
 pub(crate) struct Sdk {
     dotnet: PathBuf,
     environment: Vec<(String, String)>,
@@ -45,7 +45,7 @@ impl Sdk {
         if !output.status.success() {
             bail!("{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
         }
-        // The script prints shell text; a shell says what it comes to.
+        // The script prints shell text, so a shell evaluates it.
         let shell = format!("{}\nenv -0", String::from_utf8(output.stdout)?);
         let output = Command::new("bash").args(["-c", &shell]).output()?;
         let environment: Vec<_> = String::from_utf8_lossy(&output.stdout)
@@ -70,19 +70,19 @@ impl Sdk {
         command
     }
 
-    /// What programs need to find their runtime.
+    /// The environment in which programs find their runtime.
     pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether all packages come from a folder, so that no server is to be asked.
+    /// Whether all packages come from a folder, so that no server is needed.
     pub(crate) fn is_offline(&self) -> bool {
         std::env::var_os("NUGET_FALLBACK_PACKAGES").is_some()
             || self.environment.iter().any(|(name, _)| name == "NUGET_FALLBACK_PACKAGES")
     }
 }
 
-/// The SDK; without one a line that says so, and in CI a failure.
+/// Returns the SDK. Without one, prints a line, or fails in CI.
 fn sdk(root: &Path) -> Result<Option<Sdk>> {
     let found = Sdk::find(root)?;
     if found.is_none() {
@@ -94,7 +94,7 @@ fn sdk(root: &Path) -> Result<Option<Sdk>> {
     Ok(found)
 }
 
-/// Builds every project, once a run of this command.
+/// Builds every project, once per run of this command.
 fn build(root: &Path, sdk: &Sdk) -> Result<()> {
     static BUILT: OnceLock<()> = OnceLock::new();
     if BUILT.get().is_none() {
@@ -106,7 +106,7 @@ fn build(root: &Path, sdk: &Sdk) -> Result<()> {
     Ok(())
 }
 
-/// Builds what the step will test.
+/// Builds everything that the step tests.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     sdk(root)?.map_or(Ok(()), |sdk| build(root, &sdk))
 }
@@ -116,7 +116,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let Some(sdk) = sdk(root)? else { return Ok(()) };
     build(root, &sdk)?;
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
-    // The requested examples stand as they were written.
+    // The requested examples keep their original format.
     let formatted = ["--include", "src/", "tests/ZeroBuffer.Tests/"];
     run(sdk.command(root, &["format", "whitespace", "--no-restore", "--verify-no-changes"]).args(formatted))?;
     for framework in FRAMEWORKS {
@@ -144,7 +144,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     crate::csharp_package::test(root, &sdk)
 }
 
-/// Builds the peer of the conformance suite; its command, or nothing where there is no SDK.
+/// Builds the peer of the conformance suite. Returns its command, or `None` without an SDK.
 pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
     build(root, &sdk)?;
@@ -155,7 +155,7 @@ pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
 /// Starts the example of a topic.
 pub(crate) type Starter = Box<dyn Fn(&str) -> Command>;
 
-/// Builds the examples; starts the one of a topic, or nothing where there is no SDK.
+/// Builds the examples. Returns a function that starts the example of a topic, or `None` without an SDK.
 pub(crate) fn examples(root: &Path) -> Result<Option<Starter>> {
     let Some(sdk) = sdk(root)? else { return Ok(None) };
     build(root, &sdk)?;

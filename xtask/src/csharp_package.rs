@@ -1,4 +1,5 @@
-//! The C# package as others use it: packed, restored by a project outside of the tree, published in every way.
+//! Tests the C# package the way programs use it: packed, restored by a project outside the tree, published in
+//! every way.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +11,7 @@ use crate::tools::{has, run};
 
 const CONSUMER: &str = "bindings/csharp/tests/consumer";
 
-/// How the consumer is published: the kind, and what the program is then.
+/// The ways to publish the consumer: the kind, and the resulting program.
 const KINDS: &[(&str, &str)] = &[
     ("framework", "a program for an installed runtime"),
     ("single", "one trimmed file with its runtime"),
@@ -34,7 +35,7 @@ pub(crate) fn test(root: &Path, sdk: &Sdk) -> Result<()> {
     result
 }
 
-/// The version of the package that was packed; it has its symbols beside it.
+/// The version of the packed package, which has its symbols beside it.
 fn packed(packages: &Path) -> Result<String> {
     let entries = std::fs::read_dir(packages)?.collect::<std::io::Result<Vec<_>>>()?;
     let names: Vec<String> =

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::{self, cargo, run};
 
-/// Seconds after which a program is ended that should have ended by itself.
+/// Seconds after which a program that should have ended is killed.
 const PATIENCE: &str = "120";
 
 const STREAM: &str =
@@ -68,7 +68,7 @@ fn build(root: &Path) -> Result<Vec<Language>> {
     Ok(languages)
 }
 
-/// Every topic once: `first` writes, asks and relays first, `second` reads, answers and relays next.
+/// Runs every topic once: `first` writes, asks and relays first; `second` reads, answers and relays next.
 fn streams(first: &Language, second: &Language, names: &mut Names) -> Result<()> {
     let name = names.next();
     let reader = start(second, "stream", &["reader", &name])?;
@@ -106,7 +106,7 @@ fn start(language: &Language, topic: &str, arguments: &[&str]) -> Result<Child> 
     child.with_context(|| format!("cannot start {topic} in {}", language.name))
 }
 
-/// Waits for a program, which must succeed and print just this.
+/// Waits for a program, which must succeed and print exactly this.
 fn says(child: Child, expected: &str) -> Result<()> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -17,10 +17,10 @@ const TARGETS: [(&str, u32); 6] = [
     ("arguments", 256),
 ];
 
-/// For all that is built.
+/// Compiler flags for everything that is built.
 const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Zsanitizer=address";
 
-/// What makes the compiler tell libFuzzer which branches are taken and what is compared.
+/// Compiler flags that report branches and comparisons to libFuzzer.
 const COVERAGE: [&str; 5] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -29,7 +29,8 @@ const COVERAGE: [&str; 5] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// What is looked for faults: libFuzzer goes through each counter after each run, and those of dependencies would be most.
+/// The crates to instrument: libFuzzer reads every counter after each run, and most of them would belong to
+/// dependencies.
 const COVERED: [&str; 2] = ["zerobuffer", "zerobuffer-fuzz"];
 
 /// `fuzz [--executions N] [TARGET...]`.
@@ -52,7 +53,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
         chosen.extend(&TARGETS);
     }
     tools::need("c++", "g++")?;
-    // With a target of its own, so that build scripts and macros stay as they are.
+    // The target is named, so that build scripts and macros are not instrumented.
     let arguments =
         ["build", "--release", "--locked", "--target", HOST, "--manifest-path", "fuzz/Cargo.toml"];
     run(cargo(root, &arguments)
@@ -68,7 +69,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
 }
 
 fn fuzz(root: &Path, target: &str, longest: u32, executions: u64) -> Result<()> {
-    // What is found goes below target/; the tree holds a few seeds.
+    // Findings go below target/; the tree has a few seeds.
     let [found, artifacts] =
         ["corpus", "artifacts"].map(|folder| root.join("target/fuzz").join(folder).join(target));
     for folder in [&found, &artifacts] {
@@ -83,8 +84,8 @@ fn fuzz(root: &Path, target: &str, longest: u32, executions: u64) -> Result<()> 
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-timeout=10", "-entropic=0", "-verbosity=0", "-print_funcs=0"])
             .args(arguments)
-            // What costs time and finds nothing here: little is freed, no stack is used after its function, and an input
-            // that finds something can be run again for the callers of an allocation.
+            // Checks that take time and find nothing here: little is freed, no stack is used after its
+            // function, and an input with a finding can be run again for the callers of an allocation.
             .env(
                 "ASAN_OPTIONS",
                 "quarantine_size_mb=4:detect_stack_use_after_return=0:malloc_context_size=1",
@@ -92,6 +93,7 @@ fn fuzz(root: &Path, target: &str, longest: u32, executions: u64) -> Result<()> 
     };
     let [runs, longest] = [format!("-runs={executions}"), format!("-max_len={longest}")];
     fuzzer(&[runs, longest, "-detect_leaks=0".into(), "-print_final_stats=1".into()])?;
-    // Leaks, which take long to look for, are looked for in what was kept: it goes all ways that were found.
+    // The search for leaks takes long, so it runs on the kept inputs only, which cover all paths that were
+    // found.
     fuzzer(&["-runs=0".into()])
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask house`: which modules of the core may know which, and the other rules of its shape.
 //!
-//! The rules have exceptions, and the allowed edges are many. Both stand in a table in the tree, which must say exactly
-//! what the sources say: a new line fails, and so does a line that has become untrue. So the table changes only in
-//! commits that mean to change it.
+//! A table in the tree lists the exceptions to the rules and the allowed edges. It must match the sources
+//! exactly: a new line fails, and so does a line that is no longer true. So the table changes only in commits
+//! that intend to change it.
 
 mod copies;
 mod modules;
@@ -75,7 +75,7 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     command(root, &[])
 }
 
-/// The table as the sources have it.
+/// The lines of the table, found in the sources.
 fn found(root: &Path) -> Result<BTreeSet<String>> {
     let modules = modules::read(&root.join("crates/zerobuffer/src"))?;
     let mut lines = rules::of_modules(&modules);

@@ -1,7 +1,7 @@
 //! `cargo xtask instructions`: how many instructions a frame takes, as callgrind counts them.
 //!
-//! The counts do not depend on the machine's load. They do depend on the compiler and the C library, so the figures in
-//! the tree name those that they were taken with.
+//! The counts do not depend on the machine's load. They do depend on the compiler and the C library, so the
+//! figures in the tree name their compiler and library.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,10 +21,10 @@ const PACKAGE: &str = "zerobuffer-instructions";
 const MEASURES: [&str; 4] = ["write", "read", "trip", "call"];
 const RINGS: [&str; 2] = ["extended", "classic"];
 
-/// Frames of the two runs whose difference counts.
+/// Frames of the two runs whose difference is measured.
 const RUNS: [u32; 2] = [2_000, 12_000];
 
-/// Change that a figure may have, as a share of it.
+/// The largest allowed change of a figure, as a share of it.
 const TOLERANCE: f64 = 0.02;
 
 /// A call has two threads. Where they may not run ahead of other programs, those change how the two meet now and then:
@@ -42,7 +42,7 @@ struct Baseline {
     figures: Vec<Figure>,
 }
 
-/// Counts, and compares with the figures in the tree; `--update` replaces those.
+/// Counts instructions and compares them with the figures in the tree; `--update` replaces the figures.
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let update = match arguments {
         [] => false,
@@ -152,7 +152,7 @@ fn instructions(root: &Path, measure: &str, ring: &str, frames: u32) -> Result<f
     }
 }
 
-/// What the counts depend on beside the code.
+/// The compiler and library on which the counts depend.
 fn used_tools(root: &Path) -> Result<String> {
     let first_words = |command: &mut Command, words: usize| -> Result<String> {
         let output = command.output().with_context(|| format!("cannot start {command:?}"))?;

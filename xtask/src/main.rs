@@ -1,4 +1,4 @@
-//! What the README and CI call: `cargo xtask test`.
+//! The developer's commands. The README and CI call `cargo xtask test`.
 
 mod bench;
 mod conformance;

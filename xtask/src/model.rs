@@ -1,4 +1,5 @@
-//! `cargo xtask model`: the Promela models of verification/models under spin, and what each of their measures is good for.
+//! `cargo xtask model`: runs the Promela models of verification/models under spin, and shows that each
+//! measure of the protocol is needed.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::{self, run};
 
-/// A model, its definitions as `-D` takes them, and whether it holds; else a fault must be found, as a measure is left out, or
-/// a known limit is shown.
+/// A model, its definitions for `-D`, and whether it must hold. If not, spin must find a fault, because a
+/// measure is left out or a known limit is shown.
 type Check = (&'static str, &'static [&'static str], bool);
 
 const CHECKS: [Check; 14] = [
@@ -50,7 +51,7 @@ pub(crate) fn command(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Searches all states; says how many there were.
+/// Searches all states. Returns their number.
 fn one(root: &Path, folder: &Path, (model, definitions, holds): &Check) -> Result<String> {
     let file = root.join("verification/models").join(model).with_extension("pml");
     let definitions = definitions.iter().map(|definition| format!("-D{definition}"));
@@ -65,7 +66,7 @@ fn one(root: &Path, folder: &Path, (model, definitions, holds): &Check) -> Resul
     if *holds && !(whole && errors.ends_with("errors: 0")) {
         bail!("an assertion fails, or the search was cut short:\n{said}");
     }
-    // A sleeper that never wakes is a state without a way on.
+    // A sleeper that never wakes is a state without a successor.
     if !holds && !["assertion violated", "invalid end state"].iter().any(|fault| said.contains(fault)) {
         bail!("a fault should have been found:\n{said}");
     }

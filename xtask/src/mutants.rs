@@ -140,8 +140,8 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     score(root, &names)
 }
 
-/// The step: what is written about mutants must still fit the sources. With `--full` those written by hand are judged, and each
-/// must be caught.
+/// The step checks that the notes on mutants still fit the sources. With `--full` it also runs the mutants
+/// that were written by hand; tests must catch each of them.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let by_hand = hand::read(root)?;
     let mut names: Vec<String> = by_hand.iter().map(hand::ByHand::key).collect();
@@ -174,12 +174,12 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     if !survivors.is_empty() {
         bail!("no test notices: {}", survivors.join("; "));
     }
-    // A test that depends on the moment may notice in one run only.
+    // A test that depends on timing may notice in one run only.
     noticed.iter().for_each(|name| println!("noticed, though {} calls it open: {name}", hand::FILE));
     Ok(())
 }
 
-/// Each survivor that is argued for is a mutant that still exists.
+/// Checks that each survivor with an argument is a mutant that still exists.
 fn arguments_hold(root: &Path, names: &[String]) -> Result<()> {
     for (key, _) in hand::equivalent(root)? {
         if !names.contains(&key) {
@@ -198,7 +198,7 @@ fn own_place() -> Result<()> {
     Ok(())
 }
 
-/// The mutants that the options choose; the first `by_hand` of all were written by hand.
+/// The mutants that the options choose. The first `by_hand` of all mutants were written by hand.
 fn chosen<'a>(
     names: &'a [String],
     by_hand: usize,
@@ -241,12 +241,12 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
-/// Which test reaches which mutant: as it was found for this very tree, or found now.
+/// Which test reaches which mutant: found earlier for exactly this tree, or found now.
 fn traced(root: &Path, built: &tree::Tree, python: &Path, options: &Options) -> Result<Vec<Test>> {
     let path = root.join(tree::FOLDER).join("traces.txt");
     let programs: Vec<String> =
         built.programs.iter().map(|program| program.path.display().to_string()).collect();
-    // A program that was built again may have the name that it had.
+    // A program that was built again may have its old name.
     let times = built
         .programs
         .iter()
@@ -313,7 +313,7 @@ fn save(root: &Path, results: &BTreeMap<String, Outcome>) -> Result<()> {
         };
         writeln!(text, "{word}\t{name}\t{test}")?;
     }
-    // Whole or not at all, as a run may be ended at any moment.
+    // Written atomically, because a run may be ended at any moment.
     let new = root.join(RESULTS).with_extension("new");
     std::fs::write(&new, text)?;
     std::fs::rename(new, root.join(RESULTS))?;

@@ -1,4 +1,5 @@
-//! Watches what the programs of a test run print, so that a failing run can end with what failed and how to run it alone.
+//! Watches the output of a test run's programs, so that a failing run can end with a summary: what failed,
+//! and how to run it alone.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Where the whole output goes.
+/// The file of the whole output.
 const LOG: &str = "target/test.log";
 
 /// Failures that the summary shows.
 const SHOWN: usize = 7;
 
-/// How long a program's output may stay open behind its end: a grandchild may have kept it.
+/// How long a program's output may stay open after its end, because a grandchild may have kept it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `None` while nothing is watched.
@@ -32,7 +33,7 @@ struct Failure {
     alone: Option<String>,
 }
 
-/// From now on, what programs print is watched.
+/// Watches the output of programs from now on.
 pub(crate) fn watch(root: &Path) -> Result<()> {
     std::fs::create_dir_all(root.join("target"))?;
     let log = std::fs::File::create(root.join(LOG)).with_context(|| format!("cannot write {LOG}"))?;
@@ -89,10 +90,10 @@ pub(crate) fn status(command: &mut Command) -> std::io::Result<ExitStatus> {
     status
 }
 
-/// Knows failures by the lines that test programs print.
+/// Finds failures by the lines that test programs print.
 #[derive(Default)]
 struct Parser {
-    /// What chooses the test program of the lines that follow, for cargo.
+    /// Cargo's options for the test program of the lines that follow.
     target: String,
 }
 
@@ -145,7 +146,7 @@ fn target_of(text: &str) -> Option<String> {
     let name = Path::new(program.trim_end_matches(')')).file_name()?.to_str()?.rsplit_once('-')?.0.to_owned();
     if let Some(source) = source.strip_prefix("unittests ") {
         let kind = if source.ends_with("lib.rs") { "--lib".to_owned() } else { format!("--bin {name}") };
-        // The package of a library or a program has its name, but for the C ABI's.
+        // The package of a library or a program has its name, except for the C ABI's.
         let package =
             if name == "zerobuffer_c" { "zerobuffer-ffi".to_owned() } else { name.replace('_', "-") };
         return Some(if kind == "--lib" {

@@ -1,7 +1,8 @@
-//! What later steps of `cargo xtask test` need is built while the tests run, most of which wait for other processes.
+//! Builds what later steps of `cargo xtask test` need, while the tests run. Most tests wait for other
+//! processes, so processor time is left.
 //!
-//! Preparation gets what the tests leave of the processors (SCHED_IDLE), and may fail: the step that needs
-//! it builds it again, and says what is wrong.
+//! Preparation gets only idle processor time (SCHED_IDLE), and may fail: the step that needs the result
+//! builds it again, and reports the error.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,10 +16,10 @@ use crate::tools::{has, run};
 /// Where the output goes.
 const LOG: &str = "target/prepare.log";
 
-/// The other process, while it has not been waited for.
+/// The preparing process, until it has been waited for.
 static BESIDE: Mutex<Option<Child>> = Mutex::new(None);
 
-/// Starts preparing, if this system can give it the rest of the processors' time only.
+/// Starts preparing, if this system can restrict it to idle processor time.
 pub(crate) fn start(root: &Path) {
     *BESIDE.lock().unwrap_or_else(PoisonError::into_inner) = spawn(root);
 }
@@ -52,7 +53,7 @@ pub(crate) fn finish() {
     }
 }
 
-/// Starts no other part; the one that is being built ends by itself.
+/// Starts no further part; the part that is being built ends by itself.
 pub(crate) fn give_up() {
     if let Some(mut child) = BESIDE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         let _ = child.kill();
@@ -60,7 +61,7 @@ pub(crate) fn give_up() {
     }
 }
 
-/// The other process's part. All of it, whatever fails.
+/// The preparing process's work. It does all parts, even if some fail.
 pub(crate) fn command(root: &Path) -> Result<()> {
     let parts: [fn(&Path) -> Result<()>; 6] = [
         |root| crate::test::builds(root).iter_mut().try_for_each(run),

@@ -13,17 +13,17 @@ const PACKAGE: &str = "bindings/python";
 /// Versions of CPython that wheels are built for.
 const VERSIONS: &[u32] = &[8, 9, 10, 11, 12, 13];
 
-/// All of the tests run on one version; on the oldest and the newest a wheel is built and tried.
+/// One version runs all tests; for the oldest and the newest version a wheel is built and tried.
 const TESTED: u32 = 11;
 const TRIED: &[u32] = &[8, 13];
 
 /// Rounds of random calls on a debug build, of 3 s each.
 const STRESS_DEBUG: u32 = 4;
 
-/// What the tests need, pinned.
+/// The pinned requirements of the tests.
 const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
 
-/// What the package is compared with, and what its figures need, pinned. A rival that cannot be installed is left out.
+/// The pinned packages for the comparison and its figures. A rival that cannot be installed is left out.
 const BENCH_REQUIREMENTS: &str = "bench/peers/requirements.txt";
 
 /// An interpreter on this machine.
@@ -58,7 +58,7 @@ fn find(minor: u32) -> Option<Interpreter> {
     })
 }
 
-/// The version with all tests: the usual one, or else the newest that there is.
+/// The version that runs all tests: the usual one, or else the newest that is installed.
 fn tested() -> Result<Interpreter> {
     let found = find(TESTED).or_else(|| VERSIONS.iter().rev().find_map(|&minor| find(minor)));
     let Some(found) = found else {
@@ -73,14 +73,14 @@ fn tested() -> Result<Interpreter> {
     Ok(found)
 }
 
-/// The environment of the tests and tools; gives its interpreter.
+/// Makes the environment of the tests and tools. Returns its interpreter.
 fn environment(root: &Path, interpreter: &Interpreter) -> Result<PathBuf> {
     let requirements = root.join(REQUIREMENTS);
     let wanted = std::fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
     let venv = root.join(format!("target/python/venv-3.{}", interpreter.minor));
     let python = venv.join("bin/python");
-    // Written last: what it says has been installed.
+    // Written last, when everything in it has been installed.
     let stamp = venv.join("installed.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted)
         && has(&python.to_string_lossy(), &["-V"])
@@ -100,7 +100,7 @@ fn make(venv: &Path, interpreter: &Interpreter) -> Result<()> {
     venv::make_with(&interpreter.program, venv)
 }
 
-/// Builds the wheel for an interpreter; gives its path.
+/// Builds the wheel for an interpreter. Returns its path.
 fn wheel(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) -> Result<PathBuf> {
     let out = root.join(format!("target/python/wheels/{profile}/{}", interpreter.tag));
     let _ = std::fs::remove_dir_all(&out);
@@ -138,7 +138,7 @@ fn try_out(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) 
     Ok(built)
 }
 
-/// CPython's debug build, which checks itself all the time: Debian's `python3-dbg`.
+/// CPython's debug build with its internal checks: Debian's `python3-dbg`.
 fn find_debug() -> Result<Option<Interpreter>> {
     let find = || {
         VERSIONS.iter().rev().find_map(|&minor| {
@@ -196,14 +196,14 @@ pub(crate) fn with_package(root: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Installs and builds what the step needs.
+/// Installs and builds everything that the step needs.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     let interpreter = tested()?;
     let python = environment(root, &interpreter)?;
     wheel(root, &python, &interpreter, "tests").map(drop)
 }
 
-/// The step: format, lint, build, types, tests; a wheel on the oldest and the newest version.
+/// The step: format, lint, build, types, tests; a wheel for the oldest and the newest version.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let interpreter = tested()?;
     let python = environment(root, &interpreter)?;
@@ -262,7 +262,7 @@ pub(crate) fn at_hand(root: &Path) -> Option<PathBuf> {
     environments.into_iter().find(|python| has(&python.to_string_lossy(), &["-c", "import zerobuffer"]))
 }
 
-/// An environment with the package as it is shipped, and its rivals in the benchmarks; gives its interpreter.
+/// Makes an environment with the shipped package and its rivals in the benchmarks. Returns its interpreter.
 pub(crate) fn bench(root: &Path) -> Result<PathBuf> {
     let interpreter = tested()?;
     let tools = environment(root, &interpreter)?;

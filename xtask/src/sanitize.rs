@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::tools::{HOST, cargo, run};
 use crate::venv;
 
-/// What is left out, by a part of the tests' names: modules whose subject is the kernel's side or 1.x peers, and a test that
-/// watches memory, of which the sanitizer keeps what was freed.
+/// Tests to leave out, by a part of their names: modules about the kernel or 1.x peers, and a test that
+/// measures memory, because the sanitizer keeps freed memory.
 const LEFT_OUT: &[&str] = &[
     "a_thousand_clients_leave_nothing_behind",
     "cleanup::",

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold, in one command.
+//! `cargo xtask test`: all checks, in one command.
 
 use std::path::Path;
 use std::process::Command;
@@ -154,7 +154,7 @@ fn lint(root: &Path, _: bool) -> Result<()> {
     run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets"]).args(features).args(rules))
 }
 
-/// No other system's standard library need be installed for this: a flag takes this one's calls away.
+/// A flag removes this system's implementation, so no other system's standard library is needed.
 fn port(root: &Path, _: bool) -> Result<()> {
     let mut command = cargo(root, &["check", "-p", "zerobuffer", "--lib", "--features", "async"]);
     command.env("RUSTFLAGS", "--cfg zerobuffer_unsupported_os -D warnings");
@@ -238,7 +238,7 @@ fn slices(root: &Path, full: bool) -> Result<()> {
 
 fn slices_test(root: &Path) -> Command {
     let mut command = cargo(root, &["test", "-p", "zerobuffer", "--features", "async", "--test", "promises"]);
-    // A folder of its own, as everything is built with another flag.
+    // Its own folder, because everything is built with another flag.
     command.env("RUSTFLAGS", "--cfg long_slices").env("CARGO_TARGET_DIR", root.join("target/slices"));
     command
 }
@@ -249,7 +249,7 @@ fn loom(root: &Path, _: bool) -> Result<()> {
 
 fn loom_test(root: &Path) -> Command {
     let mut command = cargo(root, &["test", "-p", "zerobuffer", "--lib", "--release"]);
-    // Its own folder, as everything is built with another flag.
+    // A folder of its own, because everything is built with another flag.
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", root.join("target/loom"));
     tools::build_quickly(&mut command);
     command
@@ -280,7 +280,7 @@ fn tidy(_: &Path, _: bool) -> Result<()> {
 /// Whether all steps are run.
 static ALL: OnceLock<bool> = OnceLock::new();
 
-/// What killed test runs had left before this one began; not this one's fault. `zerobuffer clean` removes it.
+/// Files that killed test runs had left before this one began. `zerobuffer clean` removes them.
 static LEFT_BEFORE: OnceLock<Vec<String>> = OnceLock::new();
 
 /// Files of buffers that tests made.

@@ -1,4 +1,4 @@
-//! Running programs, and tools that a registry has and the machine may not.
+//! Runs programs, and installs tools from a registry that the machine may lack.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 /// Version of cargo-deny that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// The platform that what is built with flags of its own is built for, named so that build scripts and macros stay as they are.
+/// The platform for builds with special flags. It is named, so that the flags do not apply to build scripts
+/// and macros.
 pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// Runs a command, showing its output; fails if it does.
@@ -21,7 +22,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Tests the command lines of other languages, each a name and a command, beside the Rust one, which is built before.
+/// Tests the command lines of other languages (a name and a command each) beside the Rust one, which is built
+/// already.
 pub(crate) fn command_lines(root: &Path, others: &[(&str, String)]) -> Result<()> {
     let mut tests = Command::new("python3");
     tests.arg(root.join("crates/zerobuffer-cli/tests/command_lines/run.py"));
@@ -35,18 +37,19 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(arguments);
     if std::env::var_os("CI").is_some() {
-        // What is built once is not kept for the next change.
+        // A one-time build needs no incremental data.
         command.env("CARGO_INCREMENTAL", "0");
     }
     command
 }
 
-/// Where tests have the library of the C ABI built by [`build_quickly`]: apart from what is shipped, as cargo gives it the same name.
+/// The folder in which [`build_quickly`] builds the library of the C ABI for tests. It is separate from the
+/// shipped library, which has the same name.
 pub(crate) fn quick_target(root: &Path) -> PathBuf {
     root.join("target/quick")
 }
 
-/// Has what a command builds for release built without optimising across crates, which takes longer than tests gain by it.
+/// Makes a release build without optimising across crates, which would take longer than tests gain from it.
 pub(crate) fn build_quickly(command: &mut Command) -> &mut Command {
     command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
 }
@@ -65,7 +68,7 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
 }
 
 /// Where built tools are kept: in the user's cache, so that each clone does not take minutes to build them
-/// again; below `target/` for who has none.
+/// again; below `target/` for users without a cache.
 fn tools_folder(root: &Path, name: &str, version: &str) -> PathBuf {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
@@ -75,7 +78,7 @@ fn tools_folder(root: &Path, name: &str, version: &str) -> PathBuf {
     }
 }
 
-/// A program of crates.io in just this version, built once.
+/// A program of crates.io in exactly this version, built once.
 pub(crate) fn cargo_install(root: &Path, name: &str, version: &str) -> Result<PathBuf> {
     let tools = tools_folder(root, name, version);
     let program = tools.join("bin").join(name);
@@ -84,7 +87,7 @@ pub(crate) fn cargo_install(root: &Path, name: &str, version: &str) -> Result<Pa
         return Ok(program);
     }
     println!("installing {name} {version} into {} (once, a minute or two)", tools.display());
-    // Unoptimised: it runs for a second, and is built where two cores are all there is.
+    // Unoptimised: it runs for a second, and is often built on two cores.
     run(cargo(root, &["install", name, "--locked", "--force", "--version", version, "--debug", "--root"])
         .arg(&tools)
         .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
@@ -100,7 +103,7 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     need_by(program, "--version", package)
 }
 
-/// As [`need`], for a program that tells its version when it is given `version`.
+/// Like [`need`], for a program that prints its version when it is given `version`.
 pub(crate) fn need_by(program: &str, version: &str, package: &str) -> Result<()> {
     if has(program, &[version]) {
         return Ok(());

@@ -10,11 +10,11 @@ use crate::tools::{apt_install, has, is_root, run};
 /// The pinned packages, with everything that they need.
 const REQUIREMENTS: &str = "crates/zerobuffer/tests/peers/requirements.txt";
 
-/// Where the tests look by themselves; also for a plain `cargo test`.
+/// The folder in which the tests look, even in a plain `cargo test`.
 const VENV: &str = "target/peer-venv";
 
-/// Makes the virtual environment of the 1.x peer, if it is not there as `requirements.txt` wants it, and gives its
-/// interpreter. `ZEROBUFFER_PEER_PYTHON` names another one, which is taken as it is.
+/// Makes the virtual environment of the 1.x peer, unless it already matches `requirements.txt`. Returns its
+/// interpreter. `ZEROBUFFER_PEER_PYTHON` names another interpreter, which is used unchanged.
 pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
     if let Some(python) = std::env::var_os("ZEROBUFFER_PEER_PYTHON") {
         return Ok(python.into());
@@ -45,8 +45,8 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The 1.x package changes shared words without atomic instructions where libatomic is missing, and then loses frames of
-/// its own making: nothing to test against.
+/// Without libatomic the 1.x package changes shared words by plain instructions, and loses frames. Such a
+/// package is useless for tests.
 fn atomic(python: &Path) -> Result<()> {
     let there = || has(&python.to_string_lossy(), &["-c", "import ctypes; ctypes.CDLL('libatomic.so.1')"]);
     if there() {
@@ -65,18 +65,18 @@ fn works(python: &Path) -> bool {
     has(&python.to_string_lossy(), &["-c", "import zerobuffer, posix_ipc"])
 }
 
-/// An empty environment, in place of whatever is there.
+/// Makes an empty environment in place of an earlier one.
 pub(crate) fn make(venv: &Path) -> Result<()> {
     make_with("python3".as_ref(), venv)
 }
 
-/// The same with an interpreter of one's choice.
+/// Makes an empty environment with the given interpreter.
 pub(crate) fn make_with(python: &Path, venv: &Path) -> Result<()> {
     let create = || {
         let done = Command::new(python).args(["-m", "venv", "--clear"]).arg(venv).output();
         match done {
             Ok(output) if output.status.success() => Ok(()),
-            // The module says on stdout what is missing.
+            // The module reports on stdout what is missing.
             Ok(output) => {
                 Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
             }

@@ -1,4 +1,4 @@
-//! The workflows and forms of `.github`: checked against their schemas, and for unsafe habits.
+//! Checks the workflows and forms of `.github` against their schemas, and for unsafe practices.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ const LINTERS: &[&str] = &["check-jsonschema==0.39.0", "zizmor==1.32.0"];
 
 const FOLDER: &str = "target/workflows-venv";
 
-/// Which files follow which schema.
+/// The files and their schemas.
 const SCHEMAS: &[(&str, &str)] =
     &[("vendor.github-workflows", ".github/workflows"), ("vendor.dependabot", ".github/dependabot.yml")];
 
@@ -31,7 +31,7 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
         .current_dir(root.join(".github")))
 }
 
-/// Installs the linters into an environment of their own, once. Returns the folder of their programs.
+/// Installs the linters into a separate environment, once. Returns the folder of their programs.
 fn linters(root: &Path) -> Result<PathBuf> {
     let venv = root.join(FOLDER);
     let programs = venv.join("bin");

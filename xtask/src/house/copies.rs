@@ -1,11 +1,11 @@
-//! What stands in more than one place and must be the same: the version, and links between pages.
+//! Checks facts that are in more than one place: the version, and links between pages.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Files with a copy of the workspace's version, and what stands before it there.
+/// Files with a copy of the workspace's version, and the text before it.
 const VERSIONS: [(&str, &str); 5] = [
     ("Cargo.toml", "zerobuffer = { path = \"crates/zerobuffer\", version = \""),
     ("bindings/python/Cargo.toml", "version = \""),
@@ -14,7 +14,7 @@ const VERSIONS: [(&str, &str); 5] = [
     ("bindings/cpp/packaging/conan/conanfile.py", "version = \""),
 ];
 
-/// Every copy has the version that `Cargo.toml` states for the workspace.
+/// Checks that every copy has the version that `Cargo.toml` states for the workspace.
 pub(super) fn versions(root: &Path) -> Result<()> {
     let read =
         |file: &str| std::fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {file}"));
@@ -28,20 +28,20 @@ pub(super) fn versions(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What follows `before` at the beginning of a line, up to a quote or a tag.
+/// The text behind `before` at the beginning of a line, up to a quote or a tag.
 fn after(text: &str, before: &str) -> Option<String> {
     let rest = text.lines().find_map(|line| line.trim_start().strip_prefix(before))?;
     Some(rest.split(['"', '<']).next()?.to_owned())
 }
 
-/// Links of the tree's pages to its files lead somewhere.
+/// Checks that links of the tree's pages lead to existing files.
 pub(super) fn links(root: &Path) -> Result<usize> {
     let output = Command::new("git").args(["ls-files", "-z", "*.md"]).current_dir(root).output()?;
     let mut count = 0;
     let mut broken = Vec::new();
     for page in String::from_utf8(output.stdout)?.split_terminator('\0') {
         let Ok(text) = std::fs::read_to_string(root.join(page)) else { continue };
-        // Code has brackets of its own, between fences and within a line.
+        // Code between fences and within a line has brackets that are no links.
         let prose: String = text.split("```").step_by(2).collect();
         let prose: String = prose.split('`').step_by(2).collect();
         for link in prose.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ', '\n']).next()) {

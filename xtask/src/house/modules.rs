@@ -1,7 +1,7 @@
 //! Reads the modules of a crate and what each file of them names.
 //!
-//! A name is followed to the file that has it: through the parent's re-export of a child, but not through a glob. Code
-//! that only tests build is left out.
+//! It follows a name to the file that defines it: through the parent's re-export of a child, but not through
+//! a glob. It leaves out code that only tests build.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -14,7 +14,7 @@ use syn::{Attribute, Item, ItemMod, ItemUse, Meta, UseTree, Visibility};
 /// A file of the crate.
 #[derive(Debug, Default)]
 pub(super) struct Module {
-    /// The files that it names something of.
+    /// The files whose items it names.
     pub(super) edges: BTreeSet<String>,
     /// How often it names a kind of ring.
     pub(super) kinds: usize,
@@ -25,16 +25,16 @@ pub(super) struct Module {
 /// A path from the crate's root.
 type Route = Vec<String>;
 
-/// A module, be it a file or part of one.
+/// A module: a file or a part of one.
 #[derive(Debug, Default)]
 struct Scope {
     /// The module whose file has it.
     file: Route,
-    /// What `use` has brought in, under which name.
+    /// Names that `use` has brought in, with their paths.
     names: HashMap<String, Route>,
-    /// Names that were brought in for others too.
+    /// Names that are re-exported.
     public: BTreeSet<String>,
-    /// Paths as they are written, and whether a `use` for others has them.
+    /// Paths as written, and whether they are re-exported.
     paths: Vec<(Route, bool)>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Module>> {
             module.kinds += usize::from(path.windows(2).any(names_a_kind));
             module.libc += usize::from(path.first().is_some_and(|first| first == "libc"));
             let Some(route) = rooted(&scopes, at, path) else { continue };
-            // A parent shows what its children have; it does not rest on them by that.
+            // A parent re-exports items of its children; that alone does not make it depend on them.
             if *for_others && route.starts_with(at) {
                 continue;
             }
@@ -93,7 +93,8 @@ fn read_file(folder: &Path, path: &Path, module: Route, scopes: &mut BTreeMap<Ro
     Ok(())
 }
 
-/// What a path of scope `at` leads to, from the root; `None` if that is another crate or a name of the file itself.
+/// The target of a path of scope `at`, from the root; `None` if that is another crate or a name of the file
+/// itself.
 fn rooted(scopes: &BTreeMap<Route, Scope>, at: &[String], path: &[String]) -> Option<Route> {
     let (first, rest) = path.split_first()?;
     let mut start = match first.as_str() {
@@ -123,7 +124,7 @@ fn rooted(scopes: &BTreeMap<Route, Scope>, at: &[String], path: &[String]) -> Op
     Some(start)
 }
 
-/// The module whose file has what the route leads to.
+/// The module whose file has the target of the route.
 fn file_of(scopes: &BTreeMap<Route, Scope>, route: &[String]) -> Route {
     let mut at: Route = Vec::new();
     for (index, name) in route.iter().enumerate() {
@@ -185,7 +186,7 @@ impl Reading<'_> {
         self.add_path(path, for_others);
     }
 
-    /// Paths in the arguments of a macro, which are not parsed.
+    /// Finds paths in the arguments of a macro, which are not parsed.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Route = Vec::new();
         let mut colons = 0;
@@ -279,7 +280,7 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether an attribute is a condition that only builds for tests meet.
+/// Whether an attribute is a condition that holds only in builds for tests.
 pub(crate) fn is_for_tests(attribute: &Attribute) -> bool {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => asks_for_tests(list.tokens.clone()),

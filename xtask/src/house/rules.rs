@@ -43,7 +43,7 @@ pub(super) fn of_modules(modules: &BTreeMap<String, Module>) -> BTreeSet<String>
     lines
 }
 
-/// Sets of modules each of which reaches all others of its set.
+/// Sets of modules in which each module reaches all others.
 fn circles(modules: &BTreeMap<String, Module>) -> BTreeSet<BTreeSet<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         modules.keys().map(|name| (name.as_str(), reached_from(modules, name))).collect();
@@ -66,7 +66,7 @@ fn reached_from<'a>(modules: &'a BTreeMap<String, Module>, start: &str) -> BTree
     reached
 }
 
-/// Lines for files of the tree that are too long.
+/// Lines of the table for files that are too long.
 pub(super) fn long_files(root: &Path) -> Result<BTreeSet<String>> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
     let output = output.context("cannot start git, which knows the files of the tree")?;

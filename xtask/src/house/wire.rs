@@ -1,5 +1,5 @@
-//! The tables of docs/PROTOCOL.md against the structs and constants of the core: every word at its offset, no word beside
-//! them (be it in the padding of a line), every bit of every flag.
+//! Compares the tables of docs/PROTOCOL.md with the structs and constants of the core: every word at its
+//! offset, no further word (even in the padding of a line), every bit of every flag.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +22,7 @@ const BITS: [(&str, usize, usize); 3] = [
     ("| bit | name | meaning |", 0, 1),
 ];
 
-/// Words that the tables of bits are about, as modules or types of the sources have them.
+/// Modules or types of the sources that the tables of bits describe.
 const FLAGS: [&str; 6] = ["ExtensionWord", "ReaderWord", "WriterWord", "HeaderWord", "flags", "doorbell"];
 
 /// Compares the page with the sources.
@@ -71,7 +71,7 @@ fn compare(page: &str, sources: &Sources) -> Result<usize> {
             }
         }
     }
-    // What the tail word says of itself is a field, not a constant.
+    // The bit of the tail word is a field, not a constant.
     documented.remove("CHANGING");
     let bits = sources.bits();
     count += bits.len();
@@ -124,7 +124,7 @@ fn rows(page: &str, heading: &str) -> Result<Vec<Vec<String>>> {
 struct Sources {
     /// Fields, and the alignment that a struct asks for.
     structs: BTreeMap<String, (Vec<(String, Type)>, u64)>,
-    /// Integers by where they stand (a type or a module) and their names.
+    /// Integers by their type or module and their names.
     constants: BTreeMap<(String, String), Expr>,
     around: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Changes that were written by hand, and survivors that are argued to be no change at all.
+//! Changes that were written by hand, and survivors with an argument why they change nothing.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ pub(super) struct ByHand {
     pub(super) name: String,
     /// Below the workspace's folder.
     pub(super) file: String,
-    /// Code as it stands there, whatever its white space.
+    /// The original code; white space does not matter.
     pub(super) original: String,
-    /// Code that is to stand in its place.
+    /// The code that replaces it.
     pub(super) code: String,
-    /// A test program and a part of the names of its tests; the tests that ought to notice.
+    /// A test program and a part of the names of its tests: the tests that should notice.
     pub(super) tests: Vec<(String, String)>,
     /// Why no test notices it yet.
     pub(super) open: Option<String>,
@@ -70,7 +70,7 @@ fn parse(text: &str) -> Result<Vec<ByHand>> {
     Ok(all)
 }
 
-/// Keys of survivors that change nothing that anybody could notice, each with the reason: `key | reason`.
+/// Keys of survivors whose change has no observable effect, each with the reason: `key | reason`.
 pub(super) fn equivalent(root: &Path) -> Result<Vec<(String, String)>> {
     let path = root.join(EQUIVALENT);
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {EQUIVALENT}"))?;

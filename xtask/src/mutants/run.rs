@@ -1,4 +1,4 @@
-//! Runs tests of the changed tree, in a place of their own.
+//! Runs tests of the changed tree, in a mount namespace of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -11,17 +11,18 @@ use anyhow::{Context, Result, bail};
 
 use super::tree::{FOLDER, Program};
 
-/// A changed library must not reach the files of others: /dev/shm and the locks are this run's own, and bounded.
+/// A changed library must not reach other processes' files, so /dev/shm and the locks belong to this run and
+/// are bounded.
 const PRIVATE: &str = "mkdir -p /tmp/zerobuffer && mount -t tmpfs -o mode=1777,size=3g tmpfs /dev/shm \
     && mount -t tmpfs -o mode=1777,size=64m tmpfs /tmp/zerobuffer && exec \"$0\" \"$@\"";
 
-/// No test takes longer.
+/// The longest time of a test.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Tests that take less are run together, up to so much.
+/// Tests that take less are run together, up to this time.
 const TOGETHER: Duration = Duration::from_secs(4);
 
-/// A test, how long it takes, and the numbers of the changes whose places it reaches.
+/// A test, its duration, and the numbers of the changes whose places it reaches.
 #[derive(Debug, Clone)]
 pub(super) struct Test {
     pub(super) program: usize,
@@ -30,13 +31,13 @@ pub(super) struct Test {
     pub(super) reached: BTreeSet<u32>,
 }
 
-/// What became of a change.
+/// Outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// By this test, or one of these.
+    /// Caught by this test, or by one of these.
     Caught(String),
     Survived,
-    /// No test comes to its place.
+    /// No test reaches its place.
     Unreached,
 }
 
@@ -55,7 +56,7 @@ fn command(program: &Program, python: &Path) -> Command {
     command
 }
 
-/// Whether the tests pass in time; else a name of one that fails. Ends them at the first failure.
+/// Returns whether the tests pass in time, or the name of one that fails. Ends them at the first failure.
 fn passes(mut command: Command, limit: Duration) -> Result<Option<String>> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start a test program")?;
     let output = child.stdout.take().context("piped")?;
@@ -93,7 +94,7 @@ fn passes(mut command: Command, limit: Duration) -> Result<Option<String>> {
         }
     }
     if failed.is_some() {
-        // All of the group, which this command began.
+        // Ends the whole process group, which this command started.
         let _ =
             Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
     }
@@ -109,7 +110,7 @@ fn names(program: &Program) -> Result<Vec<String>> {
     Ok(names.filter(|name| !name.ends_with("peer_main")).map(str::to_owned).collect())
 }
 
-/// Runs every test once, without a change, and notes which places it reaches.
+/// Runs every test once, without a change, and records which places it reaches.
 pub(super) fn trace(
     root: &Path,
     programs: &[Program],

@@ -16,9 +16,9 @@ use crate::house::{attributes, is_for_tests};
 /// A change.
 #[derive(Debug, Clone)]
 pub(super) struct Mutant {
-    /// What names it in every run: file, function and change.
+    /// Its key, equal in every run: file, function and change.
     pub(super) key: String,
-    /// The code that stands in place of the original.
+    /// The code that replaces the original.
     code: String,
 }
 
@@ -38,7 +38,7 @@ enum Kind {
     Start,
 }
 
-/// The text with switches, and where each mutant's code stands in it, by its number.
+/// The text with switches, and the position of each mutant's code, by its number.
 pub(super) struct Rendered {
     pub(super) text: String,
     pub(super) codes: Vec<(u32, Range<usize>)>,
@@ -46,7 +46,7 @@ pub(super) struct Rendered {
     pub(super) places: Vec<(Vec<u32>, Range<usize>)>,
 }
 
-/// All places of a file. `shown` is its name in keys.
+/// Finds all places of a file. `shown` is the file's name in keys.
 pub(super) fn find(text: &str, shown: &str) -> Result<Vec<Site>> {
     let file = syn::parse_file(text).with_context(|| format!("cannot parse {shown}"))?;
     let mut finder = Finder { text, shown, function: Vec::new(), sites: Vec::new(), keys: BTreeSet::new() };
@@ -54,7 +54,8 @@ pub(super) fn find(text: &str, shown: &str) -> Result<Vec<Site>> {
     Ok(finder.sites)
 }
 
-/// A place that was written by hand: where `original` stands in `text`, whatever the white space, exactly once.
+/// Finds a place that was written by hand: the only occurrence of `original` in `text`, regardless of white
+/// space.
 pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Result<Site> {
     let wanted: Vec<&str> = original.split_whitespace().collect();
     let mut found = Vec::new();
@@ -83,7 +84,8 @@ pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Resu
     Ok(Site { range: range.clone(), kind, mutants })
 }
 
-/// Writes the file with its changes, but those in `left_out`. Mutants are numbered from `first` on, each place's in turn.
+/// Writes the file with its changes, except those in `left_out`. Mutants are numbered from `first` on, place
+/// by place.
 pub(super) fn render(
     text: &str,
     mut sites: Vec<Site>,
@@ -91,7 +93,8 @@ pub(super) fn render(
     switch: &str,
     left_out: &BTreeSet<String>,
 ) -> (Rendered, Vec<String>) {
-    // Outer places before the inner ones; of two that are alike, the one that was found first is the outer one.
+    // Outer places come before inner ones. Of two equal places, the one that was found first is the outer
+    // one.
     sites.sort_by_key(|site| (site.range.start, std::cmp::Reverse(site.range.end)));
     let mut keys = Vec::new();
     for site in &mut sites {
@@ -127,7 +130,7 @@ impl Writer<'_> {
         let mut at = range.start;
         while let Some(site) = self.sites.get(*next).filter(|site| site.range.start < range.end) {
             if site.range.end > range.end {
-                // Only a place that was written by hand can cross another; the other one counts.
+                // Only a place that was written by hand can overlap another; the other one is kept.
                 *next += 1;
                 continue;
             }
@@ -267,7 +270,7 @@ impl Finder<'_> {
     }
 }
 
-/// Values that a function may return in place of its own.
+/// Values that a function may return instead of its result.
 fn returned(output: &ReturnType) -> Vec<&'static str> {
     let ReturnType::Type(_, kind) = output else { return vec![""] };
     let Type::Path(path) = &**kind else { return Vec::new() };
@@ -284,7 +287,7 @@ fn returned(output: &ReturnType) -> Vec<&'static str> {
     }
 }
 
-/// The type as the compiler's tokens spell it.
+/// The type, spelled from the compiler's tokens.
 fn quote_free(kind: &Type) -> String {
     kind.span()
         .source_text()

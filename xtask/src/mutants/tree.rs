@@ -10,10 +10,10 @@ use super::hand::ByHand;
 use super::sites::{self, Rendered, Site};
 use crate::tools::cargo;
 
-/// Where everything lies.
+/// The folders of the copy.
 pub(super) const FOLDER: &str = "target/mutants";
 
-/// What is changed: a crate's sources, how they call the switch, and what of them stays as it is.
+/// The sources to change: a crate's files, their call of the switch, and the exceptions.
 struct Changed {
     sources: &'static str,
     switch: &'static str,
@@ -38,7 +38,7 @@ const SWITCH: &str = include_str!("switch.rs.txt");
 /// Errors about borrows that overlap.
 const BORROWED: [&str; 4] = ["E0499", "E0502", "E0505", "E0506"];
 
-/// Rounds of leaving out what does not compile.
+/// Rounds in which mutants that do not compile are left out.
 const ROUNDS: usize = 20;
 
 /// A test program.
@@ -73,7 +73,8 @@ pub(super) fn all(root: &Path) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Copies the tree, changes it and builds its tests. Without `everything` only what was written by hand is in it.
+/// Copies the tree, changes it and builds its tests. Without `everything`, it contains only the mutants that
+/// were written by hand.
 pub(super) fn build(root: &Path, by_hand: &[ByHand], everything: bool) -> Result<Tree> {
     let copy = root.join(FOLDER).join(if everything { "tree" } else { "slice" });
     let files = files(root)?;
@@ -135,7 +136,7 @@ fn files(root: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Files that git knows, or would, below a folder.
+/// Files below a folder that git tracks, or would track.
 fn tracked(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
     let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", folder];
     let output = Command::new("git").args(arguments).current_dir(root).output()?;
@@ -143,7 +144,7 @@ fn tracked(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
     Ok(names.split_terminator('\0').map(PathBuf::from).filter(|path| root.join(path).is_file()).collect())
 }
 
-/// Copies what the workspace needs to build; what is as it was keeps its time, so that little is built again.
+/// Copies what the workspace needs to build. Unchanged files keep their time, so that little is built again.
 fn mirror(root: &Path, copy: &Path, changed: &[File]) -> Result<()> {
     let mut wanted = BTreeSet::new();
     for folder in ["Cargo.toml", "Cargo.lock", "README.md", "docs", "crates", "verification", "xtask"] {
@@ -162,7 +163,7 @@ fn mirror(root: &Path, copy: &Path, changed: &[File]) -> Result<()> {
     remove_others(copy, copy, &wanted)
 }
 
-/// Files that have left the tree leave the copy.
+/// Removes files from the copy that the tree no longer has.
 fn remove_others(copy: &Path, folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -200,7 +201,7 @@ fn build_command(root: &Path, copy: &Path, arguments: &[&str]) -> Command {
         .args(["--package", "zerobuffer", "--package", "zerobuffer-ffi"])
         .args(["--features", "zerobuffer/async,zerobuffer/stop-points", "--message-format", "json"])
         .env("CARGO_TARGET_DIR", root.join(FOLDER).join("build"))
-        // Built as fast as may be: optimised a little, as tests stream, and without what debuggers want.
+        // Built quickly: with few optimisations, which streaming tests need, and without debug information.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_PACKAGE_ZEROBUFFER_OPT_LEVEL", "1")
         .env("CARGO_INCREMENTAL", "1")
@@ -224,7 +225,8 @@ fn check(root: &Path, copy: &Path, files: &[(PathBuf, Rendered)], keys: &[String
         if message["level"] != "error" {
             continue;
         }
-        // What is borrowed for too long would have been dropped at a place that the message does not name.
+        // A value that is borrowed for too long would have been dropped at a place that the message does not
+        // name.
         let is_borrowed = message["code"]["code"].as_str().is_some_and(|code| BORROWED.contains(&code));
         let mut mine = BTreeSet::new();
         let mut places = BTreeSet::new();
