@@ -1,4 +1,4 @@
-//! The comparison: every scenario over every pair that can do it, in turns.
+//! The comparison: runs every scenario with every pair that supports it, interleaved.
 
 use std::path::Path;
 
@@ -24,14 +24,14 @@ pub struct Plan<'a> {
     pub only: Option<&'a str>,
     pub runs: usize,
     pub quick: bool,
-    /// Streams and round trips alone.
+    /// Only streams and round trips.
     pub streams: bool,
-    /// Begins the names of what is written.
+    /// Prefix of the names of written files.
     pub name: &'a str,
     pub out: Option<&'a Path>,
 }
 
-/// Measures and shows all of it; returns the failures of ZeroBuffer itself.
+/// Measures and shows everything. Returns the failures of ZeroBuffer itself.
 pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     let machine = Machine::describe();
     let mut record = Record::new(plan.out, &machine.date, plan.name)?;
@@ -64,7 +64,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     for scenario in scenarios(plan) {
         let mut rows: Vec<Row> =
             pairs.iter().filter(|&&pair| scenario.fits(pair)).map(|&pair| Row::new(scenario, pair)).collect();
-        // Interleaved, so that what the machine does meanwhile hits all alike.
+        // Interleaved, so that changes of the machine affect all pairs equally.
         for run in 0..plan.runs {
             for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
                 match runner.run(scenario, row.pair) {
@@ -157,7 +157,7 @@ fn mixed(pairs: &[Pair]) -> Vec<Pair> {
 
 fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
     let mut scenarios = Vec::new();
-    // In a hurry, one size shows that the lesser modes work.
+    // In a quick run, one size shows that the minor modes work.
     let few = if plan.quick { plan.sizes.get(..1).unwrap_or_default() } else { plan.sizes };
     for (mode, sizes) in
         [(Mode::Copy, plan.sizes), (Mode::InPlace, plan.sizes), (Mode::Marked, few), (Mode::Checksum, few)]

@@ -1,4 +1,5 @@
-//! How our own rate and latency change with what should not matter, or should matter in a known way.
+//! Curves: how ZeroBuffer's rate and latency depend on properties that should not matter, or should matter in
+//! a known way.
 
 use anyhow::Result;
 use serde_json::json;
@@ -16,7 +17,7 @@ use crate::transport::Transport;
 
 const OURS: Pair = Pair::same(Transport::Ours);
 
-/// What a curve's points are.
+/// The meaning of a curve's points.
 #[derive(Clone, Copy, PartialEq)]
 enum Unit {
     FramesASecond,
@@ -83,7 +84,7 @@ impl Curves<'_> {
         Ok(())
     }
 
-    /// Plots what was measured since `begin`.
+    /// Plots the points measured since `begin`.
     fn end(&mut self, file: &str, x: &Axis<'_>) -> Result<()> {
         for (unit, name, y) in [
             (Unit::FramesASecond, "rate", Axis { label: "frames a second (active)", tick: rate }),
@@ -173,7 +174,7 @@ fn by_others(curves: &mut Curves<'_>, counts: &[usize]) -> Result<()> {
         while alive.len() < count {
             let channels = curves.runner.channels(64, 0);
             let reader = Reader::create(&channels.forth.name, BufferConfig::default())?;
-            // In this order: the reader goes first, then what it may have left.
+            // In this order: the reader is dropped first, then the files that it may have left are removed.
             alive.push((reader, channels));
         }
         curves.measure(count, Scenario::Stream { size: 64, mode: Mode::Copy })?;

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The machine on which the figures were measured.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -51,7 +51,7 @@ struct Arguments {
     /// Frame sizes of the streams
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65_536, 1 << 20, 3_110_400])]
     sizes: Vec<usize>,
-    /// Streams and round trips alone, without the measures that only Rust has
+    /// Only streams and round trips, without the measures that only Rust has
     #[arg(long)]
     streams: bool,
     /// Only the rows, or curves, whose name contains this
@@ -74,7 +74,7 @@ enum Action {
     /// One process of a run (what this program starts itself as)
     #[command(hide = true)]
     Play { job: String },
-    /// The same, for requests and responses
+    /// One process of a run of requests and responses (what this program starts itself as)
     #[command(hide = true)]
     PlayDuplex { job: String },
 }

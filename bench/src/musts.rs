@@ -1,4 +1,4 @@
-//! What the project has set itself to reach, and whether it was reached in this run.
+//! The project's aims, and whether this run reached them.
 
 use crate::report::Row;
 use crate::role::Mode;
@@ -81,8 +81,8 @@ fn reached(value: f64, bound: f64) -> bool {
     value >= if bound == 1.0 { 0.97 } else { bound }
 }
 
-/// One line an aim: reached, missed, or (if all was to be measured, over these transports) why that is unknown. Returns how
-/// many were missed.
+/// Prints one line per aim: reached, missed, or (if all transports were to be measured) why that is unknown.
+/// Returns the number of missed aims.
 pub fn judge(rows: &[Row], all: Option<&[Transport]>) -> usize {
     println!(
         "
@@ -152,7 +152,7 @@ pub fn judge_creation(p50_us: f64, resident_kib: u64) {
     println!("  {:55} {:7} {words}", "ours, creation of 256 MiB", if good { "reached" } else { "MISSED" });
 }
 
-/// Judges what Python adds to a frame that is there already.
+/// Judges Python's overhead for a frame that is there already.
 pub fn judge_python(p50_us: f64) {
     let good = p50_us < 2.0;
     let words = format!("{p50_us:.3} us (must: under 2)");

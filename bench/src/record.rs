@@ -1,4 +1,4 @@
-//! Where results go: JSON lines and plots, in a folder, their names beginning with the date.
+//! Writes results to a folder: JSON lines and plots, with the date in their names.
 
 use std::fs::File;
 use std::io::Write;

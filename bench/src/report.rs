@@ -10,7 +10,7 @@ pub struct Row {
     pub scenario: Scenario,
     pub pair: Pair,
     pub runs: Vec<Measured>,
-    /// Why there are no more of them.
+    /// Why there are no more runs.
     pub failure: Option<String>,
 }
 
@@ -19,7 +19,7 @@ impl Row {
         Row { scenario, pair, runs: Vec::new(), failure: None }
     }
 
-    /// The median of what the receiver measured.
+    /// The median of the receiver's measurements.
     pub fn of(&self, field: fn(&Outcome) -> f64) -> Option<f64> {
         median(&mut self.runs.iter().map(|run| field(&run.outcome)).collect::<Vec<_>>())
     }

@@ -63,7 +63,7 @@ pub enum Mode {
     Copy,
     /// Frames are acquired, committed and taken where they lie, untouched.
     InPlace,
-    /// As `InPlace`, but their first and last 8 bytes are written and read.
+    /// In place, with the first and last 8 bytes written and read.
     Marked,
     /// The producer copies, the consumer reads every byte (where it lies, if it can).
     Checksum,
@@ -73,7 +73,7 @@ pub enum Mode {
     Idle,
 }
 
-/// What one process is to do.
+/// The job of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     pub role: Role,
@@ -94,7 +94,7 @@ pub struct Job {
     pub back: Channel,
 }
 
-/// Plays the role and gives what was measured (producers and echoes: processor time and memory only).
+/// Plays the role and returns the measurements (producers and echoes: processor time and memory only).
 pub fn play(job: &Job) -> Result<Outcome> {
     if let Some(cpu) = job.cpu {
         machine::pin(cpu)?;
@@ -240,7 +240,7 @@ fn sum(data: &[u8]) -> u64 {
 
 pub const FILLING: u8 = 0x5a;
 
-/// What `sum` gives for frame `index` of `size` bytes.
+/// The result of `sum` for frame `index` of `size` bytes.
 fn sums(size: usize) -> impl Fn(u64) -> u64 {
     let mut data = vec![FILLING; size];
     mark(&mut data, 0);
@@ -284,7 +284,7 @@ fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
     let mut data = vec![FILLING; job.size];
     let length = Duration::from_secs_f64(job.seconds + job.warm_up);
     let end = Instant::now() + length;
-    // As in Meter: small frames look at the clock now and then only.
+    // For small frames the clock is read only now and then, for the reason given at Meter.
     let stride = if job.size <= 4096 { 64 } else { 1 };
     let mut index = 0;
     match job.mode {
@@ -523,7 +523,7 @@ fn hold(job: &Job) -> Result<Outcome> {
     })
 }
 
-/// Times to create a buffer of 256 MiB, and bytes of resident memory that the largest of them cost.
+/// Times to create a buffer of 256 MiB, and the largest resident memory of such a buffer, in bytes.
 pub fn creations(name: &str, rounds: usize) -> Result<(Outcome, u64)> {
     use zerobuffer::{BufferConfig, Reader};
     let mut samples = Vec::new();

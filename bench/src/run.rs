@@ -1,4 +1,4 @@
-//! One run: the processes that it takes, and what they measured.
+//! One run: its processes, and their measurements.
 
 use std::fs::File;
 use std::io::Read;
@@ -87,7 +87,7 @@ pub fn human(size: usize) -> String {
     }
 }
 
-/// Who sends and who receives; of round trips: who starts and who answers.
+/// The sender and the receiver; in round trips, the side that starts and the side that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Pair {
     pub sender: Transport,
@@ -122,9 +122,9 @@ pub struct Runner {
     pub cpus: Option<[usize; 2]>,
     pub seconds: f64,
     pub warm_up: f64,
-    /// Payload bytes of our buffers.
+    /// Payload bytes of ZeroBuffer's buffers.
     pub payload: usize,
-    /// Frames that our consumer keeps.
+    /// Frames that ZeroBuffer's consumer keeps.
     pub held: Option<usize>,
     directory: PathBuf,
 }
@@ -132,7 +132,7 @@ pub struct Runner {
 /// Where frames come slowly, it takes longer to see some: so many times as long.
 const RELAY_TIMES: f64 = 4.0;
 
-/// Begins the names of all that a driver and its processes make.
+/// Prefix of the names of all files of a driver and its processes.
 const PREFIX: &str = "zbbench-";
 
 impl Runner {
@@ -220,9 +220,9 @@ impl Runner {
         Ok(Measured { outcome, other, line_ns })
     }
 
-    /// Waits for all of them to end, and gives what they measured.
+    /// Waits for all processes to end, and returns their measurements.
     pub fn wait(&self, mut players: Vec<Player>) -> Result<Vec<Outcome>> {
-        // A failure ends all, as the others would only wait for each other.
+        // A failure ends all processes, because the others would wait for each other.
         while !players
             .iter_mut()
             .map(Player::is_done)
@@ -304,7 +304,7 @@ impl Drop for Runner {
     }
 }
 
-/// Removes what drivers that were killed have left.
+/// Removes the files that killed drivers have left.
 fn sweep() {
     let temporary = std::env::temp_dir();
     for folder in [Path::new("/dev/shm"), Path::new("/tmp/zerobuffer"), &temporary] {

@@ -13,7 +13,8 @@ const WINDOW: Duration = Duration::from_millis(2);
 pub struct Outcome {
     /// Frames that were counted, after the warm-up.
     pub frames: u64,
-    /// Median of the rates over windows of 2 ms, in frames a second: what the transport does while it is let.
+    /// Median of the rates over windows of 2 ms, in frames a second: the transport's rate without the
+    /// machine's pauses.
     pub active_rate: f64,
     /// Frames by time on the wall, pauses of the machine included.
     pub wall_rate: f64,
@@ -28,7 +29,7 @@ pub struct Outcome {
     pub resident_kib: u64,
 }
 
-/// Counts frames at the consumer, and looks at the clock at every `stride`th.
+/// Counts frames at the consumer, and reads the clock at every `stride`th.
 pub struct Meter {
     stride: u64,
     until_look: u64,

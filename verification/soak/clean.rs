@@ -1,4 +1,5 @@
-//! A lane of cleaners: they remove what is left of all lanes' buffers while these are at work, and are killed at it.
+//! A lane of cleaners: they remove leftovers of all lanes' buffers while the lanes run, and are killed
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(crate) fn run(lane: &mut Lane, prefix: &str) -> Outcome {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        // Now and then long enough to come to an end on a busy machine.
+        // Sometimes the cleaner gets enough time to finish on a busy machine.
         let limit = if lane.random.one_in(4) { 500_000 } else { 20_000 };
         lane.moment(limit);
         lane.kill(&mut cleaner);

@@ -1,4 +1,5 @@
-//! Frames that prove themselves: each carries the number of its writer (the salt) and its own, or cannot be taken for another.
+//! Frames that can be verified: each carries the number of its writer (the salt) and its own number, or
+//! differs from every other frame.
 
 /// A small generator of pseudo-random numbers (SplitMix64: Steele, Lea, Flood 2014), so that runs can be repeated.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ impl Random {
         low + self.next() % (high - low)
     }
 
-    /// Whether one of `of` equal chances comes true.
+    /// True with a probability of one in `of`.
     pub(crate) fn one_in(&mut self, of: u64) -> bool {
         self.next().is_multiple_of(of)
     }
@@ -46,7 +47,7 @@ pub(crate) fn fill(salt: u64, sequence: u64, bytes: &mut [u8]) {
     }
 }
 
-/// Whether `bytes` is what `fill` makes.
+/// Whether `bytes` equals the output of `fill`.
 pub(crate) fn is_filled(salt: u64, sequence: u64, bytes: &[u8]) -> bool {
     let rest = if sequence == 1 {
         let Some((head, rest)) = bytes.split_first_chunk::<SALT>() else { return false };

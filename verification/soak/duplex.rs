@@ -10,7 +10,7 @@ use crate::content::{Random, fill, is_filled};
 use crate::lane::{Lane, Outcome, Peer};
 use crate::ledger::{CLOSED, Ledger, READY, STARTED, Seat, TOLD, Totals, Victim, add, is_death};
 
-/// In front of a request: its client's salt, its number, and what the handler does.
+/// The head of a request: its client's salt, its number, and the order for the handler.
 const HEAD: usize = 24;
 const WAIT: u64 = 1;
 
@@ -36,7 +36,7 @@ pub(crate) fn run(lane: &mut Lane) -> Outcome {
     orderly_end(lane, &mut pair)
 }
 
-/// Both at work, and an answer received.
+/// Both sides are running, and an answer has been received.
 fn settle(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     loop {
         complete(lane, pair);
@@ -86,7 +86,7 @@ fn round(lane: &mut Lane, pair: &mut Pair) -> Outcome {
                 lane.moment(200);
             }
             lane.kill(&mut client);
-            // That the server takes the next client is what `settle` waits for.
+            // `settle` waits until the server has accepted the next client.
             Ok(())
         }
         14..28 => kill_server(lane, pair),
@@ -177,7 +177,7 @@ fn server(name: &str, classic: bool, seed: u64, seat: &Seat, ledger: &'static Le
     ledger.ring();
 }
 
-/// A request, and its answer to be.
+/// A request, and its expected answer.
 fn request(salt: u64, number: u64, random: &mut Random) -> Vec<u8> {
     let mut bytes = vec![0; HEAD + random.between(0, 400) as usize];
     bytes[..8].copy_from_slice(&salt.to_le_bytes());
@@ -188,8 +188,8 @@ fn request(salt: u64, number: u64, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Which request of this client an answer is to, or what is wrong with it. `None`: it is the answer to a request of another
-/// client.
+/// The request of this client that an answer belongs to, or what is wrong with the answer. `None`: it answers
+/// a request of another client.
 fn judge(salt: u64, response: &Response) -> Option<Result<u64, String>> {
     let request: Vec<u8> = response.iter().rev().copied().collect();
     if request.len() < HEAD {

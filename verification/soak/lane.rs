@@ -1,4 +1,5 @@
-//! What lanes of streams and of duplex channels have in common: peers in processes, waiting for them, and files.
+//! The part that lanes of streams and of duplex channels share: peers in processes, waits for them, and
+//! files.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
@@ -11,7 +12,7 @@ use crate::process::{self, Child, Patience, fork};
 /// Longest wait for anything that must happen, in time that the soak was not stopped.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Something that must not be; the lane starts afresh after it.
+/// A violation; the lane restarts after it.
 pub(crate) struct Failure(pub(crate) String);
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -34,9 +35,9 @@ pub(crate) struct Peer {
     pub(crate) child: Child,
     pub(crate) seat: &'static Seat,
     pub(crate) salt: u64,
-    /// Ends that the reader had been told when this writer was started.
+    /// The number of ends that the reader had returned when this writer was started.
     pub(crate) ends_before: u32,
-    /// Frames of this writer have been received, so that ends before its own have been told.
+    /// Frames of this writer have been received, so the reader has returned all earlier ends.
     pub(crate) settled: bool,
 }
 
@@ -71,7 +72,7 @@ impl Lane {
         Peer { victim, child, seat, salt: 0, ends_before: 0, settled: false }
     }
 
-    /// A number of its own for a writer or client.
+    /// A unique number for a writer or client.
     pub(crate) fn next_salt(&mut self) -> u64 {
         self.salt += 1;
         self.ledger.committed(self.salt).store(0, SeqCst);
@@ -79,7 +80,7 @@ impl Lane {
         self.salt
     }
 
-    /// Waits until `ready`, which must come.
+    /// Waits until `ready`, which must happen.
     pub(crate) fn wait(&self, what: &str, ready: impl FnMut() -> bool) -> Outcome {
         if self.ledger.wait(PATIENCE, ready) {
             return Ok(());
@@ -87,7 +88,7 @@ impl Lane {
         Err(Failure(format!("waited {PATIENCE:?} in vain until {what}")))
     }
 
-    /// Lets the peers work for a moment that chance decides, of at most `micros`.
+    /// Lets the peers work for a random time of at most `micros`.
     pub(crate) fn moment(&mut self, micros: u64) {
         let micros = self.random.between(0, micros);
         let before = process::now();
@@ -95,7 +96,7 @@ impl Lane {
         count_time(&self.totals.late, (process::now() - before).saturating_sub(micros * 1000));
     }
 
-    /// SIGKILL. Gives the moment before it, or nothing if the peer had come to its own end.
+    /// Sends SIGKILL. Returns the moment before it, or `None` if the peer had ended already.
     pub(crate) fn kill(&self, peer: &mut Peer) -> Option<u64> {
         let now = process::now();
         let killed = peer.child.kill();
@@ -138,8 +139,8 @@ impl Lane {
         }
     }
 
-    /// Nothing of these buffers may be left. A cleaner that comes by may be at work still, or have been killed at it: the
-    /// next one finishes.
+    /// Checks that no files of these buffers are left. A cleaner may still be running, or may have been
+    /// killed; the next one finishes.
     pub(crate) fn assert_nothing_left(&self, buffers: &[String]) -> Outcome {
         let left = || -> Vec<PathBuf> { buffers.iter().flat_map(|name| files(name)).collect() };
         add(&self.totals.tidy, 1);
@@ -163,7 +164,7 @@ pub(crate) fn files(name: &str) -> Vec<PathBuf> {
     paths.into_iter().map(PathBuf::from).filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
-/// After a failure: what its buffers leave must not disturb what comes next.
+/// After a failure, removes the files of its buffers, so that they do not disturb the next round.
 pub(crate) fn remove_files(buffers: &[String]) {
     for path in buffers.iter().flat_map(|name| files(name)) {
         let _ = std::fs::remove_file(path);

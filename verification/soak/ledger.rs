@@ -1,4 +1,5 @@
-//! What processes of a soak tell each other, in memory that they share: progress of one lane, and the sums of all.
+//! Shared memory in which the processes of a soak report: the progress of each lane, and the sums of all
+//! lanes.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -13,10 +14,10 @@ const SALTS: usize = 256;
 /// Processes of a lane at a time, at most.
 const SEATS: usize = 8;
 
-/// How far a peer has come.
+/// The progress of a peer.
 pub(crate) const STARTED: u32 = 0;
 pub(crate) const READY: u32 = 1;
-/// It knows that the other side has ended, and waits for an order.
+/// It has noticed the other side's end, and waits for an order.
 pub(crate) const TOLD: u32 = 2;
 pub(crate) const CLOSED: u32 = 3;
 
@@ -27,11 +28,11 @@ pub(crate) struct Seat {
     pub(crate) state: AtomicU32,
     /// Not 0: it is to close its handles and end.
     order: AtomicU32,
-    /// Ends of writers that a reader was told.
+    /// Ends of writers that a reader has returned.
     pub(crate) ends: AtomicU32,
     /// The last of them: 1 = WriterClosed, 2 = WriterDead.
     pub(crate) last_end: AtomicU32,
-    /// When the other side's end was known.
+    /// The time at which the other side's end was noticed.
     pub(crate) noticed_at: AtomicU64,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A seat that is free; for the lane alone.
+    /// A free seat. Only the lane calls this.
     pub(crate) fn take_seat(&self) -> &Seat {
         let seat = self.seats.iter().find(|seat| seat.taken.load(SeqCst) == 0).expect("a free seat");
         for word in [&seat.state, &seat.order, &seat.ends, &seat.last_end] {
@@ -74,7 +75,7 @@ impl Ledger {
         process::wake(&self.bell);
     }
 
-    /// Waits until `ready`, or says that it never came.
+    /// Waits until `ready`, or reports that it never happened.
     pub(crate) fn wait(&self, limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
         let mut patience = Patience::new(limit);
         loop {
@@ -116,7 +117,7 @@ impl Seat {
         }
     }
 
-    /// A writer's, client's or reader's entry: it was told of the end.
+    /// Records that a writer, client or reader has noticed the other side's end.
     pub(crate) fn told(&self) {
         self.noticed_at.store(process::now(), SeqCst);
     }
@@ -137,7 +138,7 @@ pub(crate) const VICTIMS: [Victim; 5] =
 
 /// Sums over all lanes.
 pub(crate) struct Totals {
-    /// Not 0: lanes close and end. 2: cleaners end too; not before the lanes, which count on them to the last.
+    /// Not 0: lanes close and end. 2: cleaners end too, after the lanes, which depend on them.
     pub(crate) stop: AtomicU32,
     /// By victim and kind of ring (extended, classic).
     pub(crate) kills: [[AtomicU64; 2]; VICTIMS.len()],
@@ -209,7 +210,7 @@ impl Totals {
         self.kills.iter().flatten().map(|count| count.load(SeqCst)).sum()
     }
 
-    /// Counts and prints something that must not be.
+    /// Counts and prints a violation.
     pub(crate) fn fail(&self, what: &str) {
         add(&self.failures, 1);
         eprintln!("FAILURE: {what}");

@@ -27,7 +27,7 @@ use lane::{Failure, Lane, remove_files};
 use ledger::{Ledger, Totals};
 use process::{Child, fork};
 
-/// Kills peers at random and counts what becomes of the others.
+/// Kills peers at random and counts what happens to the others.
 #[derive(Parser)]
 #[command(name = "soak")]
 struct Options {
@@ -40,7 +40,7 @@ struct Options {
     /// Buffers and channels at work at once; a quarter each of streams and channels, extended and classic.
     #[arg(long, default_value_t = 8)]
     lanes: u64,
-    /// Without a lane of cleaners beside them.
+    /// Without a lane of cleaners.
     #[arg(long)]
     no_cleaner: bool,
     /// Repeats the choices of another run, though not its timing.
@@ -114,7 +114,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What all names of this run begin with.
+/// Prefix of all names of this run.
 fn prefix(run: u32) -> String {
     format!("soak-zbtest-{run}-")
 }

@@ -1,4 +1,4 @@
-//! What the processes of a stream do.
+//! The processes of a stream.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -77,7 +77,7 @@ struct Sink {
     totals: &'static Totals,
     hold: usize,
     random: Random,
-    /// The writer whose frames come, until its end is told; and how many have come.
+    /// The writer whose frames come, until the reader returns its end; and how many have come.
     writer: Option<(u64, u64)>,
     /// The last writer.
     last: u64,
@@ -86,7 +86,7 @@ struct Sink {
 }
 
 impl Sink {
-    /// Says whether it is the first frame of a writer.
+    /// Returns whether it is the first frame of a writer.
     fn take(&mut self, frame: Frame) -> bool {
         let first = frame.sequence() == 1;
         if first {

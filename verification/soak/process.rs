@@ -1,4 +1,4 @@
-//! UNSAFE: processes that cost next to nothing (fork without exec), memory that they share, and sleeping on it.
+//! UNSAFE: cheap processes (fork without exec), shared memory, and sleeps on it.
 
 #![allow(unsafe_code)]
 
@@ -40,7 +40,8 @@ pub(crate) struct Child {
 /// The caller must have one thread only: the child has no others, and locks that they held would stay locked.
 pub(crate) fn fork(work: impl FnOnce()) -> Child {
     let parent = std::process::id();
-    // SAFETY: the caller has one thread, so the child may do what it likes.
+    // SAFETY: the caller promises that it has one thread, so no lock is held by a thread that the child
+    // lacks.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
@@ -85,7 +86,7 @@ impl Child {
         self.wait_for(libc::WNOHANG)
     }
 
-    /// SIGKILL, and waits for the end. Says whether the child died of it, rather than ending before.
+    /// Sends SIGKILL, and waits for the end. Returns whether the child died of it, instead of ending before.
     pub(crate) fn kill(&mut self) -> bool {
         if self.ended.is_none() {
             // SAFETY: plain system call; the child has not been reaped, so the pid is its own.
@@ -107,7 +108,7 @@ pub(crate) fn ignore_interrupts() {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
 }
 
-/// Sleeps until somebody wakes the sleepers of `word`, it is not `value` any more, or `limit` is over.
+/// Sleeps until a process wakes the sleepers of `word`, `word` is not `value` any more, or `limit` is over.
 pub(crate) fn sleep_on(word: &AtomicU32, value: u32, limit: Duration) {
     let time =
         libc::timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: i64::from(limit.subsec_nanos()) };
@@ -115,7 +116,7 @@ pub(crate) fn sleep_on(word: &AtomicU32, value: u32, limit: Duration) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time) };
 }
 
-/// Wakes all who sleep on `word`.
+/// Wakes all sleepers on `word`.
 pub(crate) fn wake(word: &AtomicU32) {
     // SAFETY: the kernel looks at the word's address only.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
@@ -129,7 +130,7 @@ pub(crate) fn now() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-/// How long something may take, in time that this process had: while the whole soak is stopped, nothing runs out.
+/// A deadline in this process's own time: while the whole soak is stopped, it does not advance.
 pub(crate) struct Patience {
     left: Duration,
     last: Instant,

@@ -1,4 +1,4 @@
-//! What a soak says of itself.
+//! The report of a soak.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -32,7 +32,7 @@ pub(crate) struct Summary {
     pub(crate) checks_for_leftovers: u64,
     pub(crate) files_left_behind: u64,
     pub(crate) leftovers_cleaned_by_the_tool: u64,
-    /// How soon a survivor of that side knew of a kill.
+    /// How soon a survivor of that side noticed a kill.
     pub(crate) noticed_by: BTreeMap<String, Times>,
     /// How late the machine woke a sleeper of the soak itself, for comparison.
     pub(crate) machine_late: Times,

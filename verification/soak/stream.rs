@@ -15,8 +15,8 @@ struct Pair {
     writer: Option<Peer>,
     /// The writer may belong to a reader that is dead: look before anything is done to it.
     unsettled: bool,
-    /// A writer died that may not have been connected yet. Its end may be told by itself, or with that of the next one: as a
-    /// death then.
+    /// A writer died that may not have been connected yet. The reader may return its end separately, or
+    /// together with the next writer's, as a death.
     untold: bool,
 }
 
@@ -50,9 +50,9 @@ fn is_ready(peer: Option<&Peer>) -> bool {
     peer.is_some_and(|peer| !peer.seat.is(crate::ledger::STARTED))
 }
 
-/// Starts who is missing.
+/// Starts the missing peers.
 fn complete(lane: &mut Lane, pair: &mut Pair) {
-    // The writer first, now and then: it waits for its reader.
+    // Sometimes the writer starts first, and waits for its reader.
     if pair.writer.is_none() && lane.random.one_in(4) {
         pair.writer = Some(start_writer(lane, pair.reader.as_ref()));
     }
@@ -72,7 +72,7 @@ fn settle(lane: &mut Lane, pair: &mut Pair) -> Outcome {
         let writer = pair.writer.as_ref().expect("complete");
         let (ledger, seat, salt) = (lane.ledger, writer.seat, writer.salt);
         let received = || ledger.received(salt).load(SeqCst) > 0;
-        // What was received is no proof where the reader has been killed since; what the writer says then is.
+        // If the reader has been killed since, the received frames prove nothing; the writer's report does.
         let unsettled = pair.unsettled;
         let count = ledger.received(salt).load(SeqCst);
         lane.wait("a frame is received", || {
@@ -80,7 +80,8 @@ fn settle(lane: &mut Lane, pair: &mut Pair) -> Outcome {
         })?;
         pair.unsettled = false;
         if !seat.is(TOLD) {
-            // With its first frame the ends of all before it have been told, or will be with its own.
+            // When its first frame arrives, the reader has returned the ends of all earlier writers, or will
+            // return them with this writer's.
             let ends = pair.reader.as_ref().expect("complete").seat.ends.load(SeqCst);
             let writer = pair.writer.as_mut().expect("complete");
             (writer.ends_before, writer.settled) = (ends, true);
@@ -94,7 +95,7 @@ fn round(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     complete(lane, pair);
     let early = lane.random.one_in(4) && !pair.unsettled;
     if early {
-        // In the midst of creating and connecting.
+        // While they create and connect.
         lane.moment(2000);
     } else {
         settle(lane, pair)?;
@@ -115,7 +116,8 @@ fn round(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     }
 }
 
-/// The reader got all that was committed of writer `salt`, at most one frame more (the commit itself had not returned).
+/// The reader got all committed frames of writer `salt`, and at most one more (whose commit had not
+/// returned).
 fn check_received(lane: &Lane, salt: u64, may_be_unread: bool) -> Outcome {
     let (committed, received) =
         (lane.ledger.committed(salt).load(SeqCst), lane.ledger.received(salt).load(SeqCst));
@@ -152,7 +154,8 @@ fn kill_writer(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     let (committed, received) = (ledger.committed(salt), ledger.received(salt));
     let before = writer.ends_before;
     let has_all = || received.load(SeqCst) >= committed.load(SeqCst);
-    // A reader that finds the next writer's frames may learn of one before it that wrote nothing when that ends, too.
+    // A reader that finds the next writer's frames may return the end of an earlier writer without frames
+    // only when the next writer ends.
     let must_be_told = pair.writer.is_none() || committed.load(SeqCst) > 0;
     let waited = lane.wait(&what, || has_all() && (!must_be_told || reader.ends.load(SeqCst) > before));
     check_received(lane, salt, false)?;
@@ -205,7 +208,7 @@ fn kill_reader(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     match &pair.reader {
         None => lane.assert_nothing_left(std::slice::from_ref(&lane.name)),
         Some(reader) => {
-            // The survivor must not take the next reader's files for its own.
+            // The survivor must not treat the next reader's files as its own.
             let seat = reader.seat;
             lane.wait("the next reader has created the buffer", || !seat.is(crate::ledger::STARTED))?;
             let there = files(&lane.name);
@@ -254,7 +257,7 @@ fn kill_both(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     lane.assert_nothing_left(std::slice::from_ref(&lane.name))
 }
 
-/// The writer closes; the reader has all of it, and hears of the close.
+/// The writer closes. The reader has all of its frames, and returns the close.
 fn close_writer(lane: &mut Lane, pair: &mut Pair) -> Outcome {
     let writer = pair.writer.take().expect("complete");
     let (salt, before) = (writer.salt, writer.ends_before);

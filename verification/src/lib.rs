@@ -1,4 +1,5 @@
-//! What the runner and the Rust peer of the conformance suite share: the content of frames (verification/conformance/README.md, "Content").
+//! The code that the runner and the Rust peer of the conformance suite share: the content of frames
+//! (verification/conformance/README.md, "Content").
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Callers and servers of one run: what they send and check, and what is measured of it.
+//! Callers and servers of one run: what they send and check, and what they measure.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::stats::{Outcome, latencies};
 /// Requests of a run that checks every byte, of each caller.
 const CHECKED: u64 = 20;
 
-/// One that waits for the response to each request before the next one.
+/// A client that waits for the response to each request before the next one.
 pub trait Call {
     /// Sends `request`, and copies its response, of the same length, to `response`.
     fn call(&mut self, request: &[u8], response: &mut [u8]) -> Result<()>;
 }
 
-/// One that has several requests under way.
+/// A client that has several requests under way.
 pub trait Pipeline {
     fn send(&mut self, request: &[u8]) -> Result<()>;
     /// Copies the next response to `response`, whichever request it is to.
@@ -101,7 +101,7 @@ pub fn summary(job: &Job, callers: impl IntoIterator<Item = Caller>) -> Outcome 
     Outcome { wall_rate, ..latencies(samples) }
 }
 
-/// Plays the client by `connect` for each thread, then tells the server to end.
+/// Runs a client made by `connect` on each thread, then tells the server to end.
 pub fn threads<C: Call>(job: &Job, connect: impl Fn() -> Result<C> + Sync) -> Result<Outcome> {
     let mut last = connect()?;
     let outcome = measured(|| {
@@ -134,7 +134,7 @@ pub fn threads<C: Call>(job: &Job, connect: impl Fn() -> Result<C> + Sync) -> Re
     Ok(outcome)
 }
 
-/// Plays the client as one thread that has `job.callers` requests under way, then tells the server to end.
+/// Runs the client as one thread with `job.callers` requests under way, then tells the server to end.
 pub fn pipeline(job: &Job, client: &mut impl Pipeline) -> Result<Outcome> {
     let (mut data, mut response) = (vec![FILLING; job.size], vec![0; job.size]);
     let outcome = measured(|| {
@@ -169,13 +169,13 @@ pub fn pipeline(job: &Job, client: &mut impl Pipeline) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Whose request has these bytes.
+/// The caller whose request has these bytes.
 fn filled_by(callers: &[Caller], response: &[u8]) -> Result<usize> {
     let found = callers.iter().position(|caller| is_filled(caller.index(), response));
     found.ok_or_else(|| anyhow::anyhow!("a response whose bytes are not those of a request under way"))
 }
 
-/// Plays the client of a transport that is used in the same way however many requests are under way.
+/// Runs the client of a transport whose use does not depend on the number of requests under way.
 pub fn either<C: Call + Pipeline>(job: &Job, connect: impl Fn() -> Result<C> + Sync) -> Result<Outcome> {
     match job.way {
         Way::Threads => threads(job, connect),

@@ -27,7 +27,7 @@ use crate::role::{FILLING, measured};
 use crate::stats::Outcome;
 use crate::transport::{PATIENCE, until};
 
-/// HTTP/2 lets so many bytes be under way: more than a picture, so that none waits half-way.
+/// The HTTP/2 window: more than a picture, so that no picture waits half-way.
 const WINDOW: u32 = 64 << 20;
 
 /// Bytes in, bytes out.
@@ -70,7 +70,7 @@ impl Decoder for Plain {
     }
 }
 
-/// What tonic-build would generate for a service of one method.
+/// The code that tonic-build would generate for a service of one method.
 #[derive(Clone)]
 struct Echo(Arc<Notify>);
 

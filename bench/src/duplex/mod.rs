@@ -1,4 +1,5 @@
-//! Requests and responses: a client process and a server process that echoes, over our duplex channel and its rivals.
+//! Requests and responses: a client process and a server process that echoes, over ZeroBuffer's duplex
+//! channel and its rivals.
 //!
 //! Each request is copied in by its caller, copied once by the server to its response, and copied out by the caller,
 //! which checks the marks at both ends; before anything is timed, every byte.
@@ -64,7 +65,7 @@ impl Peer {
         matches!(self, Peer::Ours | Peer::OursPool | Peer::OurStreams)
     }
 
-    /// What a transport has of requests and responses.
+    /// The kinds of requests and responses that a transport supports.
     fn of(transport: Transport) -> &'static [Peer] {
         match transport {
             Transport::Ours => &[Peer::Ours, Peer::OursPool, Peer::OurStreams],
@@ -81,14 +82,14 @@ impl Peer {
         match self {
             // A stream has one writer.
             Peer::OurStreams => case.callers == 1 || case.way == Way::Pipeline,
-            // Their clients are not made for several threads.
+            // The clients of these transports do not support several threads.
             Peer::Python1x | Peer::Tachyon => case.callers == 1 || case.way == Way::Pipeline,
             _ => true,
         }
     }
 }
 
-/// How several requests come to be under way.
+/// How a client gets several requests under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
@@ -129,7 +130,7 @@ fn cases(plan: &Plan<'_>) -> Vec<Case> {
     cases
 }
 
-/// What one process is to do.
+/// The job of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     pub peer: Peer,
@@ -187,13 +188,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// The median of what the client measured.
+    /// The median of the client's measurements.
     pub fn of(&self, field: fn(&Outcome) -> f64) -> Option<f64> {
         median(&mut self.runs.iter().map(|run| field(&run.outcome)).collect::<Vec<_>>())
     }
 }
 
-/// Measures and shows all cases over all peers, in turns; returns the failures of ZeroBuffer itself.
+/// Measures and shows all cases over all peers, interleaved. Returns the failures of ZeroBuffer itself.
 pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<Vec<String>> {
     let cases = cases(plan);
     if cases.is_empty() {

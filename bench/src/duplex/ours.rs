@@ -1,4 +1,4 @@
-//! Our duplex channel, and the round trip over two plain streams that it is measured by.
+//! ZeroBuffer's duplex channel, and the round trip over two plain streams as its yardstick.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;

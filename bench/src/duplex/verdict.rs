@@ -1,11 +1,12 @@
-//! What the project has set itself to reach with duplex channels, and whether it was reached in this run.
+//! The project's aims for duplex channels, and whether this run reached them.
 
 use super::{Case, Peer, Row};
 
 /// A round trip may take so many times that of two plain streams.
 const STREAMS: f64 = 1.10;
 
-/// One line an aim: of a single caller the median latency counts, of several the rate. Gives how many were missed.
+/// Prints one line per aim. For a single caller the median latency counts, for several callers the rate.
+/// Returns the number of missed aims.
 pub fn judge(rows: &[Row]) -> usize {
     println!("\nWhat requests and responses must reach (faster: at least 0.97 of the best rival)");
     let mut missed = 0;

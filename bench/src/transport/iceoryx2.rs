@@ -113,7 +113,7 @@ impl<const EVENTS: bool> Sink for Iceoryx2Sink<EVENTS> {
     #[inline]
     fn send_in_place(&mut self, len: usize, write: impl FnOnce(&mut [u8])) -> Result<()> {
         let sample = self.publisher.loan_slice_uninit(len).map_err(error)?;
-        // SAFETY: the memory is mapped, and any byte is a u8; what was there before is as good as what is to come.
+        // SAFETY: the memory is mapped, and any byte is a valid u8; the old content does not matter.
         let mut sample = unsafe { sample.assume_init() };
         write(sample.payload_mut());
         sample.send().map_err(error)?;
@@ -184,7 +184,7 @@ impl<const EVENTS: bool> Iceoryx2Source<EVENTS> {
                 return Ok(sample);
             }
             match &self.listener {
-                // May end early, with nothing to tell: an event that an earlier wait has taken already.
+                // May return early without an event, because an earlier wait has taken it.
                 Some(listener) => {
                     listener.timed_wait(|_| (), PATIENCE).map_err(error)?;
                     ensure!(since.get_or_insert_with(Instant::now).elapsed() < PATIENCE, "no frame came");

@@ -1,4 +1,4 @@
-//! What is measured: a transport moves frames of one size in one direction, from a [`Sink`] to a [`Source`].
+//! Transports: a transport moves frames of one size in one direction, from a [`Sink`] to a [`Source`].
 //!
 //! A new rival is a variant of [`Transport`] and a module with a pair of types. One that is not a Rust library is a program
 //! that plays the roles of `role.rs` itself; see `peers/`.
@@ -90,7 +90,7 @@ pub enum Transport {
     ZeromqPython,
 }
 
-/// What plays the roles for a transport.
+/// The program that plays the roles for a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// This program.
@@ -197,8 +197,8 @@ pub trait Source: Sized {
     fn listen(channel: &Channel) -> Result<Self>;
     /// Waits for the sender, where that is an event of its own.
     fn accept(&mut self) -> Result<()>;
-    /// Shows the next frame to `look`, copied out of the transport: to `target`, of just its size, or to where the
-    /// transport's own API copies it.
+    /// Shows the next frame to `look`, copied out of the transport: to `target`, which has exactly its size,
+    /// or to the memory to which the transport's API copies it.
     fn receive<R>(&mut self, target: &mut [u8], look: impl FnOnce(&[u8]) -> R) -> Result<R>;
     /// Shows the next frame where it lies.
     fn receive_in_place<R>(&mut self, _look: impl FnOnce(&[u8]) -> R) -> Result<R> {
@@ -296,7 +296,7 @@ impl Spin {
     }
 }
 
-/// Asks every few milliseconds until `ready` gives something.
+/// Polls every few milliseconds until `ready` returns a value.
 pub fn until<T>(what: &str, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     loop {

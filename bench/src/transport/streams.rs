@@ -1,4 +1,4 @@
-//! What the kernel has: a Unix socket, and a pipe. No framing; messages of a fixed size.
+//! The kernel's transports: a Unix socket and a pipe. No framing; messages of a fixed size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};

@@ -12,7 +12,7 @@ pub(crate) struct Known {
     /// A case's label; `*` for any language.
     case: String,
     pub(crate) why: String,
-    /// It fails only now and then, so that a success proves nothing.
+    /// It fails only sometimes, so a success proves nothing.
     #[serde(default)]
     pub(crate) sometimes: bool,
 }

@@ -32,7 +32,7 @@ struct Options {
     /// Only scenarios and cases with this in their name (`scenario` or `scenario/case`).
     #[arg(long)]
     only: Option<String>,
-    /// Only one case of so many, another share for each scenario.
+    /// Only one case in this many, a different share for each scenario.
     #[arg(long, default_value_t = 1)]
     every: usize,
     /// Where report.md and report.json go.
@@ -41,7 +41,7 @@ struct Options {
     /// Cases at a time.
     #[arg(long, default_value_t = 3)]
     jobs: usize,
-    /// Says what each peer answered, also where all is well.
+    /// Print what each peer answered, even for successful cases.
     #[arg(long)]
     verbose: bool,
 }
@@ -142,7 +142,7 @@ fn main() -> Result<()> {
         let names = options.peers.iter().map(|peer| peer.name.clone()).collect();
         report::write(folder, &scenarios, &findings, names)?;
     }
-    // A scenario that no pair of native peers can play would show nothing.
+    // A scenario that no pair of native peers can play would prove nothing.
     for (index, scenario) in scenarios.iter().enumerate() {
         let mut mine = findings.iter().filter(|finding| finding.scenario == index).peekable();
         if options.only.is_none()

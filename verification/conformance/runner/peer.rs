@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// Longest wait for an answer; a peer that needs longer has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a peer answered to a step.
+/// A peer's answer to a step.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Done(Map<String, Value>),
@@ -46,7 +46,7 @@ impl Peer {
         let (sender, answers) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Whatever else a library prints is no answer.
+                // Other output of a library is no answer.
                 if let Ok(answer @ Value::Object(_)) = serde_json::from_str::<Value>(&line)
                     && sender.send(answer).is_err()
                 {
@@ -61,7 +61,7 @@ impl Peer {
         self.child.id()
     }
 
-    /// Gives a step; its answer is to be awaited.
+    /// Sends a step, whose answer must be awaited.
     pub(crate) fn tell(&mut self, mut step: Map<String, Value>) -> Result<u64> {
         self.next += 1;
         step.insert("id".to_owned(), self.next.into());
@@ -103,7 +103,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits until the peer, which is about to, has ended.
+    /// Waits until the peer, which is ending, has ended.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.spent = true;
         let until = Instant::now() + PATIENCE;

@@ -22,13 +22,13 @@ pub(crate) struct Language {
 }
 
 impl Language {
-    /// Whether it is the earlier library, a black box to us.
+    /// Whether it is the 1.x library, which is a black box.
     pub(crate) fn is_foreign(&self) -> bool {
         self.name == "1.x"
     }
 }
 
-/// What came of a scenario.
+/// Outcome of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Passed,
@@ -103,7 +103,7 @@ struct Play<'a> {
     pool: &'a mut Pool,
     peers: BTreeMap<String, Peer>,
     name: String,
-    /// The last kill, close or the like: what `within_ms` counts from.
+    /// The last kill, close or stop, from which `within_ms` counts.
     mark: Instant,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn play(scenario: &Scenario, case: &Case<'_>, pool: &mut Pool) -> Out
     let result = play.steps(&scenario.steps);
     let peers = std::mem::take(&mut play.peers);
     for (actor, mut peer) in peers {
-        // A peer that something went wrong with may be in any state.
+        // A peer may be in any state after a failure.
         peer.spent |= result.is_err();
         pool.give(case.language(scenario.actors[&actor]), peer);
     }
@@ -239,7 +239,7 @@ impl Play<'_> {
         text(step, "of").unwrap_or("{name}").replace("{name}", &self.name)
     }
 
-    /// The step as the peer gets it: without what only concerns the runner, and with the buffer's name.
+    /// The step for the peer: without the runner's fields, and with the buffer's name.
     fn order(&self, step: &Map<String, Value>) -> Map<String, Value> {
         let mut order = step.clone();
         for key in ["on", "start", "expect", "bytes", "error", "within_ms", "reversed", "inverted"] {
@@ -264,7 +264,7 @@ impl Play<'_> {
             (Answer::Error { kind, message }, _) if kind == "Unsupported" => {
                 return Err(Unsupported(message.clone()).into());
             }
-            // 1.x has one exception for all that has none of its own: refused is refused.
+            // 1.x has a single exception for all other errors, so any refusal counts.
             (Answer::Error { kind, .. }, Some(_)) if kind == "Unspecific" => &Map::new(),
             (Answer::Error { kind, message }, Some(wanted)) => {
                 ensure!(
@@ -312,7 +312,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Several actors do the same at once: one succeeds, the others get `error`.
+    /// Several actors do one step at once: one succeeds, the others get `error`.
     fn race(&mut self, step: &Map<String, Value>) -> Result<()> {
         let actors = step.get("race").and_then(Value::as_array).context("`race` names actors")?;
         let actors: Vec<String> = actors.iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -362,8 +362,8 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Waits until the peer, which has something pending, is blocked in it. Not to sleep: a pending step that has not got
-    /// to its wait yet would do as well, but test less.
+    /// Waits until the peer is blocked in its pending step. It is not enough that the step is pending: a step
+    /// that has not reached its wait would pass too, but test less.
     fn until_asleep(&mut self, actor: &str) -> Result<()> {
         let peer = self.peer(actor)?;
         until("the peer sleeps", || peer.is_asleep())

@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use crate::scenario::Scenario;
 
-/// What a run found of one scenario with one case.
+/// The result of one scenario with one case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
     Passed,
     /// A peer has no such operation, or the scenario says nothing about it.
     Inapplicable,
-    /// Failed, as is known of 1.x peers.
+    /// Failed in a way that is known of 1.x peers.
     Known,
     /// A known failure that did not fail.
     Stale,

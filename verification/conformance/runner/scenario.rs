@@ -1,4 +1,5 @@
-//! Scenarios as data: the files in `verification/conformance/scenarios/`. verification/conformance/README.md says what may stand in them.
+//! Scenarios as data: the files in `verification/conformance/scenarios/`. verification/conformance/README.md
+//! describes their format.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,10 +31,10 @@ pub(crate) struct Scenario {
     /// Also played with classic rings, if both sides are native (default true).
     #[serde(default = "yes")]
     pub(crate) classic: bool,
-    /// Whether it says something about 1.x peers (default true).
+    /// Whether it applies to 1.x peers (default true).
     #[serde(default = "yes")]
     pub(crate) foreign: bool,
-    /// The file it stands in.
+    /// Its file.
     #[serde(skip)]
     pub(crate) theme: String,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Nanoseconds between two looks.
 const STEP: i64 = 50;
 
-/// The coarse clocks advance by so many nanoseconds at once, as the kernel's do at 250 Hz.
+/// The coarse clocks advance by this many nanoseconds at once, like the kernel's at 250 Hz.
 const TICK: i64 = 4_000_000;
 
 /// Decades after any system's start: a wait until a time of this clock must not be over by the kernel's.

@@ -1,9 +1,9 @@
 //! Moves a given number of frames, so that a tool outside can count the instructions.
 //!
-//! `instructions MEASURE RING COUNT`. Two runs of different counts differ by the frames alone: start-up cancels out. The
-//! process has a clock of its own, which advances by the same step at each look, so that no count depends on the time
-//! that a run takes. Both sides live in this process and act in turn. Only `call` has a second thread, the server's; the
-//! two share a processor, and each runs until it sleeps.
+//! `instructions MEASURE RING COUNT`. Two runs of different counts differ only by their frames: start-up
+//! cancels out. The process has its own clock, which advances by a fixed step at each look, so no count
+//! depends on the duration of a run. Both sides live in this process and act in turn. Only `call` has a
+//! second thread, the server's; the two share a processor, and each runs until it sleeps.
 
 mod clock;
 mod turns;
@@ -18,7 +18,7 @@ const FRAME: [u8; 64] = [7; 64];
 /// Room for every frame of the longest run, so that no write waits.
 const ROOM: usize = 16 << 20;
 
-/// Frames that `read` finds in the buffer, whatever it reads of them.
+/// Frames that `read` finds in the buffer, however many of them it reads.
 const STOCK: u64 = 24_000;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Threads that take turns: what they count does not depend on how they meet.
+//! Threads that take turns, so that their count of instructions does not depend on how they meet.
 
 use std::io::{Error, Result};
 
@@ -7,7 +7,7 @@ use std::io::{Error, Result};
 ///
 /// # Errors
 ///
-/// The system's, where it refuses.
+/// Those of the system.
 pub(crate) fn share_a_processor() -> Result<()> {
     // SAFETY: the call takes no arguments.
     let processor = unsafe { libc::sched_getcpu() };

@@ -24,7 +24,7 @@ pub(crate) struct Channels {
     events: Arc<Events>,
 }
 
-/// What handlers and callbacks have done.
+/// Counters of handlers and callbacks.
 #[derive(Default)]
 struct Events {
     count: Mutex<Counts>,
@@ -59,12 +59,12 @@ fn is_order(request: &[u8], order: &str) -> bool {
     request.strip_prefix(b"!").is_some_and(|rest| rest == order.as_bytes())
 }
 
-/// The handler's part that both kinds have: orders. verification/conformance/README.md lists them.
+/// Orders, which handlers of both kinds carry out. verification/conformance/README.md lists them.
 fn obey(request: &[u8], is_cancelled: impl Fn() -> bool, events: &Events) -> Result<(), HandlerError> {
     events.change(|counts| counts.started += 1);
     let end = Ended(events);
     if is_order(request, "wait") {
-        // Until it is cancelled. A handler is not told; it has to ask.
+        // Waits until the request is cancelled. A handler is not told; it must check.
         let limit = Instant::now() + Duration::from_secs(20);
         while !is_cancelled() && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! A step as it came, and the answer to it.
+//! A step, and the answer to it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) type Answer = Result<Map<String, Value>, (String, String)>;
 
 pub(crate) struct Step(pub(crate) Value);
 
-/// An error of the library, as answers tell it.
+/// An error of the library, in the form of an answer.
 pub(crate) fn told(error: zerobuffer::Error) -> (String, String) {
     (error.kind().name().to_owned(), error.to_string())
 }
@@ -24,7 +24,7 @@ pub(crate) fn fields<const N: usize>(fields: [(&str, Value); N]) -> Answer {
     Ok(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-/// What every answer that is about bytes says of them.
+/// The description of bytes in an answer.
 pub(crate) fn described(bytes: &[u8], sequence: u64) -> Answer {
     fields([("size", bytes.len().into()), ("sum", sum(bytes).into()), ("sequence", sequence.into())])
 }

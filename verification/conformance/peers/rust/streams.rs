@@ -8,7 +8,7 @@ use zerobuffer_verification::content;
 
 use crate::steps::{Answer, Step, described, fields, told};
 
-/// What interrupts the blocked calls of this process.
+/// The interrupt handles of this process.
 #[derive(Clone, Default)]
 pub(crate) struct Interrupts {
     reader: Arc<Mutex<Option<InterruptHandle>>>,
@@ -210,7 +210,7 @@ impl Streams {
         done()
     }
 
-    /// Copied and in place in turn.
+    /// Alternates between copying and writing in place.
     fn send(&mut self, step: &Step) -> Answer {
         for (seed, size) in step.stream() {
             let bytes = content(seed, size);
@@ -273,7 +273,7 @@ impl Streams {
         }
     }
 
-    /// What a reader and a writer are by default, as their objects and the buffer show it.
+    /// The defaults of a reader and a writer, as shown by their objects and the buffer.
     fn defaults(&mut self, step: &Step) -> Answer {
         let name = step.text("name")?;
         let _reader = Reader::create(name, BufferConfig::default()).map_err(told)?;
