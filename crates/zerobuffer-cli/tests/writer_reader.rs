@@ -480,7 +480,7 @@ fn ctrl_c_ends_a_reader_whose_output_is_stuck() {
     wait_until("a full ring", || {
         inspect::snapshot(&name).is_ok_and(|view| view.payload_free < view.payload_size / 4)
     });
-    // SAFETY: plain system call; the child is ours and not reaped.
+    // SAFETY: kill takes no pointers. The child is this process's and not reaped.
     unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
     let start = Instant::now();
     let status = child.wait().unwrap();

@@ -13,11 +13,11 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 /// Seconds by which the wall clock is wrong at the moment.
 static JUMP: AtomicI64 = AtomicI64::new(0);
 
-/// In the place of libc's: every clock is right but the wall clock.
+/// Replaces libc's function: every clock is right except the wall clock.
 ///
 /// # Safety
 ///
-/// As for clock_gettime(3).
+/// That of clock_gettime(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, now: *mut libc::timespec) -> libc::c_int {
     // SAFETY: by the caller's promise `now` has room for the result.
@@ -30,7 +30,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, now: *mut libc::times
     }
 }
 
-/// Replaces libc's function, which waits on the wall clock: no code may call it.
+/// Replaces libc's function, which waits on the wall clock. No code may call it.
 #[unsafe(no_mangle)]
 extern "C" fn sem_timedwait(_: *mut libc::sem_t, _: *const libc::timespec) -> libc::c_int {
     eprintln!("sem_timedwait waits on the wall clock");
@@ -40,11 +40,11 @@ extern "C" fn sem_timedwait(_: *mut libc::sem_t, _: *const libc::timespec) -> li
 type ClockWait =
     unsafe extern "C" fn(*mut libc::sem_t, libc::clockid_t, *const libc::timespec) -> libc::c_int;
 
-/// In the place of libc's: passes waits on the monotonic clock on, and no others.
+/// Replaces libc's function: passes on waits on the monotonic clock, and no others.
 ///
 /// # Safety
 ///
-/// As for sem_clockwait(3).
+/// That of sem_clockwait(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_clockwait(
     sem: *mut libc::sem_t,
@@ -167,7 +167,7 @@ fn no_time_out_changes(config: &BufferConfig) {
     eprintln!("under a jumping clock a death was noticed after {:?}", start.elapsed());
     start.assert_within(limit);
 
-    // A writer that never waits looks at its reader from time to time; after a jump back by years, too.
+    // A writer that never waits checks its reader regularly, even after a jump back by years.
     drop(reader);
     let reader = Reader::create(&name, config.clone()).unwrap();
     let mut writer = Writer::connect(&name).unwrap();

@@ -139,7 +139,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: plain system call; the child is ours and not reaped, so the pid is its own.
+        // SAFETY: kill takes no pointers. The child is this process's and not reaped, so the pid is its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 

@@ -39,7 +39,7 @@ impl Old {
         Old(Peer::start_command(command))
     }
 
-    /// One that reads `name`.
+    /// Starts a peer that reads `name`.
     #[track_caller]
     pub fn reader(name: &str, payload_size: usize) -> Old {
         let mut old = Old::start();
@@ -47,7 +47,7 @@ impl Old {
         old
     }
 
-    /// One that writes to `name`.
+    /// Starts a peer that writes to `name`.
     #[track_caller]
     pub fn writer(name: &str) -> Old {
         let mut old = Old::start();
@@ -55,12 +55,12 @@ impl Old {
         old
     }
 
-    /// Gives a command; its answer is to be fetched.
+    /// Sends a command, whose answer must be fetched.
     pub fn tell(&mut self, command: &str) {
         self.0.tell(command);
     }
 
-    /// What it answers: `ok ...` or `error ...`.
+    /// The answer: `ok ...` or `error ...`.
     #[track_caller]
     pub fn answer(&mut self) -> String {
         self.0.hear()
@@ -72,7 +72,7 @@ impl Old {
         self.answer()
     }
 
-    /// Takes the answer to a command that must have gone well; gives what follows the `ok`.
+    /// Fetches the answer to a command that must have succeeded. Returns the text behind `ok`.
     #[track_caller]
     pub fn answer_ok(&mut self) -> String {
         let answer = self.answer();
@@ -92,7 +92,7 @@ impl Old {
         self.0.pid()
     }
 
-    /// SIGKILL; gives the moment before it.
+    /// Sends SIGKILL. Returns the moment before it.
     pub fn kill(&mut self) -> Instant {
         let now = Instant::now();
         self.0.kill();
@@ -100,7 +100,7 @@ impl Old {
     }
 }
 
-/// Bytes as the commands of `peer.py` spell them.
+/// Bytes in the form that the commands of `peer.py` take.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -155,7 +155,7 @@ impl Content {
         }
     }
 
-    /// Writes frames `first..first + count`, copied and in place in turn.
+    /// Writes frames `first..first + count`, alternately copied and in place.
     #[track_caller]
     pub fn send(&self, writer: &mut Writer, first: u64, count: u64) {
         for index in first..first + count {

@@ -1,5 +1,5 @@
-//! What may stand under a buffer's name that is no good buffer (spec failure 13), and names that may not be
-//! used at all (spec failure 14): typed errors, and no access outside the buffer.
+//! Files under a buffer's name that are no sound buffers (spec failure 13), and names that are not allowed
+//! (spec failure 14): typed errors, and no access outside the buffer.
 
 use crate::support;
 
@@ -24,7 +24,7 @@ fn kind<T>(result: Result<T>) -> String {
 
 // ---- segments ----
 
-/// A file as a reader that does not know our locks makes it: a 1.x reader with the pid given.
+/// A file like that of a 1.x reader with the given pid, which does not know native locks.
 #[derive(Clone)]
 struct Image {
     block: [u8; 128],
@@ -255,7 +255,7 @@ fn failure_13_nothing_but_regular_files_is_touched() {
     );
 }
 
-/// Tries everything that takes a name, under which anything may stand.
+/// Tries every call that takes a name, while the name leads to an arbitrary file.
 fn prober(arguments: &[String]) {
     let name = &arguments[0];
     while support::hear().is_some() {
@@ -318,7 +318,7 @@ fn failure_13_any_bytes_under_a_name_end_in_a_typed_error() {
     let seen = std::cell::RefCell::new(std::collections::BTreeMap::<String, u32>::new());
     let peer_ref = std::cell::RefCell::new(&mut peer);
     let cases = if support::full() { 5000 } else { 300 };
-    // A peer that died cannot show which smaller case would do.
+    // Cases are not shrunk: a peer that died cannot try smaller ones.
     let max_shrink_iters = 0;
     TestRunner::new(ProptestConfig {
         cases,
@@ -382,7 +382,8 @@ fn bad_names() -> Vec<String> {
     names
 }
 
-/// Uses bad names where no file can be opened: who tries gets another error than InvalidName.
+/// Uses bad names where no file can be opened: a call that tries to open one gets another error than
+/// InvalidName.
 fn namer(_: &[String]) {
     confine::limit(libc::RLIMIT_NOFILE, 0);
     assert_eq!(kind(Writer::connect("zbtest-good")), "System");
@@ -437,7 +438,7 @@ fn failure_14_links_in_the_place_of_our_files_are_not_followed() {
     }
 }
 
-/// Is the first who ever creates a buffer on a machine, in a `/tmp` of its own.
+/// Creates the first buffer of a machine, in its own `/tmp`.
 fn newcomer(arguments: &[String]) {
     let [name, outer, state] = arguments else { panic!("name, mount namespace, state") };
     confine::mount_tmpfs("/tmp", "size=1m,mode=1777", outer);

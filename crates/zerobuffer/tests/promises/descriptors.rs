@@ -1,4 +1,4 @@
-//! Programs that have closed their standard streams, as daemons do: what they print must not land in a buffer.
+//! Programs that have closed their standard streams, like daemons: their output must not land in a buffer.
 
 use std::os::fd::AsRawFd;
 

@@ -290,7 +290,7 @@ fn a_call_goes_on_when_the_last_task_beside_it_has_ended() {
     server.stop().unwrap();
 }
 
-/// Closes the client when it is woken, and tells.
+/// Closes the client when it is woken, and reports that.
 struct Closer(DuplexClient, std::sync::mpsc::Sender<()>);
 
 impl std::task::Wake for Closer {
@@ -427,7 +427,7 @@ fn a_call_whose_response_another_thread_has_fetched_ends() {
     assert_eq!((error.kind(), error.sequence()), (ErrorKind::InvalidState, Some(1)));
 }
 
-/// Tells when it is woken.
+/// Reports when it is woken.
 struct Teller(std::sync::mpsc::Sender<()>);
 
 impl std::task::Wake for Teller {
@@ -469,7 +469,7 @@ fn a_waker_may_wait_for_another_thread_that_closes_its_client() {
     }
 }
 
-/// Panics when it is woken, after it has told.
+/// Panics when it is woken, after it has reported that.
 struct Panics(std::sync::mpsc::Sender<()>);
 
 impl std::task::Wake for Panics {

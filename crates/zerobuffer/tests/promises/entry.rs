@@ -1,5 +1,5 @@
-//! Who decides the kind of ring, with a writer of the 1.x package from PyPI for a neighbour: every order of coming and going.
-//! (Crossings step by step, and crashes, are in `stop_points/entry.rs`.)
+//! Which writer decides the kind of ring, beside a writer of the 1.x package from PyPI: every order of coming
+//! and going. (Crossings step by step, and crashes, are in `stop_points/entry.rs`.)
 
 use crate::support;
 
@@ -30,7 +30,7 @@ fn create(name: &str) -> Reader {
     Reader::create(name, BufferConfig::default().metadata_size(256).payload_size(PAYLOAD)).unwrap()
 }
 
-/// Whether the ring has become an extended one.
+/// Whether the ring has become extended.
 fn is_extended(name: &str) -> bool {
     Forge::segment(name).get(0x60) & 1 != 0
 }
@@ -205,7 +205,7 @@ fn theirs_is_kept_out_before_the_end(name: &str) {
     }
 }
 
-/// Adds to `got` what comes until there is nothing for `quiet`.
+/// Adds arriving frames to `got` until none has come for `quiet`.
 fn read_all(reader: &mut Reader, got: &mut Vec<Vec<u8>>, quiet: Duration) {
     loop {
         match reader.read_frame(quiet) {
@@ -218,7 +218,7 @@ fn read_all(reader: &mut Reader, got: &mut Vec<Vec<u8>>, quiet: Duration) {
     }
 }
 
-/// What a native writer leaves that dies during its entry (stop_points/entry.rs has the real ones).
+/// The words that a native writer leaves if it dies during its entry (stop_points/entry.rs has real deaths).
 #[test]
 fn theirs_goes_on_beside_an_entry_that_came_to_nothing() {
     let name = Name::new("broken-off");

@@ -1,5 +1,5 @@
-//! Counters of an extended ring that come round: laps (22 bits) and counts (64 bits) are started just before their ends, by
-//! forging the control block before anybody has used it.
+//! Counters of an extended ring that wrap: laps (22 bits) and counts (64 bits) are started just before their
+//! ends, by forging the control block before its first use.
 
 use crate::support;
 

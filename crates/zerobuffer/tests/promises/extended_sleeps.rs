@@ -1,6 +1,6 @@
-//! Real sleeps over the barrier that no model checker knows (src/wait/bell.rs): two processes that block at every frame, in both
-//! roles. A wake-up that is lost shows as a wait that only the end of its slice (5 ms) ended, though its frame, or its
-//! space, had been there for long: every frame says when it was published.
+//! Real sleeps with the barrier that no model checker knows (src/wait/doorbell.rs): two processes that block
+//! at every frame, in both roles. A lost wake-up shows as a wait that ended only with its slice (5 ms),
+//! although its frame, or its space, had been there for long. Every frame carries the time of its commit.
 
 use crate::support;
 
@@ -13,13 +13,13 @@ use zerobuffer::{BufferConfig, Reader, WaitStrategy, Writer, WriterOptions};
 
 support::peers!(echo, drain, confined);
 
-/// How long a wait took that should have been short, in bands.
+/// The durations of waits that should have been short, in bands.
 #[derive(Default, Debug)]
 struct Waits {
     total: u64,
     /// Near the first slice, or a later one: 4.6 to 5.6 ms, 19 to 21 ms.
     at_slice: u64,
-    /// As wide, beside these bands: what a busy machine does.
+    /// Bands of equal width beside these, for comparison with a busy machine.
     beside: u64,
     /// Longer than any wait of a machine that is not busy.
     slow: u64,
@@ -67,7 +67,7 @@ fn stamp(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes[..8].try_into().unwrap())
 }
 
-/// Answers each frame by one that says how long it took to come.
+/// Answers each frame by a frame with the time that it took to arrive.
 fn echo(arguments: &[String]) {
     let mut requests = reader(&arguments[0]);
     say("created");
@@ -103,7 +103,7 @@ fn a_reader_that_sleeps_is_woken_by_every_frame() {
     here.check("frames from it");
 }
 
-/// Takes each frame as soon as the writer sleeps for its space, and says when in the ledger that it shares.
+/// Takes each frame as soon as the writer sleeps for its space, and enters the time in the shared ledger.
 fn drain(arguments: &[String]) {
     let ledger = support::ledger::Ledger::open(&arguments[1]);
     let mut reader = reader(&arguments[0]);
@@ -149,7 +149,7 @@ fn confined(arguments: &[String]) {
     }
 }
 
-/// Bits of a bell (docs/PROTOCOL.md, "Bells").
+/// Bits of a doorbell (docs/PROTOCOL.md, "Doorbells").
 const SLEEPING: u64 = 1;
 const BARRIER: u64 = 4;
 

@@ -1,6 +1,7 @@
-//! Hostile memory (spec failure 13): with a live reader or writer attached, its peer forges the first block and the frame
-//! headers. What may come of it is a typed error, a time-out or a frame that lies within the ring; never a panic, a hang
-//! or an access outside the mapping. The victim is a process of its own, so that its end by a signal is seen.
+//! Hostile memory (spec failure 13): with a live reader or writer attached, its peer forges the first block
+//! and the frame headers. The allowed outcomes are a typed error, a time-out, or a frame within the ring;
+//! never a panic, a hang or an access outside the mapping. The victim is a process of its own, so that its
+//! end by a signal is seen.
 
 use crate::support;
 
@@ -17,7 +18,7 @@ const PAYLOAD: u64 = 4096;
 const METADATA: u64 = 128;
 /// Where the ring begins in the segment.
 const RING: u64 = 128 + METADATA;
-/// What an extended ring of this payload has: the end of all frames.
+/// The size of an extended ring of this payload: the end of all frames.
 const EXTENDED: u64 = PAYLOAD + PAYLOAD * 3 / 16 + 128;
 /// Where the control block of an extended ring begins, which lies behind it.
 const CONTROL: u64 = (RING + EXTENDED).next_multiple_of(128);
@@ -32,7 +33,7 @@ support::peers!(victim_reader, victim_writer);
 
 // ---- victims ----
 
-/// Counts what calls of the victim came to, and how much longer than allowed the slowest took.
+/// Counts the outcomes of the victim's calls, and how much longer than allowed the slowest took.
 #[derive(Default)]
 struct Tally {
     frames: u32,
@@ -140,7 +141,7 @@ fn victim_writer(arguments: &[String]) {
     let name = &arguments[0];
     while let Some(line) = support::hear() {
         assert_eq!(line, "begin");
-        // What is connected to may be forged already.
+        // The segment may be forged already when the victim connects.
         let start = Instant::now();
         let mut writer = match Writer::connect(name) {
             Ok(writer) => {
@@ -189,7 +190,7 @@ fn victim_writer(arguments: &[String]) {
     }
 }
 
-/// What all victims' calls came to.
+/// The outcomes of all victims' calls.
 #[derive(Default)]
 struct Totals {
     frames: u64,
@@ -199,7 +200,7 @@ struct Totals {
 }
 
 impl Totals {
-    /// Takes a victim's word for what it did.
+    /// Adds the report of a victim.
     fn add(&mut self, line: &str) {
         let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().expect(line)).collect();
         self.frames += numbers[0];
@@ -210,7 +211,7 @@ impl Totals {
         self.late.push(late);
     }
 
-    /// All calls came back in time, but for what a loaded machine does to one in a hundred.
+    /// Checks that all calls returned in time, except one in a hundred on a loaded machine.
     fn report(mut self, what: &str) {
         self.late.sort();
         let (cases, worst) = (self.late.len(), self.late.last().copied().unwrap_or_default());
@@ -424,7 +425,7 @@ fn case() -> impl Strategy<Value = Case> {
 
 fn cases() -> TestRunner {
     let cases = if support::full() { 5000 } else { 300 };
-    // A victim that hangs or died cannot show which smaller case would do.
+    // Cases are not shrunk: a victim that hangs or died cannot try smaller ones.
     let max_shrink_iters = 0;
     TestRunner::new(ProptestConfig {
         cases,
@@ -575,7 +576,7 @@ fn race(victim: &mut Peer, totals: &mut Totals, rounds: u32, attack: impl Fn(u64
     });
 }
 
-/// What an attacker can do in a race.
+/// The forgeries of an attacker in a race.
 type Attack = (&'static str, fn(&Mapped, u64));
 
 fn anything(mapped: &Mapped, count: u64) {
@@ -591,7 +592,7 @@ fn anything(mapped: &Mapped, count: u64) {
     mapped.set(offset, value);
 }
 
-/// As `anything`, on an extended ring: its control block and the frames at its start.
+/// Forgeries on an extended ring: its control block and the frames at its start.
 fn anything_extended(mapped: &Mapped, count: u64) {
     let mut random = support::Random(count);
     let value = match random.between(0, 5) {

@@ -21,7 +21,7 @@ support::peers!(reader, writer);
 
 // ---- peers that do as they are told ----
 
-/// What the test wants to know of a read.
+/// The outcome of a read.
 fn outcome<T>(result: Result<T, Error>, show: impl FnOnce(T) -> String) -> String {
     match result {
         Ok(value) => show(value),
@@ -215,7 +215,7 @@ fn fork(body: impl FnOnce()) -> libc::pid_t {
     pid
 }
 
-/// Lives on, whatever becomes of the parent, but ends some day.
+/// Outlives the parent, but ends at the alarm.
 fn sleep_on() {
     // SAFETY: plain system calls; the alarm ends the process.
     unsafe {
@@ -229,7 +229,7 @@ fn sleep_on() {
 
 fn wait(child: libc::pid_t) -> i32 {
     let mut status = 0;
-    // SAFETY: `status` has room for the result; the child is ours.
+    // SAFETY: `status` has room for the result; the child is this process's.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     status
 }
@@ -338,7 +338,7 @@ fn report(what: &str, mut times: Vec<Duration>) {
     assert!(late * 5 <= times.len() && worst < SECOND, "{what}: {times:?}");
 }
 
-/// Live, talk, die: everything that two peers do, in the places given, several times over.
+/// Live, talk, die: two peers go through a whole life, in the given places, several times.
 fn live_and_die(what: &str, sides: &[(Side<'_>, Side<'_>)]) {
     let rounds = if support::full() { 20 } else { 2 };
     let mut times = Vec::new();
@@ -371,7 +371,7 @@ fn live_and_die(what: &str, sides: &[(Side<'_>, Side<'_>)]) {
 fn failure_05_peers_in_separate_pid_namespaces_know_who_lives() {
     let inside = confine::unshare(&["--pid"]);
     let (inside, outside): (Side<'_>, Side<'_>) = ((&inside, &["pid-1"]), (&[], &[]));
-    // Inside both sides have pid 1, which outside is somebody else's.
+    // Inside the namespaces both sides have pid 1, which is another process's outside.
     live_and_die("pid namespaces", &[(inside, inside), (inside, outside), (outside, inside)]);
 }
 
@@ -476,7 +476,8 @@ fn failure_09_a_child_that_outlives_its_parent_does_not_keep_it_alive() {
             peer.tell("fork-live");
             let child: libc::pid_t = peer.hear().parse().unwrap();
             times.push(if dying == "reader" { pair.kill_reader() } else { pair.kill_writer() });
-            // SAFETY: plain system calls. The child is ours, and cannot have ended: it sleeps for 30 s.
+            // SAFETY: the calls take no pointers. The child is this process's, and cannot have ended: it
+            // sleeps for 30 s.
             unsafe {
                 assert_eq!(libc::kill(child, 0), 0, "the child died too, so that this showed nothing");
                 libc::kill(child, libc::SIGKILL);
@@ -522,7 +523,8 @@ fn failure_06_a_stopped_peer_is_not_dead() {
     report("stopped and killed writers", vec![idle_pair.kill_writer()]);
 }
 
-/// As when a machine is suspended, or a container paused: both stand still at once, in the middle of their waits.
+/// Both sides stand still at once, in the middle of their waits, like on a suspended machine or in a paused
+/// container.
 #[test]
 fn failure_06_peers_that_stood_still_together_go_on_together() {
     let pause = Duration::from_secs(if support::full() { 30 } else { 2 });

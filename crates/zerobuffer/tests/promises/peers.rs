@@ -1,7 +1,8 @@
 //! The native library and the 1.x package from PyPI as each other's peer: streams, metadata, full buffers,
 //! ends.
 //!
-//! What 1.x does wrong is said where it shows; the numbered failures of the protocol are in `peers_failures.rs`.
+//! Each test notes the faults of 1.x that it meets. The numbered failures of the protocol are in
+//! `peers_failures.rs`.
 
 use crate::support;
 use crate::support::ledger::Stopwatch;

@@ -1,4 +1,4 @@
-//! A duplex client that is stopped, or dies, while it takes back what the client before it said of itself.
+//! A duplex client that is stopped, or dies, while it erases its predecessor's metadata.
 
 use zerobuffer::BufferConfig;
 use zerobuffer::duplex::{ClientOptions, DuplexChannelFactory, ProcessingMode};

@@ -1,5 +1,5 @@
-//! A duplex server, or client, that is killed anywhere: the other side hears of it soon, the channel works for the next
-//! one, and nothing is left over.
+//! A duplex server, or client, that is killed anywhere: the other side notices soon, the channel works for
+//! the next peer, and nothing is left over.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -17,7 +17,7 @@ use crate::victim::{Action, NOTICE, Ring, Victim, config_of, wait_for};
 const REQUESTS: usize = 6;
 /// The handler takes its time.
 const SLOW: &[u8] = b"slow";
-/// What the survivor may take, but for one case in ten, on a machine with other work.
+/// The time that the survivor may take, except in one case of ten, on a machine with other work.
 const SOON: Duration = Duration::from_millis(100);
 
 /// Cases whose point was not passed this time: whether a peer sleeps, or has to be woken, depends on the other one's speed.
@@ -202,7 +202,7 @@ pub(crate) fn client_case(action: &Action, ring: Ring) -> bool {
     true
 }
 
-/// As [`Victim::suffered`], of one that has ended.
+/// Like [`Victim::suffered`], for a victim that has ended.
 fn suffered(victim: &mut Victim) -> bool {
     let unharmed = victim.peer.ended().expect("it has ended").success();
     if unharmed && matches!(victim.action, Action::Kill(_, 1)) {

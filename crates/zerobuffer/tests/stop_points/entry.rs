@@ -99,7 +99,7 @@ pub(crate) fn enterer(arguments: &[String]) {
     }
 }
 
-/// What the reader has had.
+/// The frames that the reader has got.
 #[derive(Default, Debug)]
 struct Had {
     old: u64,
@@ -131,7 +131,7 @@ fn read(reader: &mut Reader, old: &Old, had: &mut Had, quiet: Duration) {
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What `peer` says next, while the reader reads.
+/// The next message of `peer`, while the reader reads.
 fn hear_and_read(peer: &mut Peer, reader: &mut Reader, old: &Old, had: &mut Had) -> String {
     let start = Instant::now();
     loop {
@@ -186,7 +186,7 @@ fn crossing(points: &[&str], steps: &[usize], kill: bool, at_once: bool) {
         assert!(points.len() > 1 || steps[0] > 1, "the point was not passed");
     }
     let connected = if kill && came {
-        // Longer than contradictions are borne.
+        // Longer than contradictions are tolerated.
         read(&mut reader, &old, &mut had, Duration::from_millis(120));
         false
     } else {

@@ -41,7 +41,7 @@ fn recovery_case(ring: Ring, first: &str, nth: u64, second: Option<&str>) {
             command.env("ZEROBUFFER_STOP", format!("kill:1:{second}"));
         });
         let signal = victim.wait().signal();
-        // An empty ring alone has the tail mended.
+        // Only in an empty ring is the tail corrected.
         assert!(signal == Some(libc::SIGKILL) || second == "connect:tail", "{second} was not passed");
     }
 
@@ -199,7 +199,8 @@ fn late_case(ring: Ring) {
     name.assert_nothing_left();
 }
 
-/// A reader that is stopped at `point`; meanwhile another one wants its name. Says whether the other one got it.
+/// A reader that is stopped at `point`, while another reader wants its name. Returns whether the other one
+/// got it.
 fn stopped_owner_case(point: &str) -> bool {
     let name = Name::new("stopped");
     let mut owner = Peer::start_with(role!(roles::plain_reader), &[&name], |command| {

@@ -49,7 +49,8 @@ pub(crate) fn leaper(arguments: &[String]) {
     say("closed");
 }
 
-/// Reads until the writer's end, stalling where the writer is to leap; gives how it ended, `None` if it never began.
+/// Reads until the writer's end, stalling where the writer is to leap. Returns how the writer ended, or
+/// `None` if it never began.
 fn read_rounds(
     reader: &mut Reader,
     sink: &mut Sink,
@@ -234,7 +235,8 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
     assert_eq!((dead, sink.received, sink.salt), (1, 3 * ROUND, 2), "{what}");
     drop(writer);
     let end = reader.read_frame(PATIENCE).unwrap_err().kind();
-    // The second one's death is told with the third one's end, if the first one's was told before it.
+    // The second writer's death is returned with the third one's end, if the first one's was returned before
+    // it.
     let together = end == ErrorKind::WriterDead && second.is_some();
     assert!(end == ErrorKind::WriterClosed || together, "{what}: {end:?}");
     drop(reader);
@@ -243,7 +245,7 @@ fn uncommitted_case(point: &str, nth: u64, second: Option<&str>) {
 
 #[test]
 fn the_config_of_these_tests_is_the_default_but_for_its_size() {
-    // So that what is killed here is what everybody uses.
+    // This checks that the killed code is the code that all programs use.
     let name = Ring::Extended.name("default");
     assert_eq!(
         format!("{:?}", config_of(&name, 1024)),

@@ -1,4 +1,4 @@
-//! Peers that suffer at what they seldom do: cleaning up, keeping and taking over, and what only others make them do.
+//! Peers that suffer at rare work: cleaning up, keeping and taking over, and reactions to other peers.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub(crate) fn clean_up_case(action: &Action, ring: Ring) -> bool {
     true
 }
 
-/// A reader that suffers `action` at what only 1.x writers make it do.
+/// A reader that suffers `action` during work that only 1.x writers cause.
 pub(crate) fn foreign_writer_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-f");
     let ledger = Ledger::create();
@@ -102,7 +102,7 @@ pub(crate) fn overtaken_writer_case(action: &Action, ring: Ring, moment: &str) -
     assert_eq!(Writer::connect(&name).unwrap_err().kind(), ErrorKind::WriterAlreadyConnected);
     assert!(reader.read_frame(Duration::from_millis(30)).unwrap().is_none());
     poke(&name, WRITER_PID, 0);
-    // What the reader says of it depends on who else was there; it says it once.
+    // The reader's report depends on the other peers; it comes once.
     let end = reader.read_frame(Duration::from_millis(100));
     assert!(matches!(end.map_err(|e| e.kind()), Err(ErrorKind::WriterClosed | ErrorKind::WriterDead)));
     go_on_with_a_new_writer(&name, &mut reader, &mut Sink::new(100, 2), &ledger);

@@ -1,4 +1,4 @@
-//! What the peers do.
+//! The roles of the peers.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is done to a peer at a stop point, and the tools to do it with.
+//! Kills and halts of a peer at a stop point.
 
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
@@ -17,9 +17,9 @@ pub(crate) const FRAMES: u64 = 60;
 /// Ledger word, not 0: the writer waits until everything is released, so that it finds the ring empty.
 pub(crate) const DRAIN: usize = 10;
 
-/// Longer than a contradiction between words is borne (100 ms), and than several looks at the peer take.
+/// Longer than a contradiction between words is tolerated (100 ms), and than several looks at the peer take.
 pub(crate) const HALT: Duration = Duration::from_millis(140);
-/// What a survivor may take to notice, on a machine with other work.
+/// The time that a survivor may take to notice, on a machine with other work.
 pub(crate) const NOTICE: Duration = Duration::from_secs(2);
 
 /// Frames in a kept buffer.
@@ -49,7 +49,7 @@ pub(crate) fn config(name: &str) -> BufferConfig {
     config_of(name, CAPACITY)
 }
 
-/// What is done to the victim.
+/// The action on the victim.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// Nothing; the points that it passes are written down.
@@ -101,7 +101,8 @@ impl Victim {
         }
     }
 
-    /// To be called all the time: ends a halt that has lasted long enough, notes the end. Says whether the victim lives.
+    /// Must be called regularly. Ends a halt that has lasted long enough, and records the end. Returns
+    /// whether the victim lives.
     pub(crate) fn tend(&mut self) -> bool {
         assert!(self.started_at.elapsed() < PATIENCE, "{:?}: the victim does not end", self.action);
         if matches!(self.action, Action::Halt(..)) && !self.over {
@@ -124,7 +125,7 @@ impl Victim {
         self.stopped_at.is_some() && !self.over
     }
 
-    /// Makes sure that what was to happen did happen. `false`: the point was not passed that often this time.
+    /// Checks that the action happened. Returns `false` if the point was not passed that often this time.
     pub(crate) fn suffered(&mut self) -> bool {
         let start = Instant::now();
         while self.tend() && start.elapsed() < NOTICE {

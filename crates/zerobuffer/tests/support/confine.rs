@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// The user that peers become who are to be somebody else.
+/// The other user that peers can become.
 pub const NOBODY: u32 = 65534;
 
-/// Whether this process may do anything.
+/// Whether this process is root.
 pub fn is_root() -> bool {
     // SAFETY: plain system call.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Says clearly what is missing where a test cannot run without root.
+/// Reports that a test is skipped because it needs root.
 #[track_caller]
 pub fn need_root(what: &str) {
     assert!(is_root(), "{what} needs root: run the tests as root, or in a container as its root");
@@ -56,7 +56,7 @@ pub fn mount_tmpfs(path: &str, options: &str, outer: &str) {
     assert_eq!(result, 0, "cannot mount a tmpfs on {path}: {}", std::io::Error::last_os_error());
 }
 
-/// Lowers a resource limit of this process, for good.
+/// Lowers a resource limit of this process, permanently.
 pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: `limit` is a valid struct that outlives the call.
@@ -64,7 +64,7 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     assert_eq!(result, 0, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
-/// Has the kernel refuse a system call to this thread (EPERM), for good.
+/// Makes the kernel refuse a system call of this thread (EPERM), permanently.
 pub fn refuse(system_call: libc::c_long) {
     let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
     let [load, compare, give] = [
@@ -88,12 +88,12 @@ pub fn refuse(system_call: libc::c_long) {
     assert_eq!(result, 0, "cannot set a filter: {}", std::io::Error::last_os_error());
 }
 
-/// Makes this process another user's, for good.
+/// Makes this process another user's, permanently.
 pub fn become_nobody() {
     become_nobody_of(NOBODY);
 }
 
-/// As [`become_nobody`], but with `group` for its group.
+/// Like [`become_nobody`], but with the group `group`.
 pub fn become_nobody_of(group: libc::gid_t) {
     // SAFETY: plain system calls; the pointer may be null when the count is 0. A change of user clears the signal that
     // ends a peer together with its parent, so it is set again.

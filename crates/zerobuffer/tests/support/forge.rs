@@ -72,7 +72,7 @@ pub struct Mapped {
 
 // SAFETY: only atomics are reached through the pointer, and the mapping lives until drop.
 unsafe impl Send for Mapped {}
-// SAFETY: as for Send.
+// SAFETY: the pointer is used for atomics only, which threads may share, and the mapping lives until drop.
 unsafe impl Sync for Mapped {}
 
 impl Mapped {

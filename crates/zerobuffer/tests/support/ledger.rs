@@ -1,5 +1,5 @@
-//! Words that processes of one test share beside any buffer: what a writer says it committed, when a peer was killed,
-//! barriers. Also a witness of how long the machine itself stood still.
+//! Words that the processes of one test share outside any buffer: a writer's committed frames, the time of a
+//! kill, barriers. Also a witness that measures how long the machine itself stood still.
 
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -21,7 +21,7 @@ pub struct Ledger {
 
 // SAFETY: the mapping is atomics only, and lives as long as the ledger.
 unsafe impl Send for Ledger {}
-// SAFETY: as for Send.
+// SAFETY: the mapping is atomics only, which threads may share, and lives as long as the ledger.
 unsafe impl Sync for Ledger {}
 
 impl Ledger {
@@ -132,8 +132,8 @@ impl StallWatch {
         StallWatch { stop, worst, threads }
     }
 
-    /// Kills `peer`; gives when. The kernel's own time from there to the death is a stall as others are: it lets a process
-    /// finish system calls that no signal ends, and a busy machine may keep it from taking them up.
+    /// Kills `peer`. Returns the time. The kernel's time from there to the death counts as a stall: the
+    /// kernel lets a process finish system calls that no signal ends, and a busy machine may delay them.
     pub fn kill(&self, peer: &mut Peer) -> u64 {
         let killed = now();
         peer.kill();
@@ -232,7 +232,7 @@ impl Stopwatch {
     }
 }
 
-/// Those that this process may run on.
+/// The processors that this process may run on.
 fn processors() -> Vec<usize> {
     // SAFETY: a set of processors is plain bits, for which zero is a value; sched_getaffinity fills it in, and every number
     // below CPU_SETSIZE has its bit there.
@@ -247,7 +247,7 @@ fn processors() -> Vec<usize> {
 
 /// Keeps the calling thread on one processor.
 fn stay_on(processor: usize) {
-    // SAFETY: as for `processors`, where the number comes from; 0 is the calling thread.
+    // SAFETY: `processors` returned the number, so it is within the set; 0 is the calling thread.
     let done = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(processor, &mut set);
@@ -256,8 +256,8 @@ fn stay_on(processor: usize) {
     assert_eq!(done, 0, "processor {processor}: {}", std::io::Error::last_os_error());
 }
 
-/// Prints median and worst of `times`, and holds them to what the library promises: 20 ms in the median, 100 ms at the
-/// worst, not counting what the machine stood still.
+/// Prints the median and the worst of `times`, and checks the library's promise: 20 ms in the median, 100 ms
+/// at worst, not counting the machine's stalls.
 #[track_caller]
 pub fn assert_times(what: &str, times: &mut [Duration], stalls: &StallWatch) {
     assert!(!times.is_empty(), "{what}: nothing was measured");

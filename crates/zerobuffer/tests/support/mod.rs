@@ -1,8 +1,8 @@
 //! Shared by all tests: unique names that clean up after themselves, and peers in processes of their own.
 //!
-//! A peer is this very test binary, started again to run one function, its role. A module lists its roles once,
-//! `peers!(reader, writer)`, and starts one by `Peer::start(role!(reader), &arguments)`. Peers talk over stdin and stdout,
-//! one message a line, and die with their parent.
+//! A peer is this test binary, started again to run one function, its role. A module lists its roles once,
+//! `peers!(reader, writer)`, and starts one by `Peer::start(role!(reader), &arguments)`. Peers talk over
+//! stdin and stdout, one message a line, and die with their parent.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod confine;
@@ -39,7 +39,7 @@ impl Name {
         Name(format!("zbtest-{what}-{}-{count}", std::process::id()))
     }
 
-    /// As `new`, filled up to `len` bytes.
+    /// A unique name, filled up to `len` bytes.
     pub fn of_length(what: &str, len: usize) -> Name {
         let name = Name::new(what);
         assert!(name.len() <= len);
@@ -62,7 +62,7 @@ impl Name {
         ]
     }
 
-    /// Those that exist.
+    /// The files that exist.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         self.paths().into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
     }
@@ -73,7 +73,8 @@ impl Name {
     }
 }
 
-/// Starts, once, a process that outlives this one however it ends, be it killed, and then removes what names of its have left.
+/// Starts, once, a process that outlives this one, even if this one is killed, and then removes the files of
+/// its names.
 fn clean_up_after_this_process() {
     static CLEANER: OnceLock<ChildStdin> = OnceLock::new();
     // `cat` ends when the pipe's other side does, as this process ends. Peers die with this one too, but a little later.
@@ -171,7 +172,7 @@ pub fn run_peer(roles: &[(&str, Body)]) {
     std::process::exit(0);
 }
 
-/// Says `message` to the parent.
+/// Sends `message` to the parent.
 pub fn say(message: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "@ {message}").expect("the parent listens");
@@ -198,12 +199,13 @@ impl Peer {
         Peer::start_with(role, arguments, |_| {})
     }
 
-    /// As `start`, with a chance to change the command (environment, user, limits, namespaces).
+    /// Like `start`, but `change` can change the command (environment, user, limits, namespaces).
     pub fn start_with(role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Peer {
         Peer::start_through(&[], role, arguments, change)
     }
 
-    /// As `start_with`, started by the command `wrapper` (see `confine::unshare`), whose pid the peer then has.
+    /// Like `start_with`, but started by the command `wrapper` (see `confine::unshare`), whose pid the peer
+    /// then has.
     pub fn start_through(
         wrapper: &[String],
         role: Role,
@@ -256,7 +258,7 @@ impl Peer {
         self.child.id()
     }
 
-    /// The next message, or `None` if the peer ended, or said nothing within `limit`.
+    /// The next message, or `None` if the peer ended, or sent nothing within `limit`.
     pub fn hear_within(&mut self, limit: Duration) -> Option<String> {
         self.messages.recv_timeout(limit).ok()
     }
@@ -283,7 +285,7 @@ impl Peer {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: plain system call; the child is ours and not reaped, so the pid is its own.
+        // SAFETY: kill takes no pointers. The child is this process's and not reaped, so the pid is its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
@@ -299,12 +301,12 @@ impl Peer {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
-    /// The peer's `hear` gives `None` from now on.
+    /// From now on the peer's `hear` returns `None`.
     pub fn close_input(&mut self) {
         self.stdin = None;
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(libc::SIGKILL);
         self.child.wait().expect("wait")
@@ -361,7 +363,7 @@ pub fn fill(index: u64, bytes: &mut [u8]) {
     }
 }
 
-/// Whether `bytes` is what `fill` makes of `index`.
+/// Whether `bytes` equals the output of `fill` for `index`.
 pub fn is_filled(index: u64, bytes: &[u8]) -> bool {
     let mut random = Random(index);
     bytes.chunks(8).all(|chunk| *chunk == random.next().to_le_bytes()[..chunk.len()])

@@ -1,5 +1,5 @@
-//! A stream of frames that proves itself: every frame can be told from every other one, and each side keeps a ledger
-//! of how far it got.
+//! A verifiable stream of frames: every frame differs from every other one, and each side keeps a ledger of
+//! its progress.
 
 use zerobuffer::{Error, Frame, Writer};
 
@@ -12,7 +12,7 @@ pub const COMMITTED: usize = 0;
 pub const RECEIVED: usize = 1;
 /// Sequence number up to which frames were released. Stored by the reader.
 pub const RELEASED: usize = 2;
-/// When the survivor knew; nanoseconds.
+/// The time at which the survivor noticed, in nanoseconds.
 pub const NOTICED_AT: usize = 4;
 /// Frames from the oldest held one to the newest, at most; with frames of at most an eighth of the ring a writer always
 /// finds a place.
@@ -21,7 +21,7 @@ const SPAN: u64 = 4;
 /// Not 0: the writer is asked to close.
 pub const STOP: usize = 5;
 
-/// What frame `sequence` of stream `salt` is filled with.
+/// The content of frame `sequence` of stream `salt`.
 fn content(salt: u64, sequence: u64) -> u64 {
     salt << 40 | sequence
 }
@@ -140,7 +140,7 @@ impl Sink {
         assert!(is_filled(index, &frame), "frame {} was overwritten while it was held", frame.sequence());
     }
 
-    /// Gives everything back, after a last look at it.
+    /// Gives everything back, after a last check.
     #[track_caller]
     pub fn release_all(&mut self, ledger: &Ledger) {
         while !self.held.is_empty() {

@@ -1,4 +1,4 @@
-//! A reader that takes over a kept buffer, and is hindered.
+//! A reader that takes over a kept buffer, and meets an obstacle.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;

@@ -17,7 +17,8 @@ fn users_who_may_only_read_cannot_hide_a_death() {
     stage(role!(shared_locks));
 }
 
-/// Takes a shared lock on `len` bytes of a file at `start`, as anyone who may read it can. 0 bytes: up to its end.
+/// Takes a shared lock on `len` bytes of a file at `start`, which every user who may read the file can do. 0
+/// bytes: up to its end.
 fn lock_shared(file: &File, start: i64, len: i64, wait: bool) -> bool {
     // SAFETY: a struct flock is plain integers, for which zero is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
@@ -57,7 +58,7 @@ fn shared_locks(arguments: &[String]) {
     dead_reader.kill();
     live_writer.kill();
     let attacker = Child::start(confine::NOBODY, locker(all, false));
-    // The dead are dead, their files go, and the next reader comes at once.
+    // A dead peer counts as dead, its files are removed, and the next reader can start at once.
     let snapshot = inspect::snapshot(name).unwrap();
     assert_eq!(snapshot.reader.presence, inspect::Presence::Dead);
     assert_eq!(snapshot.writer.presence, inspect::Presence::Dead);

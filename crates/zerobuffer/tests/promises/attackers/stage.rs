@@ -86,7 +86,7 @@ impl Child {
         Child(pid)
     }
 
-    /// Runs `body` to its end, which must be a good one.
+    /// Runs `body` to its end, which must be a success.
     #[track_caller]
     pub(crate) fn run(user: u32, body: impl FnOnce()) {
         let mut child = Child::start(user, |_| body());
@@ -141,7 +141,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Makes a file look as if it had stood there for a minute.
+/// Makes a file look a minute old.
 pub(crate) fn age(path: &Path) {
     let file = OpenOptions::new().read(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();

@@ -265,7 +265,7 @@ fn each_client_may_describe_itself_and_the_server_is_told_once() {
                 assert!(told.parse::<u64>().is_ok(), "{told}");
             }
             drop(client);
-            // A client that says nothing of itself does not inherit what others said.
+            // A client without metadata does not inherit another client's.
             channel.client().call(b"three", PATIENCE).unwrap();
         }
         server.tell("started");
@@ -292,7 +292,7 @@ fn a_handler_may_answer_while_it_runs_once_and_its_later_failure_is_told_to_on_e
             panic!("panic after the answer")
         }
         other => {
-            // Bytes that are gone when the handler returns.
+            // Bytes that are freed when the handler returns.
             let answer = other.repeat(2);
             responder.reply(&answer)?;
             let kind = responder.reply(b"again").unwrap_err().kind();

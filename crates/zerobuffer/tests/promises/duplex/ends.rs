@@ -11,7 +11,7 @@ use super::{Channel, SOON};
 use crate::support::ledger::Stopwatch;
 use crate::support::{PATIENCE, Peer, role};
 
-/// What a client may get when its server dies.
+/// The errors that a client may get when its server dies.
 fn is_death(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WriterDead | ErrorKind::ReaderDead)
 }

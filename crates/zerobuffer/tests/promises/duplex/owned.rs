@@ -1,4 +1,4 @@
-//! What language bindings rest on: calls in steps, and handlers that own their requests.
+//! Features for language bindings: calls in steps, and handlers that own their requests.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -108,9 +108,9 @@ fn channel_of_frames() -> Frames {
 /// An owner of bytes.
 enum Owner {
     Fine(Request),
-    /// Whose bytes cannot be had.
+    /// An owner whose bytes cannot be read.
     Broken,
-    /// That is no good when it goes.
+    /// An owner that panics when it is dropped.
     Trap,
 }
 

@@ -1,4 +1,4 @@
-//! The duplex client and server of the 1.x package from PyPI, as each other's and our peer.
+//! The duplex client and server of the 1.x package from PyPI, with each other and with native peers.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn a_1x_server_serves_a_native_client() {
     assert_eq!((error.kind(), error.sequence()), (ErrorKind::Cancelled, Some(sequence)));
     assert_eq!(*client.call(b"ab", PATIENCE).unwrap(), *b"ba");
     assert!(client.receive_response(Duration::from_millis(20)).unwrap().is_none());
-    // A call that is given up likewise.
+    // A call that times out is local to the client too.
     let error = client.call(b"sleep", Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert_eq!(*client.call(b"cd", PATIENCE).unwrap(), *b"dc");

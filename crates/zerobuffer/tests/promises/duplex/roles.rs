@@ -1,4 +1,4 @@
-//! What the other process does.
+//! The roles of the other process.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// Arguments: channel, then any of `pool`, `mutable`, `classic`, `payload=BYTES`, `threads=N`, `init`.
 ///
-/// Says `running`; obeys `stop` (says what came of it, and `stopped`), `start`, `most` (says how many handlers ran at
-/// once) and `started` (how many were started); ends with its input.
+/// Prints `running`. Obeys `stop` (prints its result, and `stopped`), `start`, `most` (prints how many
+/// handlers ran at once) and `started` (prints how many were started). Ends with its input.
 pub(crate) fn server(arguments: &[String]) {
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
     let value = |key: &str| -> Option<usize> {
@@ -131,7 +131,7 @@ impl Drop for Running {
     }
 }
 
-/// Arguments: channel, then requests to send; says `sent` after them, and then the first response.
+/// Arguments: channel, then requests to send. Prints `sent` after them, and then the first response.
 pub(crate) fn client(arguments: &[String]) {
     let options = ClientOptions::default().connect_timeout(PATIENCE);
     let client = DuplexChannelFactory::new().create_client_with(&arguments[0], options).unwrap();
@@ -168,7 +168,7 @@ pub(crate) fn clock_server(arguments: &[String]) {
     hear();
 }
 
-/// Calls with a time-out of ten seconds, and says the answer. Arguments: channel.
+/// Calls with a time-out of ten seconds, and prints the answer. Arguments: channel.
 pub(crate) fn clock_client(arguments: &[String]) {
     let options = ClientOptions::default().connect_timeout(PATIENCE);
     let client = DuplexChannelFactory::new().create_client_with(&arguments[0], options).unwrap();

@@ -1,4 +1,5 @@
-//! A server in the test's own process: waiting for its end, its limits, and what runs, or is dropped, without a lock.
+//! A server in the test's own process: waiting for its end, its limits, and code that runs, or objects that
+//! are dropped, without a lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -141,7 +141,7 @@ fn the_end_of_a_writer_is_told_once_and_the_next_one_is_followed() {
         assert!(!reader.is_writer_connected());
         assert!(reader.try_read_frame().unwrap().is_none());
     }
-    // A writer that follows before its predecessor's frames are read: the boundary is told.
+    // A writer that follows before its predecessor's frames are read: the reader reports the boundary.
     Writer::connect(&name).unwrap().write_frame(b"old").unwrap();
     let mut writer = Writer::connect(&name).unwrap();
     writer.write_frame(b"new").unwrap();

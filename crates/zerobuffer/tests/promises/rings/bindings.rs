@@ -1,4 +1,4 @@
-//! What language bindings rest on: handles that cross threads, and memory that outlives its handle.
+//! Features for language bindings: handles that cross threads, and memory that outlives its handle.
 
 use super::support;
 

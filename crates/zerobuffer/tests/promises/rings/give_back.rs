@@ -1,4 +1,4 @@
-//! Space that a reader gives back in batches: never late enough for anyone to notice.
+//! Space that a reader gives back in batches: never so late that a writer notices.
 
 use super::support;
 

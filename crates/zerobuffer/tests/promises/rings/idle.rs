@@ -1,4 +1,4 @@
-//! What waiting costs, and how soon a peer that blocks learns of an end.
+//! The cost of waiting, and how soon a blocked peer learns of an end.
 
 use super::support;
 
@@ -36,8 +36,8 @@ fn cpu() -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// Says what `wait`, which takes `IDLE`, costs, in microseconds: the least of up to eight times, since load on the other
-/// core, or on another machine of the same host, makes every system call dearer.
+/// Returns the CPU time of `wait`, which takes `IDLE`, in microseconds: the least of up to eight times,
+/// because load on the other core, or on another machine of the host, makes every system call slower.
 fn say_least_cpu(mut wait: impl FnMut()) {
     let mut least = Duration::MAX;
     for _ in 0..8 {
@@ -105,7 +105,7 @@ fn reader(arguments: &[String]) {
     hear();
 }
 
-/// Connects and closes as it is told.
+/// Connects and closes when it is told to.
 fn closing_writer(arguments: &[String]) {
     let ledger = Ledger::open(&arguments[1]);
     while hear().is_some() {
@@ -117,7 +117,7 @@ fn closing_writer(arguments: &[String]) {
     }
 }
 
-/// Creates and closes as it is told.
+/// Creates and closes when it is told to.
 fn closing_reader(arguments: &[String]) {
     let ledger = Ledger::open(&arguments[1]);
     while hear().is_some() {
@@ -130,7 +130,7 @@ fn closing_reader(arguments: &[String]) {
     }
 }
 
-/// Runs `blocked` on a thread of its own and `end` a while later; gives what `blocked` gave, and when.
+/// Runs `blocked` on its own thread and `end` a while later. Returns the result of `blocked`, and its time.
 ///
 /// The trials end at every phase of three sleeps of 20 ms alike: 50 phases at random have a median of up to 15 ms, and
 /// those of one sleep do not show that it is longer.

@@ -32,7 +32,7 @@ fn keeper(arguments: &[String]) {
     say(kept.close().unwrap());
 }
 
-/// Tries to create `name` when told to; says the sequence of the first frame, or the error.
+/// Tries to create `name` when told to. Prints the sequence number of the first frame, or the error.
 fn adopter(arguments: &[String]) {
     say("here");
     support::hear();

@@ -1,4 +1,5 @@
-//! kill -9 of a random side at a random moment under load: what the survivor gets, how soon it knows, what comes after.
+//! kill -9 of a random side at a random moment under load: what the survivor gets, how soon it notices, and
+//! what follows.
 
 use super::support;
 
@@ -11,7 +12,8 @@ use zerobuffer::{ErrorKind, Reader, Writer, WriterOptions};
 
 support::peers!(reader, writer);
 
-/// Reads until its writer ends, says so, and does as it is told: go on with the next writer, or close.
+/// Reads until its writer ends, reports that, and does as it is told: continue with the next writer, or
+/// close.
 fn reader(arguments: &[String]) {
     let [name, ledger, salt, capacity, hold] = arguments else { panic!("five arguments") };
     let ledger = Ledger::open(ledger);
@@ -24,7 +26,7 @@ fn reader(arguments: &[String]) {
             Ok(frame) => sink.take(frame.expect("no time-out was set"), &ledger),
             Err(error) => {
                 ledger.set(NOTICED_AT, now());
-                // Told once; afterwards the reader waits for the next writer.
+                // The end is returned once; afterwards the reader waits for the next writer.
                 assert!(reader.try_read_frame().unwrap().is_none(), "something after the end: {error}");
                 say(format!("{:?} {}", error.kind(), sink.received));
                 match hear().as_deref().and_then(|order| order.strip_prefix("next ")) {
@@ -177,7 +179,7 @@ impl Rounds {
         }
     }
 
-    /// An orderly end, of which the same is asked.
+    /// An orderly end, which must meet the same demands as a kill.
     fn end(&mut self, mut pair: Pair) {
         pair.ledger.set(STOP, 1);
         let stopped = pair.writer.hear();

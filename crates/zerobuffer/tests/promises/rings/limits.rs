@@ -1,5 +1,5 @@
-//! Too little memory, file size or descriptors (spec failure 10): clear errors, no SIGBUS, no SIGXFSZ, nothing left; and
-//! what a buffer costs where there is enough.
+//! Too little memory, file size or descriptors (spec failure 10): clear errors, no SIGBUS, no SIGXFSZ,
+//! nothing left. Also the cost of a buffer where there is enough.
 
 use super::support;
 use super::support::ledger::Stopwatch;
@@ -37,7 +37,7 @@ pub(super) fn config(payload: usize) -> BufferConfig {
     support::config().payload_size(payload).metadata_size(1024)
 }
 
-/// What lies in this peer's own `/dev/shm`.
+/// The files in this peer's own `/dev/shm`.
 fn shm_files() -> Vec<String> {
     let entries = fs::read_dir("/dev/shm").unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

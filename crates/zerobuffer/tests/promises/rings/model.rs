@@ -127,10 +127,10 @@ struct Run {
     read: (u64, u64),
 }
 
-/// What a call of the reader gave: content and sequence number of a frame, nothing, or an error.
+/// The result of a reader's call: content and sequence number of a frame, nothing, or an error.
 type Found = std::result::Result<Option<(Vec<u8>, u64)>, ErrorKind>;
 
-/// What the reader must answer next.
+/// The required next result of the reader.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Frame(Known),
@@ -162,7 +162,8 @@ impl Run {
 
     // ---- the writer's side ----
 
-    /// Whether a frame of `len` bytes must find a place, must not, or may do either, from what anybody can see.
+    /// Whether a frame of `len` bytes must find a place, must not, or may do either, judged from public
+    /// information.
     fn must_fit(&self, len: usize, may_shrink: bool) -> Option<bool> {
         let need = len + HEADER;
         if self.unread.is_empty() && self.lent.is_empty() {
@@ -236,7 +237,7 @@ impl Run {
     }
 
     fn content(&self, size: Size) -> Vec<u8> {
-        // What is too large need not be there to be refused.
+        // A frame that is too large is refused whether or not the buffer is full.
         let mut data = vec![0; size.bytes(self.capacity).min(self.capacity * 2)];
         fill(self.next_id, &mut data);
         data
@@ -470,7 +471,7 @@ impl Run {
         self.check();
     }
 
-    /// What must hold at any time.
+    /// Checks the invariants.
     fn check(&mut self) {
         let snapshot = inspect::snapshot(&self.name).unwrap();
         assert!(snapshot.defects.is_empty(), "{:?}", snapshot.defects);

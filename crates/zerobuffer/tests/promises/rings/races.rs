@@ -1,4 +1,4 @@
-//! Races for one name: exactly one wins, and none removes what is another's.
+//! Races for one name: exactly one contender wins, and none removes another's files.
 
 use super::support;
 
@@ -43,7 +43,7 @@ impl CreateSmall for Reader {
     }
 }
 
-/// What a winner does with its prize while the others still try.
+/// The winner's actions while the others still try.
 trait Prize {
     fn check(&mut self, name: &str);
 }
@@ -95,7 +95,7 @@ fn contend<T: Prize>(arguments: &[String], attempt: impl Fn(&str) -> zerobuffer:
     }
 }
 
-/// Starts a round and waits for its end; gives the number of winners.
+/// Starts a round and waits for its end. Returns the number of winners.
 fn round(ledger: &Ledger, number: u64, contenders: u64) -> u64 {
     [DONE, WON, LEFT].iter().for_each(|&word| ledger.set(word, 0));
     ledger.set(GO, number);
@@ -148,7 +148,7 @@ fn failure_04_of_two_writers_racing_for_a_buffer_exactly_one_wins() {
     name.assert_nothing_left();
 }
 
-/// Creates and closes again and again, without waiting for anybody.
+/// Creates and closes again and again, without waiting for other contenders.
 fn churn(arguments: &[String]) {
     let [name, ledger, rounds] = arguments else { panic!("name, ledger, rounds") };
     let ledger = Ledger::open(ledger);
@@ -256,7 +256,7 @@ fn failure_08_a_reader_that_was_robbed_of_its_names_leaves_those_of_the_next_one
     let name = Name::new("robbed");
     let reader = Reader::create_small(&name).unwrap();
     let writer = Writer::connect(&name).unwrap();
-    // As a 1.x reader does that cannot see our lock, or either process.
+    // Removes files like a 1.x reader that can see neither the native lock nor either process.
     name.paths().iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let mut next = Reader::create_small(&name).unwrap();
     drop(reader);

@@ -87,7 +87,7 @@ impl Read for Stream {
     }
 }
 
-/// Reads until `target` is full or the stream ends; says how much there was.
+/// Reads until `target` is full or the stream ends. Returns the number of bytes.
 fn read_full(stream: &mut Stream, target: &mut [u8]) -> usize {
     let mut filled = 0;
     while filled < target.len() {

@@ -40,7 +40,7 @@ fn small() -> BufferConfig {
     support::config().payload_size(4096)
 }
 
-/// Where the semaphores are all that wakes.
+/// The semaphores are the only means of waking here.
 fn classic() -> BufferConfig {
     small().classic(true)
 }
@@ -94,7 +94,7 @@ fn failure_03_tokens_do_not_pile_up() {
 fn failure_17_no_token_is_posted_to_a_1_x_reader_for_a_frame_that_found_no_space() {
     let name = Name::new("sem-full");
     let reader = Reader::create(&name, classic()).unwrap();
-    // What a 1.x reader shows: no native word.
+    // The words of a 1.x reader: no native word.
     Forge::segment(&name).set(0x68, 0);
     let tokens = Forge::semaphore(&name, 'w');
     let mut writer = Writer::connect(&name).unwrap();
