@@ -33,6 +33,11 @@
 //! error that ended it. A 1.x server does not know failures, cancellation and deadlines; docs/API.md
 //! describes the consequences.
 //!
+//! # Callbacks
+//!
+//! Handlers, `on_init`, `on_error` and wakers may call any function of this library and drop any of its objects: no lock is
+//! held while they run. A logger of the `log` crate must not call the library.
+//!
 //! # Async
 //!
 //! With the feature `async`, `DuplexClient::call_async` returns a future, and `ImmutableDuplexServer::start_async` takes an
