@@ -15,7 +15,7 @@ std::string octal(std::uint32_t mode) {
     return text.data();
 }
 
-/** A look at a buffer; nothing if it cannot be looked at. */
+/** A look at a buffer; no value if it cannot be inspected. */
 std::optional<zerobuffer::inspect::Snapshot> look_at(const std::string& name) {
     try {
         return zerobuffer::inspect::snapshot(name);

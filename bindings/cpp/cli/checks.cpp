@@ -16,7 +16,7 @@ namespace {
 /** Bytes expected per frame by default. */
 constexpr std::size_t default_size = 1024;
 
-/** Wrong frames that are told of one by one. */
+/** The most wrong frames that are reported one by one. */
 constexpr std::uint64_t told = 10;
 
 std::string hex(std::uint64_t sum) {

@@ -1,4 +1,4 @@
-// What a reader looks at in each frame: its size, its bytes, its checksum.
+// The checks of each frame: its size, its bytes, its checksum.
 #ifndef ZEROBUFFER_CLI_CHECKS_H
 #define ZEROBUFFER_CLI_CHECKS_H
 
@@ -20,7 +20,7 @@ public:
     Checks(const Checks&) = delete;
     Checks& operator=(const Checks&) = delete;
 
-    /** Looks at a frame; complains of the first few wrong ones. */
+    /** Checks a frame, and reports the first few wrong ones. */
     void check(const zerobuffer::Frame& frame);
 
     /** Frames that were wrong. */

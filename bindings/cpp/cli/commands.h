@@ -33,7 +33,7 @@ int reported(Report& report, int otherwise, Work&& work) {
     }
 }
 
-/** Only what was asked for: a buffer that a relay has kept for this reader has its sizes already. */
+/** Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes already. */
 inline zerobuffer::BufferConfig config(const RingArgs& args) {
     zerobuffer::BufferConfig config;
     if (args.buffer_size) config.set_payload_size(*args.buffer_size);
@@ -45,10 +45,10 @@ inline zerobuffer::BufferConfig config(const RingArgs& args) {
 /** A number of frames, in words. */
 inline std::string frames(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " frame" : " frames"); }
 
-/** Tells of a buffer that has been created. */
+/** Reports a buffer that has been created. */
 void tell_of_buffer(const std::string& name);
 
-/** Tells of the writers of a buffer that is read. */
+/** Reports the writers of a buffer that is read. */
 class Arrivals {
 public:
     explicit Arrivals(std::string name) : name_(std::move(name)) {}

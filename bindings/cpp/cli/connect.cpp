@@ -15,7 +15,7 @@ void tell_of_connection(const std::string& name) {
         inform("buffer `" + name + "`: connected to the reader (pid " + std::to_string(buffer.reader.pid) + "), " +
                human(buffer.payload_size) + " of payload");
     } catch (const zerobuffer::zerobuffer_exception&) {
-        // A buffer that cannot be looked at can be written to.
+        // A buffer that cannot be inspected can still be written to.
     }
 }
 

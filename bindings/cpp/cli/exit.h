@@ -16,7 +16,7 @@ namespace exits {
 inline constexpr int ok = 0;
 /** A bad command line, for every command but the relay. */
 inline constexpr int bad_arguments = 3;
-/** The command did its work, but what it had to print did not reach standard output. */
+/** The command did its work, but its results did not reach standard output. */
 inline constexpr int unprinted = 5;
 /** An orderly end on Ctrl-C or SIGTERM. */
 inline constexpr int interrupted = 130;
@@ -49,7 +49,7 @@ public:
     /** Ctrl-C or SIGTERM. */
     static Failure interrupted() { return {exits::interrupted, "interrupted"}; }
 
-    /** From an error of the library; `code` unless it was the command line that was bad. */
+    /** From an error of the library; `code`, unless the command line was bad. */
     static Failure of(const zerobuffer::zerobuffer_exception& error, int code, int bad_arguments) {
         switch (error.code()) {
             case zerobuffer::ErrorCode::interrupted: return interrupted();
@@ -82,7 +82,7 @@ inline std::string os_error(int number) {
     return std::generic_category().message(number) + " (os error " + std::to_string(number) + ")";
 }
 
-/** From an error number of the system: `code` if it ran short of something, else the command line is bad. */
+/** From an error number of the system: `code` if the system lacked a resource; otherwise the command line is bad. */
 inline Failure not_opened(int number, int code, int bad_arguments, const std::string& what) {
     const bool shortage = number == EMFILE || number == ENFILE || number == ENOMEM || number == ENOSPC || number == EDQUOT ||
                           number == EAGAIN || number == EIO;

@@ -47,7 +47,7 @@ int open_output(const std::string& option, const std::string& path, int code, co
     }
     bool waits = false;
     for (;;) {
-        // With O_NONBLOCK, a FIFO without a reader is refused with ENXIO instead of waited for.
+        // With O_NONBLOCK, opening a FIFO without a reader fails with ENXIO instead of waiting.
         const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
         if (file >= 0) {
             ::fcntl(file, F_SETFL, ::fcntl(file, F_GETFL) & ~O_NONBLOCK);

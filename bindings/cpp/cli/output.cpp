@@ -39,9 +39,9 @@ struct State {
     bool stalled = false;
     /** Lines that were dropped because there was no room. */
     std::uint64_t dropped = 0;
-    /** Why standard output failed first; 0 if it has not. */
+    /** The first failure of standard output; 0 if there is none. */
     int failure = 0;
-    /** Whether what failed was JSON, or any other text for programs. */
+    /** Whether the output that failed was JSON, or other text for programs. */
     bool for_programs = false;
 };
 
@@ -57,7 +57,7 @@ bool has_room(int file, int limit_ms) {
     int ready = 0;
     do ready = ::poll(&entry, 1, limit_ms);
     while (ready < 0 && errno == EINTR);
-    // A stream that cannot be polled, or that has failed, tells so when it is written to.
+    // A stream that cannot be polled, or that has failed, reports that when it is written to.
     return ready != 0;
 }
 
@@ -71,7 +71,7 @@ int write_piece(int file, std::string_view& bytes) {
     return errno == EINTR || errno == EAGAIN ? 0 : errno;
 }
 
-/** Writes to standard error what it takes within a moment. Returns whether that was all. */
+/** Writes to standard error as much as it accepts within a moment. Returns whether that was all. */
 bool put_on_stderr(std::string_view bytes) {
     State& streams = state();
     while (!bytes.empty()) {
@@ -85,7 +85,7 @@ bool put_on_stderr(std::string_view bytes) {
     return true;
 }
 
-/** Writes all of it, however long that takes, unless the end is requested; returns the error number, 0 for none. */
+/** Writes all bytes, without a time limit, unless the end is requested. Returns the error number, 0 for none. */
 int put_all(int file, std::string_view bytes) {
     constexpr int look_ms = 20;
     int waited_ms = 0;
@@ -161,7 +161,7 @@ std::string copy_shown(std::string_view text, Replace replace) {
 }  // namespace
 
 void occupy_standard_streams() {
-    // In the wrong direction, so that every use fails as the closed stream would.
+    // Opened in the wrong direction, so that every use fails like a use of the closed stream.
     for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         if (::fcntl(file, F_GETFD) >= 0) continue;
         // The lowest free descriptor is this one: those below are open.
@@ -248,7 +248,7 @@ int exit_code(int code) {
     if (streams.dropped > 0) {
         tell("zerobuffer: warn: " + std::to_string(streams.dropped) + " lines were dropped, because standard error was not read");
     }
-    // Who closes a pipe has read enough of a text; a program needs its JSON whole.
+    // A reader that closes a pipe has read enough of a text, but needs a JSON value completely.
     if (streams.failure == 0 || (streams.failure == EPIPE && !streams.for_programs)) return code;
     complain("cannot write to standard output: " + os_error(streams.failure));
     return code == exits::ok ? exits::unprinted : code;

@@ -21,7 +21,7 @@ std::string about(const std::string& buffer) { return "buffer `" + buffer + "`: 
                                                  "), or wait longer with --timeout-ms (-1: without limit)");
 }
 
-/** What a writer's death means: a failure, unless the next one is to be waited for. */
+/** The result of a writer's death: a failure, unless the reader is to wait for the next writer. */
 void writer_died(const ReaderArgs& args, const Tally& tally, const zerobuffer::writer_dead_exception& error) {
     if (args.keep) {
         complain(std::string(error.what()) + "; waiting for the next writer");
@@ -31,7 +31,7 @@ void writer_died(const ReaderArgs& args, const Tally& tally, const zerobuffer::w
                                                  " frames); start both again, or wait for the next with --keep");
 }
 
-/** What a writer's orderly end means: whether to end as well. */
+/** The result of a writer's orderly end: whether to end too. */
 bool writer_closed(const ReaderArgs& args, const Tally& tally) {
     inform(about(args.name) + "the writer closed; " + frames(tally.frames) + " so far");
     if (args.keep) return false;
@@ -51,7 +51,7 @@ void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Si
         zerobuffer::Frame next;
         try {
             next = next_frame(reader, args.timeout_ms, [&] {
-                // The writer may be waiting for the very space that is held here.
+                // The writer may be waiting for the space that is held here.
                 held.clear();
                 progress.wait(tally, arrivals.awaited());
             });
@@ -76,7 +76,7 @@ void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Si
         checks.check(*frame);
         if (sink && !sink->put(frame, stop)) {
             stop.check();
-            // The output failed; its thread's result tells.
+            // The output failed; its thread's result says why.
             return;
         }
         tally.count(frame->size());
@@ -111,7 +111,7 @@ void read(const ReaderArgs& args, Report& report, Tally& tally, Checks& checks) 
     } catch (const zerobuffer::zerobuffer_exception&) {
         // Then there is none to tell of.
     }
-    // The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
+    // The buffer is removed before the last bytes are written, so that no writer waits for a stalled pipe.
     std::optional<Failure> unclosed;
     try {
         guarded([&reader] { reader.close(); });

@@ -55,7 +55,7 @@ public:
         auto writer = std::make_unique<zerobuffer::Writer>(connect(stop, args_.output, args_.timeout_ms, exits::relay::output_error,
                                                                    exits::relay::bad_arguments, progress, tally_));
 
-        // The first failure tells, but all is closed.
+        // The first failure is reported, but everything is closed.
         std::optional<Failure> failure;
         const auto attempt = [&failure](const std::function<void()>& work) {
             try {
@@ -91,7 +91,7 @@ public:
 
 private:
     zerobuffer::KeptBuffer create_output() {
-        // As large a metadata block as that of the input, so that its metadata fits.
+        // The metadata block is as large as the input's, so that the input's metadata fits.
         RingArgs ring = args_.ring;
         ring.metadata_size = input([this] { return zerobuffer::inspect::snapshot(args_.input).metadata_size; });
         return output([&] { return zerobuffer::KeptBuffer(args_.output, config(ring)); });
@@ -117,7 +117,7 @@ private:
             if (!frame.valid()) time_out();
             tally_.start();
             arrivals.frame();
-            // Before the frame that it may describe.
+            // The metadata comes before the frame that it may describe.
             pass_metadata(reader, writer);
             output([&] { pass(frame.span(), writer); });
             tally_.count(frame.size());
@@ -151,7 +151,7 @@ private:
         report_.metadata_size = metadata.size();
     }
 
-    /** Waits for a reader to take over the output that the relay created, then lets go of it. */
+    /** Waits for a reader to take over the output that the relay created, then gives the output up. */
     void hand_over(zerobuffer::KeptBuffer& kept, const Stop& stop) {
         const Deadline deadline(args_.timeout_ms);
         bool waited = !stop.requested();
@@ -167,7 +167,7 @@ private:
                                     std::to_string(tally_.frames) +
                                     " frames are lost; start the reader earlier, or wait longer for it with --timeout-ms";
         if (waited) throw Failure(exits::relay::relay_error, message);
-        // The exit code says "interrupted"; the loss is told all the same.
+        // The exit code says "interrupted"; the loss is reported all the same.
         complain(message);
         report_.errors.push_back(message);
         throw Failure::interrupted();

@@ -17,10 +17,10 @@ inline constexpr double mib = 1024.0 * 1024.0;
 /** A number with so many decimals. */
 [[nodiscard]] std::string fixed(double value, int decimals);
 
-/** A number of bytes for people. */
+/** A number of bytes in a readable unit. */
 [[nodiscard]] std::string human(std::uint64_t bytes);
 
-/** Shows what the library logs: warnings always, the rest if `verbose`. */
+/** Shows the library's log: warnings always, the rest if `verbose`. */
 void show_log(bool verbose);
 
 /** Counts frames, bytes and the time that they took. */

@@ -22,19 +22,19 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-/** Frames under way to the thread. */
+/** The most frames on their way to the thread. */
 constexpr std::size_t most_under_way = 32;
 
 /** Small frames are written together, up to this many bytes. */
 constexpr std::size_t together = std::size_t{1} << 17U;
 
-/** How often a full queue is looked at. */
+/** How often to look at a full queue. */
 constexpr milliseconds look(20);
 
 /** How long an interrupted reader waits for what it has read to be written. */
 constexpr milliseconds grace(500);
 
-/** Writes all of it; returns the error number, 0 for none. */
+/** Writes all bytes. Returns the error number, 0 for none. */
 int write_all(int file, std::span<const std::uint8_t> bytes) {
     while (!bytes.empty()) {
         const auto written = ::write(file, bytes.data(), bytes.size());
@@ -96,7 +96,7 @@ struct Sink::Queue {
         for (;;) {
             auto frame = next(false);
             if (!frame) {
-                // Nothing waits in the buffer while there is nothing to add to it: a live picture is shown at once.
+                // The buffer is flushed when no more frames wait, so that a live picture is shown at once.
                 if (const int failed = flush()) return failed;
                 frame = next(true);
             }
@@ -118,7 +118,7 @@ struct Sink::Queue {
 Sink::Sink(const std::string& path, const Stop& stop) : path_(path) {
     const int file = open_output("--output", path, exits::reader::read_error, stop);
     queue_ = std::make_shared<Queue>(file);
-    // Larger gulps, if the system allows it; else the usual 64 KiB.
+    // A larger pipe buffer, if the system allows it; else the usual 64 KiB.
     ::fcntl(file, F_SETPIPE_SZ, 1 << 20);
     std::thread([queue = queue_] {
         const int error = queue->write();

@@ -1,4 +1,4 @@
-// Where a reader's frames go: a thread writes them out, so that a stalled pipe can never keep the reader from ending.
+// The output of a reader's frames. A thread writes them, so that a stalled pipe cannot keep the reader from ending.
 #ifndef ZEROBUFFER_CLI_SINK_H
 #define ZEROBUFFER_CLI_SINK_H
 

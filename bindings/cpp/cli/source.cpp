@@ -26,7 +26,7 @@ Source::Source(const std::string& path)
     struct stat status = {};
     ::fstat(file_, &status);
     can_block_ = !S_ISREG(status.st_mode);
-    // Larger gulps, if the system allows it; else the usual 64 KiB.
+    // A larger pipe buffer, if the system allows it; else the usual 64 KiB.
     ::fcntl(file_, F_SETPIPE_SZ, 1 << 20);
 }
 

@@ -24,7 +24,7 @@ public:
     /** Whether there is more. Waits until that is known. */
     bool has_more(const zerobuffer::Writer& writer, const Stop& stop, std::size_t size);
 
-    /** Fills in the frame that `writer` has acquired; returns the bytes that there were. */
+    /** Fills in the frame that `writer` has acquired. Returns the number of bytes. */
     std::size_t fill(const zerobuffer::Writer& writer, const Stop& stop, std::span<std::uint8_t> frame);
 
 private:

@@ -1,4 +1,4 @@
-// Time-outs as the command line has them, and waits in slices, so that other work gets its turn.
+// Time-outs in the form of the command line, and waits in slices, so that other work gets its turn.
 #ifndef ZEROBUFFER_CLI_WAIT_H
 #define ZEROBUFFER_CLI_WAIT_H
 
@@ -11,7 +11,7 @@
 
 namespace cli {
 
-/** What is left of a time-out; a negative one never ends. */
+/** The rest of a time-out; a negative time-out never ends. */
 class Deadline {
 public:
     explicit Deadline(std::int64_t timeout_ms) {

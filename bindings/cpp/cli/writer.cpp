@@ -40,7 +40,7 @@ void stream(const WriterArgs& args, zerobuffer::Writer& writer, std::optional<So
 void write(const WriterArgs& args, Report& report, Tally& tally) {
     std::optional<Source> source;
     if (args.input) source.emplace(*args.input);
-    // A file that cannot be read is refused before anything waits.
+    // A file that cannot be read is an error before any wait.
     std::optional<int> metadata_file;
     if (args.metadata_file) metadata_file = open_input("--metadata-file", *args.metadata_file, exits::writer::write_error);
     const std::uint64_t limit = args.frames.value_or(source ? 0 : default_frames);

@@ -113,7 +113,7 @@ TEST_CASE("a batch is read in one call, across the library's own batches") {
     CHECK(reader.read_frames(frames, 10, 0) == 0);
     frames.clear();
     writer.close();
-    // An end is told once, by read_frame.
+    // read_frame returns an end once.
     const Frame end = reader.read_frame(patience);
     CHECK(end.end_of_stream());
 }

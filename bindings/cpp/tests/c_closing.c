@@ -62,7 +62,7 @@ static void await_writing(void)
         usleep(100);
 }
 
-/* A call that a close ends says so; one that an interrupt ends says that. */
+/* A call that a close ends returns CLOSED; a call that an interrupt ends returns INTERRUPTED. */
 static void ended(void)
 {
     pthread_t thread;

@@ -1,4 +1,4 @@
-/* Answers that are given when their handler has long returned. */
+/* Answers that are given after their handler has returned. */
 
 #include "c_support.h"
 
@@ -10,7 +10,7 @@ static zb_error *error;
 static zb_server *server;
 static zb_client *client;
 
-/* What the handler has put off, in the order of the requests. */
+/* The answers that the handler has deferred, in the order of the requests. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct {

@@ -67,7 +67,7 @@ static void several(void)
     make_a_message();
     CHECK(first.messages > 0 && second.messages == first.messages && set.messages == first.messages);
     CHECK(third.messages == 0);
-    /* What one program part sets or removes, the others keep. */
+    /* What one part of a program sets or removes does not affect the others. */
     expect(zb_set_logger(NULL, ZB_LOG_OFF, NULL, NULL, &error), ZB_OK, &error);
     CHECK(set.destroyed == 1);
     int before = first.messages;

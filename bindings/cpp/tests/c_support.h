@@ -1,4 +1,4 @@
-/* What the tests of the C ABI share. */
+/* Shared by the tests of the C ABI. */
 #pragma once
 
 #include <zerobuffer/zerobuffer_c.h>

@@ -32,7 +32,7 @@ std::string call(IDuplexClient& client, const std::string& text) {
     return text_of(client.call(text.data(), text.size(), patience));
 }
 
-/** Serves one request by `handler`, and gives the response. */
+/** Serves one request by `handler`, and returns the response. */
 template <typename Handler>
 std::string answer(Handler handler, const std::string& request) {
     const Name name("answer");

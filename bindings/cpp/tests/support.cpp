@@ -32,7 +32,7 @@ std::uint8_t pattern(std::uint64_t number, std::size_t index) {
     return static_cast<std::uint8_t>(number * 131 + index * 7 + (index >> 8U));
 }
 
-/** Writes one frame, says so, and lives until it is killed. */
+/** Writes one frame, reports that, and lives until it is killed. */
 int die_as_writer(const std::string& name) {
     zerobuffer::Writer writer(name);
     writer.write_frame("last words", 10);
@@ -41,7 +41,7 @@ int die_as_writer(const std::string& name) {
     return 1;
 }
 
-/** Writes as many frames as one batch of the library has, says so, and lives until it is killed. */
+/** Writes as many frames as one batch of the library has, reports that, and lives until it is killed. */
 int die_as_batch_writer(const std::string& name) {
     zerobuffer::Writer writer(name);
     for (int number = 0; number < 64; ++number) writer.write_frame(&number, sizeof number);
@@ -50,7 +50,7 @@ int die_as_batch_writer(const std::string& name) {
     return 1;
 }
 
-/** Creates a buffer, says so, and lives until it is killed. */
+/** Creates a buffer, reports that, and lives until it is killed. */
 int die_as_reader(const std::string& name) {
     const zerobuffer::Reader reader(name, zerobuffer::BufferConfig(64, 4096));
     std::cout << "created" << std::endl;

@@ -1,4 +1,4 @@
-"""What all tests share: unique names, peers in processes of their own, and nothing left behind."""
+"""Shared by all tests: unique names, peers in separate processes, and checks that nothing is left behind."""
 
 import gc
 import itertools
@@ -89,7 +89,7 @@ class Script:
         return self.process.stdout.readline().strip()
 
     def end(self):
-        """Waits for its end; gives what it still said."""
+        """Waits for its end. Returns the rest of its output."""
         output, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, output
         return output.strip()

@@ -1,4 +1,4 @@
-"""What a fresh wheel must do on any version of Python, without NumPy or pytest."""
+"""Checks of a fresh wheel on any version of Python, without NumPy or pytest."""
 
 import asyncio
 import os

@@ -140,7 +140,7 @@ def test_an_end_of_stream_stays_before_the_next_writers_frames(name, reader):
     while got[-1:] != ["end"] or b"second" not in got:
         frame = reader.read_frame(5000)
         got.append("end" if frame.end_of_stream else bytes(frame))
-    # Ends that fall together may be told as one.
+    # Ends that come together may be reported as one.
     assert got in ([b"first", "end", b"second", "end"], [b"first", b"second", "end"])
 
 

@@ -41,7 +41,7 @@ def start():
 
 
 def end(process, code=0, data=None):
-    """Waits for the end; gives what was said on standard output and error."""
+    """Waits for the end. Returns standard output and error."""
     output, error = process.communicate(data, timeout=60)
     assert process.returncode == code, (output[-1000:], error[-1000:])
     return output, error.decode()

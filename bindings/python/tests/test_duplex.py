@@ -234,7 +234,7 @@ def test_other_frames_have_no_time_left(reader, writer):
 
 
 def in_thread(call):
-    """What `call` gives or raises on a thread that is not the main one."""
+    """The result or exception of `call` on a thread that is not the main one."""
     outcome = []
 
     def run():
@@ -483,7 +483,7 @@ def test_ends_of_a_channel(channel, factory, serve, client_of):
         client.receive_response(None)
     timer.join()
     assert not client.is_server_connected
-    # The end of a channel is told to every call from then on.
+    # Every call after the end of a channel raises that end.
     client.close()
     with pytest.raises(zerobuffer.ReaderDeadError):
         client.send_request(b"x")

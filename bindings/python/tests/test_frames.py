@@ -1,4 +1,4 @@
-"""Frames: what they show, and how long."""
+"""Frames: their content, and its lifetime."""
 
 import gc
 import hashlib

@@ -344,7 +344,7 @@ def test_a_reader_that_closes_is_dead_for_its_writer(name):
 
 
 def blocked(call):
-    """Runs `call` on a thread; gives the thread and a list for the exception it ends with."""
+    """Runs `call` on a thread. Returns the thread and a list for the exception that ends it."""
     caught = []
 
     def run():

@@ -1,4 +1,4 @@
-"""Writers and clients that threads share, and views that outlive what they were lent for."""
+"""Writers and clients that threads share, and views that outlive their frames."""
 
 import io
 import os

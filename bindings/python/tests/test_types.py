@@ -1,4 +1,4 @@
-"""What type checkers and editors make of the package."""
+"""The package in type checkers and editors."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-// What a first program does: one frame there, looked at where it lies.
+// A first program: it sends one frame and reads it in place.
 #include <zerobuffer/zerobuffer.h>
 
 #include <cstdio>

@@ -23,7 +23,7 @@ def _finish(woken: "asyncio.Future[None]") -> None:
 
 
 async def read_frame(reader: Reader, seconds: Optional[float]) -> Frame:
-    """What `Reader.read_frame_async` does."""
+    """The implementation of `Reader.read_frame_async`."""
     if next(_count) % _BURST == 0:
         await asyncio.sleep(0)
     if seconds == 0:
@@ -52,7 +52,7 @@ async def read_frame(reader: Reader, seconds: Optional[float]) -> Frame:
 
 
 async def next_frame(reader: Reader) -> Frame:
-    """What `Reader.__anext__` does."""
+    """The implementation of `Reader.__anext__`."""
     frame = await read_frame(reader, None)
     if frame.end_of_stream:
         raise StopAsyncIteration

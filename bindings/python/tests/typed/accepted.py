@@ -1,4 +1,4 @@
-"""Not run: what type checkers must accept, on every version of Python."""
+"""Not run: code that type checkers must accept, on every version of Python."""
 
 import array
 from typing import Any

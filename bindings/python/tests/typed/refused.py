@@ -1,4 +1,4 @@
-"""Not run: what type checkers must refuse, each line for itself."""
+"""Not run: lines that type checkers must refuse, each one."""
 
 import zerobuffer
 from zerobuffer.duplex import DuplexChannelFactory, DuplexClient

@@ -8,7 +8,7 @@ OK = 0
 #: A bad command line, for every command but the relay.
 BAD_ARGUMENTS = 3
 RELAY_BAD_ARGUMENTS = 4
-#: The command did its work, but what it had to print did not reach standard output.
+#: The command did its work, but its results did not reach standard output.
 UNPRINTED = 5
 #: An orderly end on Ctrl-C or SIGTERM.
 INTERRUPTED = 130
@@ -41,7 +41,7 @@ class Interrupted(Failure):
 
 
 def failure(error: Exception, code: int, bad_arguments: int = BAD_ARGUMENTS) -> Failure:
-    """From an error of the library; `code` unless it was the command line that was bad."""
+    """From an error of the library; `code`, unless the command line was bad."""
     if isinstance(error, InterruptedError):
         return Interrupted()
     if isinstance(error, (InvalidNameError, InvalidConfigError)):
@@ -50,10 +50,10 @@ def failure(error: Exception, code: int, bad_arguments: int = BAD_ARGUMENTS) -> 
 
 
 def file_failure(what: str, error: OSError, code: int) -> Failure:
-    """From a file that cannot be opened or read: `code` if the system is short of something, else the command line is bad."""
+    """From a file that cannot be opened or read: `code` if the system lacks a resource; otherwise the command line is bad."""
     return Failure(code if error.errno in _SHORTAGES else BAD_ARGUMENTS, f"{what}: {reason(error)}")
 
 
 def reason(error: OSError) -> str:
-    """What the operating system said, as the other languages' commands put it."""
+    """The operating system's message, in the form of the other languages' commands."""
     return f"{error.strerror} (os error {error.errno})"

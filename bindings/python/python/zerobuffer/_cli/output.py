@@ -18,7 +18,7 @@ _PIECE = 4096
 _PATIENCE = 100
 # How long results wait for room once the end is requested, in seconds.
 _GRACE = 0.5
-# How often a stream without room is looked at, in milliseconds.
+# How often to look at a stream without room, in milliseconds.
 _LOOK = 20
 
 # Control characters, characters that change the direction of text, and bytes that are no UTF-8.
@@ -26,7 +26,7 @@ _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\
 
 
 class _State:
-    """What is known of both streams."""
+    """The state of both streams."""
 
     verbose = False
     # A progress line is on the terminal.
@@ -35,7 +35,7 @@ class _State:
     stalled = False
     # Lines that were dropped because there was no room.
     dropped = 0
-    # Why standard output failed first, and whether what failed was JSON.
+    # The first failure of standard output, and whether the output that failed was JSON.
     failure: Optional[OSError] = None
     json = False
     # Whether the end of the process is requested.
@@ -51,7 +51,7 @@ def occupy_standard_streams() -> None:
         try:
             fcntl.fcntl(number, fcntl.F_GETFD)
         except OSError:
-            # In the wrong direction, so that every use fails as that of the closed stream would.
+            # Opened in the wrong direction, so that every use fails like a use of the closed stream.
             placeholder = os.open(os.devnull, os.O_WRONLY if number == 0 else os.O_RDONLY)
             if placeholder != number:
                 os.dup2(placeholder, number)
@@ -128,7 +128,7 @@ def say_json(text: str, to_stderr: bool) -> None:
     try:
         _put_all(2, text)
     except OSError:
-        # Standard error is not what decides over the exit code.
+        # Standard error does not affect the exit code.
         pass
 
 
@@ -163,7 +163,7 @@ def exit_code(code: int) -> int:
     if _State.dropped:
         tell(f"zerobuffer: warn: {_State.dropped} lines were dropped, because standard error was not read")
     failure = _State.failure
-    # Who closes a pipe has read enough of a text. A program needs its JSON whole.
+    # A reader that closes a pipe has read enough of a text, but needs a JSON value completely.
     if failure is None or (failure.errno == errno.EPIPE and not _State.json):
         return code
     complain(f"cannot write to standard output: {reason(failure)}")
@@ -174,7 +174,7 @@ def _has_room(stream: int, limit_ms: int) -> bool:
     """Whether `stream` takes some bytes; waits up to `limit_ms`."""
     poll = select.poll()
     poll.register(stream, select.POLLOUT)
-    # A stream that has failed tells so when it is written to.
+    # A stream that has failed reports that when it is written to.
     return bool(poll.poll(limit_ms))
 
 
@@ -186,7 +186,7 @@ def _write_piece(stream: int, data: bytes) -> int:
 
 
 def _put_for_people(text: str) -> bool:
-    """Writes to standard error what it takes within a moment. Returns False if it has no room."""
+    """Writes to standard error as much as it accepts within a moment. Returns False if it has no room."""
     data = text.encode()
     while data:
         _State.stalled = not _has_room(2, 0 if _State.stalled else _PATIENCE)
@@ -211,7 +211,7 @@ def _put_result(text: str, json: bool = False) -> None:
 
 
 def _put_all(stream: int, text: str) -> None:
-    """Writes all of it, however long that takes, unless the end is requested."""
+    """Writes all bytes, without a time limit, unless the end is requested."""
     data = text.encode(errors="surrogateescape")
     deadline: Optional[float] = None
     while data:

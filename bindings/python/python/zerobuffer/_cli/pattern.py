@@ -23,7 +23,7 @@ def _random(index: int, size: int) -> bytes:
 
 
 def _random_numpy(index: int, size: int) -> bytes:
-    """The same, all words at once."""
+    """All words at once."""
     word = numpy.uint64
     z = numpy.arange(1, (size + 7) // 8 + 1, dtype=word) * word(0x9E3779B97F4A7C15) + word(index)
     z = (z ^ (z >> word(30))) * word(0xBF58476D1CE4E5B9)

@@ -17,7 +17,7 @@ _READ_ERROR = 2
 _VERIFICATION_FAILED = 4
 # Bytes expected per frame by default.
 _DEFAULT_SIZE = 1024
-# Wrong frames that are told of one by one.
+# The most wrong frames that are reported one by one.
 _TOLD = 10
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def config(args: argparse.Namespace, metadata_size: Optional[int] = None) -> BufferConfig:
-    """Only what was asked for: a buffer that a relay has kept for this reader has its sizes already."""
+    """Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes already."""
     if metadata_size is None:
         metadata_size = args.metadata_size
     return BufferConfig(
@@ -76,7 +76,7 @@ def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Chec
     except ZeroBufferError as error:
         raise failure(error, _READ_ERROR) from error
     finally:
-        # The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
+        # The buffer is removed before the last bytes are written, so that no writer waits for a stalled pipe.
         if sink is not None:
             try:
                 sink.finish(stop)
@@ -92,7 +92,7 @@ def _stream(
     held: List[Frame] = []
 
     def idle() -> None:
-        # The writer may be waiting for the very space that is held here.
+        # The writer may be waiting for the space that is held here.
         held.clear()
         progress.wait(tally, arrivals.awaited())
 
@@ -132,7 +132,7 @@ def _stream(
         arrivals.frame()
         checks.check(frame)
         if sink is not None and not sink.put(frame, stop):
-            # Interrupted, or failed; finish() tells.
+            # Interrupted or failed; finish() says which.
             if stop.requested:
                 raise Interrupted
             return
@@ -146,7 +146,7 @@ def _stream(
 
 
 class _Checks:
-    """What is looked at in each frame."""
+    """The checks of each frame."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.wrong = 0

@@ -105,7 +105,7 @@ def _end_output(args: argparse.Namespace, target: Writer, ended: Optional[Failur
 
 def _create_output(args: argparse.Namespace) -> KeptBuffer:
     try:
-        # As large a metadata block as that of the input, so that its metadata fits.
+        # The metadata block is as large as the input's, so that the input's metadata fits.
         metadata_size = inspect.snapshot(args.input).metadata_size
     except ZeroBufferError as error:
         raise _input_failure(error) from error
@@ -116,7 +116,7 @@ def _create_output(args: argparse.Namespace) -> KeptBuffer:
 
 
 def _hand_over(args: argparse.Namespace, kept: KeptBuffer, stop: Stop, tally: Tally, report: Report) -> None:
-    """Waits for a reader to take over the output that the relay created, then lets go of it."""
+    """Waits for a reader to take over the output that the relay created, then gives the output up."""
     deadline = Deadline(args.timeout_ms)
     waited = not stop.requested
     while tally.frames > 0 and waited and not kept.is_adopted() and deadline.left() > 0:
@@ -132,7 +132,7 @@ def _hand_over(args: argparse.Namespace, kept: KeptBuffer, stop: Stop, tally: Ta
         "wait longer for it with --timeout-ms"
     )
     if not waited:
-        # The exit code says "interrupted"; the loss is told all the same.
+        # The exit code says "interrupted"; the loss is reported all the same.
         complain(message)
         report.fields["errors"].append(message)
         raise Interrupted
@@ -178,7 +178,7 @@ class _Relay:
                 )
             tally.start()
             arrivals.frame()
-            # Before the frame that it may describe.
+            # The metadata comes before the frame that it may describe.
             self.pass_metadata()
             try:
                 self._pass(frame)

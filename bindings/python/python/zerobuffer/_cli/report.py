@@ -17,7 +17,7 @@ class _Handler(logging.Handler):
 
 
 def show_log(verbose: bool) -> None:
-    """Shows what the library logs: warnings always, the rest if `verbose`."""
+    """Shows the library's log: warnings always, the rest if `verbose`."""
     logger = logging.getLogger("zerobuffer")
     logger.addHandler(_Handler())
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
@@ -52,7 +52,7 @@ class Tally:
 
 
 def human(count: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in a readable unit."""
     value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024

@@ -76,7 +76,7 @@ class Stop:
 
 
 class Deadline:
-    """What is left of a time-out in milliseconds; -1 has no end."""
+    """The rest of a time-out in milliseconds; -1 has no end."""
 
     def __init__(self, timeout_ms: int) -> None:
         self._end = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1e3
@@ -143,7 +143,7 @@ def _look_at(name: str) -> Optional[inspect.Snapshot]:
 
 
 def tell_of_buffer(name: str) -> None:
-    """Tells of a buffer that has been created."""
+    """Reports a buffer that has been created."""
     buffer = _look_at(name)
     if buffer is not None:
         output.inform(
@@ -153,7 +153,7 @@ def tell_of_buffer(name: str) -> None:
 
 
 class Arrivals:
-    """Tells of the writers of a buffer that is read."""
+    """Reports the writers of a buffer that is read."""
 
     def __init__(self, name: str) -> None:
         self._name = name

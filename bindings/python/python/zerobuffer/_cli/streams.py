@@ -1,4 +1,4 @@
-"""Real data: where a writer's frames come from and where a reader's go, files or pipes."""
+"""Real data: files or pipes as the input of a writer and the output of a reader."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ _AHEAD = 4096
 _LOOK = 0.1
 # Pause between two attempts to open a FIFO that has no reader, in seconds.
 _LOOK_AT_FIFO = 0.02
-# Frames under way to the output's thread.
+# The most frames on their way to the output's thread.
 _UNDER_WAY = 32
 # How long an interrupted reader waits for what it has read to be written, in seconds.
 _GRACE = 0.5
@@ -61,7 +61,7 @@ def _open_output(path: str, stop: Stop) -> int:
     """Opens a file, or standard output (-), for writing; waits for the reader of a FIFO."""
     if path == "-":
         return os.dup(1)
-    # With O_NONBLOCK, a FIFO without a reader is refused with ENXIO instead of waited for.
+    # With O_NONBLOCK, opening a FIFO without a reader fails with ENXIO instead of waiting.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     waits = False
     while True:
@@ -98,7 +98,7 @@ class Source:
         return bool(self._ahead)
 
     def fill(self, writer: Writer, stop: Stop, target: memoryview) -> int:
-        """Fills in a frame; returns the bytes that there were."""
+        """Fills in a frame. Returns the number of bytes."""
         filled = len(self._ahead)
         target[:filled] = self._ahead
         self._ahead = b""
@@ -122,7 +122,7 @@ class Source:
 
 
 class Sink:
-    """A thread writes the frames out, so that a stalled pipe can never keep the reader from ending."""
+    """A thread writes the frames, so that a stalled pipe cannot keep the reader from ending."""
 
     def __init__(self, path: str, stop: Stop) -> None:
         self._fd = _open_output(path, stop)

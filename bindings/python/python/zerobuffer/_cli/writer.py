@@ -34,7 +34,7 @@ def _write(args: argparse.Namespace, report: Report, tally: Tally) -> None:
     metadata_file, source = None, None
     option = "--metadata-file"
     try:
-        # A file that cannot be read is refused before anything waits.
+        # A file that cannot be read is an error before any wait.
         if args.metadata_file is not None:
             metadata_file = open_input(args.metadata_file)
         option = "--input"
@@ -66,7 +66,7 @@ def _write(args: argparse.Namespace, report: Report, tally: Tally) -> None:
 
 
 def _read_metadata(args: argparse.Namespace, file: int, stop: Stop) -> bytes:
-    """The metadata in a file. No more is read than shows that it is too large."""
+    """The metadata in a file. Reads at most one byte more than is allowed."""
     try:
         return read_all(file, inspect.snapshot(args.name).metadata_size + 1, stop)
     except OSError as error:
