@@ -8,6 +8,7 @@ mod copies;
 mod modules;
 mod rules;
 mod wire;
+mod words;
 
 pub(crate) use modules::{attributes, is_for_tests};
 
@@ -72,6 +73,7 @@ pub(crate) fn test(root: &Path, _: bool) -> Result<()> {
     println!("{} words and bits are where docs/PROTOCOL.md has them", wire::check(root)?);
     copies::versions(root)?;
     println!("{} links between pages lead somewhere", copies::links(root)?);
+    println!("{} pages and sources are free of phrases that read as translated", words::check(root)?);
     command(root, &[])
 }
 

@@ -21,7 +21,7 @@ const STEPS: &[Step] = &[
     Step { name: "format", what: "rustfmt on all packages", check: format },
     Step {
         name: "house",
-        what: "the shape of the sources; PROTOCOL.md against the layout; copies of the version; links",
+        what: "the shape of the sources; PROTOCOL.md against the layout; copies of the version; links; plain words",
         check: crate::house::test,
     },
     Step {
