@@ -114,7 +114,7 @@ def snapshot(name: str) -> Snapshot:
 
     Raises:
         BufferNotFoundError: if there is none.
-        PermissionDeniedError, InvalidNameError: if it cannot be looked at.
+        PermissionDeniedError, InvalidNameError: if it cannot be read.
         IncompatibleProtocolError: if the file of that name is no buffer of protocol 1.
     """
     fields = _snapshot(name)

@@ -46,7 +46,7 @@ pub(crate) struct DemoPeerArgs {
 /// List the buffers on this machine, with the frames that their writers commit per second.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 the shared memory cannot be looked at, 3 bad arguments, 5 results not printed."
+    after_help = "Exit codes: 0 ok, 1 the shared memory cannot be read, 3 bad arguments, 5 results not printed."
 )]
 pub(crate) struct ListArgs {
     /// Print a JSON array.
@@ -56,10 +56,8 @@ pub(crate) struct ListArgs {
 
 /// Show every field of one buffer, and its health.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be looked at, 2 its numbers \
-    cannot be true (corrupt), 3 bad arguments, 5 results not printed."
-)]
+#[command(after_help = "Exit codes: 0 ok, 1 there is no such buffer, or it may not be read, 2 its numbers \
+    cannot be true (corrupt), 3 bad arguments, 5 results not printed.")]
 pub(crate) struct InspectArgs {
     /// Name of the buffer.
     pub(crate) name: String,

@@ -190,7 +190,7 @@ fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftove
             for semaphore in &semaphores {
                 files.add(&shm, semaphore)?;
             }
-            let why = "it is another user's, and may not be looked at: ask as that user, or as root";
+            let why = "it is another user's, and this user may not read it: run as that user, or as root";
             return Ok(leftover(files, Remains::default(), "cannot be told", Some(why.into())));
         }
         Err(error) => return Err(error),
@@ -212,7 +212,7 @@ fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftove
             if remains.segment.is_none() {
                 let why = (youngest < UNBORN_AGE).then(|| {
                     let age = youngest.as_secs_f64();
-                    format!("made {age:.1} s ago: a 1.x reader may be just creating the buffer")
+                    format!("made {age:.1} s ago: a 1.x reader may be creating the buffer")
                 });
                 (remains, "semaphores without a buffer", why)
             } else {

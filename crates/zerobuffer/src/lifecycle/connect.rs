@@ -97,7 +97,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     let ((sem_w, sem_w_info), (sem_r, sem_r_info)) = match opened {
         Ok(semaphores) => semaphores,
         Err(error) if os::is_not_found(&error) => {
-            return not_found("its semaphores are missing, so its reader is just going");
+            return not_found("its semaphores are missing, so its reader is closing it");
         }
         Err(error) => return Err(denied("open the buffer's semaphores")(error)),
     };

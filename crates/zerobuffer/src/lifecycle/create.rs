@@ -52,8 +52,7 @@ pub(crate) fn reader(name: &str, config: &BufferConfig) -> Result<Parts> {
             },
         }
     }
-    let message =
-        "a kept buffer stands under this name that can neither be taken over nor removed: end its keeper";
+    let message = "a kept buffer of this name can neither be taken over nor removed: end its keeper";
     Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message))
 }
 

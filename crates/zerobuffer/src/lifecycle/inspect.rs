@@ -166,7 +166,7 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     let (oieb, file_size) = (block.oieb, block.file_len);
     if !block.is_of_protocol_1() {
         let message = if block.is_blank() {
-            "the file of this name holds nothing yet: it is just being created, or is no buffer"
+            "the file of this name is still empty: a reader is creating it, or it is no buffer"
         } else {
             "the file of this name is no buffer of protocol 1: it is another program's, or damaged"
         };

@@ -158,7 +158,7 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
         return Ok(match is_named {
             true => Standing::Stale(remains),
             false if age < UNBORN_AGE => Standing::Changing(format!(
-                "whose file {} was made {:.1} s ago and holds nothing yet (remove it if no 1.x reader is just creating it)",
+                "whose file {} was made {:.1} s ago and is still empty (remove it if no 1.x reader is creating it)",
                 Folder::shared_memory().path_of(name).display(),
                 age.as_secs_f64()
             )),
@@ -170,7 +170,7 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
     }
     if first_block::reader_state(&segment)? == ReaderState::Alive {
         return Ok(match block.oieb.reader_pid {
-            0 => Standing::Changing("which its reader is just closing".into()),
+            0 => Standing::Changing("which its reader is closing".into()),
             pid => Standing::Live(format!("its reader lives (pid {pid})")),
         });
     }
@@ -192,7 +192,7 @@ fn is_semaphore(file: &SemaphoreFile) -> bool {
 /// Judges semaphores that have no segment.
 fn without_segment(semaphores: [Option<SemaphoreFile>; 2]) -> Standing {
     if semaphores.iter().flatten().any(|sem| sem.is_new) {
-        return Standing::Changing("which it is just creating or removing".into());
+        return Standing::Changing("which it is creating or removing".into());
     }
     // Only a mark proves that a semaphore is a buffer's: any program can have a semaphore of that name.
     let marked = semaphores.map(|sem| sem.filter(|sem| sem.segment.is_some()).map(|sem| sem.info.id));
@@ -349,7 +349,7 @@ fn clear(name: &str, locked: bool) -> Result<Cleared> {
     match semaphores_in_the_way(name) {
         Ok(InTheWay::Nothing) if cleaned => Ok(Cleared::Free),
         Ok(InTheWay::Alien(obstacle)) => in_the_way(obstacle),
-        Ok(_) => Ok(Cleared::Busy("which it is just creating or removing".into())),
+        Ok(_) => Ok(Cleared::Busy("which it is creating or removing".into())),
         Err(error) => Err(Error::os(name, "look at its semaphores", error)),
     }
 }
