@@ -204,3 +204,41 @@ def test_a_child_may_close_what_its_parents_threads_use(name, reader):
             assert in_child(lambda: client.call(b"x", 1000)) == "InvalidStateError"
             thread.join()
             assert got == [b"answer"]
+
+
+def test_a_servers_end_can_be_waited_for(name):
+    with DuplexChannelFactory().create_immutable_server(name, CONFIG) as server:
+        assert server.wait()
+        within = []
+
+        def handler(frame):
+            within.append(server.wait())
+            return b"done"
+
+        server.start(handler)
+        assert not server.wait(60) and not server.wait(0)
+        with DuplexChannelFactory().create_client(name, response_config=CONFIG) as client:
+            assert bytes(client.call(b"x", 20_000)) == b"done"
+        # A thread of the server cannot wait for itself.
+        assert within == [False]
+        timer = threading.Timer(0.1, server.stop)
+        timer.start()
+        assert server.wait()
+        timer.join()
+
+
+def test_the_death_of_a_client_is_told(name, script):
+    errors, told = [], threading.Event()
+    with DuplexChannelFactory().create_immutable_server(name, CONFIG) as server:
+        server.on_error(lambda error: (errors.append(error), told.set()))
+        server.start(bytes)
+        lines = """
+            import os, sys
+            from zerobuffer.duplex import DuplexChannelFactory
+            client = DuplexChannelFactory().create_client(sys.argv[1])
+            client.call(b"x").release()
+            os.kill(os.getpid(), 9)
+        """
+        script(lines, name).process.wait(60)
+        assert told.wait(20)
+        assert type(errors[0]) is zerobuffer.WriterDeadError and errors[0].buffer == name

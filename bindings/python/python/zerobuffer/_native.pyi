@@ -568,6 +568,7 @@ class ImmutableDuplexServer:
     @property
     def channel_name(self) -> str:
         """The channel's name."""
+    def wait(self, timeout_ms: Optional[float] = None) -> bool: ...
     def stop(self) -> None:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
@@ -622,6 +623,7 @@ class MutableDuplexServer:
     @property
     def channel_name(self) -> str:
         """The channel's name."""
+    def wait(self, timeout_ms: Optional[float] = None) -> bool: ...
     def stop(self) -> None:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 

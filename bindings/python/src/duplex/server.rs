@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use zerobuffer::ErrorKind;
-use zerobuffer::duplex::{self, DuplexChannelFactory, HandlerError, ProcessingMode, Request};
+use zerobuffer::duplex::{self, DuplexChannelFactory, HandlerError, MAX_POOL_SIZE, ProcessingMode, Request};
 
 use super::executor::Running;
 use super::requests;
@@ -20,7 +21,7 @@ use crate::config::{BufferConfig, count};
 use crate::end::{self, Shut, call_python};
 use crate::errors::{Failure, exception, raise};
 use crate::frame::Frame;
-use crate::gate::beside;
+use crate::gate::{beside, duration, in_slices};
 use crate::lock::Guarded;
 use crate::owned::Owned;
 
@@ -221,6 +222,27 @@ macro_rules! server {
                 self.change(py, |server| server.stop())
             }
 
+            /// Waits until the server no longer runs and its handlers have ended: another thread has stopped it, or it has
+            /// ended by itself (`on_error` says why).
+            ///
+            /// Args:
+            ///     timeout_ms: Milliseconds; None or a negative number waits without limit.
+            ///
+            /// Returns:
+            ///     Whether that is so: True at once if it was not started, False at once on a thread of the server, which
+            ///     cannot wait for itself.
+            #[pyo3(signature = (timeout_ms=None))]
+            fn wait(&self, py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<bool> {
+                let ended = in_slices(py, duration(timeout_ms)?, |slice| {
+                    let began = Instant::now();
+                    let ended = self.server.wait(slice);
+                    // On a thread of the server the core does not wait.
+                    let decided = ended || began.elapsed() < slice / 2;
+                    Ok(decided.then_some(ended))
+                })?;
+                Ok(ended == Some(true))
+            }
+
             /// Whether requests are being processed. False while the server is being started or stopped.
             #[getter]
             fn is_running(&self, py: Python<'_>) -> bool {
@@ -265,9 +287,9 @@ macro_rules! server {
             /// Raises:
             ///     InvalidConfigError: for a negative number, and for more than 1,024.
             fn set_pool_size(&self, threads: &Bound<'_, PyAny>) -> PyResult<()> {
-                let size = count(threads)?.filter(|&size| size <= MAX_POOL);
+                let size = count(threads)?.filter(|&size| size <= MAX_POOL_SIZE);
                 let failed = || {
-                    let message = format!("{threads} threads are no size for a pool: it takes 1 to {MAX_POOL}");
+                    let message = format!("{threads} threads are no size for a pool: it takes 1 to {MAX_POOL_SIZE}");
                     raise(threads.py(), Failure::of_channel(ErrorKind::InvalidConfig, self.server.channel(), message))
                 };
                 self.pool_size.store(size.ok_or_else(failed)?.max(1), Ordering::Relaxed);
@@ -295,9 +317,6 @@ macro_rules! server {
         }
     };
 }
-
-/// Most threads of a pool. Each has a stack, and more than that are no help to any machine.
-const MAX_POOL: usize = 1024;
 
 /// Counts a start or stop that is under way.
 struct Changing(Arc<AtomicUsize>);
