@@ -84,7 +84,8 @@ impl Buffer {
     }
 
     pub(crate) fn fault(&self, fault: RingFault) -> Error {
-        self.error(fault.kind.error_kind(), fault.message)
+        let gap = fault.gap();
+        self.error(fault.kind.error_kind(), fault.message).of_gap(gap)
     }
 
     pub(crate) fn os_error(&self, doing: &str, error: std::io::Error) -> Error {

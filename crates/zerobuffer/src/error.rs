@@ -129,8 +129,19 @@ struct Inner {
     message: String,
     source: Option<io::Error>,
     sequence: Option<u64>,
+    gap: Option<SequenceGap>,
     /// `buffer` names a duplex channel.
     of_channel: bool,
+}
+
+/// The sequence numbers between which frames are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SequenceGap {
+    /// The number that the next frame had to have.
+    pub expected: u64,
+    /// The number that the frame in the buffer has.
+    pub got: u64,
 }
 
 impl Error {
@@ -141,6 +152,7 @@ impl Error {
             message: message.into(),
             source: None,
             sequence: None,
+            gap: None,
             of_channel: false,
         }))
     }
@@ -246,6 +258,16 @@ impl Error {
     /// single request.
     pub fn sequence(&self) -> Option<u64> {
         self.0.sequence
+    }
+
+    /// The gap that a [`SequenceError`](ErrorKind::SequenceError) is about; `None` for other kinds.
+    pub fn sequence_gap(&self) -> Option<SequenceGap> {
+        self.0.gap
+    }
+
+    pub(crate) fn of_gap(mut self, gap: Option<SequenceGap>) -> Error {
+        self.0.gap = gap;
+        self
     }
 
     /// The text without the buffer's name.

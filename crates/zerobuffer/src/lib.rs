@@ -60,7 +60,7 @@ pub use buffer::InterruptHandle;
 pub use config::{
     BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WaitStrategy, WriterOptions,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, SequenceGap};
 pub use frame::{Frame, FrameRef};
 pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;

@@ -1,6 +1,6 @@
 //! What passes between a ring and its handles: frames, places for frames, findings.
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, SequenceGap};
 use crate::layout::{Cursor, FRAME_HEADER, HeaderWord};
 
 /// Where a frame lies, and its place in the order of giving back.
@@ -217,7 +217,7 @@ pub(crate) enum FaultKind {
     /// Words that cannot be true.
     Corrupt,
     /// A frame is missing.
-    Sequence,
+    Sequence(SequenceGap),
     /// `payload_free_bytes` has lost an update of a 1.x peer, and can be repaired.
     LostUpdate,
     /// The reader was stopped between two stores.
@@ -228,20 +228,25 @@ impl FaultKind {
     pub(crate) fn error_kind(self) -> ErrorKind {
         match self {
             FaultKind::Corrupt => ErrorKind::CorruptBuffer,
-            FaultKind::Sequence => ErrorKind::SequenceError,
+            FaultKind::Sequence(_) => ErrorKind::SequenceError,
             FaultKind::LostUpdate | FaultKind::ReaderStopped => ErrorKind::InvalidState,
         }
     }
 }
 
 impl RingFault {
+    /// The numbers between which frames are missing, if that is what is wrong.
+    pub(crate) fn gap(&self) -> Option<SequenceGap> {
+        if let FaultKind::Sequence(gap) = self.kind { Some(gap) } else { None }
+    }
+
     pub(crate) fn corrupt(message: impl Into<String>) -> RingFault {
         RingFault { kind: FaultKind::Corrupt, message: message.into() }
     }
 
     pub(crate) fn out_of_sequence(expected: u64, found: u64) -> RingFault {
         RingFault {
-            kind: FaultKind::Sequence,
+            kind: FaultKind::Sequence(SequenceGap { expected, got: found }),
             message: format!(
                 "frame {expected} was expected, {found} was found: frames were lost or overwritten; close the reader \
                  and create it again"
