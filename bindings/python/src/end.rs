@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use crate::lock::Guarded;
+use crate::lock::Attached;
 use crate::logging;
 
 /// How long the end waits for handles that are being opened. The core takes 2 s at most where another process holds a
@@ -26,7 +26,7 @@ static CALLING: AtomicUsize = AtomicUsize::new(0);
 /// Handles that are being opened.
 static OPENING: AtomicUsize = AtomicUsize::new(0);
 /// Everything that is open.
-static OPEN: Guarded<Vec<Weak<dyn Shut>>> = Guarded::new(Vec::new());
+static OPEN: Attached<Vec<Weak<dyn Shut>>> = Attached::new(Vec::new());
 
 thread_local! {
     /// This thread goes on after the end has begun: it runs the end, or is one of the core's that calls Python.
@@ -124,9 +124,9 @@ pub(crate) fn stand_still(py: Python<'_>) -> ! {
 }
 
 /// Has `handle` closed at the end, if it is still there.
-pub(crate) fn enlist<T: Shut + 'static>(handle: &Arc<T>) {
+pub(crate) fn enlist<T: Shut + 'static>(py: Python<'_>, handle: &Arc<T>) {
     let handle = Arc::downgrade(handle) as Weak<dyn Shut>;
-    OPEN.with(|open| {
+    OPEN.with(py, |open| {
         open.retain(|handle| handle.strong_count() > 0);
         open.push(handle);
     });
@@ -141,7 +141,7 @@ pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     while OPENING.load(Ordering::SeqCst) > 0 && Instant::now() < until {
         py.detach(|| std::thread::sleep(LOOK));
     }
-    let open: Vec<Arc<dyn Shut>> = OPEN.replace(Vec::new()).iter().filter_map(Weak::upgrade).collect();
+    let open: Vec<Arc<dyn Shut>> = OPEN.replace(py, Vec::new()).iter().filter_map(Weak::upgrade).collect();
     py.detach(|| open.iter().for_each(|handle| handle.quiet()));
     while CALLING.load(Ordering::SeqCst) > 0 {
         py.detach(|| std::thread::sleep(LOOK));
@@ -157,11 +157,10 @@ pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
 
 /// Leaves everything to the parent, in a forked child: its threads are not there. For `os.register_at_fork`.
 #[pyfunction]
-pub(crate) fn leave_to_parent() {
+pub(crate) fn leave_to_parent(py: Python<'_>) {
     ENDING.store(false, Ordering::SeqCst);
     CALLING.store(0, Ordering::SeqCst);
     OPENING.store(0, Ordering::SeqCst);
     GOES_ON.set(false);
-    // A thread that is not there may have the lock. Then the list stays, and its handles know that they are the parent's.
-    OPEN.with_within(Duration::ZERO, Vec::clear);
+    drop(OPEN.replace(py, Vec::new()));
 }

@@ -50,16 +50,6 @@ fn class<'py>(py: Python<'py>, kind: ErrorKind) -> PyResult<Bound<'py, PyAny>> {
     module.getattr(name).or_else(|_| module.getattr("ZeroBufferError"))
 }
 
-/// The sequence numbers of a SequenceError, which the core states in its text only.
-fn gap(error: &zerobuffer::Error) -> Option<(u64, u64)> {
-    if error.kind() != ErrorKind::SequenceError {
-        return None;
-    }
-    let text = error.to_string();
-    let before = |end: &str| text[..text.find(end)?].rsplit(' ').next()?.parse().ok();
-    Some((before(" was expected")?, before(" was found")?))
-}
-
 /// The exception that stands for an error of the core.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &zerobuffer::Error) -> PyResult<Bound<'py, PyAny>> {
     let instance = class(py, error.kind())?.call1((error.to_string(),))?;
@@ -67,9 +57,9 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &zerobuffer::Error) -> PyRe
     if let Some(sequence) = error.sequence() {
         instance.setattr("sequence", sequence)?;
     }
-    if let Some((expected, got)) = gap(error) {
-        instance.setattr("expected", expected)?;
-        instance.setattr("got", got)?;
+    if let Some(gap) = error.sequence_gap() {
+        instance.setattr("expected", gap.expected)?;
+        instance.setattr("got", gap.got)?;
     }
     if let Some(errno) = error.os_error().and_then(std::io::Error::raw_os_error) {
         instance.setattr("errno", errno)?;

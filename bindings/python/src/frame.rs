@@ -11,7 +11,7 @@ use zerobuffer::ErrorKind;
 use crate::buffers::{Bytes, copy};
 use crate::duplex::requests::Held as Request;
 use crate::gate::milliseconds;
-use crate::lock::Guarded;
+use crate::lock::Attached;
 use crate::memory::{self, Lease};
 use crate::{dlpack, errors, numpy};
 
@@ -30,7 +30,7 @@ pub(crate) struct Frame {
     sequence: u64,
     size: usize,
     end_of_stream: bool,
-    inner: Guarded<Inner>,
+    inner: Attached<Inner>,
 }
 
 struct Inner {
@@ -57,7 +57,7 @@ impl Frame {
             sequence: frame.sequence(),
             size: frame.len(),
             end_of_stream: false,
-            inner: Guarded::new(Inner {
+            inner: Attached::new(Inner {
                 bytes: Held::Frame(frame),
                 released: false,
                 pinned: false,
@@ -76,7 +76,7 @@ impl Frame {
         let size = lease.len();
         let bytes = Held::Lease(Py::new(py, lease)?);
         let inner = Inner { bytes, released: false, pinned: false, request };
-        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Guarded::new(inner) })
+        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Attached::new(inner) })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -86,14 +86,14 @@ impl Frame {
     /// A frame without bytes.
     pub(crate) fn invalid(end_of_stream: bool) -> Frame {
         let inner = Inner { bytes: Held::Nothing, released: false, pinned: false, request: None };
-        Frame { sequence: 0, size: 0, end_of_stream, inner: Guarded::new(inner) }
+        Frame { sequence: 0, size: 0, end_of_stream, inner: Attached::new(inner) }
     }
 
     /// What views rest on.
     pub(crate) fn lease<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Lease>> {
         let lease = loop {
             // Out of the lock with it: making a lease, and counting references to it, is Python's work.
-            let taken = self.inner.with(|inner| match std::mem::replace(&mut inner.bytes, Held::Taken) {
+            let taken = self.inner.with(py, |inner| match std::mem::replace(&mut inner.bytes, Held::Taken) {
                 held if inner.released => {
                     inner.bytes = held;
                     Err("the frame has been released")
@@ -113,7 +113,7 @@ impl Frame {
             }
         };
         let kept = lease.clone().unbind();
-        let released = self.inner.with(|inner| {
+        let released = self.inner.with(py, |inner| {
             if inner.released && !inner.pinned {
                 inner.bytes = Held::Nothing;
                 return Some(kept);
@@ -130,8 +130,8 @@ impl Frame {
     }
 
     #[inline]
-    pub(crate) fn give_back(&self) {
-        let given_back = self.inner.with(|inner| {
+    pub(crate) fn give_back(&self, py: Python<'_>) {
+        let given_back = self.inner.with(py, |inner| {
             inner.released = true;
             let kept = inner.pinned || matches!(inner.bytes, Held::Taken);
             let bytes = if kept { Held::Nothing } else { std::mem::replace(&mut inner.bytes, Held::Nothing) };
@@ -187,8 +187,8 @@ impl Frame {
 
     /// Whether the frame has bytes: False after a time-out, at the end of a stream, and after the release.
     #[getter]
-    fn is_valid(&self) -> bool {
-        self.inner.with(|inner| !inner.released && !matches!(inner.bytes, Held::Nothing))
+    fn is_valid(&self, py: Python<'_>) -> bool {
+        self.inner.with(py, |inner| !inner.released && !matches!(inner.bytes, Held::Nothing))
     }
 
     /// Whether the writer closed and everything that it wrote has been read.
@@ -201,8 +201,8 @@ impl Frame {
     /// cancelled the request or given it up, its deadline is over, or the server has been stopped. A handler
     /// that works for long should check this regularly; it may then return any answer.
     #[getter]
-    fn is_cancelled(&self) -> bool {
-        let request = self.inner.with(|inner| inner.request.clone());
+    fn is_cancelled(&self, py: Python<'_>) -> bool {
+        let request = self.inner.with(py, |inner| inner.request.clone());
         request.is_some_and(|request| request.is_cancelled())
     }
 
@@ -211,14 +211,14 @@ impl Frame {
     /// release. A handler can skip work that would come too late:
     /// `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
     #[getter]
-    fn time_left_ms(&self) -> Option<f64> {
-        let request = self.inner.with(|inner| inner.request.clone());
+    fn time_left_ms(&self, py: Python<'_>) -> Option<f64> {
+        let request = self.inner.with(py, |inner| inner.request.clone());
         milliseconds(request?.time_left()?)
     }
 
     /// Returns the frame's bytes to the writer when its last view is gone. A second call does nothing.
-    fn release(&self) {
-        self.give_back();
+    fn release(&self, py: Python<'_>) {
+        self.give_back(py);
     }
 
     /// The bytes as a NumPy array in place, without a copy; read-only.
@@ -276,8 +276,8 @@ impl Frame {
         self.size
     }
 
-    fn __bool__(&self) -> bool {
-        self.is_valid()
+    fn __bool__(&self, py: Python<'_>) -> bool {
+        self.is_valid(py)
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
@@ -286,7 +286,7 @@ impl Frame {
         if flags & !ffi::PyBUF_WRITABLE == ffi::PyBUF_ANY_CONTIGUOUS {
             // numpy.ndarray(buffer=frame) asks like this. It releases the view, yet keeps the pointer and this object, so the
             // bytes must last as long as this object does, whatever is released. Other consumers keep the view.
-            frame.inner.with(|inner| inner.pinned = true);
+            frame.inner.with(slf.py(), |inner| inner.pinned = true);
         }
         // SAFETY: the interpreter wants `view` filled.
         unsafe { memory::export(&lease, view, flags) }
@@ -302,12 +302,12 @@ impl Frame {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
-        self.give_back();
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
+        self.give_back(py);
     }
 
-    fn __repr__(&self) -> String {
-        let state = match (self.is_valid(), self.end_of_stream, self.size) {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let state = match (self.is_valid(py), self.end_of_stream, self.size) {
             (true, ..) => "",
             (false, true, _) => " (end of stream)",
             (false, false, 0) => " (invalid)",

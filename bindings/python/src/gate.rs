@@ -4,20 +4,19 @@
 //! with nothing locked, so a handler may close the very handle that is waiting. 45 ms is two sleeps of the core, and too
 //! short for a person at the keyboard to notice.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use zerobuffer::{ErrorKind, InterruptHandle};
 
 use crate::end::{self, Shut};
 use crate::errors::{Failure, raise};
-use crate::lock::Guarded;
-use crate::logging;
+use crate::lock::{Guarded, Waiters};
+use crate::{fork, logging};
 
 /// Longest wait before signals are looked at.
 pub(crate) const SLICE: Duration = Duration::from_millis(45);
@@ -90,35 +89,99 @@ pub(crate) struct Gate<T> {
     name: Box<str>,
     /// "reader" or "writer".
     what: &'static str,
+    /// Held for as long as a call of the core takes. No thread waits for the lock itself.
     handle: Mutex<Option<T>>,
+    waiters: Waiters,
     /// `None` when closed: it keeps the buffer's memory mapped.
     interrupt: Guarded<Option<InterruptHandle>>,
     closing: AtomicBool,
-    /// The process that made it.
-    pid: u32,
+    /// The fork generation of the process that made it.
+    generation: u64,
+}
+
+/// The handle in this thread's hands. The fields are dropped in their order.
+struct Taken<'a, T> {
+    handle: MutexGuard<'a, Option<T>>,
+    _next: WakesNext<'a>,
+}
+
+struct WakesNext<'a>(&'a Waiters);
+
+impl Drop for WakesNext<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.wake_first();
+    }
 }
 
 impl<T: Send> Shut for Gate<T> {
     fn shut(&self) {
         if self.check_mine().is_ok() {
             self.begin_to_close();
-            drop((self.handle.lock().take(), self.interrupt.replace(None)));
+            // Every thread that has the handle gives it back within a slice.
+            let taken = self.take_within(Duration::MAX).ok().flatten().map(|mut taken| taken.handle.take());
+            drop((taken, self.interrupt.replace(None)));
         }
     }
 }
 
 impl<T: Send + 'static> Gate<T> {
-    pub(crate) fn new(name: &str, what: &'static str, handle: T, interrupt: InterruptHandle) -> Arc<Gate<T>> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        name: &str,
+        what: &'static str,
+        handle: T,
+        interrupt: InterruptHandle,
+    ) -> Arc<Gate<T>> {
         let gate = Arc::new(Gate {
             name: name.into(),
             what,
             handle: Mutex::new(Some(handle)),
+            waiters: Waiters::default(),
             interrupt: Guarded::new(Some(interrupt)),
             closing: AtomicBool::new(false),
-            pid: std::process::id(),
+            generation: fork::generation(),
         });
-        end::enlist(&gate);
+        end::enlist(py, &gate);
         gate
+    }
+}
+
+impl<T> Gate<T> {
+    /// The handle, unless another thread has it.
+    #[inline]
+    fn try_take(&self) -> Option<Taken<'_, T>> {
+        let handle = match self.handle.try_lock() {
+            Ok(handle) => handle,
+            // A panic of the core leaves a handle that refuses to work.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Taken { handle, _next: WakesNext(&self.waiters) })
+    }
+
+    /// The handle, if it is free within `limit`. The thread that has waited for the longest time is next: the handle is free
+    /// for a moment only between two slices of a call.
+    fn take_within(&self, limit: Duration) -> Result<Option<Taken<'_, T>>, Failure> {
+        if self.waiters.is_empty()
+            && let Some(taken) = self.try_take()
+        {
+            return Ok(Some(taken));
+        }
+        // Before waiting: in a forked child the thread that has the handle is not there.
+        self.check_mine()?;
+        let place = self.waiters.join();
+        let deadline = Instant::now().checked_add(limit);
+        loop {
+            if place.is_first()
+                && let Some(taken) = self.try_take()
+            {
+                return Ok(Some(taken));
+            }
+            if !place.park_until(deadline) {
+                return Ok(None);
+            }
+        }
     }
 }
 
@@ -134,8 +197,8 @@ impl<T: Send> Gate<T> {
         &self,
         work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
     ) -> Result<Option<R>, Failure> {
-        match self.handle.try_lock() {
-            Some(mut guard) => match &mut *guard {
+        match self.try_take() {
+            Some(mut taken) => match &mut *taken.handle {
                 Some(handle) => work(handle).map(Some).map_err(|failure| self.explain(failure)),
                 None => Err(self.closed()),
             },
@@ -149,21 +212,12 @@ impl<T: Send> Gate<T> {
         slice: Duration,
         attempt: impl FnOnce(&mut T) -> Result<Option<R>, Failure> + Send,
     ) -> Result<Option<R>, Failure> {
-        let guard = match self.handle.try_lock() {
-            Some(guard) => Some(guard),
-            None => {
-                // Before waiting: in a forked child the thread that has the lock is not there.
-                self.check_mine()?;
-                self.handle.try_lock_for(slice)
-            }
-        };
-        let Some(mut guard) = guard else { return Ok(None) };
-        let result = match &mut *guard {
+        let Some(mut taken) = self.take_within(slice)? else { return Ok(None) };
+        let result = match &mut *taken.handle {
             Some(handle) if !self.is_closed() => attempt(handle),
             _ => Err(self.closed()),
         };
-        // The thread that waits for the handle is next: the lock is free for a moment only between two slices.
-        MutexGuard::unlock_fair(guard);
+        drop(taken);
         result.map_err(|failure| self.explain(failure))
     }
 
@@ -192,7 +246,7 @@ impl<T: Send> Gate<T> {
 
     fn begin_to_close(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        if self.handle.is_locked() {
+        if self.try_take().is_none() {
             self.interrupt();
         }
     }
@@ -206,7 +260,7 @@ impl<T: Send> Gate<T> {
         }
         self.begin_to_close();
         let taken = in_slices(py, Duration::MAX, |slice| {
-            Ok(self.handle.try_lock_for(slice).map(|mut handle| handle.take()))
+            Ok(self.take_within(slice)?.map(|mut taken| taken.handle.take()))
         })?;
         let interrupt = self.interrupt.replace(None);
         py.detach(|| drop((taken, interrupt)));
@@ -225,10 +279,12 @@ impl<T: Send> Gate<T> {
     fn explain(&self, failure: Failure) -> Failure {
         if failure.kind() == ErrorKind::Interrupted && self.is_closed() { self.closed() } else { failure }
     }
+}
 
+impl<T> Gate<T> {
     /// Refuses in a forked child.
     pub(crate) fn check_mine(&self) -> Result<(), Failure> {
-        if self.pid == std::process::id() {
+        if self.generation == fork::generation() {
             return Ok(());
         }
         let message = format!(
@@ -236,5 +292,15 @@ impl<T: Send> Gate<T> {
             self.what
         );
         Err(Failure::own(ErrorKind::InvalidState, &self.name, message))
+    }
+}
+
+impl<T> Drop for Gate<T> {
+    fn drop(&mut self) {
+        if self.check_mine().is_err() && matches!(self.handle.try_lock(), Err(TryLockError::WouldBlock)) {
+            // The thread that had the handle when this process was forked may have left it half-changed.
+            let handle = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(handle.take());
+        }
     }
 }

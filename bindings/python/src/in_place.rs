@@ -95,7 +95,7 @@ impl Writer {
         py: Python<'py>,
         size: usize,
     ) -> PyResult<(Bound<'py, PyMemoryView>, u64)> {
-        let timeout = self.timeout.with(|timeout| *timeout);
+        let timeout = self.timeout.with(py, |timeout| *timeout);
         self.acquire_within(py, size, timeout)?.ok_or_else(|| self.full(py, size))
     }
 
@@ -131,7 +131,7 @@ impl Writer {
     }
 
     pub(crate) fn end(&self, py: Python<'_>, ended: Option<Acquired>) {
-        self.returned.notify_all();
+        self.returned.wake_all();
         if let Some(ended) = ended {
             ended.end_view(py);
         }
@@ -152,7 +152,7 @@ impl Writer {
             Ok(lost)
         })?;
         if let Some(lost) = taken.flatten() {
-            self.returned.notify_all();
+            self.returned.wake_all();
             let _ = Python::try_attach(|py| lost.end_view(py));
         }
         Ok(())

@@ -6,11 +6,11 @@ use crate::config::BufferConfig;
 use crate::end;
 use crate::errors::raise;
 use crate::gate::beside;
-use crate::lock::Guarded;
+use crate::lock::Attached;
 
 /// A buffer that exists before its reader does, and holds frames for it.
 #[pyclass(frozen, module = "zerobuffer")]
-pub(crate) struct KeptBuffer(Guarded<Option<zerobuffer::KeptBuffer>>);
+pub(crate) struct KeptBuffer(Attached<Option<zerobuffer::KeptBuffer>>);
 
 #[pymethods]
 impl KeptBuffer {
@@ -19,18 +19,18 @@ impl KeptBuffer {
         let config = config.get().to_core();
         let (_opening, name) = (end::opening(py), name.to_owned());
         let kept = beside(py, move || zerobuffer::KeptBuffer::create(&name, config))?;
-        Ok(KeptBuffer(Guarded::new(Some(kept.map_err(|error| raise(py, error))?))))
+        Ok(KeptBuffer(Attached::new(Some(kept.map_err(|error| raise(py, error))?))))
     }
 
     /// Whether a reader has taken the buffer over.
-    fn is_adopted(&self) -> bool {
-        self.0.with(|kept| kept.as_mut().is_some_and(zerobuffer::KeptBuffer::is_adopted))
+    fn is_adopted(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |kept| kept.as_mut().is_some_and(zerobuffer::KeptBuffer::is_adopted))
     }
 
     /// Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are
     /// lost.
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
-        let kept = self.0.replace(None);
+        let kept = self.0.replace(py, None);
         kept.map_or(Ok(false), |kept| py.detach(|| kept.close()).map_err(|error| raise(py, error)))
     }
 }

@@ -11,6 +11,7 @@ mod dlpack;
 mod duplex;
 mod end;
 mod errors;
+mod fork;
 mod frame;
 mod gate;
 mod in_place;
@@ -59,6 +60,7 @@ mod _native {
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         crate::interpreter::refuse_others()?;
+        crate::fork::install();
         crate::logging::install();
         Ok(())
     }

@@ -10,13 +10,12 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Condvar;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use zerobuffer::ErrorKind;
 
 use crate::end;
-use crate::lock::Guarded;
+use crate::lock::{Guarded, Waiters};
 use crate::stream::Stream;
 
 /// Longest read of the thread. A poll that comes just after the last task has left waits for so long.
@@ -28,7 +27,7 @@ const REST: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(crate) struct Line {
     state: Guarded<State>,
-    changed: Condvar,
+    changed: Waiters,
 }
 
 #[derive(Default)]
@@ -60,7 +59,7 @@ impl Line {
             state.waiting.push_back((place, wake));
             (place, !std::mem::replace(&mut state.has_thread, true))
         });
-        self.changed.notify_one();
+        self.changed.wake_all();
         if start {
             let (line, stream) = (Arc::clone(self), Arc::downgrade(stream));
             let thread = std::thread::Builder::new().name("zerobuffer-read".into());
@@ -79,7 +78,7 @@ impl Line {
         if removed.is_none() {
             self.state.with(|state| state.woken = state.woken.saturating_sub(1));
             // What was to be taken may be still there, for the next task.
-            self.changed.notify_one();
+            self.changed.wake_all();
         }
         drop(removed);
     }
@@ -107,7 +106,7 @@ impl Line {
             state.ended = true;
             std::mem::take(&mut state.waiting)
         });
-        self.changed.notify_one();
+        self.changed.wake_all();
         drop(waiting);
     }
 

@@ -4,7 +4,6 @@
 //! that holds the GIL anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
@@ -14,10 +13,6 @@ use crate::lock::Guarded;
 
 /// Records that wait at most; more than that in one call is noise.
 const LIMIT: usize = 256;
-
-/// Longest wait for the list, whose lock is held for a few instructions. In a forked child it may be held by a thread that
-/// is not there; then the record is lost.
-const PATIENCE: Duration = Duration::from_millis(10);
 
 struct Pending {
     any: AtomicBool,
@@ -36,7 +31,7 @@ impl Log for Pending {
             return;
         }
         let (level, message) = (record.level(), record.args().to_string());
-        self.records.with_within(PATIENCE, |records| {
+        self.records.with(|records| {
             if records.len() < LIMIT {
                 records.push((level, message));
                 self.any.store(true, Ordering::Release);
@@ -68,7 +63,7 @@ fn hand_over(py: Python<'_>) {
     // Logging handlers are Python code, which the interpreter's end waits for.
     let _calling = end::calling(py);
     PENDING.any.store(false, Ordering::Release);
-    let records = PENDING.records.with_within(PATIENCE, std::mem::take).unwrap_or_default();
+    let records = PENDING.records.replace(Vec::new());
     let hand = || -> PyResult<()> {
         let logger = py.import("logging")?.call_method1("getLogger", ("zerobuffer",))?;
         for (level, message) in records {

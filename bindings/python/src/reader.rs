@@ -67,7 +67,7 @@ impl Reader {
             (created, opening)
         })?;
         let (reader, _opening) = created;
-        Ok(Reader(Arc::new(Stream::new(name, reader.map_err(|error| raise(py, error))?))))
+        Ok(Reader(Arc::new(Stream::new(py, name, reader.map_err(|error| raise(py, error))?))))
     }
 
     /// The buffer's name.
@@ -136,7 +136,7 @@ impl Reader {
 
     /// Releases a frame, like `frame.release()`.
     fn release_frame(&self, frame: &Bound<'_, Frame>) {
-        frame.get().give_back();
+        frame.get().give_back(frame.py());
     }
 
     /// Whether a writer is connected, or committed frames are still unread.

@@ -26,10 +26,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(name: &str, reader: zerobuffer::Reader) -> Stream {
+    pub(crate) fn new(py: Python<'_>, name: &str, reader: zerobuffer::Reader) -> Stream {
         let interrupt = reader.interrupt_handle();
         Stream {
-            gate: Gate::new(name, "reader", reader, interrupt),
+            gate: Gate::new(py, name, "reader", reader, interrupt),
             line: Arc::default(),
             frames_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Condvar;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 use zerobuffer::{ErrorKind, WriterOptions};
@@ -16,7 +15,7 @@ use crate::config::{self, count};
 use crate::errors::{self, Failure, raise};
 use crate::gate::{Gate, duration, in_slices, milliseconds};
 use crate::in_place::{Acquired, WritableFrame, acquire};
-use crate::lock::Guarded;
+use crate::lock::{Attached, Guarded, Waiters};
 use crate::owned::Owned;
 use crate::{end, logging};
 
@@ -40,14 +39,14 @@ use crate::{end, logging};
 #[pyclass(frozen, module = "zerobuffer")]
 pub(crate) struct Writer {
     pub(crate) gate: Arc<Gate<zerobuffer::Writer>>,
-    pub(crate) timeout: Guarded<Duration>,
+    pub(crate) timeout: Attached<Duration>,
     max_frame_size: usize,
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
     /// The frame that is being filled in place. Changed by the thread that has the handle.
     pub(crate) acquired: Guarded<Option<Acquired>>,
     /// `acquired` is `None` again.
-    pub(crate) returned: Condvar,
+    pub(crate) returned: Waiters,
     /// Frames acquired so far.
     pub(crate) acquisitions: AtomicU64,
     /// The last frame that was taken back without its owner's doing.
@@ -176,7 +175,7 @@ impl Writer {
     }
 
     pub(crate) fn full(&self, py: Python<'_>, len: usize) -> PyErr {
-        let timeout = self.timeout.with(|timeout| *timeout);
+        let timeout = self.timeout.with(py, |timeout| *timeout);
         let message = match self.acquired.with(|acquired| acquired.is_some()) {
             true => format!(
                 "another thread has a frame acquired, and did not commit it within {timeout:?}: fill frames faster, or raise \
@@ -238,13 +237,13 @@ impl Writer {
         };
         let interrupt = writer.interrupt_handle();
         Ok(Writer {
-            timeout: Guarded::new(write_timeout),
+            timeout: Attached::new(write_timeout),
             max_frame_size: writer.max_frame_size(),
-            gate: Gate::new(name, "writer", writer, interrupt),
+            gate: Gate::new(py, name, "writer", writer, interrupt),
             frames_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             acquired: Guarded::default(),
-            returned: Condvar::new(),
+            returned: Waiters::default(),
             acquisitions: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             lent: Arc::default(),
@@ -284,7 +283,7 @@ impl Writer {
     fn write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
         let py = data.py();
         let bytes = Bytes::of(data, "write_frame")?;
-        let timeout = self.timeout.with(|timeout| *timeout);
+        let timeout = self.timeout.with(py, |timeout| *timeout);
         self.write(py, &bytes, timeout)?.ok_or_else(|| self.full(py, bytes.as_slice().len()))
     }
 
@@ -380,13 +379,13 @@ impl Writer {
 
     /// Milliseconds that a write waits for space; 0 polls once, None waits without limit. Can be set.
     #[getter]
-    fn write_timeout_ms(&self) -> Option<f64> {
-        milliseconds(self.timeout.with(|timeout| *timeout))
+    fn write_timeout_ms(&self, py: Python<'_>) -> Option<f64> {
+        milliseconds(self.timeout.with(py, |timeout| *timeout))
     }
 
     #[setter]
-    fn set_write_timeout_ms(&self, timeout_ms: Option<f64>) -> PyResult<()> {
-        self.timeout.replace(duration(timeout_ms)?);
+    fn set_write_timeout_ms(&self, py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<()> {
+        self.timeout.replace(py, duration(timeout_ms)?);
         Ok(())
     }
 

@@ -24,9 +24,8 @@ from zerobuffer.duplex import DuplexChannelFactory, ProcessingMode
 NAME, SEED, SECONDS = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 THREADS = 8
 CONFIG = zerobuffer.BufferConfig(256, 1 << 14)
-#: The share of forks. One child in some thousand was seen to hang on a loaded machine, and where is not known yet; so only the full
-#: test forks.
-FORKS = 0.02 if os.environ.get("ZEROBUFFER_FULL") else 0.0
+#: The share of forks.
+FORKS = 0.05
 
 #: What calls on closed, busy or dead things may raise. A forked child's writer may have been taken over by its parent.
 EXPECTED = (zerobuffer.ZeroBufferError, ValueError, BufferError)

@@ -448,6 +448,9 @@ class DuplexClient:
     @property
     def channel_name(self) -> str:
         """The channel's name."""
+    @property
+    def max_request_size(self) -> int:
+        """The largest request, in bytes: the payload size of the request buffer less 16."""
     def send_request(self, data: _BytesLike, deadline_ms: Optional[float] = None) -> int:
         """Copies `data` into the request buffer as one request. Its response is for `receive_response`.
 
@@ -568,7 +571,17 @@ class ImmutableDuplexServer:
     @property
     def channel_name(self) -> str:
         """The channel's name."""
-    def wait(self, timeout_ms: Optional[float] = None) -> bool: ...
+    def wait(self, timeout_ms: Optional[float] = None) -> bool:
+        """Waits until the server no longer runs and its handlers have ended: another thread has stopped it, or it has
+        ended by itself (`on_error` says why).
+
+        Args:
+            timeout_ms: Milliseconds; None or a negative number waits without limit.
+
+        Returns:
+            Whether that is so: True at once if it was not started, False at once on a thread of the server, which
+            cannot wait for itself.
+        """
     def stop(self) -> None:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
@@ -623,7 +636,17 @@ class MutableDuplexServer:
     @property
     def channel_name(self) -> str:
         """The channel's name."""
-    def wait(self, timeout_ms: Optional[float] = None) -> bool: ...
+    def wait(self, timeout_ms: Optional[float] = None) -> bool:
+        """Waits until the server no longer runs and its handlers have ended: another thread has stopped it, or it has
+        ended by itself (`on_error` says why).
+
+        Args:
+            timeout_ms: Milliseconds; None or a negative number waits without limit.
+
+        Returns:
+            Whether that is so: True at once if it was not started, False at once on a thread of the server, which
+            cannot wait for itself.
+        """
     def stop(self) -> None:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 

@@ -13,13 +13,14 @@ use zerobuffer::duplex::{self, ClientOptions, DuplexChannelFactory, PendingCall,
 use zerobuffer::{ErrorKind, Result};
 
 use super::executor::Running;
+use super::link::Link;
 use super::requests;
 use crate::config::{BufferConfig, count};
-use crate::end::{self, Shut, call_python};
+use crate::end::{self, call_python};
 use crate::errors::{Failure, exception, raise};
 use crate::frame::Frame;
 use crate::gate::{SLICE, beside, duration, in_slices};
-use crate::lock::Guarded;
+use crate::lock::{Attached, Guarded};
 use crate::logging;
 use crate::memory::{self, Lease, Lent};
 use crate::owned::Owned;
@@ -30,6 +31,7 @@ use crate::owner::Owner;
 pub(crate) struct DuplexClient {
     channel: Box<str>,
     link: Arc<Link>,
+    max_request_size: usize,
     request_timeout: Duration,
     /// The request that a thread is filling in place.
     acquired: Guarded<Option<Acquired>>,
@@ -37,51 +39,11 @@ pub(crate) struct DuplexClient {
     lent: Arc<AtomicUsize>,
 }
 
-/// The core's client until it is closed; then why calls fail. A closed client keeps no memory mapped.
-pub(crate) struct Link(Guarded<Connection>);
-
-enum Connection {
-    Open(Arc<duplex::DuplexClient>),
-    /// The kind, the channel and the text of the error.
-    Ended(ErrorKind, String, String),
-}
-
 struct Acquired {
     owner: Owner,
     request: RequestBuffer,
     /// `None` for a moment, until it has been made.
     view: Option<Py<PyMemoryView>>,
-}
-
-impl Link {
-    fn client(&self) -> std::result::Result<Arc<duplex::DuplexClient>, Failure> {
-        self.0.with(|connection| match connection {
-            Connection::Open(client) => Ok(Arc::clone(client)),
-            Connection::Ended(kind, channel, text) => Err(Failure::Own(*kind, channel.clone(), text.clone())),
-        })
-    }
-
-    /// Closes the client. Threads that are in a call still have it, until that has failed.
-    fn close(&self) {
-        let Ok(client) = self.client() else { return };
-        // What ended the channel before stays the reason; no request has the number 0.
-        let (kind, text) = match client.cancel_request(0) {
-            // In a forked child: the client is the parent's.
-            Err(error) if error.kind() == ErrorKind::InvalidState => return,
-            Err(error) => (error.kind(), error.to_string()),
-            Ok(_) => {
-                (ErrorKind::Closed, format!("channel `{}`: the client has been closed", client.channel()))
-            }
-        };
-        client.close();
-        drop(self.0.replace(Connection::Ended(kind, client.channel().to_owned(), text)));
-    }
-}
-
-impl Shut for Link {
-    fn quiet(&self) {
-        self.close();
-    }
 }
 
 /// What a lack of space is, within a slice.
@@ -228,11 +190,12 @@ impl DuplexClient {
                 }
             }
         };
-        let link = Arc::new(Link(Guarded::new(Connection::Open(Arc::new(client)))));
-        end::enlist(&link);
+        let max_request_size = client.max_request_size();
+        let link = Link::new(py, client);
         Ok(DuplexClient {
             channel: channel_name.into(),
             link,
+            max_request_size,
             request_timeout,
             acquired: Guarded::default(),
             lent: Arc::default(),
@@ -243,6 +206,12 @@ impl DuplexClient {
     #[getter]
     fn channel_name(&self) -> &str {
         &self.channel
+    }
+
+    /// The largest request, in bytes: the payload size of the request buffer less 16.
+    #[getter]
+    fn max_request_size(&self) -> usize {
+        self.max_request_size
     }
 
     /// Copies `data` into the request buffer as one request. Its response is for `receive_response`.
@@ -449,11 +418,11 @@ impl DuplexClient {
         let py = data.py();
         let (timeout, data) = (duration(timeout_ms)?, self.request(data, "call_async")?);
         let call = Box::pin(self.client(py)?.call_async(data, timeout));
-        let kept: Arc<Guarded<Option<Py<PyAny>>>> = Arc::new(Guarded::new(Some(deliver)));
+        let kept: Arc<Attached<Option<Py<PyAny>>>> = Arc::new(Attached::new(Some(deliver)));
         let deliver = Arc::clone(&kept);
         let done = move |outcome: Result<Response>| {
             call_python(|py| {
-                let Some(deliver) = deliver.replace(None) else { return };
+                let Some(deliver) = deliver.replace(py, None) else { return };
                 let result = match outcome {
                     Ok(response) => requests::response(py, response).map(Bound::into_any),
                     Err(error) => exception(py, &error),
@@ -533,7 +502,7 @@ fn number(sequence: &Bound<'_, PyAny>) -> PyResult<u64> {
 #[pyclass(frozen, module = "zerobuffer._native")]
 pub(crate) struct AsyncCall {
     running: Arc<Running<Result<Response>>>,
-    deliver: Arc<Guarded<Option<Py<PyAny>>>>,
+    deliver: Arc<Attached<Option<Py<PyAny>>>>,
 }
 
 #[pymethods]
@@ -541,14 +510,14 @@ impl AsyncCall {
     /// Withdraws the request.
     fn cancel(&self, py: Python<'_>) {
         py.detach(|| self.running.cancel());
-        drop(self.deliver.replace(None));
+        drop(self.deliver.replace(py, None));
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
         self.deliver.peek(|deliver| visit.call(deliver)).unwrap_or(Ok(()))
     }
 
-    fn __clear__(&self) {
-        drop(self.deliver.replace(None));
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.deliver.replace(py, None));
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod client;
 mod executor;
+mod link;
 pub(crate) mod requests;
 pub(crate) mod server;

@@ -22,7 +22,7 @@ use crate::end::{self, Shut, call_python};
 use crate::errors::{Failure, exception, raise};
 use crate::frame::Frame;
 use crate::gate::{beside, duration, in_slices};
-use crate::lock::Guarded;
+use crate::lock::{Attached, Guarded};
 use crate::owned::Owned;
 
 /// A mode from its name, or from an enum's member that has it as its value.
@@ -62,13 +62,13 @@ const ENDING: &str = "the server's interpreter is ending";
 /// and so that the last reference to one never goes while the core holds a lock.
 #[derive(Default)]
 struct Callables {
-    handler: Guarded<Option<Py<PyAny>>>,
-    error: Guarded<Option<Py<PyAny>>>,
-    init: Guarded<Option<Py<PyAny>>>,
+    handler: Attached<Option<Py<PyAny>>>,
+    error: Attached<Option<Py<PyAny>>>,
+    init: Attached<Option<Py<PyAny>>>,
 }
 
 impl Callables {
-    fn all(&self) -> [&Guarded<Option<Py<PyAny>>>; 3] {
+    fn all(&self) -> [&Attached<Option<Py<PyAny>>>; 3] {
         [&self.handler, &self.error, &self.init]
     }
 
@@ -78,13 +78,13 @@ impl Callables {
             .try_for_each(|slot| slot.peek(|callable| visit.call(callable)).unwrap_or(Ok(())))
     }
 
-    fn clear(&self) {
-        self.all().into_iter().for_each(|slot| drop(slot.replace(None)));
+    fn clear(&self, py: Python<'_>) {
+        self.all().into_iter().for_each(|slot| drop(slot.replace(py, None)));
     }
 
     /// Calls a function whose result is not wanted, from a thread of the server.
     fn tell(
-        slot: &Guarded<Option<Py<PyAny>>>,
+        slot: &Attached<Option<Py<PyAny>>>,
         argument: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
     ) {
         call_python(|py| {
@@ -98,11 +98,11 @@ impl Callables {
 }
 
 /// The function in a slot.
-fn get(py: Python<'_>, slot: &Guarded<Option<Py<PyAny>>>) -> Option<Py<PyAny>> {
+fn get(py: Python<'_>, slot: &Attached<Option<Py<PyAny>>>) -> Option<Py<PyAny>> {
     // Out of the slot and back: counting references is Python's work.
-    let callable = slot.replace(None)?;
+    let callable = slot.replace(py, None)?;
     let found = callable.clone_ref(py);
-    let other = slot.with(|slot| if slot.is_none() { slot.replace(callable) } else { Some(callable) });
+    let other = slot.with(py, |slot| if slot.is_none() { slot.replace(callable) } else { Some(callable) });
     drop(other);
     Some(found)
 }
@@ -164,7 +164,7 @@ macro_rules! server {
                     let message = "the server runs already: stop it first";
                     return Err(raise(py, Failure::of_channel(ErrorKind::InvalidState, self.server.channel(), message)));
                 }
-                drop(self.callables.handler.replace(Some(handler)));
+                drop(self.callables.handler.replace(py, Some(handler)));
                 let threads = self.pool_size.load(Ordering::Relaxed);
                 self.change(py, move |server| {
                     if threads > 0 {
@@ -178,8 +178,12 @@ macro_rules! server {
         impl Drop for $name {
             fn drop(&mut self) {
                 let server = Arc::clone(&self.server);
-                // Its end waits for handlers, which need the GIL.
-                let _ = Python::try_attach(|py| py.detach(|| server.stop()));
+                let _ = Python::try_attach(|py| {
+                    // Its end waits for handlers, which need the GIL.
+                    let _ = py.detach(|| server.stop());
+                    // Not by a thread of the server that is still busy: the functions are Python's.
+                    self.callables.clear(py);
+                });
             }
         }
 
@@ -196,7 +200,7 @@ macro_rules! server {
                 let (_opening, name) = (end::opening(py), channel_name.to_owned());
                 let server = beside(py, move || DuplexChannelFactory::new().$create(&name, config))?;
                 let server = Arc::new(server.map_err(|error| raise(py, error))?);
-                end::enlist(&server);
+                end::enlist(py, &server);
                 Ok(Self {
                     server,
                     callables: Arc::default(),
@@ -255,7 +259,7 @@ macro_rules! server {
             /// Raises:
             ///     TypeError: if it cannot be called.
             fn on_error(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
-                drop(self.callables.error.replace(Some(callable(callback, "the callback")?)));
+                drop(self.callables.error.replace(callback.py(), Some(callable(callback, "the callback")?)));
                 self.told_errors.call_once(|| {
                     let callables = Arc::clone(&self.callables);
                     self.server.on_error(move |error| {
@@ -271,7 +275,7 @@ macro_rules! server {
             /// Raises:
             ///     TypeError: if it cannot be called.
             fn on_init(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
-                drop(self.callables.init.replace(Some(callable(callback, "the callback")?)));
+                drop(self.callables.init.replace(callback.py(), Some(callable(callback, "the callback")?)));
                 self.told_inits.call_once(|| {
                     let callables = Arc::clone(&self.callables);
                     self.server.on_init(move |metadata| {
@@ -300,8 +304,8 @@ macro_rules! server {
                 self.callables.traverse(&visit)
             }
 
-            fn __clear__(&self) {
-                self.callables.clear();
+            fn __clear__(&self, py: Python<'_>) {
+                self.callables.clear(py);
             }
 
             fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -417,7 +421,7 @@ server! {
                 let change = || {
                     let (frame, answer) = requests::mutable(py, request)?;
                     let result = handler.bind(py).call1((&frame,));
-                    frame.get().give_back();
+                    frame.get().give_back(py);
                     result.map(|_| answer)
                 };
                 change().map_err(|error| words(py, &error, sequence))
@@ -433,7 +437,7 @@ fn answer(py: Python<'_>, handler: &Py<PyAny>, request: Request) -> PyResult<Own
     let result = handler.bind(py).call1((&frame,));
     // An answer may be the frame itself, or a view of it.
     let bytes = result.and_then(|object| Owned::of(&object, "return in a handler"));
-    frame.get().give_back();
+    frame.get().give_back(py);
     bytes
 }
 
@@ -483,7 +487,7 @@ impl Answer {
     /// Answers with the bytes of a buffer; raises what `write_frame` does of what is none.
     fn send(&self, py: Python<'_>, frame: &Bound<'_, Frame>, response: &Bound<'_, PyAny>) -> PyResult<()> {
         let bytes = copy(Owned::of(response, "return in a handler")?.as_ref())?;
-        frame.get().give_back();
+        frame.get().give_back(py);
         py.detach(|| self.0.fill(Ok(Cow::Owned(bytes))));
         Ok(())
     }
@@ -494,7 +498,7 @@ impl Answer {
             return;
         }
         let error = words(py, &PyErr::from_value(error.clone()), frame.get().number());
-        frame.get().give_back();
+        frame.get().give_back(py);
         py.detach(|| self.0.fill(Err(error)));
     }
 }
