@@ -31,7 +31,7 @@ def pyright(path, version):
     try:
         found = json.loads(done.stdout)["generalDiagnostics"]
     except ValueError:
-        pytest.fail(f"pyright did not run, which downloads itself once: {done.stdout}{done.stderr}")
+        pytest.fail(f"pyright did not run: {done.stdout}{done.stderr}")
     errors = [one for one in found if one["severity"] == "error"]
     return sorted({one["range"]["start"]["line"] + 1 for one in errors}), json.dumps(errors, indent=1)
 
