@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zerobuffer
+from zerobuffer.duplex import DuplexChannelFactory, ProcessingMode
 
 _numbers = itertools.count(1)
 
@@ -68,6 +69,45 @@ def reader(name):
 def writer(reader):
     with zerobuffer.Writer(reader.name) as writer:
         yield writer
+
+
+@pytest.fixture
+def channel(name):
+    return name
+
+
+@pytest.fixture
+def factory():
+    return DuplexChannelFactory()
+
+
+@pytest.fixture
+def serve(channel, factory):
+    """Makes and starts an immutable server; stops it at the end."""
+    servers = []
+
+    def start(handler, mode=ProcessingMode.SINGLE_THREAD):
+        server = factory.create_immutable_server(channel, CONFIG)
+        server.start(handler, mode)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def client_of(channel, factory):
+    clients = []
+
+    def connect(**options):
+        clients.append(factory.create_client(channel, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
 
 
 class Script:
