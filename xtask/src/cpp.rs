@@ -129,8 +129,8 @@ fn symbols(root: &Path) -> Result<()> {
     glibc(&library)
 }
 
-/// Checks that the library needs no newer glibc than docs/PLATFORM.md says.
-fn glibc(library: &Path) -> Result<()> {
+/// Checks that a library needs no newer glibc than docs/PLATFORM.md says.
+pub(crate) fn glibc(library: &Path) -> Result<()> {
     let wanted = output(Command::new("objdump").arg("-T").arg(library))?;
     let minor = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let newest = wanted.split("GLIBC_2.").skip(1).filter_map(minor).max();

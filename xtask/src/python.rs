@@ -135,7 +135,19 @@ fn try_out(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) 
     }
     install(&python, &built)?;
     run(Command::new(&python).arg(root.join(PACKAGE).join("tests/smoke.py")))?;
+    tools::need("objdump", "binutils")?;
+    crate::cpp::glibc(&native(&python)?)?;
     Ok(built)
+}
+
+/// The native half of the package that an interpreter has.
+fn native(python: &Path) -> Result<PathBuf> {
+    let tell = "import zerobuffer._native as native; print(native.__file__)";
+    let told = Command::new(python).args(["-c", tell]).output()?;
+    if !told.status.success() {
+        bail!("{} cannot import the package: {}", python.display(), String::from_utf8_lossy(&told.stderr));
+    }
+    Ok(PathBuf::from(String::from_utf8(told.stdout)?.trim()))
 }
 
 /// CPython's debug build with its internal checks: Debian's `python3-dbg`.
