@@ -271,6 +271,7 @@ static void nulls(void)
     expect(zb_reader_create("no/slash", NULL, &reader, &error), ZB_ERROR_INVALID_NAME, &error);
     expect(zb_reader_create("\xff\xfe", NULL, &reader, &error), ZB_ERROR_INVALID_NAME, &error);
     CHECK(zb_error_code(NULL) == ZB_OK && zb_error_message(NULL)[0] == '\0' && zb_error_sequence(NULL) == 0);
+    CHECK(!zb_error_sequence_gap(NULL, NULL, NULL));
     CHECK(zb_reader_frames_read(NULL) == 0 && !zb_client_is_server_connected(NULL) && !zb_server_is_running(NULL));
     zb_reader_interrupt(NULL);
     zb_error_free(NULL);

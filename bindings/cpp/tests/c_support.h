@@ -27,7 +27,7 @@ static void name_of(const char *what)
 }
 
 /* Fails unless a call gave this status, and an error with the buffer's name. */
-static void expect(zb_status status, zb_status wanted, zb_error **error)
+static inline void expect(zb_status status, zb_status wanted, zb_error **error)
 {
     if (status != wanted) {
         fprintf(stderr, "status %s, not %s: %s\n", zb_status_name(status), zb_status_name(wanted), zb_error_message(*error));

@@ -20,6 +20,11 @@ const char* zb_error_message(const zb_error*) { return "`camera`: something brok
 const char* zb_error_buffer(const zb_error*) { return "camera"; }
 std::int32_t zb_error_os_error(const zb_error*) { return 28; }
 std::uint64_t zb_error_sequence(const zb_error*) { return 7; }
+bool zb_error_sequence_gap(const zb_error* error, std::uint64_t* expected, std::uint64_t* got) {
+    *expected = 3;
+    *got = 5;
+    return error->code == ZB_ERROR_SEQUENCE_ERROR;
+}
 void zb_error_free(zb_error*) { ++freed; }
 }
 
@@ -49,6 +54,11 @@ void becomes(ErrorCode code) {
         CHECK(error.os_error() == 28);
         CHECK(error.sequence() == 7);
         CHECK(std::string(error.what()) == "`camera`: something broke: mend it");
+        if constexpr (std::is_same_v<Exception, sequence_error_exception>) {
+            const auto& gap = dynamic_cast<const sequence_error_exception&>(error);
+            CHECK(gap.expected() == 3);
+            CHECK(gap.got() == 5);
+        }
         // A copy, as std::exception_ptr makes, says the same when the original is gone.
         const auto copy = std::make_unique<zerobuffer_exception>(error);
         CHECK(copy->buffer() == "camera");

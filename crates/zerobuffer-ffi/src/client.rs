@@ -67,6 +67,12 @@ pub unsafe extern "C" fn zb_client_connect_n(
     })
 }
 
+/// The largest request, in bytes: the payload size of the request buffer less a header of 16 bytes. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_client_max_request_size(client: *const zb_client) -> usize {
+    passed!(client.as_ref()).map_or(0, |client| client.client.max_request_size())
+}
+
 /// Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
 ///
 /// Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`; `CLOSED`, or the error that ended the channel.

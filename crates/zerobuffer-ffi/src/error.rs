@@ -2,9 +2,9 @@
 
 use std::ffi::{CString, c_char};
 
-use zerobuffer::ErrorKind;
+use zerobuffer::{ErrorKind, SequenceGap};
 
-use crate::arguments::passed;
+use crate::arguments::{passed, set_if_wanted};
 
 /// The result of a function: `ZB_OK`, a positive number when there is nothing to return, a negative number
 /// when it failed.
@@ -149,6 +149,7 @@ pub struct zb_error {
     buffer: CString,
     os_error: i32,
     sequence: u64,
+    gap: Option<SequenceGap>,
 }
 
 impl zb_error {
@@ -167,7 +168,7 @@ impl From<Failure> for zb_error {
                     name => format!("buffer `{name}`: {message}"),
                 };
                 let (message, buffer) = (text(message), text(buffer));
-                zb_error { status, message, buffer, os_error: 0, sequence: 0 }
+                zb_error { status, message, buffer, os_error: 0, sequence: 0, gap: None }
             }
         }
     }
@@ -181,6 +182,7 @@ impl From<&zerobuffer::Error> for zb_error {
             buffer: text(error.buffer()),
             os_error: error.os_error().and_then(std::io::Error::raw_os_error).unwrap_or(0),
             sequence: error.sequence().unwrap_or(0),
+            gap: error.sequence_gap(),
         }
     }
 }
@@ -222,6 +224,20 @@ pub unsafe extern "C" fn zb_error_os_error(error: *const zb_error) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_error_sequence(error: *const zb_error) -> u64 {
     passed!(error.as_ref()).map_or(0, |error| error.sequence)
+}
+
+/// The gap that a `SEQUENCE_ERROR` is about: `*expected` gets the sequence number that the next frame had to have, `*got` the one
+/// that it has. Each place may be NULL. Returns whether the error is about a gap; both numbers are 0 if not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_error_sequence_gap(
+    error: *const zb_error,
+    expected: *mut u64,
+    got: *mut u64,
+) -> bool {
+    let gap = passed!(error.as_ref()).and_then(|error| error.gap);
+    let numbers = gap.map_or((0, 0), |gap| (gap.expected, gap.got));
+    passed!(set_if_wanted(expected, numbers.0), set_if_wanted(got, numbers.1));
+    gap.is_some()
 }
 
 /// Frees an error. NULL is fine.

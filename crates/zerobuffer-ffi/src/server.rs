@@ -3,14 +3,16 @@
 use std::ffi::{CString, c_char, c_void};
 
 use zerobuffer::duplex::{
-    Deferred, DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MutableDuplexServer, ProcessingMode,
-    Responder,
+    Deferred, DuplexChannelFactory, HandlerError, ImmutableDuplexServer, MAX_POOL_SIZE, MutableDuplexServer,
+    ProcessingMode, Responder,
 };
 
-use crate::arguments::{Out, bytes, handle, handle_mut, length_of, passed, string};
+use crate::arguments::{Out, bytes, handle, handle_mut, length_of, passed, string, timeout};
 use crate::callback::{UserData, zb_destroy};
 use crate::config::{config_or_default, give, take, zb_config};
-use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
+use crate::error::{
+    Failure, ZB_ERROR_INVALID_CONFIG, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status,
+};
 use crate::frame::{of_mutable_request, of_request, zb_frame};
 use crate::panic::{guarded, guarded_or};
 
@@ -279,8 +281,8 @@ pub(crate) fn failure_words(bytes: &[u8]) -> String {
     }
 }
 
-/// Sets a function that is called when a handler fails, an answer cannot be sent, or the request buffer had
-/// to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
+/// Sets a function that is called when a handler fails, an answer cannot be sent, a client dies, or the request
+/// buffer had to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
 /// the callback is not used any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_on_error(
@@ -327,8 +329,10 @@ pub unsafe extern "C" fn zb_server_on_init(
     })
 }
 
-/// Sets the number of threads of `ZB_THREAD_POOL` for the next start, at least 1. The default is one per
-/// processor, at least two.
+/// Sets the number of threads of `ZB_THREAD_POOL`, for the next start: 1 to 1024, where 0 counts as 1. If it is never set there is
+/// one thread for each processor, and two at least.
+///
+/// Errors: `INVALID_CONFIG` for more than 1024.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_set_pool_size(
     server: *const zb_server,
@@ -337,6 +341,10 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
 ) -> zb_status {
     guarded!(error, {
         let server = passed!(handle(server, "server")?);
+        if threads > MAX_POOL_SIZE {
+            let message = format!("{threads} threads are no size for a pool: it takes 1 to {MAX_POOL_SIZE}");
+            return Err(Failure::new(ZB_ERROR_INVALID_CONFIG, &server.channel.to_string_lossy(), message));
+        }
         either!(server, inner => inner.set_pool_size(threads));
         Ok(ZB_OK)
     })
@@ -352,6 +360,22 @@ pub unsafe extern "C" fn zb_server_stop(server: *const zb_server, error: *mut *m
         let server = passed!(handle(server, "server")?);
         either!(server, inner => inner.stop())?;
         Ok(ZB_OK)
+    })
+}
+
+/// Waits up to `timeout_ms` until the server no longer runs, and its handlers have ended: another thread has stopped it, or it has
+/// ended by itself (the error callback is told why). `ZB_OK` if that is so, at once if it was not started; `ZB_TIMEOUT` if not, at
+/// once on a thread of the server, which cannot wait for itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_server_wait(
+    server: *const zb_server,
+    timeout_ms: i64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let server = passed!(handle(server, "server")?);
+        let ended = either!(server, inner => inner.wait(timeout(timeout_ms)));
+        Ok(if ended { ZB_OK } else { ZB_TIMEOUT })
     })
 }
 

@@ -126,7 +126,21 @@ class invalid_frame_size_exception : public zerobuffer_exception {
 
 /** A frame is missing: its sequence number is not the next one. */
 class sequence_error_exception : public zerobuffer_exception {
-    using zerobuffer_exception::zerobuffer_exception;
+public:
+    /** Takes over what an error object of the C ABI says. */
+    explicit sequence_error_exception(const zb_error* error) : zerobuffer_exception(error) {
+        zb_error_sequence_gap(error, &expected_, &got_);
+    }
+
+    /** The sequence number that the next frame had to have. */
+    [[nodiscard]] std::uint64_t expected() const noexcept { return expected_; }
+
+    /** The sequence number that it has. */
+    [[nodiscard]] std::uint64_t got() const noexcept { return got_; }
+
+private:
+    std::uint64_t expected_ = 0;
+    std::uint64_t got_ = 0;
 };
 
 /** Metadata is written at most once per buffer. */

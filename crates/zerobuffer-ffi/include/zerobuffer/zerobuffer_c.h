@@ -35,7 +35,7 @@
 /**
  * Minor version of the ABI: raised when an item is added.
  */
-#define ZB_ABI_VERSION_MINOR 1
+#define ZB_ABI_VERSION_MINOR 2
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
@@ -693,6 +693,11 @@ zb_status zb_client_connect_n(const char *channel,
                               struct zb_error **error);
 
 /**
+ * The largest request, in bytes: the payload size of the request buffer less a header of 16 bytes. 0 for NULL.
+ */
+size_t zb_client_max_request_size(const struct zb_client *client);
+
+/**
  * Describes this client to the server, whose `on_init` gets the bytes before the next request. At most once per client.
  *
  * Errors: `METADATA_ALREADY_WRITTEN`, `METADATA_TOO_LARGE`; `CLOSED`, or the error that ended the channel.
@@ -1012,6 +1017,14 @@ int32_t zb_error_os_error(const struct zb_error *error);
  * single request.
  */
 uint64_t zb_error_sequence(const struct zb_error *error);
+
+/**
+ * The gap that a `SEQUENCE_ERROR` is about: `*expected` gets the sequence number that the next frame had to have, `*got` the one
+ * that it has. Each place may be NULL. Returns whether the error is about a gap; both numbers are 0 if not.
+ */
+bool zb_error_sequence_gap(const struct zb_error *error,
+                           uint64_t *expected,
+                           uint64_t *got);
 
 /**
  * Frees an error. NULL is fine.
@@ -1428,8 +1441,8 @@ zb_status zb_responder_reply(struct zb_responder *responder,
 void zb_responder_fail(struct zb_responder *responder, const char *message);
 
 /**
- * Sets a function that is called when a handler fails, an answer cannot be sent, or the request buffer had
- * to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
+ * Sets a function that is called when a handler fails, an answer cannot be sent, a client dies, or the request
+ * buffer had to be created again. Before or during a run. `destroy`, which may be NULL, is called with `user_data` when
  * the callback is not used any more.
  */
 zb_status zb_server_on_error(const struct zb_server *server,
@@ -1449,10 +1462,14 @@ zb_status zb_server_on_init(const struct zb_server *server,
                             struct zb_error **error);
 
 /**
- * Sets the number of threads of `ZB_THREAD_POOL` for the next start, at least 1. The default is one per
- * processor, at least two.
+ * Sets the number of threads of `ZB_THREAD_POOL`, for the next start: 1 to 1024, where 0 counts as 1. If it is never set there is
+ * one thread for each processor, and two at least.
+ *
+ * Errors: `INVALID_CONFIG` for more than 1024.
  */
-zb_status zb_server_set_pool_size(const struct zb_server *server, size_t threads, struct zb_error **error);
+zb_status zb_server_set_pool_size(const struct zb_server *server,
+                                  size_t threads,
+                                  struct zb_error **error);
 
 /**
  * Stops the server: clients learn of it at once, and both buffers' names are free. It can be started again.
@@ -1461,6 +1478,15 @@ zb_status zb_server_set_pool_size(const struct zb_server *server, size_t threads
  * handler, and its answer is dropped. When it returns, its thread ends and its user data is destroyed.
  */
 zb_status zb_server_stop(const struct zb_server *server, struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` until the server no longer runs, and its handlers have ended: another thread has stopped it, or it has
+ * ended by itself (the error callback is told why). `ZB_OK` if that is so, at once if it was not started; `ZB_TIMEOUT` if not, at
+ * once on a thread of the server, which cannot wait for itself.
+ */
+zb_status zb_server_wait(const struct zb_server *server,
+                         int64_t timeout_ms,
+                         struct zb_error **error);
 
 /**
  * Whether requests are being processed; false for NULL.

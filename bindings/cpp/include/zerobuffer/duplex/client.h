@@ -176,6 +176,9 @@ public:
     /** Whether the server lives and reads requests. */
     [[nodiscard]] virtual bool isServerConnected() const = 0;
 
+    /** The largest request, in bytes. */
+    [[nodiscard]] virtual std::size_t maxRequestSize() const { detail::unsupported("IDuplexClient::maxRequestSize"); }
+
     /** The channel's name; empty unless overridden. */
     [[nodiscard]] virtual std::string channel() const { return {}; }
 
@@ -263,6 +266,8 @@ public:
     }
 
     [[nodiscard]] bool isServerConnected() const override { return zb_client_is_server_connected(client_.get()); }
+
+    [[nodiscard]] std::size_t maxRequestSize() const override { return zb_client_max_request_size(client_.get()); }
 
     [[nodiscard]] std::string channel() const override { return zb_client_channel(client_.get()); }
 

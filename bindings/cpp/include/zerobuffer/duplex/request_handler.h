@@ -46,9 +46,9 @@ public:
 
     /** A handler that calls `callable`. Not explicit, so that a lambda can be passed to start(). */
     template <typename F>
-        requires(!std::same_as<std::remove_cvref_t<F>, RequestHandler> && AnswersRequests<std::remove_cvref_t<F>>)
+        requires(!std::same_as<std::remove_cvref_t<F>, RequestHandler> && AnswersRequests<std::decay_t<F>>)
     RequestHandler(F&& callable)  // NOLINT(bugprone-forwarding-reference-overload): constrained above
-        : callable_(std::make_shared<Model<std::remove_cvref_t<F>>>(std::forward<F>(callable))) {}
+        : callable_(std::make_shared<Model<std::decay_t<F>>>(std::forward<F>(callable))) {}
 
     /** Answers a request; the answer goes to `sink`, which is called once, before this returns. */
     void answer(const Frame& request, const Sink& sink) const { callable_->answer(request, sink); }

@@ -9,6 +9,7 @@
 #include <zerobuffer/duplex/request_handler.h>
 #include <zerobuffer/version.h>
 
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -60,6 +61,22 @@ public:
     /** Whether requests are being processed. */
     [[nodiscard]] virtual bool isRunning() const = 0;
 
+    /**
+     * Waits until the server no longer runs, and its handlers have ended: another thread has stopped it, or it has ended by itself
+     * (onError() is told why). Returns whether that is so: true at once if it was not started, and false at once on a thread of the
+     * server, which cannot wait for itself.
+     */
+    virtual bool wait(timeout_t timeout_ms) {
+        static_cast<void>(timeout_ms);
+        detail::unsupported("IDuplexServer::wait");
+    }
+
+    /** As wait(timeout_t), without a limit. */
+    bool wait() { return wait(forever); }
+
+    /** As wait(timeout_t). */
+    bool wait(std::chrono::milliseconds timeout) { return wait(timeout_t{timeout.count()}); }
+
     /** Sets a function that is called when a handler throws, an answer cannot be sent, or the request buffer was created again. */
     virtual void onError(ErrorHandler handler) {  // NOLINT(performance-unnecessary-value-param): an override keeps it
         static_cast<void>(handler);
@@ -72,7 +89,11 @@ public:
         detail::unsupported("IDuplexServer::onInit");
     }
 
-    /** Sets the number of threads of ProcessingMode::thread_pool, for the next start. At least 1. */
+    /**
+     * Sets the number of threads of ProcessingMode::thread_pool, for the next start: 1 to 1024, where 0 counts as 1.
+     *
+     * @throws invalid_config_exception for more
+     */
     virtual void setPoolSize(std::size_t threads) {
         static_cast<void>(threads);
         detail::unsupported("IDuplexServer::setPoolSize");
@@ -138,7 +159,11 @@ void destroy(void* user_data) {
 template <typename Interface>
 class ServerBase : public Interface {
 public:
+    using Interface::wait;
+
     void stop() override { detail::call(zb_server_stop, handle()); }
+
+    bool wait(timeout_t timeout_ms) override { return detail::call(zb_server_wait, handle(), timeout_ms) == ZB_OK; }
 
     [[nodiscard]] bool isRunning() const override { return zb_server_is_running(server_.get()); }
 
