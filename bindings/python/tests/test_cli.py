@@ -177,7 +177,7 @@ def test_a_relay_holds_frames_for_a_reader_that_comes_later(start, name, languag
     assert report(relay)["frames_lost"] == 0
 
 
-def test_frames_that_nobody_fetches_are_reported_as_lost_alike(start, name):
+def test_frames_that_are_never_fetched_are_reported_as_lost_alike(start, name):
     found = {}
     for language in LANGUAGES:
         relay = start(language, "relay", name, f"{name}-2", "--create-output", "--timeout-ms", "3000", "--json-output")

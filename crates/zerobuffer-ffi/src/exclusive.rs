@@ -346,6 +346,6 @@ mod tests {
         assert!(matches!(handle.enter(), Err(Failure::Own { status: ZB_ERROR_CLOSED, .. })));
         drop(entered);
         assert!(value.upgrade().is_none());
-        assert!(matches!(handle.close(|| panic!("somebody is in")), Closed::Before));
+        assert!(matches!(handle.close(|| panic!("a thread is in")), Closed::Before));
     }
 }
