@@ -236,7 +236,8 @@ pub unsafe extern "C" fn zb_error_sequence_gap(
 ) -> bool {
     let gap = passed!(error.as_ref()).and_then(|error| error.gap);
     let numbers = gap.map_or((0, 0), |gap| (gap.expected, gap.got));
-    passed!(set_if_wanted(expected, numbers.0), set_if_wanted(got, numbers.1));
+    passed!(set_if_wanted(expected, numbers.0));
+    passed!(set_if_wanted(got, numbers.1));
     gap.is_some()
 }
 
