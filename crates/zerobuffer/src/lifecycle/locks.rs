@@ -7,19 +7,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::os::{self, Folder};
 use crate::testing::stop::stop_point;
+use crate::wait::poll_until;
 
-/// How long a creation waits for a lock whose holder has no live buffer because it is cleaning up or creating
-/// one. The limit counts tries (2 s of them) instead of time: while all processes stand still (a suspended
-/// machine, a frozen container), the holder makes no progress either.
+/// How often a creation looks for a lock whose holder has no live buffer, but is cleaning up or creating one: for 2 s.
 pub(super) const LOCK_TRIES: u32 = 2000;
 pub(super) const LOCK_POLL: Duration = Duration::from_millis(1);
 
-/// How long a clean-up waits for a lock. Tools hold it for microseconds, to see whether it is free.
-const CLEAN_PATIENCE: Duration = Duration::from_millis(50);
+/// How often a clean-up looks for a lock: tools hold it for microseconds, only to see whether it is free.
+const CLEAN_TRIES: u32 = 50;
 
 /// The folder inside that of lock files in which 1.x C# readers keep their lock files.
 const OLD_FOLDER: &str = "locks";
@@ -77,17 +76,13 @@ impl NameLock {
         name: &str,
         wanted: impl Fn() -> io::Result<bool>,
     ) -> io::Result<Option<NameLock>> {
-        let start = Instant::now();
-        while wanted()? {
-            if let Some(lock) = NameLock::try_take(folder, name, 0o600)? {
-                return Ok(Some(lock));
-            }
-            if start.elapsed() > CLEAN_PATIENCE {
-                break;
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-        Ok(None)
+        let lock = poll_until(CLEAN_TRIES, LOCK_POLL, || {
+            Ok::<_, io::Error>(match wanted()? {
+                true => NameLock::try_take(folder, name, 0o600)?.map(Some),
+                false => Some(None),
+            })
+        });
+        Ok(lock?.flatten())
     }
 
     /// Replaces the lock of a keeper whose buffer is to be taken over; returns `None` if another process
@@ -100,13 +95,7 @@ impl NameLock {
         if let Some(info) = folder.info(&file_name)? {
             folder.remove_now(&file_name, info.id)?;
         }
-        for _ in 0..LOCK_TRIES {
-            if let Some(lock) = NameLock::try_take(&folder, name, mode)? {
-                return Ok(Some(lock));
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-        Ok(None)
+        poll_until(LOCK_TRIES, LOCK_POLL, || NameLock::try_take(&folder, name, mode))
     }
 
     /// Removes the lock file and drops the lock.
@@ -126,13 +115,8 @@ pub(super) fn is_held(folder: &Folder, file_name: &str) -> io::Result<bool> {
     const TRIES: u32 = 10;
     const PAUSE: Duration = Duration::from_micros(200);
     let file = os::LockFile::open(folder, file_name, None)?;
-    for _ in 1..TRIES {
-        if file.try_flock()? {
-            return Ok(false);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Ok(!file.try_flock()?)
+    let free = poll_until(TRIES, PAUSE, || file.try_flock().map(|locked| locked.then_some(())));
+    Ok(free?.is_none())
 }
 
 /// The folder of the lock files of 1.x C# readers.

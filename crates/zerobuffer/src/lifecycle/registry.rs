@@ -10,6 +10,7 @@ use crate::lifecycle::liveness::{self, ReaderState};
 use crate::lifecycle::locks::{self, LOCK_POLL, LOCK_TRIES, NameLock};
 use crate::os::{self, Cause, FileId, FileInfo, Folder, Found, Removal, SemaphoreFile};
 use crate::testing::stop::stop_point;
+use crate::wait::poll_until;
 
 /// Longest name of a buffer, in bytes: NAME_MAX (255) less the longest prefix of its files, `sem.sem-w-`.
 pub const MAX_NAME_LEN: usize = 255 - 10;
@@ -263,38 +264,36 @@ pub(crate) fn claim(name: &str, mode: u32) -> Result<Claim> {
     stop_point!("create:lock-dir");
     let folder = Folder::make_locks().map(Arc::new);
     let folder = folder.map_err(|error| Error::os_locks(name, "use the folder of lock files", error))?;
-    let mut tries = 0;
-    loop {
+    let mut busy = String::new();
+    let claim = poll_until(LOCK_TRIES, LOCK_POLL, || {
         let lock = NameLock::try_take(&folder, name, mode).map_err(|error| {
             let path = folder.path_of(&locks::file_name(name));
             Error::os_locks(name, &format!("take the lock file {}", path.display()), error)
         })?;
         let outcome = clear(name, lock.is_some());
-        let busy = match (lock, outcome) {
-            (Some(lock), Ok(Cleared::Free)) => return Ok(Claim::Fresh(lock)),
+        match (lock, outcome) {
+            (Some(lock), Ok(Cleared::Free)) => Ok(Some(Claim::Fresh(lock))),
             (lock, outcome) => {
                 // A process that does not get the name leaves no lock file behind.
                 if let Some(lock) = lock {
                     lock.remove();
                 }
-                match outcome? {
-                    Cleared::Kept => return Ok(Claim::Kept),
+                busy = match outcome? {
+                    Cleared::Kept => return Ok(Some(Claim::Kept)),
                     Cleared::Live(why) => return Err(taken(&why)),
                     Cleared::Free => "whose lock file it holds".to_owned(),
                     Cleared::Busy(why) => why,
-                }
+                };
+                // Another process is creating or cleaning, which takes milliseconds.
+                Ok(None)
             }
-        };
-        // Another process is creating or cleaning, which takes milliseconds.
-        tries += 1;
-        if tries > LOCK_TRIES {
-            let message = format!(
-                "another process is at work on this buffer, {busy}: try again, or choose another name"
-            );
-            return Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message));
         }
-        std::thread::sleep(LOCK_POLL);
-    }
+    })?;
+    claim.ok_or_else(|| {
+        let message =
+            format!("another process is at work on this buffer, {busy}: try again, or choose another name");
+        Error::new(ErrorKind::ReaderAlreadyConnected, name, message)
+    })
 }
 
 /// What a claimant found under a name.

@@ -40,6 +40,49 @@ impl Deadline {
     }
 }
 
+/// Asks `look` up to `looks` times, with a `pause` before each but the first, until it returns something.
+///
+/// The limit counts looks rather than time: where all processes stand still for long (a suspended machine, a frozen
+/// container), the one that is waited for has no time either.
+pub(crate) fn poll_until<T, E>(
+    looks: u32,
+    pause: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    for looked in 0..looks {
+        if looked > 0 {
+            std::thread::sleep(pause);
+        }
+        let found = look()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// How long words have contradicted each other.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Doubt(Option<Instant>);
+
+impl Doubt {
+    /// Takes note of a contradiction. Returns whether contradictions have lasted for [`UNSURE_LIMIT`].
+    pub(crate) fn has_lasted(&mut self) -> bool {
+        self.0.get_or_insert_with(Instant::now).elapsed() >= UNSURE_LIMIT
+    }
+
+    /// Whether the last look found a contradiction.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Takes note of words that agree.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +93,31 @@ mod tests {
         assert_eq!(Deadline::after(Duration::MAX).left(SLICE), Some(SLICE));
         assert!(Deadline::after(Duration::from_secs(9)).left(SLICE) == Some(SLICE));
         assert!(Deadline::after(Duration::from_millis(5)).left(SLICE).is_some_and(|left| left < SLICE));
+    }
+
+    #[test]
+    fn polling_ends_with_what_was_found_or_after_so_many_looks() {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let start = Instant::now();
+        let mut looks = 0;
+        let mut third = || {
+            looks += 1;
+            Ok::<_, ()>((looks == 3).then_some(looks))
+        };
+        assert_eq!(poll_until(1, PAUSE, &mut third), Ok(None));
+        assert!(start.elapsed() < PAUSE, "a pause without a look behind it");
+        assert_eq!(poll_until(9, PAUSE, &mut third), Ok(Some(3)));
+        assert!(start.elapsed() >= PAUSE);
+        assert_eq!(poll_until(9, PAUSE, || Err::<Option<()>, _>("no")), Err("no"));
+    }
+
+    #[test]
+    fn a_doubt_lasts_from_its_first_contradiction_on() {
+        let mut doubt = Doubt::default();
+        assert!(!doubt.is_on() && !doubt.has_lasted() && doubt.is_on());
+        std::thread::sleep(UNSURE_LIMIT);
+        assert!(doubt.has_lasted());
+        doubt.end();
+        assert!(!doubt.is_on() && !doubt.has_lasted());
     }
 }

@@ -7,13 +7,13 @@ mod deadline;
 pub(crate) mod doorbell;
 
 pub(crate) use budget::Spin;
-pub(crate) use deadline::{Deadline, FIRST_SLICE, SLICE, UNSURE_LIMIT, UNSURE_SLICE};
+pub(crate) use deadline::{Deadline, Doubt, FIRST_SLICE, SLICE, UNSURE_LIMIT, UNSURE_SLICE, poll_until};
 
 use crate::sync::{Ordering, fence};
 
-/// To be passed between taking tokens and looking at the ring; gives `taken` back.
+/// Stands between taking tokens and looking at the ring; returns `taken`.
 ///
-/// Who posts looks at the count behind a SeqCst fence, and leaves the post out if a token is there. That is right only
+/// The poster looks at the count behind a SeqCst fence, and leaves the post out if a token is there. That is right only
 /// if the token's taker sees what came before that look, so it needs the other fence: taking a token is an acquire
 /// operation, whose store a later load may overtake on aarch64.
 pub(crate) fn taken_before_look(taken: bool) -> bool {

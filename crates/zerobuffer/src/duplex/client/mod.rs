@@ -17,8 +17,6 @@ mod state;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-#[cfg(not(loom))]
-use std::time::Instant;
 
 #[cfg(feature = "async")]
 pub use self::future::Call;
@@ -40,11 +38,13 @@ use crate::config::WriterOptions;
 use crate::error::Result;
 #[cfg(not(loom))]
 use crate::error::{Error, ErrorKind};
+#[cfg(not(loom))]
+use crate::wait::poll_until;
 
-/// How long a new client waits until its predecessor's response buffer is gone: the kernel ends a killed process's two
+/// How often a new client looks whether its predecessor's response buffer is gone: the kernel ends a killed process's two
 /// roles one after the other.
 #[cfg(not(loom))]
-const PREDECESSOR_PATIENCE: Duration = Duration::from_millis(500);
+const PREDECESSOR_LOOKS: u32 = 500;
 #[cfg(not(loom))]
 const PREDECESSOR_POLL: Duration = Duration::from_millis(1);
 
@@ -90,18 +90,12 @@ impl DuplexClient {
         let mut writer =
             Writer::connect_with(&requests, writer).map_err(|error| no_connection(channel, error))?;
         writer.forget_metadata();
-        let start = Instant::now();
-        let mut reader = loop {
-            match Reader::create(&responses, options.response_config.clone()) {
-                Err(error)
-                    if error.kind() == ErrorKind::ReaderAlreadyConnected
-                        && start.elapsed() < PREDECESSOR_PATIENCE =>
-                {
-                    std::thread::sleep(PREDECESSOR_POLL);
-                }
-                result => break result?,
-            }
-        };
+        let create = || Reader::create(&responses, options.response_config.clone());
+        let reader = poll_until(PREDECESSOR_LOOKS, PREDECESSOR_POLL, || match create() {
+            Err(error) if error.kind() == ErrorKind::ReaderAlreadyConnected => Ok(None),
+            result => result.map(Some),
+        })?;
+        let mut reader = reader.map_or_else(create, Ok)?;
         reader.accept_any_sequence();
         let state = Arc::new(ClientState::new(channel, writer, reader)?);
         Ok(DuplexClient { state, request_timeout: options.request_timeout })
