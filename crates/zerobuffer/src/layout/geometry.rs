@@ -65,7 +65,17 @@ impl Geometry {
         self.metadata_offset() + self.metadata_size.next_multiple_of(BLOCK_ALIGN)
     }
 
-    /// Bytes of the whole segment. `None` if that is more than can be mapped.
+    /// Bytes behind a classic ring that ends its segment. A 1.x C# writer that has 1 to 15 bytes left at the end writes its
+    /// wrap marker past it, and dies if the file ends there.
+    const SPARE: u64 = BLOCK_ALIGN;
+
+    /// Bytes of the file of a new buffer. `None` if that is more than can be mapped.
+    pub(crate) fn file_size(&self) -> Option<u64> {
+        let spare = if self.control.is_none() { Self::SPARE } else { 0 };
+        self.total()?.checked_add(spare)
+    }
+
+    /// Bytes of the segment that this library uses. `None` if that is more than can be mapped.
     pub(crate) fn total(&self) -> Option<u64> {
         let metadata = self.metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?;
         let payload = self.payload_size.checked_next_multiple_of(BLOCK_ALIGN)?;

@@ -16,6 +16,7 @@ use crate::memory::reserve::Reserver;
 use crate::os::{self, Attempt, Cause, FileInfo, NewSemaphore};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
+use crate::wait::poll_until;
 
 /// The parts of a reader.
 pub(crate) struct Parts {
@@ -42,18 +43,15 @@ enum Purpose {
 pub(crate) fn reader(name: &str, config: &BufferConfig) -> Result<Parts> {
     registry::check_name(name)?;
     let geometry = config.geometry(name)?;
-    for _ in 0..LOCK_TRIES {
-        match registry::claim(name, config.mode)? {
-            Claim::Fresh(lock) => return build(name, config, geometry, Purpose::Read, lock),
-            Claim::Kept => match adopt(name, config)? {
-                Some(parts) => return Ok(parts),
-                // The keeper has just ended, or another reader was faster. The next claim() tells which.
-                None => std::thread::sleep(LOCK_POLL),
-            },
-        }
-    }
-    let message = "a kept buffer of this name can neither be taken over nor removed: end its keeper";
-    Err(Error::new(ErrorKind::ReaderAlreadyConnected, name, message))
+    let parts = poll_until(LOCK_TRIES, LOCK_POLL, || match registry::claim(name, config.mode)? {
+        Claim::Fresh(lock) => build(name, config, geometry, Purpose::Read, lock).map(Some),
+        // Nothing to take over: the keeper has just ended, or another reader was faster. The next claim() tells which.
+        Claim::Kept => adopt(name, config),
+    })?;
+    parts.ok_or_else(|| {
+        let message = "a kept buffer of this name can neither be taken over nor removed: end its keeper";
+        Error::new(ErrorKind::ReaderAlreadyConnected, name, message)
+    })
 }
 
 /// Creates the buffer `name` to be kept for a reader.
@@ -95,21 +93,21 @@ fn build_files(
     purpose: Purpose,
 ) -> Result<(Buffer, OwnedFiles, os::LockFile, Reserver)> {
     let os_error = |doing: &'static str| move |error| Error::os(name, doing, error);
-    let total = geometry.total().unwrap_or(u64::MAX);
+    let (total, size) = (geometry.total().unwrap_or(u64::MAX), geometry.file_size().unwrap_or(u64::MAX));
     stop_point!("create:segment");
     let segment = os::Segment::create_unnamed(config.mode).map_err(|error| {
         Error::os_denied(name, "make a file in /dev/shm", error, || registry::way_to_rights(name))
     })?;
     stop_point!("create:truncate");
-    segment.set_len(total).map_err(os_error("make the shared memory as large as asked for"))?;
+    segment.set_len(size).map_err(os_error("make the shared memory as large as asked for"))?;
     // This includes the first header, because every writer that connects looks at it.
-    let reserve = if config.preallocate { total } else { geometry.payload_offset() + FRAME_HEADER as u64 };
+    let reserve = if config.preallocate { size } else { geometry.payload_offset() + FRAME_HEADER as u64 };
     stop_point!("create:reserve");
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
-    if let Some(control) = geometry.control {
-        stop_point!("create:reserve-control");
-        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
-    }
+    // What the ring does not count as its own: the control block, or the bytes behind a classic ring.
+    stop_point!("create:reserve-control");
+    let (behind, len) = geometry.control.map_or((total, size - total), |control| (control, CONTROL_SIZE));
+    segment.reserve(behind, len).map_err(os_error("reserve shared memory"))?;
     stop_point!("create:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
 
