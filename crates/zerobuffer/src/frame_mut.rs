@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use crate::error::Result;
-use crate::writer::Writer;
+use crate::outlet::Outlet;
+use crate::ring::Tag;
 
-/// Bytes of the buffer, lent to be filled in; see [`Writer::acquire_frame`].
+/// Bytes of the buffer, lent to be filled in; see [`Writer::acquire_frame`](crate::Writer::acquire_frame).
 ///
 /// Nothing of it is visible to the reader before [`FrameMut::commit`]; dropping it discards it.
 ///
@@ -26,30 +27,30 @@ use crate::writer::Writer;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct FrameMut<'a> {
-    writer: &'a mut Writer,
+    outlet: &'a mut Outlet,
 }
 
 impl<'a> FrameMut<'a> {
-    pub(crate) fn new(writer: &'a mut Writer) -> FrameMut<'a> {
-        FrameMut { writer }
+    pub(crate) fn new(outlet: &'a mut Outlet) -> FrameMut<'a> {
+        FrameMut { outlet }
     }
 
-    /// Commits the whole frame; gives its sequence number.
+    /// Commits the whole frame; returns its sequence number.
     ///
     /// # Errors
     ///
     /// `CorruptBuffer`.
     pub fn commit(self) -> Result<u64> {
-        self.writer.commit_frame(None)
+        self.outlet.commit_acquired(None, Tag::default())
     }
 
-    /// Commits the first `len` bytes; gives the frame's sequence number.
+    /// Commits the first `len` bytes; returns the frame's sequence number.
     ///
     /// # Errors
     ///
     /// `InvalidFrameSize` if `len` is 0 or more than was acquired (the frame is discarded); `CorruptBuffer`.
     pub fn commit_len(self, len: usize) -> Result<u64> {
-        self.writer.commit_frame(Some(len))
+        self.outlet.commit_acquired(Some(len), Tag::default())
     }
 }
 
@@ -57,19 +58,19 @@ impl Deref for FrameMut<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.writer.acquired_ref().unwrap_or_default()
+        self.outlet.bytes().unwrap_or_default()
     }
 }
 
 impl DerefMut for FrameMut<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.writer.acquired().unwrap_or_default()
+        self.outlet.bytes_mut().unwrap_or_default()
     }
 }
 
 impl Drop for FrameMut<'_> {
     fn drop(&mut self) {
-        self.writer.discard_frame();
+        self.outlet.discard();
     }
 }
 

@@ -140,10 +140,9 @@ impl ReadRing {
     /// Repairs a count that has lost an update of a 1.x writer. Returns the bytes that it was short of.
     pub(crate) fn repair(&mut self, lender: &Lender, memory: &mut Reserver) -> Option<u64> {
         let ReadRing::Classic(side) = self else { return None };
-        // In a statement of its own, so that the lock is free when the writer is woken.
+        // A statement of its own: the lock is free when the writer is woken, which may lack these bytes.
         let repaired = side.repair(&lender.buffer.mapping, &mut lender.classic(), memory);
         if repaired.is_some() {
-            // The writer may be asleep because it lacks these bytes.
             lender.wake_writer();
         }
         repaired
@@ -240,15 +239,14 @@ impl ReadRing {
 
     // ---- the writer's coming and going ----
 
-    /// Keeps memory reserved ahead of a 1.x writer.
-    pub(crate) fn reserve_ahead(&mut self, lender: &Lender, memory: &mut Reserver) {
+    /// Keeps memory reserved ahead of a 1.x writer, and more of it before a wait.
+    pub(crate) fn reserve_ahead(&mut self, lender: &Lender, memory: &mut Reserver, before_wait: bool) {
         if let ReadRing::Classic(side) = self {
-            side.reserve_ahead(&lender.buffer, memory);
+            side.reserve_ahead(&lender.buffer, memory, before_wait);
         }
     }
 
-    /// Gives back what a native writer took that died, or gave up, on its way into an extended ring. `role` is a description
-    /// through which the writer's role can be locked.
+    /// Gives back what a native writer took that died, or gave up, on its way into an extended ring. `role` can be locked.
     pub(crate) fn end_entry(&mut self, lender: &Lender, memory: &mut Reserver, role: &os::LockFile) {
         let ReadRing::Classic(side) = self else { return };
         let mapping = &lender.buffer.mapping;
@@ -290,7 +288,7 @@ impl ReadRing {
                 stop_point!("close:ring-writer");
                 doorbell::call(buffer.peers_doorbell());
             }
-            // A token more than frames were released could surprise a 1.x writer; a native one takes it as a mere wake-up.
+            // To a native writer a token more is a mere wake-up; a 1.x writer could be surprised.
             ReadRing::Classic(_) if WriterWords::load(buffer.mapping.oieb()).is_ours() => {
                 stop_point!("close:post-sem-r");
                 buffer.sem_r.post();
@@ -331,13 +329,11 @@ impl WriteRing {
         if let WriteRing::Extended(_) = self {
             doorbell::set(buffer.doorbell(), 0);
             stop_point!("connect:ring");
-            // A reader that waits for its writer looks at the role lock, which is held. One that the writer before should have
-            // woken may sleep without saying so.
+            // The reader may sleep without saying so: the writer before died just as it woke it.
             doorbell::rouse(buffer.peers_doorbell());
         }
         if reader_is_ours {
-            // To a native reader a token is a mere wake-up. It waits with the semaphore until it knows that the ring is an
-            // extended one.
+            // A native reader waits with the semaphore until it knows that the ring is an extended one.
             stop_point!("connect:post");
             if buffer.sem_w.value() <= 0 {
                 buffer.sem_w.post();
@@ -374,6 +370,14 @@ impl WriteRing {
         let WriteRing::Extended(side) = self else { return None };
         let usual = !side.is_short() && buffer.mapping.geometry().payload_size > extended::ALIGN_FROM * 2;
         usual.then(|| side.open_until().min(reserver.up_to()))
+    }
+
+    /// Whether a frame of `len` bytes at `start` leaves less room behind it than a 1.x reader needs to get past.
+    pub(crate) fn leaves_gap(&self, buffer: &Buffer, start: u64, len: usize) -> bool {
+        match self {
+            WriteRing::Classic(side) => side.leaves_gap(&buffer.mapping, start, len),
+            WriteRing::Extended(_) => false,
+        }
     }
 
     /// One look for a place with memory behind it. An extended ring takes up to `left` for it where that keeps it in the
@@ -519,8 +523,7 @@ impl WriteRing {
         }
     }
 
-    /// Takes this writer's pid away, before its word says "closed": so "closed" beside a pid can only mean a 1.x writer that
-    /// came later. The pid in an extended buffer stays.
+    /// Takes this writer's pid away, before its word says "closed": "closed" beside a pid means a 1.x writer that came later.
     pub(crate) fn clear_pid(&self, buffer: &Buffer) {
         if let WriteRing::Classic(_) = self {
             stop_point!("close:writer-pid");

@@ -100,20 +100,13 @@ pub(crate) struct Room {
     pub(crate) len: usize,
     /// Bytes of the header in an extended ring, at least.
     pub(crate) header: u64,
-    /// The frame may turn out shorter when it is committed.
-    pub(crate) may_shrink: bool,
 }
 
 impl Room {
     /// For a frame that carries `tag`.
     #[inline]
     pub(crate) fn of(len: usize, tag: &Tag) -> Room {
-        Room { len, header: tag.header(), may_shrink: false }
-    }
-
-    /// For a frame that is filled in place and may carry `tag`.
-    pub(crate) fn in_place(len: usize, tag: &Tag) -> Room {
-        Room { may_shrink: true, ..Room::of(len, tag) }
+        Room { len, header: tag.header() }
     }
 }
 

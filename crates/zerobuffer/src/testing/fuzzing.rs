@@ -180,7 +180,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 if len as u64 + 16 > PAYLOAD {
                     continue;
                 }
-                let room = Room { len, header: 16, may_shrink: false };
+                let room = Room { len, header: 16 };
                 let reservation = match writer.find(mapping, reserver, &room) {
                     Ok(reservation) => reservation,
                     Err(NoPlace::Unsure(fault)) => {
@@ -368,7 +368,7 @@ fn connect_to(arena: &mut Arena) {
     if let Ok(used) = survey::used(&ControlCopy::parse(&block), size) {
         assert!(used <= 2 * size);
     }
-    let room = Room { len: 40, header: 16, may_shrink: false };
+    let room = Room { len: 40, header: 16 };
     match connect::join(mapping) {
         Some(WriteRing::Extended(mut side)) => {
             if let Ok(Some((place, _))) = side.place(mapping, &room, false) {

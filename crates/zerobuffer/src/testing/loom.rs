@@ -68,7 +68,7 @@ impl Memory for Heap {
 const FOREVER: Duration = Duration::MAX;
 
 /// For a frame of one unit.
-const ROOM: Room = Room { len: 16, header: 16, may_shrink: false };
+const ROOM: Room = Room { len: 16, header: 16 };
 
 /// Writes frames of one unit, in the steps of `Writer`: looks for a place, asks for space, sleeps, commits,
 /// wakes the reader.

@@ -18,6 +18,7 @@ mod hostile;
 mod isolation;
 mod peers;
 mod peers_failures;
+mod raw_peers;
 #[path = "../support/mod.rs"]
 mod support;
 

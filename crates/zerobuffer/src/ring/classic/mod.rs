@@ -5,6 +5,7 @@
 //! what was taken and not yet read is `capacity - free - held`, where `held` is what it has read and not given back.
 //! `payload_write_pos`, the counts and the semaphores are kept for 1.x peers and never decide (spec failure 17).
 
+mod ahead;
 pub(crate) mod plan;
 mod reader;
 mod release;

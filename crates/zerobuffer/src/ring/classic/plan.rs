@@ -1,10 +1,11 @@
 //! Where the next frame goes: wrap and space arithmetic on plain numbers, no pointers, no atomics.
 //!
-//! A ring of `capacity` bytes holds frames of `need` bytes (header and data). A frame never straddles the end: what
-//! does not fit there goes to position 0, and the bytes skipped are charged to the frame in front of which they lie.
-//! Two rules come from 1.x peers (docs/PROTOCOL.md, "Wrapping"): fewer than 16 bytes at the end leave no room for a
-//! wrap marker, so a frame that would leave such a gap wraps early where it can; and 1.x readers cannot be sent back
-//! to 0 without paying for the skip.
+//! A ring of `capacity` bytes holds frames of `need` bytes (header and data). A frame never straddles the end: a frame
+//! that does not fit there goes to position 0, and pays for the bytes that are skipped.
+//!
+//! Two rules come from 1.x peers (docs/PROTOCOL.md, "Wrapping"). Fewer than 16 bytes at the end (a *gap*) leave no room for
+//! a wrap marker, so a frame that would leave a gap wraps early if it can; towards a 1.x reader, which may die of a gap, it
+//! even waits for that. And the way back to 0 is free towards a native reader only.
 
 use crate::layout::FRAME_HEADER;
 
@@ -41,10 +42,8 @@ pub(crate) struct Question {
     pub(crate) free: u64,
     /// Bytes of header and data, at least 17, at most `capacity`.
     pub(crate) need: u64,
-    /// The frame may turn out shorter when it is committed.
-    pub(crate) may_shrink: bool,
-    /// The reader follows when an empty ring is taken back to 0 (a reader of ours does).
-    pub(crate) can_rewind: bool,
+    /// The reader is a native peer: it follows when an empty ring is taken back to 0, and passes every gap.
+    pub(crate) native: bool,
     /// No memory behind the place straight ahead: only the start of the ring will do.
     pub(crate) only_start: bool,
 }
@@ -55,12 +54,12 @@ pub(crate) const HOT_BYTES: u64 = 1 << 20;
 
 /// Decides where the next frame goes.
 pub(crate) fn plan(q: Question) -> Plan {
-    let Question { capacity, position, free, need, .. } = q;
+    let Question { capacity, position, free, need, native, .. } = q;
     debug_assert!(position < capacity && free <= capacity && need <= capacity && need > HEADER);
     let rest = capacity - position;
     let empty = free == capacity;
 
-    if empty && position > 0 && q.can_rewind && (need > rest || position + need > HOT_BYTES || q.only_start) {
+    if empty && position > 0 && native && (need > rest || position + need > HOT_BYTES || q.only_start) {
         return Plan::Place(Placement { start: 0, skip: 0, rewind: true });
     }
 
@@ -69,22 +68,29 @@ pub(crate) fn plan(q: Question) -> Plan {
     let wrap_possible = position > 0 && wrap_cost <= capacity;
     let straight_possible = need <= rest && !(q.only_start && position > 0);
 
-    let leaves_gap = straight_possible && {
-        let left = rest - need;
-        if q.may_shrink { left < HEADER } else { left > 0 && left < HEADER }
-    };
+    let leaves_gap = straight_possible && leaves_gap(capacity, position + need);
     // Towards a 1.x reader, an empty ring is taken back past its middle, so that a large frame rarely finds no place.
-    let early = empty && !q.can_rewind && position >= capacity / 2;
+    let early = empty && !native && position >= capacity / 2;
 
     if wrap_possible && (!straight_possible || leaves_gap || early) {
-        return if wrap_cost <= free { Plan::Place(wrap) } else { Plan::Wait { free: wrap_cost } };
+        if wrap_cost <= free {
+            return Plan::Place(wrap);
+        }
+        if !straight_possible || !native {
+            return Plan::Wait { free: wrap_cost };
+        }
     }
     if straight_possible {
         let straight = Placement { start: position, skip: 0, rewind: false };
         return if need <= free { Plan::Place(straight) } else { Plan::Wait { free: need } };
     }
-    // Neither fits before the ring is empty; then a reader of ours goes back to 0 with us.
-    Plan::Wait { free: if q.can_rewind { capacity } else { wrap_cost } }
+    // Neither fits before the ring is empty; then a native reader goes back to 0 with the writer.
+    Plan::Wait { free: if native { capacity } else { wrap_cost } }
+}
+
+/// Whether a frame that ends at `end` leaves a gap: too little room for a wrap marker, but some.
+pub(crate) fn leaves_gap(capacity: u64, end: u64) -> bool {
+    gap(capacity, end).is_some_and(|gap| gap > 0)
 }
 
 /// Bytes to skip at `position` before the next header, if fewer than a header fit before the end.
@@ -147,33 +153,33 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(600))]
 
-        /// No byte is given out twice, no frame straddles the end, and a drained ring of ours takes every legal frame.
+        /// No byte is given out twice, no frame straddles the end, and a drained ring takes every legal frame if its reader is
+        /// a native one.
         #[test]
         fn placements_agree_with_a_byte_map(
             blocks in 1_u64..12,
-            can_rewind: bool,
+            native: bool,
             steps in prop::collection::vec((1_u64..800, any::<bool>(), 0_u8..4), 1..200),
         ) {
             let capacity = blocks * 64;
             let mut model =
                 Model { taken: vec![false; capacity as usize], position: 0, live: VecDeque::new() };
-            for (size, may_shrink, reads) in steps {
+            for (size, shrinks, reads) in steps {
                 let need = (size % (capacity - HEADER)) + 1 + HEADER;
                 loop {
                     let question = Question {
-                        capacity, position: model.position, free: model.free(), need, may_shrink, can_rewind,
-                        only_start: false,
+                        capacity, position: model.position, free: model.free(), need, native, only_start: false,
                     };
                     match plan(question) {
                         Plan::Place(placement) => {
-                            let shorter = if may_shrink { (size * 7) % (need - HEADER) } else { 0 };
+                            let shorter = if shrinks { (size * 7) % (need - HEADER) } else { 0 };
                             model.take(placement, need - shorter);
                             break;
                         }
                         Plan::Wait { free } => {
                             prop_assert!(free > model.free());
                             if model.live.is_empty() {
-                                prop_assert!(!can_rewind, "an empty ring refused {need} of {capacity}");
+                                prop_assert!(!native, "an empty ring refused {need} of {capacity}");
                                 prop_assert!(free > capacity, "told to wait for what is there");
                                 break;
                             }
@@ -185,22 +191,24 @@ mod tests {
             }
         }
 
-        /// A gap of 1 to 15 bytes is left only where wrapping early could never fit.
+        /// A gap of 1 to 15 bytes is left only where the frame can never wrap, or, before a native reader, where it cannot now.
         #[test]
         fn gaps_are_left_only_where_nothing_else_fits(
-            blocks in 1_u64..12, position in 0_u64..768, size in 1_u64..768, can_rewind: bool,
+            blocks in 1_u64..12, position in 0_u64..768, size in 1_u64..768, part in 0_u64..=8, native: bool,
         ) {
             let capacity = blocks * 64;
             let position = position % capacity;
             let need = (size % (capacity - HEADER)) + 1 + HEADER;
-            let question = Question {
-                capacity, position, free: capacity, need, may_shrink: false, can_rewind, only_start: false,
-            };
-            if let Plan::Place(Placement { start, skip: 0, .. }) = plan(question) {
-                let left = capacity - (start + need);
-                if left > 0 && left < HEADER {
-                    prop_assert!(start == 0 || (capacity - start) + need > capacity);
+            let free = capacity * part / 8;
+            let question = Question { capacity, position, free, need, native, only_start: false };
+            match plan(question) {
+                Plan::Place(Placement { start, skip: 0, .. }) if leaves_gap(capacity, start + need) => {
+                    let most = if native { free } else { capacity };
+                    prop_assert!(start == 0 || (capacity - start) + need > most);
                 }
+                // Nothing waits for a native reader that has room straight ahead.
+                Plan::Wait { .. } => prop_assert!(!native || need > free || position + need > capacity),
+                Plan::Place(_) => {}
             }
         }
     }

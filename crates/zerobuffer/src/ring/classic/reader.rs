@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::ahead::Ahead;
 use super::plan::{self, HEADER};
 use super::release::ReleaseQueue;
 use crate::buffer::Buffer;
@@ -19,9 +20,6 @@ const TOKEN_BATCH: u32 = 256;
 
 /// Tokens burnt between two looks at the ring and the clock.
 const TOKEN_BURST: u32 = 1 << 16;
-
-/// Memory that a reader keeps reserved ahead of a 1.x writer, which does not do so itself.
-const FOREIGN_AHEAD: u64 = 4 << 20;
 
 /// Skips in a row without a frame between them. One is the rule, two (an exact end, then a marker) are imaginable; more
 /// are a hostile writer's, who could hold the reader in its loop for as long as it likes.
@@ -45,8 +43,7 @@ pub(crate) struct ReadSide {
     taken_since: Option<Instant>,
     /// Frames read whose tokens have not been taken.
     tokens_owed: u32,
-    /// Ring position up to which memory has been reserved for a 1.x writer.
-    reserved_ahead: u64,
+    ahead: Ahead,
 }
 
 impl ReadSide {
@@ -61,7 +58,7 @@ impl ReadSide {
             undecided,
             taken_since: None,
             tokens_owed: 0,
-            reserved_ahead: 0,
+            ahead: Ahead::default(),
         }
     }
 
@@ -292,6 +289,7 @@ impl ReadSide {
         }
         self.expected = header.sequence.wrapping_add(1);
         self.undecided = false;
+        self.ahead.read(need);
         let position = self.position + HEADER;
         let ticket = queue.push(need, false);
         self.advance(mapping, queue, self.position + need, need, 1);
@@ -504,20 +502,9 @@ impl ReadSide {
         taken_before_look(buffer.sem_w.wait(limit))
     }
 
-    /// Keeps memory reserved in front of a 1.x writer, which would die of SIGBUS where there is none.
-    pub(crate) fn reserve_ahead(&mut self, buffer: &Buffer, memory: &mut Reserver) {
-        let geometry = buffer.mapping.geometry();
-        let wanted = (self.position + FOREIGN_AHEAD).min(geometry.payload_size);
-        if wanted <= self.reserved_ahead {
-            return;
-        }
-        let upto = (wanted + FOREIGN_AHEAD).min(geometry.payload_size);
-        stop_point!("read:reserve-ahead");
-        if let Err(error) = memory.ensure(self.reserved_ahead, upto) {
-            log::warn!("buffer `{}`: cannot reserve memory ahead of a 1.x writer: {error}", buffer.name());
-        }
-        // Tried once: where there is no memory, trying again at each frame would only cost time.
-        self.reserved_ahead = upto;
+    /// Keeps memory reserved ahead of a 1.x writer, and more of it before a wait.
+    pub(crate) fn reserve_ahead(&mut self, buffer: &Buffer, memory: &mut Reserver, before_wait: bool) {
+        self.ahead.reserve(self.position, before_wait, buffer, memory);
     }
 }
 

@@ -131,10 +131,15 @@ impl WriteSide {
             position: self.position,
             free,
             need: room.len as u64 + HEADER,
-            may_shrink: room.may_shrink,
-            can_rewind: self.reader_is_ours,
+            native: self.reader_is_ours,
             only_start: false,
         }
+    }
+
+    /// Whether a frame of `len` bytes at `start` leaves a gap that a 1.x reader may die of.
+    pub(crate) fn leaves_gap(&self, mapping: &Mapping, start: u64, len: usize) -> bool {
+        let end = start + HEADER + len as u64;
+        !self.reader_is_ours && plan::leaves_gap(mapping.geometry().payload_size, end)
     }
 
     /// One look for a place with memory behind it.
@@ -159,7 +164,7 @@ impl WriteSide {
                 }
             };
             if placement.rewind && !self.rewind(mapping) {
-                question.can_rewind = false;
+                question.native = false;
                 continue;
             }
             // A marker goes where the writer before ended; a 1.x writer has not reserved those bytes.

@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod races;
 mod real_data;
+mod room;
 mod shm;
 mod tokens;
 

@@ -164,7 +164,7 @@ impl Run {
 
     /// Whether a frame of `len` bytes must find a place, must not, or may do either, judged from public
     /// information.
-    fn must_fit(&self, len: usize, may_shrink: bool) -> Option<bool> {
+    fn must_fit(&self, len: usize) -> Option<bool> {
         let need = len + HEADER;
         if self.unread.is_empty() && self.lent.is_empty() {
             return Some(true);
@@ -178,9 +178,8 @@ impl Run {
         if need > free {
             return Some(false);
         }
-        let left = rest.checked_sub(need);
-        let gap = left.is_some_and(|left| left < HEADER && (left > 0 || may_shrink));
-        if (left.is_some() && !gap) || rest + need <= free { Some(true) } else { None }
+        let straight = need <= rest;
+        if straight || rest + need <= free { Some(true) } else { None }
     }
 
     /// The model of an extended ring, from the promises of docs/PROTOCOL.md.
@@ -249,12 +248,12 @@ impl Run {
         match step {
             Step::Write(size) => {
                 let data = self.content(*size);
-                let must_fit = self.must_fit(data.len(), false);
+                let must_fit = self.must_fit(data.len());
                 self.wrote(data.len(), must_fit, writer.write_frame(&data).map(Some));
             }
             Step::TryWrite(size) => {
                 let data = self.content(*size);
-                let must_fit = self.must_fit(data.len(), false);
+                let must_fit = self.must_fit(data.len());
                 self.wrote(data.len(), must_fit, writer.try_write_frame(&data));
             }
             Step::WriteBatch(sizes) => {
@@ -279,14 +278,14 @@ impl Run {
                     // The frame that failed must deserve it.
                     Err(error) => {
                         let failed = batch[written].len();
-                        let must_fit = self.must_fit(failed, false);
+                        let must_fit = self.must_fit(failed);
                         self.wrote(failed, must_fit, Err(error));
                     }
                 }
             }
             Step::CommitPart(size, share) => {
                 let len = size.bytes(capacity);
-                let must_fit = self.must_fit(len, true);
+                let must_fit = self.must_fit(len);
                 match writer.try_acquire_frame(len) {
                     Ok(Some(mut frame)) => {
                         assert_eq!(frame.len(), len);

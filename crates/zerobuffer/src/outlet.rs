@@ -1,0 +1,271 @@
+//! How a writer's frames get into the ring: copied in, or filled in place, on the fast path or the slow one.
+
+use std::time::Duration;
+
+use crate::error::{ErrorKind, Result};
+use crate::os;
+use crate::places::Places;
+use crate::ring::extended::{FastPath, Marker};
+use crate::ring::{FrameAddress, Reservation, Room, Tag, flags};
+use crate::testing::stop::stop_point;
+
+/// The working half of a [`crate::Writer`].
+pub(crate) struct Outlet {
+    pub(crate) places: Places,
+    /// How long a write waits for space.
+    pub(crate) timeout: Duration,
+    /// The frame that is being filled in place.
+    acquired: Option<Reservation>,
+    fast: FastPath,
+}
+
+impl Outlet {
+    pub(crate) fn new(places: Places, timeout: Duration) -> Outlet {
+        Outlet { places, timeout, acquired: None, fast: FastPath::new() }
+    }
+
+    // ---- frames that are copied in ----
+
+    /// Writes a frame, waiting for space up to the write time-out.
+    #[inline]
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<u64> {
+        match self.write_fast(data) {
+            Some(sequence) => Ok(sequence),
+            None => self.write_slow(data, Tag::default()),
+        }
+    }
+
+    /// Writes a frame if there is space now.
+    #[inline]
+    pub(crate) fn try_write(&mut self, data: &[u8]) -> Result<Option<u64>> {
+        match self.write_fast(data) {
+            Some(sequence) => Ok(Some(sequence)),
+            None => self.write_now_or_until(data, Tag::default(), Duration::ZERO),
+        }
+    }
+
+    /// Writes a frame that carries `tag`, waiting for space up to the write time-out. `now` is the coarse clock, as the caller
+    /// has just read it.
+    #[inline]
+    pub(crate) fn write_tagged(&mut self, data: &[u8], tag: Tag, now: u64) -> Result<u64> {
+        let sequence = if self.fast.is_now(now) { self.put_fast(data, tag) } else { None };
+        match sequence {
+            Some(sequence) => Ok(sequence),
+            None => self.write_slow(data, tag),
+        }
+    }
+
+    #[inline(never)]
+    fn write_slow(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
+        match self.write_now_or_until(data, tag, self.timeout)? {
+            Some(sequence) => Ok(sequence),
+            None => Err(self.places.full(data.len(), self.timeout)),
+        }
+    }
+
+    /// Writes a frame as soon as there is space, tells the reader, and decides whether small frames may be fast from now on.
+    #[inline(never)]
+    fn write_now_or_until(&mut self, data: &[u8], tag: Tag, timeout: Duration) -> Result<Option<u64>> {
+        let sequence = self.put(data, tag, timeout)?;
+        // A 1.x reader would take a token without a frame for one (spec failure 17).
+        if sequence.is_some() {
+            self.places.wake_reader(1);
+        }
+        if let Some(until) = self.places.ring.small_until(&self.places.buffer, &self.places.reserver)
+            && self.acquired.is_none()
+        {
+            self.fast.grant(self.places.clock_read(), until);
+        }
+        Ok(sequence)
+    }
+
+    /// Writes a small frame straight ahead, if there is nothing else to think of.
+    #[inline]
+    fn write_fast(&mut self, data: &[u8]) -> Option<u64> {
+        // The clock now and then: a writer that has slowed down must learn of its reader's end.
+        if self.fast.is_calm(os::coarse_now) { self.put_fast(data, Tag::default()) } else { None }
+    }
+
+    /// What [`Outlet::reserve`] and the rest of the slow path do for any frame, in a quarter of the instructions.
+    #[inline]
+    fn put_fast(&mut self, data: &[u8], tag: Tag) -> Option<u64> {
+        let until = self.fast.until()?;
+        if !self.places.buffer.is_mine() {
+            return None;
+        }
+        let sequence = self.places.ring.write_small(&self.places.buffer, data, tag, until)?;
+        self.fast.used();
+        self.places.frames_written += 1;
+        self.places.bytes_written += data.len() as u64;
+        Some(sequence)
+    }
+
+    /// Writes a frame as soon as there is space, but does not tell the reader.
+    #[inline]
+    fn put(&mut self, data: &[u8], tag: Tag, timeout: Duration) -> Result<Option<u64>> {
+        let Some(reservation) = self.reserve(&Room::of(data.len(), &tag), timeout)? else {
+            return Ok(None);
+        };
+        stop_point!("write:data");
+        self.places.copy_in(&reservation, data)?;
+        self.places.commit(reservation, data.len(), tag).map(Some)
+    }
+
+    /// Finds a place for a frame, waiting for it up to `timeout`; `None` when the time is over. Ends the fast path.
+    #[inline]
+    fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
+        self.fast.close();
+        if self.acquired.is_some() {
+            let message = "a frame is acquired: commit or discard it first";
+            return Err(self.places.buffer.error(ErrorKind::InvalidState, message));
+        }
+        self.places.reserve(room, timeout)
+    }
+
+    // ---- frames that are filled in place ----
+
+    /// Acquires `len` bytes, with room in the header for what `tag` carries; waits for space up to the write time-out.
+    pub(crate) fn acquire(&mut self, len: usize, tag: &Tag) -> Result<()> {
+        self.acquired = self.reserve(&Room::of(len, tag), self.timeout)?;
+        if self.acquired.is_none() {
+            return Err(self.places.full(len, self.timeout));
+        }
+        Ok(())
+    }
+
+    /// Acquires `len` bytes if there is space now. Returns whether there was.
+    pub(crate) fn try_acquire(&mut self, len: usize) -> Result<bool> {
+        self.acquired = self.reserve(&Room::of(len, &Tag::default()), Duration::ZERO)?;
+        Ok(self.acquired.is_some())
+    }
+
+    /// The bytes acquired, if any, to be filled in.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        let place = self.acquired?;
+        // SAFETY: reserve() found the place free, and the reader does not look at it before the commit. There is one writer,
+        // which is borrowed mutably for as long as the slice lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.places.buffer.mapping.frame_bytes_mut(place.data(), place.len)
+        }
+    }
+
+    /// The bytes acquired, if any.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        let place = self.acquired.as_ref()?;
+        // SAFETY: the place is free space of the one writer, whose shared borrow keeps bytes_mut() from being called while the
+        // slice lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.places.buffer.mapping.frame_bytes(place.data(), place.len)
+        }
+    }
+
+    /// Commits the first `len` bytes acquired, all of them if `None`; returns the frame's sequence number. After an error the
+    /// frame is still acquired, unless the buffer is corrupt.
+    pub(crate) fn commit_acquired(&mut self, len: Option<usize>, tag: Tag) -> Result<u64> {
+        self.places.buffer.check_mine()?;
+        let Some(reservation) = self.acquired else {
+            let message = "commit without acquire: acquire a frame first";
+            return Err(self.places.buffer.error(ErrorKind::InvalidState, message));
+        };
+        let len = len.unwrap_or(reservation.len);
+        if len == 0 || len > reservation.len {
+            let message = format!("cannot commit {len} of {} bytes acquired", reservation.len);
+            return Err(self.places.buffer.error(ErrorKind::InvalidFrameSize, message));
+        }
+        self.acquired = None;
+        let sequence = if self.places.ring.leaves_gap(&self.places.buffer, reservation.start, len) {
+            self.commit_elsewhere(reservation, len, tag).inspect_err(|_| self.acquired = Some(reservation))
+        } else {
+            self.places.commit(reservation, len, tag)
+        }?;
+        self.places.wake_reader(1);
+        Ok(sequence)
+    }
+
+    /// Commits the first `len` bytes of a frame that turned out so much shorter that, where it stands, a 1.x reader could not
+    /// get past its end: at the start of the ring, as a frame of that length that is copied in.
+    #[cold]
+    fn commit_elsewhere(&mut self, old: Reservation, len: usize, tag: Tag) -> Result<u64> {
+        let Some(place) = self.reserve(&Room::of(len, &tag), self.timeout)? else {
+            return Err(self.places.full(len, self.timeout));
+        };
+        if place.start != old.start {
+            // SAFETY: both places are free space of the one writer, which lends no slice of it now. They do not overlap: the
+            // new one begins at 0, and the plan charged it with all bytes from the old one to the end of the ring.
+            #[allow(unsafe_code)]
+            let bytes = unsafe { self.places.buffer.mapping.frame_bytes(old.data(), len) };
+            self.places.copy_in(&place, bytes.ok_or_else(|| self.places.out_of_bounds())?)?;
+        }
+        self.places.commit(place, len, tag)
+    }
+
+    /// Discards the frame acquired, if any.
+    #[inline]
+    pub(crate) fn discard(&mut self) {
+        self.acquired = None;
+    }
+
+    // ---- what frames carry, for duplex channels ----
+
+    /// Whether flags and deadlines reach the reader.
+    pub(crate) fn carries_tags(&self) -> bool {
+        self.places.ring.carries_tags()
+    }
+
+    /// Where the frame stands that was committed last.
+    pub(crate) fn last_place(&self) -> Option<FrameAddress> {
+        self.places.ring.last()
+    }
+
+    /// Withdraws a committed frame: a reader that has not released it sees [`flags::CANCELLED`]. Returns whether the frame was
+    /// still there.
+    pub(crate) fn cancel(&mut self, frame: FrameAddress) -> bool {
+        self.places.ring.mark(&self.places.buffer, frame, flags::CANCELLED)
+    }
+
+    /// What withdraws frames while the one acquired is filled.
+    pub(crate) fn marker(&self) -> Option<Marker> {
+        self.places.ring.marker()
+    }
+}
+
+/// Frames that are written before the reader is told of them. It is told at the end, however that comes.
+pub(crate) struct Batch<'a> {
+    outlet: &'a mut Outlet,
+    unannounced: usize,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(outlet: &'a mut Outlet) -> Batch<'a> {
+        Batch { outlet, unannounced: 0 }
+    }
+
+    /// Writes a frame, waiting for space up to the write time-out.
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<()> {
+        let mut sequence = self.outlet.put(data, Tag::default(), Duration::ZERO)?;
+        if sequence.is_none() {
+            // Before the wait for space the reader must know of what it can make space with.
+            self.announce();
+            sequence = self.outlet.put(data, Tag::default(), self.outlet.timeout)?;
+        }
+        if sequence.is_none() {
+            return Err(self.outlet.places.full(data.len(), self.outlet.timeout));
+        }
+        self.unannounced += 1;
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        self.outlet.places.wake_reader(std::mem::take(&mut self.unannounced));
+    }
+}
+
+impl Drop for Batch<'_> {
+    /// Also when the caller's iterator panics: a 1.x reader needs a token for each frame.
+    fn drop(&mut self) {
+        self.announce();
+    }
+}
