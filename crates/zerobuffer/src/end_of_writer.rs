@@ -45,7 +45,7 @@ impl EndsTold {
         self.foreign
     }
 
-    /// What the state of the writer says that was not told.
+    /// The end that the writer's state shows and that was not told, if any.
     pub(crate) fn news(&mut self, state: WriterState) -> Option<News> {
         let (id, died) = match state {
             WriterState::Alive(id) => {

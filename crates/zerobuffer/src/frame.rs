@@ -51,9 +51,9 @@ impl Frame {
         self.record.len()
     }
 
-    /// Copies the frame to the start of `target` and gives the number of bytes copied.
+    /// Copies the frame to the start of `target` and returns the number of bytes copied.
     ///
-    /// For those who do not trust the writer to leave the bytes alone while they are looked at.
+    /// For a program that does not trust the writer to leave the bytes alone while it looks at them.
     ///
     /// # Panics
     ///
@@ -63,13 +63,13 @@ impl Frame {
         self.len()
     }
 
-    /// Gives the bytes back; the same as dropping the frame.
+    /// Gives the bytes back, as dropping the frame does.
     pub fn release(self) {}
 
     /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in deref, the bytes are ours until this `Frame` is dropped: the writer does not touch them before
-        // they are given back (trust model), and no other frame of this process has them, as each is record once and
+        // SAFETY: as in deref, the bytes belong to this `Frame` until it is dropped: the writer does not touch them before
+        // they are given back (trust model), and no other frame of this process has them, as each is taken once and
         // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
         // as the slice lives. The header, which a writer may still flag, lies outside. The mapping is writable.
         unsafe { self.lender.buffer.mapping.frame_bytes_mut(self.record.position(), self.record.len()) }
@@ -102,7 +102,7 @@ impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the frame was committed when it was record, and its bytes are given back only by the drop of this
+        // SAFETY: the frame was committed when it was taken, and its bytes are given back only by the drop of this
         // `Frame`; the mapping lives as long as `self.lender`, which outlives the slice's borrow of `self`.
         unsafe { bytes_of(&self.lender, &self.record) }
     }
@@ -163,7 +163,7 @@ impl<'a> FrameRef<'a> {
         self.record.len()
     }
 
-    /// Copies the frame to the start of `target` and gives the number of bytes copied.
+    /// Copies the frame to the start of `target` and returns the number of bytes copied.
     ///
     /// # Panics
     ///
@@ -231,13 +231,13 @@ impl fmt::Debug for FrameRef<'_> {
     }
 }
 
-/// The bytes of a record frame.
+/// The bytes of a frame.
 ///
 /// # Safety
 ///
 /// The frame has not been released for as long as the slice lives, and neither has `lender`.
 unsafe fn bytes_of<'a>(lender: &'a Lender, record: &FrameRecord) -> &'a [u8] {
-    // SAFETY: by the caller's promise. The bounds were checked when the frame was record; if they did not hold, an
+    // SAFETY: by the caller's promise. The bounds were checked when the frame was taken; if they did not hold, an
     // empty slice would be the worst outcome.
     unsafe { lender.buffer.mapping.frame_bytes(record.position(), record.len()) }.unwrap_or_default()
 }

@@ -138,8 +138,8 @@ impl Inlet {
     /// Sleeps for up to `limit`, until there is something to look at: a frame, an interrupt, or other news of the writer
     /// than `words` tell. Returns whether a token ended the sleep.
     fn sleep(&self, limit: Duration, words: WriterWords) -> bool {
-        // A writer that closes stores its word, gives its role up, and rings. So whatever it had not done before this look
-        // it does before it rings.
+        // A writer that closes stores its word, gives its role up, and rings. So what it had not done before this look it
+        // does before it rings.
         let closed = words.is_ours() && words.word.is_closed();
         let news =
             || self.writer_words() != words || closed && self.role_is_held(WRITER_ROLE_BYTE) == Some(false);
@@ -296,7 +296,7 @@ impl Inlet {
         self.ring.has_unread(&self.lender)
     }
 
-    /// Whether a writer lives, whatever is unread.
+    /// Whether a writer lives, even if frames are unread.
     pub(crate) fn writer_lives(&self) -> bool {
         matches!(self.writer_state(), Ok(WriterState::Alive(_)))
     }

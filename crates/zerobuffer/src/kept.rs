@@ -51,13 +51,13 @@ impl KeptBuffer {
         let word = ReaderWord(self.buffer.mapping.oieb().reader_word.load(Ordering::Acquire));
         let adopted = self.locks.is_none() || !word.is_kept();
         if adopted {
-            // Our lock file is no longer the name's: the adopter has made one of its own.
+            // The keeper's lock file is no longer the name's: the adopter has made its own.
             self.locks = None;
         }
         adopted
     }
 
-    /// Ends the keeping; the same as dropping it. Says whether a reader had taken the buffer over; if none had, its
+    /// Ends the keeping, as dropping it does. Returns whether a reader had taken the buffer over. If none had, the buffer's
     /// names are removed and the frames in it are lost.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl KeptBuffer {
         let pid = std::process::id();
         let kept = ReaderWord::kept(pid).0;
         stop_point!("kept:reader-word");
-        // Either we clear the bit, or an adopter has done so (create::adopt).
+        // Either the keeper clears the bit, or an adopter has done so (create::adopt).
         let mine = oieb.reader_word.compare_exchange(
             kept,
             ReaderWord::new(pid).0,

@@ -257,7 +257,7 @@ impl Places {
 
     // ---- errors ----
 
-    /// Says why there was no place within the time-out: memory was missing, or space that the reader gives back.
+    /// The error of a frame that found no place within the time-out: memory was missing, or space that the reader gives back.
     #[cold]
     pub(crate) fn full(&mut self, len: usize, timeout: Duration) -> Error {
         if let Err(error) = self.reserver.confirm() {

@@ -45,8 +45,8 @@ impl Reader {
     /// Creates the buffer `name` and becomes its reader.
     ///
     /// Whatever a dead reader left under this name is removed first. A buffer that is kept ([`crate::KeptBuffer`]) is taken
-    /// over, with the frames in it; its sizes stay, and sizes that `config` sets must be the same. Takes well under a millisecond whatever the size:
-    /// memory is used as frames reach it, unless [`BufferConfig::preallocate`] says otherwise.
+    /// over, with the frames in it; its sizes stay, and sizes that `config` sets must equal them. Takes well under a
+    /// millisecond for a buffer of any size: memory is used as frames reach it, unless [`BufferConfig::preallocate`] is set.
     ///
     /// # Errors
     ///
@@ -65,13 +65,13 @@ impl Reader {
 
     /// Waits up to `timeout` for the next frame. `None` when the time is over.
     ///
-    /// `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
+    /// `Duration::ZERO` polls once, `Duration::MAX` waits without a limit.
     ///
     /// # Errors
     ///
     /// `WriterClosed` and `WriterDead`, once per writer, at once and after everything that it had committed has been
     /// delivered; later reads wait for the next writer. `SequenceError`, `CorruptBuffer` (both stay: create the buffer
-    /// anew), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
+    /// again), `Interrupted`, `BufferNotFound` if another process removed the buffer's names.
     #[inline(always)]
     pub fn read_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
         if self.inlet.take_fast() || self.inlet.next(timeout)? {
@@ -113,7 +113,7 @@ impl Reader {
     }
 
     /// Waits up to `timeout` for a first frame, then appends it and those behind it, at most `max`, to `frames`, without
-    /// waiting again. Gives how many were appended.
+    /// waiting again. Returns how many were appended.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl Reader {
         Ok(count)
     }
 
-    /// The frames of one writer, waiting for each as long as it takes; ends when the writer closes in good order.
+    /// The frames of one writer, waiting for each as long as it takes; ends when the writer closes.
     ///
     /// ```
     /// use zerobuffer::{BufferConfig, Reader, Writer};
@@ -166,7 +166,7 @@ impl Reader {
         self.inlet.has_unread() || self.inlet.writer_lives()
     }
 
-    /// Whether a writer lives, whatever is unread.
+    /// Whether a writer lives, even if frames are unread.
     pub(crate) fn writer_lives(&self) -> bool {
         self.inlet.writer_lives()
     }

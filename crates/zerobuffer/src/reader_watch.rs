@@ -25,7 +25,7 @@ pub(crate) fn has_news(buffer: &Buffer, probe: &impl RoleProbe, words: (u64, Rea
         || words.0 == 0 && matches!(probe.role_is_held(READER_ROLE_BYTE), Ok(false))
 }
 
-/// Tells from any thread whether the reader of a [`Writer`](crate::Writer) is connected, whatever the writer is doing; made by
+/// Tells from any thread whether the reader of a [`Writer`](crate::Writer) is connected, while another thread uses the writer; made by
 /// [`Writer::reader_watch`](crate::Writer::reader_watch). It changes nothing, and keeps the buffer's memory mapped.
 ///
 /// ```

@@ -257,7 +257,7 @@ impl Writer {
         ReaderWatch::new(self.buffer(), self.outlet.places.role()?)
     }
 
-    /// How long a write waits for space. `Duration::ZERO` polls once, `Duration::MAX` waits for ever.
+    /// How long a write waits for space. `Duration::ZERO` polls once, `Duration::MAX` waits without a limit.
     pub fn set_write_timeout(&mut self, timeout: Duration) {
         self.outlet.timeout = timeout;
     }

@@ -6,7 +6,7 @@ use crate::lifecycle::liveness::{self, WriterState, WriterWords};
 use crate::os;
 use crate::ring::Lender;
 
-/// Tells from any thread whether the writer of a [`Reader`](crate::Reader) is connected, whatever the reader is doing; made by
+/// Tells from any thread whether the writer of a [`Reader`](crate::Reader) is connected, while another thread uses the reader; made by
 /// [`Reader::writer_watch`](crate::Reader::writer_watch). It changes nothing, and keeps the buffer's memory mapped.
 ///
 /// ```

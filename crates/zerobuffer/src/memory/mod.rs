@@ -15,6 +15,6 @@ pub(crate) trait Memory {
     fn words(&self, position: u64) -> Option<&[AtomicU64; 2]>;
     /// Asks for the cache line at `position`, which need not lie within the ring.
     fn prefetch(&self, position: u64);
-    /// The same, to be written.
+    /// Asks for the cache line at `position`, to be written.
     fn prefetch_to_write(&self, position: u64);
 }

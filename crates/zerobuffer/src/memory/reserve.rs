@@ -2,7 +2,7 @@
 //!
 //! A file in `/dev/shm` has a length but no memory until its pages are used, and using one that the file system has no
 //! room for is SIGBUS (spec failure 10). So a writer reserves what it is about to write, and a reader what it is told to
-//! read: an honest writer's frames have their memory, but where a forged position leads nobody may ever have written.
+//! read: an honest writer's frames have their memory, but a forged position may lead to where nothing was ever written.
 
 use std::io;
 
@@ -76,7 +76,7 @@ impl Reserver {
         self.reserve_cold(start, end)
     }
 
-    /// As `ensure`; says up to where there is memory. `None` if there is not enough.
+    /// As `ensure`; returns up to where there is memory, `None` if there is not enough.
     pub(crate) fn back(&mut self, start: u64, end: u64) -> Option<u64> {
         self.ensure(start, end).ok().map(|()| end.max(self.prefix))
     }

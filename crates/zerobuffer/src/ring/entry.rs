@@ -1,14 +1,14 @@
 //! How a ring becomes an extended one, and what is left of an entry that was broken off (docs/PROTOCOL.md, "Entry";
 //! verification/models/entry.pml).
 //!
-//! Whoever enters takes all bytes away for a moment, under the mark ENTERING of the extension word. Where that mark stands,
+//! A writer that enters takes all bytes away for a moment, under the mark ENTERING of the extension word. While that mark stands,
 //! `payload_free_bytes` may be short by exactly the capacity, and it can be told whether it is:
 //!
 //! * below 0 (a huge number): it is. A 1.x writer, which had found space before, has committed in the meantime.
 //! * above 0: it is not.
 //! * 0: the ring is full, or taken. It is taken if nothing was ever written, or if the counts say that nothing is unread.
 //!
-//! It is set, and removed where nobody died, by the holder of the writer's role only.
+//! Only the holder of the writer's role sets it, and removes it unless it dies.
 
 use crate::layout::{ExtensionWord, FrameHeader};
 use crate::memory::mapping::Mapping;
@@ -30,7 +30,7 @@ pub(crate) enum Entry {
     Later,
 }
 
-/// The word that bears the mark, as of now. To be read after the count: who gives bytes back takes the mark away after that.
+/// The word with the mark, as of now. To be read after the count: a peer that gives bytes back takes the mark away after that.
 pub(crate) fn word(mapping: &Mapping) -> ExtensionWord {
     // Acquire pairs with the AcqRel changes below.
     ExtensionWord(mapping.oieb().extension.load(Ordering::Acquire))
@@ -112,7 +112,7 @@ fn is_unused(mapping: &Mapping) -> bool {
         &oieb.payload_written_count,
         &oieb.payload_read_count,
     ];
-    // Acquire pairs with the stores of the last writer and reader, whoever they were.
+    // Acquire pairs with the stores of the last writer and the last reader.
     let free = oieb.payload_free_bytes.load(Ordering::Acquire);
     (free == 0 || free == mapping.geometry().payload_size)
         && untouched.iter().all(|word| word.load(Ordering::Acquire) == 0)
@@ -131,7 +131,7 @@ fn settle(mapping: &Mapping) {
     }
 }
 
-/// Makes good a count of `free` bytes, not 0, under the mark of an entry that comes to nothing: whoever sees one below 0 may
+/// Makes good a count of `free` bytes, not 0, under the mark of an entry that comes to nothing: every peer that sees one below 0 may
 /// do it, as it cannot come twice. `false`: it has changed, look again.
 pub(crate) fn mend(mapping: &Mapping, free: u64) -> bool {
     let capacity = mapping.geometry().payload_size;
@@ -155,8 +155,8 @@ pub(crate) fn is_taken(mapping: &Mapping, read: u64) -> bool {
 }
 
 /// Ends an entry that came to nothing: gives back what it has taken, and takes its mark away. For the reader, with the
-/// writer's role locked, so that nobody is on the way; `read` as in [`is_taken`], `None` if it is too early to judge a
-/// count of 0. Says whether it gave anything back.
+/// writer's role locked, so that no writer is on the way; `read` as in [`is_taken`], `None` if it is too early to judge a
+/// count of 0. Returns whether it gave anything back.
 pub(crate) fn end(mapping: &Mapping, read: Option<u64>) -> bool {
     let count = &mapping.oieb().payload_free_bytes;
     let capacity = mapping.geometry().payload_size;

@@ -133,7 +133,7 @@ impl Lender {
     /// The deadline in a frame's header; 0 = none.
     pub(crate) fn deadline(&self, record: &FrameRecord) -> u64 {
         let has_one = record.flags() & HeaderWord::DEADLINE != 0;
-        // A header that is too short for a deadline has none, whatever its flags say.
+        // A header that is too short for a deadline has none, even if its flags claim one.
         if !has_one || record.header_len() < (Tag { deadline: 1, ..Tag::default() }).header() {
             return 0;
         }

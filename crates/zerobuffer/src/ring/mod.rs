@@ -94,7 +94,7 @@ impl ReadRing {
         side.take(mapping, record) || side.refresh(mapping, &mut back).is_ok() && side.take(mapping, record)
     }
 
-    /// One look at the ring, for a frame or whatever is there instead. `restart` allows the first frame of another writer.
+    /// One look at the ring, for a frame or for what is there instead. `restart` allows the first frame of another writer.
     pub(crate) fn look(&mut self, lender: &Lender, memory: &mut Reserver, restart: bool) -> Look {
         self.decide(lender);
         let mapping = &lender.buffer.mapping;
@@ -307,13 +307,13 @@ pub(crate) enum WriteRing {
 }
 
 impl WriteRing {
-    /// A place in an extended ring, behind whatever was committed.
+    /// A place in an extended ring, behind the last committed frame.
     pub(crate) fn join_extended(mapping: &Mapping) -> Result<WriteRing, RingFault> {
         let size = mapping.geometry().extended_size();
         extended::WriteSide::resume(mapping, size).map(WriteRing::Extended)
     }
 
-    /// A place in a classic ring whose last writer closed in good order, or whose reader is a 1.x peer.
+    /// A place in a classic ring whose last writer closed, or whose reader is a 1.x peer.
     pub(crate) fn join_classic(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteRing, RingFault> {
         classic::WriteSide::resume(mapping, reader_is_ours).map(WriteRing::Classic)
     }

@@ -9,7 +9,7 @@ use crate::config::WaitStrategy;
 #[derive(Debug)]
 pub(crate) struct Spin {
     strategy: WaitStrategy,
-    /// A moving average of the waits in nanoseconds, each counted as [`Spin::LONG`] times `longest` at the most.
+    /// A moving average of the waits in nanoseconds, each counted as at most [`Spin::LONG`] times `longest`.
     /// (Arithmetic with `Duration` takes some 20 ns, just when a frame is there.)
     usual: u64,
     /// Longest spin worth while, in nanoseconds.
@@ -61,7 +61,7 @@ impl Spin {
         self.strategy == WaitStrategy::Spin
     }
 
-    /// Spins until `ready`, or until it is not worth while any more. Says which. `since` is when the wait began, if it is
+    /// Spins until `ready`, or until it is not worth while any more. Returns whether it is ready. `since` is when the wait began, if it is
     /// known; else this is its beginning.
     pub(crate) fn until(&mut self, since: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
         let budget = self.budget();

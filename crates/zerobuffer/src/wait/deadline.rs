@@ -19,7 +19,7 @@ pub(crate) const UNSURE_SLICE: Duration = Duration::from_millis(1);
 /// stores, unless it was stopped between them.
 pub(crate) const UNSURE_LIMIT: Duration = Duration::from_millis(100);
 
-/// When a call must come back. `Duration::ZERO` polls once; what overflows the clock waits for ever.
+/// When a call must come back. `Duration::ZERO` polls once; what overflows the clock has no limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<Instant>);
 

@@ -14,7 +14,7 @@
 //! (membarrier(2), MEMBARRIER_CMD_GLOBAL_EXPEDITED). That fence falls between two instructions of the publisher: if
 //! it falls before the look at the bell, that look sees SLEEPING; if behind it, then it is behind the store of the
 //! position too, which the owner's second look then sees. The publisher relies on it only while its own process is
-//! registered and the owner's bell bears [`BARRIER`]; whichever is missing, it fences.
+//! registered and the owner's bell says [`BARRIER`]; if either is missing, it fences.
 
 use std::time::Duration;
 
@@ -30,22 +30,22 @@ pub(crate) const SHORT: u32 = 1 << 1;
 /// The owner issues a barrier before it sleeps.
 pub(crate) const BARRIER: u32 = 1 << 2;
 
-/// What the owner's bell bears while it is awake.
+/// What the owner's bell says while it is awake.
 pub(crate) fn awake() -> u32 {
     if barrier_works() { BARRIER } else { 0 }
 }
 
 /// Sets the owner's bell to [`awake`], and `more`.
 pub(crate) fn set(bell: &AtomicU32, more: u32) {
-    // Relaxed: whoever takes it for asleep wakes it in vain, whoever takes it for awake does so after the store.
+    // Relaxed: a publisher that takes it for asleep wakes it in vain, and one that takes it for awake does so after the store.
     bell.store(awake() | more, Ordering::Relaxed);
 }
 
 /// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
-/// The bell bears `more` all the time: who is woken, but does not run yet, wants what it wanted.
+/// The bell says `more` all the time: an owner that is woken, but does not run yet, wants what it wanted.
 ///
 /// Leaves a bell that has not rung as it is, so that the next slice of the same wait needs neither fence nor barrier: it is
-/// still set, so whoever has published since is yet to look at it. The owner calls [`set`] when its wait is over; if it does
+/// still set, so a publisher that has published since is yet to look at it. The owner calls [`set`] when its wait is over; if it does
 /// not, it is woken once in vain.
 pub(crate) fn sleep(bell: &AtomicU32, more: u32, limit: Duration, ready: impl FnOnce() -> bool) {
     let mut asleep = awake() | SLEEPING | more;
@@ -89,7 +89,7 @@ pub(crate) fn call(bell: &AtomicU32) {
     ring(bell);
 }
 
-/// Wakes the owner whatever its bell says, for a publisher that takes over from another one: that one may have died between
+/// Wakes the owner even if its bell does not say that it sleeps, for a publisher that takes over from another one: that one may have died between
 /// clearing [`SLEEPING`] and the wake.
 pub(crate) fn rouse(bell: &AtomicU32) {
     // Relaxed: as in ring(); the futex call orders more than enough.

@@ -31,7 +31,7 @@ pub(crate) struct ReadSide {
     position: u64,
     /// Sequence number of the next frame.
     expected: u64,
-    /// The writer whose frames are being read has at least this epoch (0: not of ours, or none yet).
+    /// The writer whose frames are being read has at least this epoch (0: a 1.x writer, or none yet).
     epoch: u32,
     /// `payload_free_bytes` at the last look, to notice a change cheaply.
     last_free: u64,
@@ -91,7 +91,7 @@ impl ReadSide {
         })
     }
 
-    /// `payload_free_bytes`, found to be 0 or impossible, as it would be without a writer of ours that has taken all bytes on
+    /// `payload_free_bytes`, found to be 0 or impossible, as it would be without a native writer that has taken all bytes on
     /// its way into an extended ring.
     #[cold]
     fn free_beside_an_entry(&mut self, mapping: &Mapping, queue: &ReleaseQueue, mut free: u64) -> u64 {
@@ -105,7 +105,7 @@ impl ReadSide {
                 return capacity;
             }
             if !word.is_entering() {
-                // Whoever gives bytes back takes the mark away after that.
+                // A peer that gives bytes back takes the mark away after that.
                 let again = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
                 if again == free {
                     return free;
@@ -141,7 +141,7 @@ impl ReadSide {
         marked
     }
 
-    /// Ends that entry; the writer's role is locked. Says whether bytes were given back.
+    /// Ends that entry; the writer's role is locked. Returns whether bytes were given back.
     pub(crate) fn end_entry(
         &mut self,
         mapping: &Mapping,
@@ -283,7 +283,7 @@ impl ReadSide {
             return Look::Unsure(self.without_memory(need));
         }
         if header.sequence == 1 {
-            // The writer in the word may be a later one already, so count on by one at the most.
+            // The writer in the word may be a later one already, so count on by one only.
             self.epoch = self.epoch.saturating_add(1).min(writer_word(mapping).epoch());
             queue.lazy = WriterWords::load(mapping.oieb()).is_ours();
         }
@@ -324,7 +324,7 @@ impl ReadSide {
         }
     }
 
-    /// A writer of ours takes an empty ring back to 0 by storing our position (WriteSide::rewind).
+    /// A native writer takes an empty ring back to 0 by storing the reader's position (WriteSide::rewind).
     fn follow_rewind(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue) -> Result<(), RingFault> {
         if queue.held > 0 {
             return Ok(());
@@ -356,7 +356,7 @@ impl ReadSide {
     /// 1.x Python without libatomic get lost (spec failure 17). A ring that is exactly full looks the same.
     ///
     /// While a writer commits, or if it was stopped or died there, its position is one frame ahead of the count, and a
-    /// frame that would fill the ring makes it look empty. A writer of ours loses no updates; for a 1.x writer the frames
+    /// frame that would fill the ring makes it look empty. A native writer loses no updates; for a 1.x writer the frames
     /// themselves must account for the count.
     fn contradicted(&self, mapping: &Mapping, memory: &mut Reserver, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
@@ -448,14 +448,14 @@ impl ReadSide {
     ) {
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
-        // A writer of ours may have got half-way through a rewind, which a 1.x successor cannot know of.
+        // A native writer may have got half-way through a rewind, which a 1.x successor cannot know of.
         if self.follow_rewind(mapping, queue).is_err() {
             return;
         }
         // Acquire: as in WriteSide::resume.
         let write_pos = oieb.payload_write_pos.load(Ordering::Acquire);
         stop_point!("read:withdraw");
-        // Whoever connected meanwhile owns the word; a writer of ours does this for itself (WriteSide::recover).
+        // A writer that connected meanwhile owns the word; a native one does this for itself (WriteSide::recover).
         if write_pos % capacity != self.position % capacity && WriterWords::load(oieb) == dead {
             // Release: as a writer's own store. Compared, so that a writer that is this fast is not set back.
             let _ = oieb.payload_write_pos.compare_exchange(

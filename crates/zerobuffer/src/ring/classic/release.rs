@@ -14,7 +14,7 @@ const WITHHELD_MAX: u64 = 16 << 10;
 /// What was read and not given back, oldest first. Bytes go back in ring order only (spec failure 2).
 ///
 /// Giving back takes cache lines away from the writer, which costs both sides more than a small frame does. So towards a
-/// writer of ours released bytes are withheld for a moment, only while
+/// native writer released bytes are withheld for a moment, only while
 ///
 /// * frames known to be committed are still unread: a drained ring is given back at once, so that a reader which waits
 ///   never owes space, and a frame as large as the ring always finds room in the end;
@@ -36,12 +36,12 @@ pub(crate) struct ReleaseQueue {
     withheld: u64,
     /// Half of the ring was free at the last look.
     pub(super) ample: bool,
-    /// The writer is ours: it needs no exact position or count of ours before it runs short.
+    /// The writer is a native peer: it needs no exact position or count of the reader before it runs short.
     pub(super) lazy: bool,
     /// How often the writer must still be seen to go on before its token counts as left alone: it may be the one that
     /// we posted to wake it, and it may not be awake yet.
     wary: u8,
-    /// Bytes went back to a writer of ours, which has not been woken for them.
+    /// Bytes went back to a native writer, which has not been woken for them.
     wake: bool,
     /// Where the reader stands and what it has counted.
     pub(super) read_pos: u64,
@@ -82,7 +82,7 @@ impl ReleaseQueue {
     }
 
     /// Marks the entry of `ticket` released and gives back what is released at the front, or withholds it if that does
-    /// no harm. Says whether the writer is to be woken.
+    /// no harm. Returns whether the writer is to be woken.
     pub(crate) fn release(
         &mut self,
         mapping: &Mapping,

@@ -27,12 +27,12 @@ pub(crate) struct WriteSide {
     timed_sleep: TimedSleep,
     /// What the last look of a wait found free; `None`: no wait is under way.
     free_before: Option<u64>,
-    /// The reader is ours: it follows rewinds, and tokens are posted only when none is there.
+    /// The reader is a native peer: it follows rewinds, and tokens are posted only when none is there.
     pub(crate) reader_is_ours: bool,
 }
 
 impl WriteSide {
-    /// The writer of a ring whose last writer closed in good order, or whose reader is not of ours.
+    /// The writer of a ring whose last writer closed, or whose reader is a 1.x peer.
     pub(crate) fn resume(mapping: &Mapping, reader_is_ours: bool) -> Result<WriteSide, RingFault> {
         let oieb = mapping.oieb();
         // Acquire pairs with the last writer's Release store of its position.
@@ -55,11 +55,11 @@ impl WriteSide {
         })
     }
 
-    /// The writer of a ring of ours whose last writer, of whichever side, died anywhere. `None`: the reader is just
+    /// The writer of a native reader's ring whose last writer, native or 1.x, died anywhere. `None`: the reader is just
     /// changing its words, ask again.
     ///
     /// The dead writer's position may be one frame ahead of its last commit. The commit itself is the subtraction from
-    /// `payload_free_bytes`; with the reader's tail, that count says where committed bytes end.
+    /// `payload_free_bytes`; with the reader's tail, that count tells where committed bytes end.
     pub(crate) fn recover(mapping: &Mapping) -> Result<Option<WriteSide>, RingFault> {
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
@@ -184,7 +184,7 @@ impl WriteSide {
         }
     }
 
-    /// Takes the empty ring back to 0, for free: only towards a reader of ours, and only if it stands where we do.
+    /// Takes the empty ring back to 0, for free: only towards a native reader, and only if it stands where the writer does.
     fn rewind(&mut self, mapping: &Mapping) -> bool {
         let oieb = mapping.oieb();
         let capacity = mapping.geometry().payload_size;
@@ -205,7 +205,7 @@ impl WriteSide {
         true
     }
 
-    /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
+    /// Commits `len` bytes at the place reserved; returns the frame's sequence number.
     pub(crate) fn commit(
         &mut self,
         mapping: &Mapping,
@@ -224,14 +224,14 @@ impl WriteSide {
         let marker = skip >= HEADER;
         if marker {
             stop_point!("write:wrap-marker");
-            // SAFETY: the bytes from our position to the end are free (the plan charged them), and nobody looks at
+            // SAFETY: the bytes from the writer's position to the end are free (the plan charged them), and no reader looks at
             // them before the subtraction below.
             #[allow(unsafe_code)]
             unsafe { mapping.write_header(self.position, FrameHeader::WRAP) }.ok_or_else(out_of_bounds)?;
         }
         stop_point!("write:header");
         let header = FrameHeader { size: len as u64, sequence: self.sequence };
-        // SAFETY: the plan found these bytes free; nobody looks at them before the subtraction below.
+        // SAFETY: the plan found these bytes free; no reader looks at them before the subtraction below.
         #[allow(unsafe_code)]
         unsafe { mapping.write_header(start, header) }.ok_or_else(out_of_bounds)?;
 

@@ -18,9 +18,9 @@ pub(crate) struct GrowthBackoff {
 }
 
 impl GrowthBackoff {
-    /// Bytes a nanosecond: what copying to memory that is not in the caches gives.
+    /// Bytes a nanosecond: the rate of copying to memory that is not in the caches.
     const COPY: u64 = 4;
-    /// Bytes a nanosecond: what the kernel gives that makes new memory (1 to 5 on the machines measured).
+    /// Bytes a nanosecond: the rate at which the kernel provides new memory (1 to 5 on the machines measured).
     const FRESH: u64 = 1;
     /// Nanoseconds, however large the frame is.
     const MOST: u64 = 4_000_000;

@@ -1,6 +1,6 @@
 //! The extended ring, between two native peers (docs/PROTOCOL.md, "The extended ring").
 //!
-//! Two words carry the truth: `head`, stored by the writer, says behind which byte the last committed frame ends; `tail`,
+//! Two words carry the truth: `head`, stored by the writer, is where the last committed frame ends; `tail`,
 //! stored by the reader, which bytes have been given back. Each side keeps a copy of the other's word, and looks again
 //! only when the ring seems full or empty.
 

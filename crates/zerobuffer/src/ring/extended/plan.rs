@@ -20,7 +20,7 @@ pub(crate) const CALM: u64 = 1 << 20;
 const WINDOW: u64 = 4 << 20;
 
 /// A lap ends early only while at most this fraction of the ring is in use: 0.12 of the payload size, of a slack of 0.19
-/// (`Geometry::new`); the rest is for alignment, which costs frames of 203 bytes or more 0.07 of their size at the most. With
+/// (`Geometry::new`); the rest is for alignment, which costs frames of 203 bytes or more at most 0.07 of their size. With
 /// the default buffer that is 30 MiB: eight pictures under way do not make the writer walk through all of it.
 const EARLY: u64 = 10;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Each look at the writer's word takes that word's cache line away from the writer, and the lines behind it that are half
 /// written: a reader that looks after each frame slows both sides down to a quarter. So a reader that finds little at each
 /// look stays away for [`PollBackoff::AWAY`] before the next one. If it finds no more for that (frames come one at a time, or
-/// answer those of ours), it goes back to looking at once, and tries again later and later.
+/// answer its own), it goes back to looking at once, and tries again later and later.
 #[derive(Debug)]
 pub(crate) struct PollBackoff {
     /// Pauses before each look; 0: none.

@@ -105,7 +105,7 @@ impl ReadSide {
         self.cursor != self.head || self.changed(memory)
     }
 
-    /// Takes the next frame, if it is known to be there and nothing is special about it; `false` says "look closer".
+    /// Takes the next frame, if it is known to be there and nothing is special about it; `false` means "look closer".
     #[inline]
     pub(crate) fn take(&mut self, memory: &impl Memory, record: &mut FrameRecord) -> bool {
         let position = self.cursor.position();
@@ -146,7 +146,7 @@ impl ReadSide {
     }
 
     /// Looks for the next frame and takes it. `restart` allows the first frame of another writer; `back` makes sure
-    /// that the ring has memory from one position to another, before anything there is touched, and says up to where it has.
+    /// that the ring has memory from one position to another, before anything there is touched, and returns up to where it has.
     pub(crate) fn look(
         &mut self,
         memory: &impl Memory,
@@ -163,7 +163,7 @@ impl ReadSide {
     }
 
     /// Reads `head`, and finds out up to where the reader may go. Goes nowhere if anything is wrong: `limit` belongs to the
-    /// lap of `cursor`, and in another lap it would make frames of what nobody has committed.
+    /// lap of `cursor`, and in another lap it would make frames of what was never committed.
     pub(crate) fn refresh(
         &mut self,
         memory: &impl Memory,

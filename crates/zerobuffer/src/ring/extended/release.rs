@@ -22,7 +22,7 @@ const WITHHELD_MAX: u64 = 16 << 10;
 /// one is read and released after the other, takes one read-modify-write, when it is released. Others queue up behind a lock.
 pub(crate) struct ReleaseQueue {
     /// Owned frames in the queue that have not been released, or [`LONE`], or [`LEAVING`]. Who may change `tail` and
-    /// `withheld`: while it is 0, the reader's thread alone; `LONE`, nobody; `LEAVING`, who releases the lone frame; else the
+    /// `withheld`: while it is 0, the reader's thread alone; `LONE`, no thread; `LEAVING`, the one that releases the lone frame; else the
     /// lock's holder. A release changes it as its last step.
     outstanding: AtomicU64,
     /// What the lone frame gives back: its `Cursor`, and its bytes times two plus whether it drains the ring. The reader's
@@ -40,10 +40,10 @@ pub(crate) struct ReleaseQueue {
 /// One owned frame has not been released, and it is not in the queue, which is empty.
 const LONE: u64 = u64::MAX;
 
-/// The same, and it is just being released.
+/// One owned frame, which is not in the queue, is just being released.
 const LEAVING: u64 = u64::MAX - 1;
 
-/// Looks at a frame that is being released, before the processor is left to whoever needs it for that.
+/// Looks at a frame that is being released, before the processor is left to the thread that needs it for that.
 const LOOKS: usize = 100;
 
 struct Queue {
@@ -87,7 +87,7 @@ impl ReleaseQueue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last frame read becomes an owned one; gives its ticket. On the reader's thread.
+    /// The last frame read becomes an owned one; returns its ticket. On the reader's thread.
     #[inline]
     pub(crate) fn hold(&self, frame: &FrameRecord) -> u64 {
         // Acquire pairs with the Release in release().
@@ -122,7 +122,7 @@ impl ReleaseQueue {
                     break;
                 }
                 Err(LEAVING) if look < LOOKS => spin_loop(),
-                // Asleep, as whoever releases may have less of a claim to the processor.
+                // Asleep, as the thread that releases may have less of a claim to the processor.
                 Err(LEAVING) => rest(),
                 Err(_) => break,
             }
@@ -130,7 +130,7 @@ impl ReleaseQueue {
         queue
     }
 
-    /// Releases an owned frame, on any thread. Says whether the writer's bell is to be rung.
+    /// Releases an owned frame, on any thread. Returns whether the writer's bell is to be rung.
     #[inline]
     pub(crate) fn release(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
         // Acquire keeps what follows behind the swap. What the reader's thread changed before came to us with the frame, as its
@@ -163,7 +163,7 @@ impl ReleaseQueue {
         ring
     }
 
-    /// Releases the last frame read, a borrowed one, on the reader's thread. Says whether the writer's bell is to be rung.
+    /// Releases the last frame read, a borrowed one, on the reader's thread. Returns whether the writer's bell is to be rung.
     #[inline]
     pub(crate) fn release_last(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
         if self.outstanding.load(Ordering::Acquire) == 0 {
@@ -205,7 +205,7 @@ impl ReleaseQueue {
         doorbell::wants(&control.writer_bell.bell) & doorbell::SLEEPING != 0
     }
 
-    /// The reader has read all that there is: gives back what is withheld. Says whether the writer's bell is to be rung.
+    /// The reader has read all that there is: gives back what is withheld. Returns whether the writer's bell is to be rung.
     #[inline]
     pub(crate) fn drained(&self, memory: &impl Memory) -> bool {
         match self.outstanding.load(Ordering::Acquire) {

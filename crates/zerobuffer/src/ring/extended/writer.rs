@@ -38,7 +38,7 @@ pub(crate) struct WriteSide {
     /// Up to where frames may be placed straight ahead without another thought.
     open: u64,
     sequence: u64,
-    /// The next frame is our first.
+    /// The next frame is this writer's first.
     first: bool,
     /// Frames committed since the buffer was made.
     count: u64,
@@ -52,10 +52,10 @@ pub(crate) struct WriteSide {
 }
 
 impl WriteSide {
-    /// Goes on behind the last committed frame, whatever became of its writer: what it had not committed is in free space.
+    /// Goes on behind the last committed frame: what its writer had not committed is in free space.
     pub(crate) fn resume(memory: &impl Memory, size: u64) -> Result<WriteSide, RingFault> {
         let written = &memory.control().written;
-        // Acquire pairs with the last writer's Release store, so that ours come after its.
+        // Acquire pairs with the last writer's Release store, so that this writer's stores come after them.
         let head = Cursor(written.head.load(Ordering::Acquire));
         let lap_end = written.lap_end.load(Ordering::Relaxed);
         if head.position() > size {
@@ -182,7 +182,7 @@ impl WriteSide {
         self.open
     }
 
-    /// Asks for the lines that will be written soon, if nobody can be reading there: the other core has them since it read
+    /// Asks for the lines that will be written soon, if no reader can be there: the other core has them since it read
     /// what was there in the lap before, and takes some 100 ns to hand one over. (Frames larger than [`SMALL`] are left to
     /// the processor, which sees that they are walked through.)
     #[inline]
@@ -319,7 +319,7 @@ impl WriteSide {
         self.changed(memory)
     }
 
-    /// Commits `len` bytes at the place reserved; gives the frame's sequence number.
+    /// Commits `len` bytes at the place reserved; returns the frame's sequence number.
     #[inline]
     pub(crate) fn commit(
         &mut self,
@@ -336,7 +336,7 @@ impl WriteSide {
             flags |= HeaderWord::FIRST;
         }
         let written = &memory.control().written;
-        // Relaxed throughout: nobody looks at any of this before the Release store of `head`.
+        // Relaxed throughout: no reader looks at any of this before the Release store of `head`.
         debug_assert!(tag.header() <= header);
         if tag.deadline != 0 && header >= tag.header() {
             flags |= HeaderWord::DEADLINE;
@@ -394,7 +394,7 @@ impl WriteSide {
         self.last
     }
 
-    /// Sets `flags` in the header of a committed frame. Says whether the frame had not been given back.
+    /// Sets `flags` in the header of a committed frame. Returns whether the frame had not been given back.
     pub(crate) fn mark(&mut self, memory: &impl Memory, frame: Cursor, flags: u16) -> bool {
         self.look_tail(memory).is_ok() && self.marker().mark(memory, frame, flags)
     }
@@ -438,8 +438,7 @@ impl Marker {
             return false;
         }
         stop_point!("extended:mark");
-        // What is behind the tail is ours to write, and no frame is written by anybody else. Release, for whatever the
-        // caller wants seen with the mark.
+        // The writer alone writes behind the tail. Release, for what the caller wants seen with the mark.
         memory.words(at).is_some_and(|[word, _]| {
             word.fetch_or(u64::from(flags) << HeaderWord::FLAGS, Ordering::Release);
             true
