@@ -1,6 +1,6 @@
 //! The block at the start of every buffer, and the bytes of it that roles lock.
 
-use core::mem::{offset_of, size_of};
+use core::mem::offset_of;
 
 use super::words::{ExtensionWord, ReaderWord, WriterWord};
 use crate::sync::{AtomicU32, AtomicU64};

@@ -6,7 +6,7 @@ use super::inbox::{Outcome, Waiter};
 use super::send::LOOK;
 use super::state::{ClientState, GONE, Wakers, wake_all};
 use crate::duplex::port::{Frame, Reader};
-use crate::duplex::sync::{MutexGuard, lock, thread, try_lock};
+use crate::duplex::sync::{TryGuard, lock, thread, try_lock};
 use crate::error::{Error, ErrorKind};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_millis(4);
 pub(crate) struct Leading<'a> {
     state: &'a ClientState,
     /// `Some` until dropped.
-    reader: Option<MutexGuard<'a, Option<Box<Reader>>>>,
+    reader: Option<TryGuard<'a, Option<Box<Reader>>>>,
     look: Duration,
     /// A thread has been woken since the last wait.
     woke: bool,

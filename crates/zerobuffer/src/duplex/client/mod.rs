@@ -5,6 +5,8 @@ mod future;
 mod in_place;
 mod inbox;
 mod leader;
+#[cfg(all(test, loom))]
+mod loom;
 #[cfg(not(loom))]
 mod of_thread;
 mod options;

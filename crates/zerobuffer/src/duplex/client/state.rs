@@ -11,7 +11,7 @@ use super::inbox::{End, Inbox};
 use crate::duplex::due::{self, Due};
 use crate::duplex::owner::Owner;
 use crate::duplex::port::{InterruptHandle, Marker, Place, Reader, ReaderWatch, Writer};
-use crate::duplex::sync::{Condvar, Mutex, ThreadId, lock, try_lock, wait};
+use crate::duplex::sync::{Condvar, Mutex, ThreadId, TryMutex, lock, try_lock, wait};
 use crate::duplex::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub(crate) struct ClientState {
     /// The writer is back, a buffer has been closed, or the channel has ended.
     pub(crate) sender_changed: Condvar,
     /// Locked by the leader. `None` after the close.
-    pub(crate) reader: Mutex<Option<Box<Reader>>>,
+    pub(crate) reader: TryMutex<Option<Box<Reader>>>,
     pub(crate) inbox: Mutex<Inbox>,
     /// The number of followers, plus one once the client is being closed. Read without a lock.
     pub(crate) following: AtomicU64,
@@ -119,7 +119,7 @@ impl ClientState {
                 closed: false,
                 reader_closed: false,
             }),
-            reader: Mutex::new(Some(Box::new(reader))),
+            reader: TryMutex::new(Some(Box::new(reader))),
             inbox: Mutex::default(),
             following: AtomicU64::new(0),
             turns: Turns::new(never_spins),
@@ -263,12 +263,11 @@ impl ClientState {
         self.following.fetch_add(1, Ordering::AcqRel);
         drop(inbox);
         self.wake_leader();
-        if let Some(mut reader) = try_lock(&self.reader) {
-            let taken = reader.take();
+        if let Some(reader) = try_lock(&self.reader).and_then(|mut reader| reader.take()) {
             drop(reader);
-            drop(taken);
             return;
         }
+        // A leader has the reader, or has taken it out and is closing it.
         let until = Instant::now() + CLOSE_PATIENCE;
         let mut sender = lock(&self.sender);
         while !sender.reader_closed {
