@@ -106,17 +106,16 @@ fn failure_01_our_writer_leaves_no_gap_before_their_reader_where_it_can_help_it(
         put(&mut writer, 3);
         take(&mut old, 3);
     }
-    // It cannot if frame and rest together exceed the ring. The 1.x reader then reads past the end.
+    // A frame that leaves a gap wherever it stands is refused.
     let name = Name::new("no-gap");
     let mut old = Old::reader(&name, 1024);
     let mut writer = Writer::connect(&name).unwrap();
-    writer.write_frame(&[1; 1024 - 16 - 5]).unwrap();
-    old.ok("read 5");
-    writer.write_frame(&[2; 10]).unwrap();
-    eprintln!(
-        "theirs: behind a gap of 5 bytes, which was not to be avoided, the 1.x reader says {}",
-        old.ask("read 1")
-    );
+    let error = writer.write_frame(&[1; 1024 - 16 - 5]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FrameTooLarge, "{error}");
+    writer.write_frame(&[2; 1024 - 16]).unwrap();
+    assert_eq!(old.ok("read 5"), format!("1 {}", hex(&[2; 1024 - 16])));
+    writer.write_frame(&[3; 10]).unwrap();
+    assert_eq!(old.ok("read 5"), format!("2 {}", hex(&[3; 10])));
 }
 
 #[test]
