@@ -12,7 +12,9 @@ use crate::record::Record;
 use crate::report::{self, Row};
 use crate::role::{self, Mode};
 use crate::run::{Pair, Runner, Scenario};
-use crate::transport::{BENCH_PYTHON, Transport};
+use crate::single_calls;
+use crate::stats::Outcome;
+use crate::transport::{BENCH_PYTHON, Program, Transport};
 
 /// The name of a record whose plots need none.
 pub const COMPARISON: &str = "bench";
@@ -87,7 +89,8 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
-    if !plan.streams {
+    let csharp = plan.transports.contains(&Transport::OursCsharp);
+    if !plan.streams || csharp {
         failures.extend(duplex::compare(plan, runner, &mut record)?);
     }
     if plan.quick {
@@ -97,11 +100,15 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         musts::judge(&all, (plan.only.is_none() && !plan.streams).then_some(plan.transports));
     }
     if plan.wants("python overhead") && plan.transports.contains(&Transport::OursPython) {
-        let player = runner.start_script("ours_python_overhead.py", BENCH_PYTHON)?;
-        if let Some(outcome) = runner.wait(vec![player])?.into_iter().next() {
+        let script = "ours_python_overhead.py";
+        let player = runner.start(script, Program::Script(script, BENCH_PYTHON), &[])?;
+        if let Some(outcome) = runner.wait::<Outcome>(vec![player])?.into_iter().next() {
             musts::judge_python(outcome.p50_us);
             record.line(&json!({ "scenario": { "kind": "python-overhead" }, "outcome": outcome }))?;
         }
+    }
+    if plan.wants("single calls") && csharp {
+        single_calls::compare(plan, runner, &mut record)?;
     }
     if plan.wants("creation") && !plan.streams {
         let channels = runner.channels(64, zerobuffer::DEFAULT_PAYLOAD_SIZE);

@@ -9,6 +9,7 @@ mod record;
 mod report;
 mod role;
 mod run;
+mod single_calls;
 mod stats;
 mod svg;
 mod transport;
@@ -45,7 +46,7 @@ struct Arguments {
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// What to compare (default: all that this program was built with; what is written in other languages if the variables
-    /// are set that `cargo xtask bench --rivals`, `--cpp` and `--python` set)
+    /// are set that `cargo xtask bench --rivals`, `--cpp`, `--csharp` and `--python` set)
     #[arg(long, value_enum, value_delimiter = ',')]
     transports: Vec<Transport>,
     /// Frame sizes of the streams
@@ -77,6 +78,9 @@ enum Action {
     /// One process of a run of requests and responses (what this program starts itself as)
     #[command(hide = true)]
     PlayDuplex { job: String },
+    /// Rust's side of what C# adds to single calls
+    #[command(hide = true)]
+    SingleCalls,
 }
 
 fn main() -> ExitCode {
@@ -92,10 +96,11 @@ fn main() -> ExitCode {
 fn act(arguments: &Arguments) -> Result<()> {
     if let Some(action) = &arguments.command {
         let outcome = match action {
-            Action::Play { job } => role::play(&serde_json::from_str(job)?),
-            Action::PlayDuplex { job } => duplex::play(&serde_json::from_str(job)?),
+            Action::Play { job } => serde_json::to_string(&role::play(&serde_json::from_str(job)?)?),
+            Action::PlayDuplex { job } => serde_json::to_string(&duplex::play(&serde_json::from_str(job)?)?),
+            Action::SingleCalls => serde_json::to_string(&single_calls::measure()?),
         }?;
-        println!("{}", serde_json::to_string(&outcome)?);
+        println!("{outcome}");
         return Ok(());
     }
     ensure!(arguments.sizes.iter().all(|&size| size >= role::MIN_SIZE), "sizes start at {}", role::MIN_SIZE);
@@ -133,7 +138,7 @@ fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     for &transport in &arguments.transports {
         if let Some(why) = transport.missing() {
             bail!(
-                "{} needs {why}; `cargo xtask bench --rivals --cpp --python` builds all that this machine can",
+                "{} needs {why}; `cargo xtask bench --rivals --cpp --csharp --python` builds all that this machine can",
                 transport.name()
             );
         }

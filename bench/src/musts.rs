@@ -64,6 +64,7 @@ fn musts() -> Vec<Must> {
     musts.extend([
         by(OursCpp, against(copy(PICTURE), &[Ours], 0.95)),
         Must { bound: Bound::Behind(30.0), ..by(OursCpp, against(copy(64), &[Ours], 0.0)) },
+        by(OursCsharp, against(copy(PICTURE), &[Ours], 0.95)),
         by(OursPython, against(copy(PICTURE), &[Ours], 0.9)),
         by(OursPython, against(copy(64), &[Python1x], 20.0)),
     ]);

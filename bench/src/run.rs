@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::machine;
 use crate::role::{Job, Mode, Role};
 use crate::stats::Outcome;
-use crate::transport::{Channel, PATIENCE, PEER_PYTHON, Program, Transport};
+use crate::transport::{Channel, PATIENCE, Program, Transport};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -213,7 +214,7 @@ impl Runner {
         };
         let line_ns = self.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
         let players = jobs.iter().map(|job| self.start_role(job)).collect::<Result<Vec<_>>>()?;
-        let mut outcomes = self.wait(players)?.into_iter();
+        let mut outcomes = self.wait::<Outcome>(players)?.into_iter();
         let (Some(outcome), Some(other)) = (outcomes.next(), outcomes.next()) else {
             bail!("no process reported")
         };
@@ -221,7 +222,7 @@ impl Runner {
     }
 
     /// Waits for all processes to end, and returns their measurements.
-    pub fn wait(&self, mut players: Vec<Player>) -> Result<Vec<Outcome>> {
+    pub fn wait<T: DeserializeOwned>(&self, mut players: Vec<Player>) -> Result<Vec<T>> {
         // A failure ends all processes, because the others would wait for each other.
         while !players
             .iter_mut()
@@ -237,30 +238,16 @@ impl Runner {
 
     fn start_role(&self, job: &Job) -> Result<Player> {
         let (who, job_text) = (format!("{:?}", job.role), serde_json::to_string(job)?);
-        let command = match job.transport.program() {
+        self.start(&who, job.transport.program(), &["play", &job_text])
+    }
+
+    /// Starts the process called `who` with these arguments.
+    pub fn start(&self, who: &str, program: Program, arguments: &[&str]) -> Result<Player> {
+        let mut command = match program {
             Program::Own => Command::new(std::env::current_exe()?),
             Program::Named(variable) => Command::new(named_by(variable)?),
             Program::Script(script, python) => script_command(script, python)?,
         };
-        self.spawn(&who, command, &["play", &job_text])
-    }
-
-    /// Starts the process called `who`: this program, or one of the scripts in `peers/` that a Python with the 1.x package
-    /// runs, with these arguments.
-    pub fn start(&self, who: &str, script: Option<&str>, arguments: &[&str]) -> Result<Player> {
-        let command = match script {
-            Some(script) => script_command(script, PEER_PYTHON)?,
-            None => Command::new(std::env::current_exe()?),
-        };
-        self.spawn(who, command, arguments)
-    }
-
-    /// Starts one of the scripts in `peers/` by the Python that this variable names.
-    pub fn start_script(&self, script: &str, python: &str) -> Result<Player> {
-        self.spawn(script, script_command(script, python)?, &[])
-    }
-
-    fn spawn(&self, who: &str, mut command: Command, arguments: &[&str]) -> Result<Player> {
         let complaints = self.directory.join(format!("{who}.stderr"));
         command
             .args(arguments)
@@ -353,7 +340,7 @@ impl Player {
         Ok(true)
     }
 
-    fn outcome(mut self) -> Result<Outcome> {
+    fn outcome<T: DeserializeOwned>(mut self) -> Result<T> {
         // One short line: the pipe held it while the process ran.
         let mut output = String::new();
         self.child.stdout.take().context("no output")?.read_to_string(&mut output)?;

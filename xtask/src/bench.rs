@@ -39,10 +39,11 @@ struct Tools {
 }
 
 /// Builds what the options ask for and runs the driver: all rivals that this machine can build (`--rivals`),
-/// the C++ peer (`--cpp`), the Python package and its rivals (`--python`).
+/// the C++ peer (`--cpp`), the C# peer (`--csharp`), the Python package and its rivals (`--python`).
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
-    const BUILT: [&str; 3] = ["--rivals", "--cpp", "--python"];
-    let [rivals, cpp, python] = BUILT.map(|option| arguments.iter().any(|argument| argument == option));
+    const BUILT: [&str; 4] = ["--rivals", "--cpp", "--csharp", "--python"];
+    let [rivals, cpp, csharp, python] =
+        BUILT.map(|option| arguments.iter().any(|argument| argument == option));
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.retain(|argument| !BUILT.contains(argument));
     let mut programs = Tools::default();
@@ -62,6 +63,11 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     if cpp {
         driver.env("ZEROBUFFER_BENCH_CPP", cpp_peer(root)?);
         languages.push("ours-cpp");
+    }
+    if csharp {
+        let (peer, environment) = crate::csharp::bench_peer(root)?;
+        driver.env("ZEROBUFFER_BENCH_CSHARP", peer).envs(environment);
+        languages.push("ours-csharp");
     }
     if python {
         driver.env("ZEROBUFFER_BENCH_PYTHON", crate::python::bench(root)?);

@@ -31,10 +31,11 @@ Usage: cargo xtask <command>
                             builds and checks everything, as CI does; --full adds the long rounds; --keep-going
                             goes on after a step that failed;
                             with steps, only those (cargo xtask test --list names them)
-  bench [--rivals] [--cpp] [--python] [ARGUMENT...]
+  bench [--rivals] [--cpp] [--csharp] [--python] [ARGUMENT...]
                             runs the benchmark driver in bench/ (--quick, --curves, --out FOLDER ...; --help lists
-                            them); --rivals builds it with all rivals that this machine can build; --cpp and --python
-                            compare our C++ API, and our Python package and its rivals, with Rust
+                            them); --rivals builds it with all rivals that this machine can build; --cpp, --csharp and
+                            --python compare our C++ API, our C# package, and our Python package and its rivals,
+                            with Rust
   wheels                    builds a Python wheel for each CPython 3.8 to 3.13 that is installed, and tries each
   conformance [--report] [--only TEXT] [ARGUMENT...]
                             plays every scenario with every pair of languages; --report writes verification/records/conformance/

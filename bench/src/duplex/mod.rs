@@ -27,7 +27,7 @@ use crate::musts::PICTURE;
 use crate::record::Record;
 use crate::run::{Measured, Runner, human};
 use crate::stats::{Outcome, median};
-use crate::transport::{Channel, Transport};
+use crate::transport::{CSHARP_PEER, Channel, PEER_PYTHON, Program, Transport};
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub enum Peer {
     Ours,
     /// ZeroBuffer's channel, its server with a pool of threads.
     OursPool,
+    /// ZeroBuffer's channel, the client through the C# package.
+    OursCsharp,
     /// Two plain streams of ZeroBuffer.
     OurStreams,
     Iceoryx2,
@@ -52,6 +54,7 @@ impl Peer {
         match self {
             Peer::Ours => "ours",
             Peer::OursPool => "ours, pool",
+            Peer::OursCsharp => "ours-csharp",
             Peer::OurStreams => "two streams",
             Peer::Iceoryx2 => "iceoryx2",
             Peer::Tachyon => "tachyon",
@@ -62,13 +65,14 @@ impl Peer {
     }
 
     fn is_ours(self) -> bool {
-        matches!(self, Peer::Ours | Peer::OursPool | Peer::OurStreams)
+        matches!(self, Peer::Ours | Peer::OursPool | Peer::OursCsharp | Peer::OurStreams)
     }
 
     /// The kinds of requests and responses that a transport supports.
     fn of(transport: Transport) -> &'static [Peer] {
         match transport {
             Transport::Ours => &[Peer::Ours, Peer::OursPool, Peer::OurStreams],
+            Transport::OursCsharp => &[Peer::OursCsharp],
             Transport::Iceoryx2 => &[Peer::Iceoryx2],
             Transport::Tachyon => &[Peer::Tachyon],
             Transport::Zeromq => &[Peer::Zeromq],
@@ -80,6 +84,7 @@ impl Peer {
 
     fn does(self, case: Case) -> bool {
         match self {
+            Peer::OursCsharp => case.callers == 1,
             // A stream has one writer.
             Peer::OurStreams => case.callers == 1 || case.way == Way::Pipeline,
             // The clients of these transports do not support several threads.
@@ -126,7 +131,11 @@ fn cases(plan: &Plan<'_>) -> Vec<Case> {
         }
     }
     // In a hurry, one size shows that all ways work, and one caller that large ones do.
-    cases.retain(|case| plan.wants(&case.name()) && (!plan.quick || case.size == 64 || case.callers == 1));
+    // C# is compared with one caller.
+    let one = plan.quick || plan.streams;
+    cases.retain(|case| {
+        plan.wants(&case.name()) && (case.callers == 1 || !one || (plan.quick && case.size == 64))
+    });
     cases
 }
 
@@ -153,7 +162,7 @@ pub fn play(job: &Job) -> Result<Outcome> {
         machine::pin(cpu)?;
     }
     match (job.peer, job.serves) {
-        (Peer::Ours, true) => ours::serve(job, ProcessingMode::SingleThread),
+        (Peer::Ours | Peer::OursCsharp, true) => ours::serve(job, ProcessingMode::SingleThread),
         (Peer::OursPool, true) => ours::serve(job, ProcessingMode::ThreadPool),
         (Peer::Ours | Peer::OursPool, false) => ours::call(job),
         (Peer::OurStreams, true) => ours::serve_streams(job),
@@ -258,12 +267,13 @@ fn run(runner: &Runner, row: &Row, verify: bool) -> Result<Measured> {
     let mut players = Vec::new();
     for serves in [false, true] {
         let job = serde_json::to_string(&job(serves))?;
-        let script = (row.peer == Peer::Python1x).then_some("zerobuffer_1x_duplex.py");
-        players.push(runner.start(
-            if serves { "server" } else { "client" },
-            script,
-            &["play-duplex", &job],
-        )?);
+        let program = match row.peer {
+            Peer::Python1x => Program::Script("zerobuffer_1x_duplex.py", PEER_PYTHON),
+            Peer::OursCsharp if !serves => Program::Named(CSHARP_PEER),
+            _ => Program::Own,
+        };
+        let who = if serves { "server" } else { "client" };
+        players.push(runner.start(who, program, &["play-duplex", &job])?);
     }
     let [outcome, other] =
         runner.wait(players)?.try_into().map_err(|_| anyhow::anyhow!("no process reported"))?;

@@ -5,6 +5,9 @@ use super::{Case, Peer, Row};
 /// A round trip may take so many times that of two plain streams.
 const STREAMS: f64 = 1.10;
 
+/// How much longer a call from C# may take than one from Rust: microseconds for small requests, a share of the time for larger ones.
+const CSHARP: (f64, f64) = (0.040, 0.05);
+
 /// Prints one line per aim. For a single caller the median latency counts, for several callers the rate.
 /// Returns the number of missed aims.
 pub fn judge(rows: &[Row]) -> usize {
@@ -32,6 +35,16 @@ pub fn judge(rows: &[Row]) -> usize {
         {
             let words = format!("{ratio:.2} times the round trip of two streams (must: {STREAMS:.2})");
             say(case, own.peer.name(), ratio <= STREAMS, words);
+        }
+        let csharp = rows.iter().filter(beside).find(|row| row.peer == Peer::OursCsharp);
+        if own.peer == Peer::Ours
+            && let Some((call, csharp)) =
+                own.of(|o| o.p50_us).zip(csharp.and_then(|row| row.of(|o| o.p50_us)))
+        {
+            let (small, share) = CSHARP;
+            let may = if case.size <= 64 { small } else { call * share };
+            let words = format!("{:+.3} us to a call from Rust (must: {may:+.3})", csharp - call);
+            say(case, Peer::OursCsharp.name(), csharp - call <= may, words);
         }
     }
     missed
@@ -67,6 +80,8 @@ mod tests {
         assert_eq!(judge(&[own(), row(Peer::Zeromq, 1, 0.9, 10.0)]), 1);
         assert_eq!(judge(&[own(), row(Peer::OurStreams, 1, 0.92, 100.0)]), 0);
         assert_eq!(judge(&[own(), row(Peer::OurStreams, 1, 0.90, 100.0)]), 1);
+        assert_eq!(judge(&[own(), row(Peer::OursCsharp, 1, 1.039, 100.0)]), 0);
+        assert_eq!(judge(&[own(), row(Peer::OursCsharp, 1, 1.041, 100.0)]), 1);
         let own = || row(Peer::OursPool, 8, 1.0, 100.0);
         assert_eq!(judge(&[own(), row(Peer::Grpc, 8, 0.1, 90.0)]), 0);
         assert_eq!(judge(&[own(), row(Peer::Grpc, 8, 9.0, 110.0), row(Peer::Zeromq, 8, 9.0, 1.0)]), 1);

@@ -32,6 +32,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Names the program that `peers/ours.cpp` was made into.
 pub const CPP_PEER: &str = "ZEROBUFFER_BENCH_CPP";
 
+/// Names the program that `peers/csharp` was made into.
+pub const CSHARP_PEER: &str = "ZEROBUFFER_BENCH_CSHARP";
+
 /// Names a Python that has the 1.x package.
 pub const PEER_PYTHON: &str = "ZEROBUFFER_PEER_PYTHON";
 
@@ -48,6 +51,8 @@ pub enum Transport {
     OursClassic,
     /// This library through its C++ API, with its defaults.
     OursCpp,
+    /// This library's C# package, with its defaults.
+    OursCsharp,
     /// iceoryx2, the receiver polls.
     Iceoryx2,
     /// iceoryx2, the receiver sleeps until an event comes.
@@ -107,12 +112,20 @@ impl Transport {
     }
 
     pub fn is_ours(self) -> bool {
-        matches!(self, Transport::Ours | Transport::OursClassic | Transport::OursCpp | Transport::OursPython)
+        matches!(
+            self,
+            Transport::Ours
+                | Transport::OursClassic
+                | Transport::OursCpp
+                | Transport::OursCsharp
+                | Transport::OursPython
+        )
     }
 
     pub fn program(self) -> Program {
         let script = match self {
             Transport::OursCpp => return Program::Named(CPP_PEER),
+            Transport::OursCsharp => return Program::Named(CSHARP_PEER),
             Transport::Python1x => return Program::Script("zerobuffer_1x.py", PEER_PYTHON),
             Transport::OursPython => "ours_python.py",
             Transport::PythonPipe => "python_pipe.py",
@@ -162,7 +175,7 @@ impl Transport {
     /// Whether frames of `size` bytes can be written and read where they lie.
     pub fn in_place(self, size: usize) -> bool {
         match self {
-            Transport::Ours | Transport::OursClassic | Transport::OursCpp | Transport::OursPython => true,
+            transport if transport.is_ours() => true,
             Transport::Iceoryx2 | Transport::Iceoryx2Events => true,
             Transport::Tachyon | Transport::TachyonBatched => true,
             Transport::PythonSharedMemory | Transport::Iceoryx2Python => true,
