@@ -94,6 +94,9 @@ internal static unsafe class Api
     internal static extern int zb_reader_read_frame_ref(void* reader, long timeoutMs, NativeFrameRef* frame, void** error);
 
     [DllImport(Library)]
+    internal static extern int zb_reader_release_frame_ref(void* reader, void** error);
+
+    [DllImport(Library)]
     internal static extern int zb_reader_release_frame_ref_of(void* reader, ulong sequence, void** error);
 
     [DllImport(Library)]

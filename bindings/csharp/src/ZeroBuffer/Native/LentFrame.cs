@@ -31,16 +31,18 @@ internal sealed unsafe class LentFrame : FrameState
         {
             return;
         }
-        ulong sequence = SequenceOrZero;
-        if (_reader.IsOwnedByThisThread)
+        if (_reader.TryEnterBriefly())
         {
-            // No read is under way, and the loan keeps the handle.
+            // No other thread reads meanwhile, so that the frame that is lent is this one.
             if (TryEnd(version))
             {
-                GiveBack(sequence, version);
+                _ = Api.zb_reader_release_frame_ref(_reader.Pointer, null);
+                Interlocked.CompareExchange(ref _reader.Lent, 0, version);
             }
+            _reader.Leave(asOwner: true);
             return;
         }
+        ulong sequence = SequenceOrZero;
         // A guest before the frame ends: once it has ended, only that keeps the handle.
         _reader.EnterToGiveBack();
         if (TryEnd(version))

@@ -16,6 +16,8 @@ internal abstract unsafe class NativeHandle
 {
     private const int NotYetOwned = 0;
     private const int Shared = -1;
+    private const int Inside = 1;
+    private const int InsideBriefly = 2;
 
     /// <summary>How often a thread looks whether the former owner is only about to leave.</summary>
     private const int Patience = 200;
@@ -23,7 +25,7 @@ internal abstract unsafe class NativeHandle
     /// <summary>The managed thread id of the owner, or one of the constants.</summary>
     private int _owner;
 
-    /// <summary>Whether the owner is inside; written by the owner alone.</summary>
+    /// <summary>Whether the owner is inside: 0, or one of the constants; written by the owner alone.</summary>
     private int _ownerInside;
 
     /// <summary>Whether another thread is inside.</summary>
@@ -61,9 +63,6 @@ internal abstract unsafe class NativeHandle
     /// <summary>The name of the buffer or channel.</summary>
     internal string Name { get; }
 
-    /// <summary>Whether this thread enters by plain stores: then no other thread is inside.</summary>
-    internal bool IsOwnedByThisThread => _owner == Environment.CurrentManagedThreadId;
-
     internal bool IsClosed => Volatile.Read(ref _closed) != 0;
 
     /// <summary>Whether memory is lent that goes when the handle is freed.</summary>
@@ -87,19 +86,13 @@ internal abstract unsafe class NativeHandle
     /// <exception cref="InvalidStateException">Another thread is inside.</exception>
     /// <exception cref="ClosedException">The handle has been closed.</exception>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool Enter()
-    {
-        if (_owner == Environment.CurrentManagedThreadId && _ownerInside == 0)
-        {
-            Volatile.Write(ref _ownerInside, 1);
-            if (Volatile.Read(ref _owner) > 0)
-            {
-                return true;
-            }
-            Volatile.Write(ref _ownerInside, 0);
-        }
-        return EnterSlowly();
-    }
+    internal bool Enter() => TryEnterAsOwner(Inside) || EnterSlowly();
+
+    /// <summary>
+    /// Enters by plain stores if this thread owns the handle and is not inside, for a call that waits for nothing: other threads wait for its end.
+    /// Then <see cref="Leave"/> as the owner.
+    /// </summary>
+    internal bool TryEnterBriefly() => TryEnterAsOwner(InsideBriefly);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Leave(bool asOwner)
@@ -184,6 +177,21 @@ internal abstract unsafe class NativeHandle
 
     internal void ThrowClosed() => Errors.ThrowClosed(What, Name);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryEnterAsOwner(int inside)
+    {
+        if (_owner == Environment.CurrentManagedThreadId && _ownerInside == 0)
+        {
+            Volatile.Write(ref _ownerInside, inside);
+            if (Volatile.Read(ref _owner) > 0)
+            {
+                return true;
+            }
+            Volatile.Write(ref _ownerInside, 0);
+        }
+        return false;
+    }
+
     private bool EnterSlowly()
     {
         int own = Environment.CurrentManagedThreadId;
@@ -204,14 +212,19 @@ internal abstract unsafe class NativeHandle
         {
             ThrowInUse();
         }
-        for (int turn = 0; Volatile.Read(ref _ownerInside) != 0; turn++)
+        for (int turn = 0, inside; (inside = Volatile.Read(ref _ownerInside)) != 0; turn++)
         {
-            if (turn == Patience)
+            if (turn < Patience)
+            {
+                Thread.SpinWait(1);
+                continue;
+            }
+            if (inside != InsideBriefly)
             {
                 Leave(asOwner: false);
                 ThrowInUse();
             }
-            Thread.SpinWait(1);
+            Thread.Yield();
         }
         if (Volatile.Read(ref _closed) != 0)
         {
