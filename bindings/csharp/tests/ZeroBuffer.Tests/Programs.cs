@@ -35,7 +35,22 @@ internal sealed class RunningProgram : IDisposable
     internal static string DotNet => Environment.GetEnvironmentVariable("DOTNET_HOST_PATH")
         ?? (Environment.GetEnvironmentVariable("DOTNET_ROOT") is string root ? Path.Combine(root, "dotnet") : "dotnet");
 
-    internal void Says(string line) => Assert.Equal(line, Eventually.Result(_process.StandardOutput.ReadLineAsync()));
+    internal void Says(string line) => Assert.Equal(line, Line());
+
+    /// <summary>The next line that it prints.</summary>
+    internal string Line()
+    {
+        string? line = Eventually.Result(_process.StandardOutput.ReadLineAsync());
+        Assert.True(line is not null, "the program ended");
+        return line;
+    }
+
+    /// <summary>Ctrl-C.</summary>
+    internal void Interrupt()
+    {
+        using Process kill = Process.Start("kill", new[] { "-INT", _process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture) });
+        kill.WaitForExit();
+    }
 
     internal void EndInput() => _process.StandardInput.Close();
 

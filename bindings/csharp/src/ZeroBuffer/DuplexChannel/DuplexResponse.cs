@@ -16,6 +16,9 @@ public readonly struct DuplexResponse : IDisposable, IEquatable<DuplexResponse>
 
     internal DuplexResponse(Frame frame) => _frame = frame;
 
+    /// <summary>The response as a frame.</summary>
+    internal Frame Frame => _frame;
+
     /// <summary>A response that is not there: what a receive returns when none came in time.</summary>
     public static DuplexResponse Invalid => default;
 

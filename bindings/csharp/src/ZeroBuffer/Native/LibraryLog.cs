@@ -38,6 +38,15 @@ internal static unsafe class LibraryLog
         }
     }
 
+    /// <summary>As <see cref="SendTo"/>, if there is a logger.</summary>
+    internal static void SendToIfGiven(ILogger? logger)
+    {
+        if (logger is not null)
+        {
+            SendTo(logger);
+        }
+    }
+
     /// <summary>Takes the callback away, as its code is about to go.</summary>
     internal static void Remove()
     {
