@@ -32,6 +32,11 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
             streams(first, second, &mut names).with_context(|| format!("streams of {pair}"))?;
         }
     }
+    let find = |name| languages.iter().find(|language| language.name == name);
+    if let (Some(camera), Some(enhancer), Some(display)) = (find("C++"), find("Python"), find("C#")) {
+        pipeline(camera, [enhancer, enhancer], display, &mut names)
+            .context("a camera in C++, an enhancer in Python, a display in C#")?;
+    }
     println!("every topic ran in {} languages, and between them", languages.len());
     Ok(())
 }
@@ -89,11 +94,21 @@ fn streams(first: &Language, second: &Language, names: &mut Names) -> Result<()>
     drop(server.stdin.take());
     says(server, "")?;
 
-    // Inverted twice, the text comes out as it went in.
+    pipeline(second, [first, second], first, names)
+}
+
+/// A stream through two relays. Each inverts it, so that the text comes out as it went in.
+fn pipeline(
+    camera: &Language,
+    enhancers: [&Language; 2],
+    display: &Language,
+    names: &mut Names,
+) -> Result<()> {
     let (head, middle, tail) = (names.next(), names.next(), names.next());
-    let reader = start(first, "stream", &["reader", &tail])?;
-    let relays = [start(second, "relay", &[&middle, &tail])?, start(first, "relay", &[&head, &middle])?];
-    says(start(second, "stream", &["writer", &head])?, "")?;
+    let reader = start(display, "stream", &["reader", &tail])?;
+    let relays =
+        [start(enhancers[1], "relay", &[&middle, &tail])?, start(enhancers[0], "relay", &[&head, &middle])?];
+    says(start(camera, "stream", &["writer", &head])?, "")?;
     relays.into_iter().try_for_each(|relay| says(relay, ""))?;
     says(reader, STREAM)
 }
