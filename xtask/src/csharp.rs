@@ -6,15 +6,20 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{build_quickly, cargo, has, quick_target, run};
+use crate::tools::{self, build_quickly, cargo, has, quick_target, run};
 
 const SOLUTION: &str = "bindings/csharp";
 
 /// A script beside the repository that may unpack an SDK, and prints the environment for it.
 const SHARED: &str = "../shared/dotnet/use";
 
-/// Runtimes that the tests run on; the assembly for net6.0 is loaded on the first.
-const FRAMEWORKS: &[&str] = &["net8.0", "net10.0"];
+/// The test programs, and the folders of their builds: those of the package run on two runtimes. The assemblies for net6.0 are loaded on .NET 8.
+const TESTS: &[(&str, &str)] = &[
+    ("ZeroBuffer.Tests", "debug_net8.0"),
+    ("ZeroBuffer.Tests", "debug_net10.0"),
+    ("ZeroBuffer.V1.Tests", "debug"),
+    ("ZeroBuffer.Web.Tests", "debug"),
+];
 
 /// The message for a machine without an SDK.
 const MISSING: &str =
@@ -33,7 +38,10 @@ impl Sdk {
         for dotnet in of_root.into_iter().chain([PathBuf::from("dotnet")]) {
             // A runtime without an SDK has this command too, and fails.
             if has(&dotnet.to_string_lossy(), &["--version"]) {
-                return Ok(Some(Sdk { dotnet, environment: Vec::new() }));
+                // Programs that are not started by `dotnet` look for their runtime there.
+                let folder = in_path(&dotnet).and_then(|dotnet| Some(dotnet.parent()?.display().to_string()));
+                let environment = folder.map(|folder| ("DOTNET_ROOT".to_owned(), folder));
+                return Ok(Some(Sdk { dotnet, environment: environment.into_iter().collect() }));
             }
         }
         let script = root.join(SHARED);
@@ -82,6 +90,12 @@ impl Sdk {
     }
 }
 
+/// Returns the file that a command stands for.
+fn in_path(command: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).find_map(|folder| folder.join(command).canonicalize().ok())
+}
+
 /// Returns the SDK. Without one, prints a line, or fails in CI.
 fn sdk(root: &Path) -> Result<Option<Sdk>> {
     let found = Sdk::find(root)?;
@@ -117,13 +131,20 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     build(root, &sdk)?;
     run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
     // The requested examples keep their original format.
-    let formatted = ["--include", "src/", "tests/ZeroBuffer.Tests/"];
-    run(sdk.command(root, &["format", "whitespace", "--no-restore", "--verify-no-changes"]).args(formatted))?;
-    for framework in FRAMEWORKS {
-        println!("the tests on {framework}");
-        let folder = root.join(format!("target/csharp/bin/ZeroBuffer.Tests/debug_{framework}"));
+    let formatted = [
+        "src",
+        "samples",
+        "tests/ZeroBuffer.Tests",
+        "tests/ZeroBuffer.V1.Tests",
+        "tests/ZeroBuffer.Web.Tests",
+    ];
+    let format = ["format", "whitespace", "--no-restore", "--verify-no-changes", "--include"];
+    run(sdk.command(root, &format).args(formatted.map(|folder| format!("{folder}/"))))?;
+    for (project, build) in TESTS {
+        println!("{project} ({build})");
+        let assembly = root.join(format!("target/csharp/bin/{project}/{build}/{project}.dll"));
         let mut tests = sdk.command(root, &["exec"]);
-        tests.arg(folder.join("ZeroBuffer.Tests.dll")).args(["--progress", "off"]);
+        tests.arg(assembly).args(["--progress", "off"]);
         tests.env("DOTNET_HOST_PATH", &sdk.dotnet);
         tests.env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
         let cpp = crate::cpp_package::command(root);
@@ -133,15 +154,13 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         if let Some(python) = crate::python::at_hand(root) {
             tests.env("ZEROBUFFER_PYTHON", python);
         }
+        if full {
+            tools::need("chromium", "chromium")?;
+            tests.env("ZEROBUFFER_CHROMIUM", "chromium");
+        }
         run(&mut tests)?;
     }
-    if !full {
-        println!(
-            "the package, and programs published from it, are tried by `cargo xtask test --full csharp`"
-        );
-        return Ok(());
-    }
-    crate::csharp_package::test(root, &sdk)
+    crate::csharp_package::test(root, &sdk, full)
 }
 
 /// Builds the peer of the conformance suite. Returns its command, or `None` without an SDK.
@@ -150,6 +169,16 @@ pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     build(root, &sdk)?;
     let peer = root.join("target/csharp/bin/ConformancePeer/debug/conformance_peer.dll");
     Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
+}
+
+/// Builds the peer of the benchmark driver with the library as it is shipped; its program and environment.
+pub(crate) fn bench_peer(root: &Path) -> Result<(PathBuf, Vec<(String, String)>)> {
+    let sdk = Sdk::find(root)?.context(MISSING)?;
+    run(&mut cargo(root, &["build", "--quiet", "--release", "--package", "zerobuffer-ffi"]))?;
+    let build = ["build", "--verbosity", "quiet", "-nodeReuse:false", "--configuration", "Release"];
+    let library = root.join("target/release/libzerobuffer_c.so");
+    run(sdk.command(root, &build).arg(root.join("bench/peers/csharp")).env("ZeroBufferNative", library))?;
+    Ok((root.join("target/csharp/bin/BenchPeer/release/bench_peer"), sdk.environment))
 }
 
 /// Starts the example of a topic.

@@ -1,5 +1,4 @@
-//! Tests the C# package the way programs use it: packed, restored by a project outside the tree, published in
-//! every way.
+//! Tests the C# packages the way programs use them: packed, restored by a project outside the tree, published in every way.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,45 +6,75 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::csharp::Sdk;
-use crate::tools::{has, run};
+use crate::tools::{has, quick_target, run};
 
 const CONSUMER: &str = "bindings/csharp/tests/consumer";
 
-/// The ways to publish the consumer: the kind, and the resulting program.
-const KINDS: &[(&str, &str)] = &[
-    ("framework", "a program for an installed runtime"),
-    ("single", "one trimmed file with its runtime"),
-    ("aot", "native code, the library beside it"),
-    ("static", "native code, the library linked in"),
+/// The packages. All have one version.
+const PACKAGES: &[&str] = &["ZeroBuffer", "ZeroBuffer.V1"];
+
+/// A way to publish the consumer.
+struct Kind {
+    name: &'static str,
+    what: &'static str,
+    /// Whether it takes a minute, so that `--full` alone tries it.
+    slow: bool,
+}
+
+const KINDS: &[Kind] = &[
+    Kind { name: "framework", what: "a program for an installed runtime", slow: false },
+    Kind { name: "v1", what: "a program of 1.x for an installed runtime", slow: true },
+    Kind { name: "single", what: "one trimmed file with its runtime", slow: true },
+    Kind { name: "aot", what: "native code, the library beside it", slow: true },
+    Kind { name: "static", what: "native code, the library linked in", slow: true },
 ];
 
-/// Packs the package, and runs the consumer in each way.
-pub(crate) fn test(root: &Path, sdk: &Sdk) -> Result<()> {
+/// Packs the packages, which have been built for the tests, and runs the consumer; with `full` in each way.
+pub(crate) fn test(root: &Path, sdk: &Sdk, full: bool) -> Result<()> {
     let packages = root.join("target/csharp/package");
     let _ = std::fs::remove_dir_all(&packages);
-    run(sdk
-        .command(root, &["pack", "src/ZeroBuffer", "--verbosity", "quiet", "-nodeReuse:false", "--output"])
-        .arg(&packages))?;
+    for package in PACKAGES {
+        let pack =
+            ["pack", "--no-build", "--configuration", "Debug", "--verbosity", "quiet", "-nodeReuse:false"];
+        let project = format!("src/{package}");
+        run(sdk.command(root, &pack).arg(project).arg("--output").arg(&packages))?;
+    }
     let version = packed(&packages)?;
     let folder = std::env::temp_dir().join(format!("zerobuffer-consumer-{}", std::process::id()));
-    let result = KINDS.iter().try_for_each(|(kind, what)| {
-        consume(root, sdk, &folder, &packages, &version, kind).with_context(|| format!("published as {what}"))
+    let mut kinds = KINDS.iter().filter(|kind| full || !kind.slow);
+    let result = kinds.try_for_each(|kind| {
+        consume(root, sdk, &folder, &packages, &version, kind.name)
+            .with_context(|| format!("published as {}", kind.what))
     });
     std::fs::remove_dir_all(&folder)?;
+    if !full {
+        println!(
+            "other ways to publish (trimmed single file, native code) are tried by `cargo xtask test --full csharp`"
+        );
+    }
     result
 }
 
-/// The version of the packed package, which has its symbols beside it.
+/// Returns the version of the packages. Each has its symbols beside it.
 fn packed(packages: &Path) -> Result<String> {
     let entries = std::fs::read_dir(packages)?.collect::<std::io::Result<Vec<_>>>()?;
     let names: Vec<String> =
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let version = names.iter().find_map(|name| name.strip_prefix("ZeroBuffer.")?.strip_suffix(".nupkg"));
+    let first = PACKAGES[0];
+    let version = names.iter().find_map(|name| {
+        let version = name.strip_prefix(first)?.strip_prefix('.')?.strip_suffix(".nupkg")?;
+        version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
+    });
     let version = version.with_context(|| format!("no package in {}", packages.display()))?;
-    if !names.iter().any(|name| name.ends_with(".snupkg")) {
-        bail!("no symbols beside the package: {names:?}");
+    for package in PACKAGES {
+        for end in ["nupkg", "snupkg"] {
+            let file = format!("{package}.{version}.{end}");
+            if !names.contains(&file) {
+                bail!("{file} was not packed: {names:?}");
+            }
+        }
     }
-    Ok(version.to_owned())
+    Ok(version)
 }
 
 fn consume(root: &Path, sdk: &Sdk, folder: &Path, packages: &Path, version: &str, kind: &str) -> Result<()> {
@@ -56,14 +85,15 @@ fn consume(root: &Path, sdk: &Sdk, folder: &Path, packages: &Path, version: &str
     }
     let project = folder.join(kind);
     std::fs::create_dir_all(&project)?;
-    for file in ["Consumer.csproj", "Program.cs"] {
+    for file in ["Consumer.csproj", "Program.cs", "V1.cs"] {
         std::fs::copy(root.join(CONSUMER).join(file), project.join(file))?;
     }
     let out = project.join("out");
     let mut publish = sdk.command(root, &["publish", "--verbosity", "quiet", "-nodeReuse:false"]);
     publish.current_dir(&project).arg("--output").arg(&out);
     publish.arg(format!("-p:Kind={kind}")).arg(format!("-p:ZeroBufferVersion={version}"));
-    publish.arg(format!("-p:ZeroBufferArchive={}", root.join("target/release/libzerobuffer_c.a").display()));
+    let archive = quick_target(root).join("release/libzerobuffer_c.a");
+    publish.arg(format!("-p:ZeroBufferArchive={}", archive.display()));
     publish.arg(format!("-p:RestoreAdditionalProjectSources={}", packages.display()));
     // The package is unpacked here, so that an earlier one of the same version is not taken.
     publish.arg(format!("-p:RestorePackagesPath={}", folder.join("packages").display()));
@@ -72,13 +102,18 @@ fn consume(root: &Path, sdk: &Sdk, folder: &Path, packages: &Path, version: &str
     }
     publish.env("DOTNET_CLI_UI_LANGUAGE", "en");
     run(&mut publish)?;
+    let library = out.join("libzerobuffer_c.so");
+    if kind == "static" && library.exists() {
+        // The package brings it; the program has its own.
+        std::fs::remove_file(library)?;
+    }
     let program: PathBuf = out.join("Consumer");
     let mut consumer = Command::new(&program);
-    if kind == "framework" {
+    if !matches!(kind, "framework" | "v1") {
+        // These need no runtime.
+        consumer.env_remove("DOTNET_ROOT");
+    } else {
         consumer.envs(sdk.environment());
-    }
-    if kind == "static" && out.join("libzerobuffer_c.so").exists() {
-        std::fs::remove_file(out.join("libzerobuffer_c.so"))?;
     }
     run(&mut consumer)?;
     println!("{kind}: {} bytes", std::fs::metadata(&program)?.len());
