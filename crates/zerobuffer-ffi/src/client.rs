@@ -8,7 +8,7 @@ use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, str
 use crate::config::{give, take, zb_client_options};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::frame::{Place, zb_frame};
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded_or, guarded_wait};
 
 /// The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
 ///
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn zb_client_connect_n(
     client: *mut *mut zb_client,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, channel, options) =
             passed!(Out::new(client, "client")?, string(channel, length, "channel")?, options.as_ref());
         out.set(std::ptr::null_mut());
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn zb_client_set_metadata(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         handle.client.set_metadata(data)?;
         Ok(ZB_OK)
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn zb_client_send_request(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         let number = handle.client.send_request(data)?;
         passed!(set_if_wanted(sequence, number));
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn zb_client_send_request_within(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, data) = passed!(handle(client, "client")?, bytes(data, size)?);
         let number = handle.client.send_request_within(data, timeout(timeout_ms))?;
         passed!(set_if_wanted(sequence, number));
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn zb_client_acquire_request_buffer(
     data: *mut *mut u8,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, out) = passed!(handle(client, "client")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
         let mut request = handle.client.acquire_request_buffer(size)?;
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn zb_client_commit_request(
     sequence: *mut u64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let number = passed!(handle(client, "client")?).take_acquired()?.commit()?;
         passed!(set_if_wanted(sequence, number));
         Ok(ZB_OK)
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn zb_client_call_acquired(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, place) = passed!(at(client, response)?);
         place.put_response(handle.take_acquired()?.call(timeout(timeout_ms))?);
         Ok(ZB_OK)
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn zb_client_discard_request(
     client: *const zb_client,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         drop(passed!(handle(client, "client")?).take_acquired()?);
         Ok(ZB_OK)
     })
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn zb_client_receive_response(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, place) = passed!(at(client, response)?);
         let Some(response) = handle.client.receive_response(timeout(timeout_ms))? else {
             return Ok(ZB_TIMEOUT);
@@ -255,7 +255,7 @@ pub unsafe extern "C" fn zb_client_receive_response_to(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, place) = passed!(at(client, response)?);
         let outcome = handle.client.receive_response_to(sequence, timeout(timeout_ms))?;
         let Some(response) = outcome else { return Ok(ZB_TIMEOUT) };
@@ -277,7 +277,7 @@ pub unsafe extern "C" fn zb_client_call(
     response: *mut zb_frame,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, place) = passed!(at(client, response)?);
         let data = passed!(bytes(data, size)?);
         place.put_response(handle.client.call(data, timeout(timeout_ms))?);
@@ -296,7 +296,7 @@ pub unsafe extern "C" fn zb_client_cancel_request(
     under_way: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let was = passed!(handle(client, "client")?).client.cancel_request(sequence)?;
         passed!(set_if_wanted(under_way, was));
         Ok(ZB_OK)
@@ -319,7 +319,7 @@ pub unsafe extern "C" fn zb_client_channel(client: *const zb_client) -> *const c
 /// Responses that are still held stay valid. The handle must still be freed. A second close does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_client_close(client: *const zb_client, error: *mut *mut zb_error) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         passed!(handle(client, "client")?).client.close();
         Ok(ZB_OK)
     })

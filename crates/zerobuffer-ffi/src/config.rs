@@ -59,6 +59,8 @@ pub(crate) unsafe fn take<T>(pointer: *mut T) {
     if let Some(pointer) = NonNull::new(pointer) {
         // SAFETY: The caller promises a pointer that give() made by Box::into_raw and that is not used any more.
         let object = unsafe { Box::from_raw(pointer.as_ptr()) };
+        // What the object holds may close files, or wait for threads.
+        let _uncancelled = zerobuffer::uncancelled();
         guarded_or((), || drop(object));
     }
 }

@@ -10,7 +10,7 @@ use crate::arguments::{Out, bytes, handle, handle_mut, length_of, passed};
 use crate::callback::{UserData, zb_destroy};
 use crate::config::{give, take};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, zb_error, zb_status};
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded_or, guarded_wait};
 use crate::server::{failure_words, zb_responder};
 
 /// A deferred answer to a request. Any thread may call any function, until it is freed.
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn zb_responder_defer(
     deferred: *mut *mut zb_deferred,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (responder, out) = passed!(handle_mut(responder, "responder")?, Out::new(deferred, "deferred")?);
         out.set(std::ptr::null_mut());
         let answer = responder.defer()?;
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn zb_deferred_reply(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, data) = passed!(handle(deferred, "deferred")?, bytes(data, size)?);
         handle.shared.take()?.reply(data);
         Ok(ZB_OK)
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn zb_deferred_fail(
     message: *const c_char,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(deferred, "deferred")?);
         let words = passed!(bytes(message.cast(), length_of(message)));
         handle.shared.take()?.fail(&failure_words(words.unwrap_or_default()));
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn zb_deferred_on_cancel(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(deferred, "deferred")?);
         let function = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
         if lock(&handle.shared.answer).is_none() {

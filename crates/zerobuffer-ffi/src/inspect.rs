@@ -6,7 +6,7 @@ use zerobuffer::inspect::{self, Health, Peer, Presence, RingKind, Snapshot};
 
 use crate::arguments::{Out, length_of, passed, string};
 use crate::error::{ZB_OK, text, zb_error, zb_status};
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded_or, guarded_wait};
 
 /// How full a buffer is.
 pub type zb_health = i32;
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn zb_inspect_snapshot_n(
     snapshot: *mut *mut zb_snapshot,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, name) = passed!(Out::new(snapshot, "snapshot")?, string(name, length, "name")?);
         out.set(std::ptr::null_mut());
         out.set(Box::into_raw(Box::new(own(inspect::snapshot(name)?))).cast());
@@ -250,7 +250,7 @@ pub unsafe extern "C" fn zb_snapshot_free(snapshot: *mut zb_snapshot) {
 /// Errors: `SYSTEM`, `PERMISSION_DENIED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_inspect_list(names: *mut *mut zb_names, error: *mut *mut zb_error) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let out = passed!(Out::new(names, "names")?);
         out.set(std::ptr::null_mut());
         let texts = Texts::new(inspect::list()?);

@@ -8,7 +8,7 @@ use crate::arguments::{Out, handle, length_of, passed, set_if_wanted, string};
 use crate::config::{config_or_default, give, take, zb_config};
 use crate::error::{ZB_OK, zb_error, zb_status};
 use crate::exclusive::{Closed, Exclusive};
-use crate::panic::guarded;
+use crate::panic::guarded_wait;
 
 /// A buffer kept for a reader that comes later, which takes it over with the frames in it.
 ///
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn zb_kept_buffer_create_n(
     kept: *mut *mut zb_kept_buffer,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, name, config) =
             passed!(Out::new(kept, "kept buffer")?, string(name, length, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn zb_kept_buffer_is_adopted(
     adopted: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, out) = passed!(handle(kept, "kept buffer")?, Out::new(adopted, "answer")?);
         out.set(false);
         out.set(handle.kept.enter()?.is_adopted());
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn zb_kept_buffer_close(
     adopted: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(kept, "kept buffer")?);
         let was = match handle.kept.close(|| ()) {
             Closed::Now(kept) => kept.close()?,

@@ -12,7 +12,7 @@ use crate::arguments::{Out, passed};
 use crate::callback::{UserData, zb_destroy};
 use crate::config::{give, take};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, text, zb_error, zb_status};
-use crate::panic::guarded;
+use crate::panic::guarded_wait;
 
 /// The level of a message, or the level up to which messages are wanted.
 pub type zb_log_level = i32;
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn zb_logger_add(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let out = passed!(Out::new(logger, "logger")?);
         out.set(std::ptr::null_mut());
         let function = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn zb_set_logger(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let level = filter_of(level)?;
         let hook =
             callback.map(|function| Arc::new(Hook { function, level, calls: AtomicUsize::new(0), data }));

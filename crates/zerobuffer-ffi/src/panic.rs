@@ -18,6 +18,17 @@ macro_rules! guarded {
 }
 pub(crate) use guarded;
 
+/// As [`guarded!`], for functions that may wait, or open and close files: a `pthread_cancel` of the thread waits until they
+/// return, as it would unwind through Rust code, which ends the process. Those that read, write and release frames go without:
+/// the core sees to it where they wait.
+macro_rules! guarded_wait {
+    ($error:expr, $body:block) => {{
+        let _uncancelled = zerobuffer::uncancelled();
+        $crate::panic::guarded!($error, $body)
+    }};
+}
+pub(crate) use guarded_wait;
+
 /// Runs the body of a function of the ABI; what [`guarded!`] rests on. Sets `*error` to NULL unless the body fails.
 ///
 /// # Safety

@@ -15,7 +15,7 @@ use crate::exclusive::{Closed, Entered, Exclusive};
 use crate::frame::{Place, zb_frame};
 use crate::interrupt::zb_interrupt;
 use crate::lending::Lending;
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded, guarded_or, guarded_wait};
 use crate::peer::Peer;
 
 /// The reading side of a buffer: creates it, owns it, removes it.
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn zb_reader_create_n(
     reader: *mut *mut zb_reader,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, name, config) =
             passed!(Out::new(reader, "reader")?, string(name, length, "name")?, config_or_default(config));
         out.set(std::ptr::null_mut());
@@ -358,7 +358,7 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
     connected: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, out) = passed!(handle(reader, "reader")?, Out::new(connected, "answer")?);
         out.set(false);
         let cursor = handle.cursor.load(Ordering::Relaxed);
@@ -378,7 +378,7 @@ pub unsafe extern "C" fn zb_reader_wait_for_writer(
     timeout_ms: i64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(reader, "reader")?);
         let mut inner = handle.enter()?;
         let there = inner.lending.reader().wait_for_writer(timeout(timeout_ms));
@@ -400,7 +400,7 @@ pub unsafe extern "C" fn zb_reader_get_metadata(
     size: *mut usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, size) = passed!(handle(reader, "reader")?, Out::new(size, "size")?);
         size.set(0);
         if target.is_null() && capacity > 0 {
@@ -473,7 +473,7 @@ pub unsafe extern "C" fn zb_reader_interrupt_handle(reader: *const zb_reader) ->
 /// closes it when it ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_reader_close(reader: *const zb_reader, error: *mut *mut zb_error) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(reader, "reader")?);
         let interrupt = handle.peer.interrupt();
         let closed = handle.inner.close(|| interrupt.iter().for_each(|interrupt| interrupt.interrupt()));

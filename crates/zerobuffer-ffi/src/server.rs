@@ -14,7 +14,7 @@ use crate::error::{
     Failure, ZB_ERROR_INVALID_CONFIG, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status,
 };
 use crate::frame::{of_mutable_request, of_request, zb_frame};
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded_or, guarded_wait};
 
 /// How a server runs its handler.
 pub type zb_processing_mode = i32;
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn zb_server_create_immutable_n(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, channel, config) = passed!(
             Out::new(server, "server")?,
             string(channel, length, "channel")?,
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn zb_server_create_mutable_n(
     server: *mut *mut zb_server,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, channel, config) = passed!(
             Out::new(server, "server")?,
             string(channel, length, "channel")?,
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn zb_server_start(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
         let Kind::Immutable(immutable) = &server.kind else { return Err(other_kind(server, "mutable")) };
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn zb_server_start_mutable(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         let handler = handler.ok_or_else(|| Failure::argument("the handler is NULL"))?;
         let Kind::Mutable(mutable) = &server.kind else { return Err(other_kind(server, "immutable")) };
@@ -248,7 +248,7 @@ pub unsafe extern "C" fn zb_responder_reply(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (answer, data) = passed!(handle_mut(responder, "responder")?, bytes(data, size)?);
         let Some(responder) = answer.responder.filter(|_| answer.failure.is_none()) else {
             let message = "the request has failed, or its changed bytes are the answer (mutable server)";
@@ -293,7 +293,7 @@ pub unsafe extern "C" fn zb_server_on_error(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
         let tell = move |error: &zerobuffer::Error| {
@@ -317,7 +317,7 @@ pub unsafe extern "C" fn zb_server_on_init(
     error: *mut *mut zb_error,
 ) -> zb_status {
     let data = UserData::new(user_data, destroy);
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         let callback = callback.ok_or_else(|| Failure::argument("the callback is NULL"))?;
         let tell = move |metadata: &[u8]| {
@@ -339,7 +339,7 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
     threads: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         if threads > MAX_POOL_SIZE {
             let message = format!("{threads} threads are no size for a pool: it takes 1 to {MAX_POOL_SIZE}");
@@ -356,7 +356,7 @@ pub unsafe extern "C" fn zb_server_set_pool_size(
 /// handler, and its answer is dropped. When it returns, its thread ends and its user data is destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_server_stop(server: *const zb_server, error: *mut *mut zb_error) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         either!(server, inner => inner.stop())?;
         Ok(ZB_OK)
@@ -372,7 +372,7 @@ pub unsafe extern "C" fn zb_server_wait(
     timeout_ms: i64,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let server = passed!(handle(server, "server")?);
         let ended = either!(server, inner => inner.wait(timeout(timeout_ms)));
         Ok(if ended { ZB_OK } else { ZB_TIMEOUT })

@@ -11,7 +11,7 @@ use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
 use crate::error::{Failure, ZB_ERROR_INTERNAL, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::exclusive::{Closed, Entered, Exclusive};
 use crate::interrupt::zb_interrupt;
-use crate::panic::{guarded, guarded_or};
+use crate::panic::{guarded, guarded_or, guarded_wait};
 use crate::peer::Peer;
 
 /// The writing side of a buffer.
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn zb_writer_connect_n(
     writer: *mut *mut zb_writer,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (out, name, options) =
             passed!(Out::new(writer, "writer")?, string(name, length, "name")?, options.as_ref());
         out.set(std::ptr::null_mut());
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn zb_writer_set_metadata(
     size: usize,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, data) = passed!(handle(writer, "writer")?, bytes(data, size)?);
         handle.writer.enter()?.set_metadata(data)?;
         Ok(ZB_OK)
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn zb_writer_is_reader_connected(
     connected: *mut bool,
     error: *mut *mut zb_error,
 ) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let (handle, out) = passed!(handle(writer, "writer")?, Out::new(connected, "answer")?);
         out.set(false);
         let answer = handle.peer.ask(ReaderWatch::is_reader_connected);
@@ -468,7 +468,7 @@ pub unsafe extern "C" fn zb_writer_interrupt_handle(writer: *const zb_writer) ->
 /// ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *mut zb_error) -> zb_status {
-    guarded!(error, {
+    guarded_wait!(error, {
         let handle = passed!(handle(writer, "writer")?);
         let interrupt = handle.peer.interrupt();
         let closed = handle.writer.close(|| interrupt.iter().for_each(|interrupt| interrupt.interrupt()));

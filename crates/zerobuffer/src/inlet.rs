@@ -93,6 +93,7 @@ impl Inlet {
 
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
+        let _uncancelled = os::Uncancelled::new();
         self.lender.buffer.take_interrupt()?;
         if self.told.is_foreign() {
             self.ring.reserve_ahead(&self.lender, &mut self.reserver, true);
@@ -260,6 +261,7 @@ impl Inlet {
     /// Looks at the writer; tells its end if all that it committed has been read, and the end was not told. Returns whether
     /// a frame was found meanwhile.
     fn judge_writer(&mut self) -> Result<bool> {
+        let _uncancelled = os::Uncancelled::new();
         if let Some(locks) = &self.locks {
             self.ring.end_entry(&self.lender, &mut self.reserver, &locks.role);
         }
@@ -303,6 +305,7 @@ impl Inlet {
 
     /// Waits up to `timeout` for a writer. Returns whether one is there, or left frames.
     pub(crate) fn wait_for_writer(&mut self, timeout: Duration) -> Result<bool> {
+        let _uncancelled = os::Uncancelled::new();
         let deadline = Deadline::after(timeout);
         loop {
             self.lender.buffer.check_mine()?;

@@ -78,6 +78,12 @@ pub use testing::fuzzing;
 pub use writer::{MemoryGuard, Writer};
 pub use writer_watch::WriterWatch;
 
+/// While this lives, a `pthread_cancel` of this thread waits. For the C ABI.
+#[doc(hidden)]
+pub fn uncancelled() -> impl Sized {
+    os::Uncancelled::new()
+}
+
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -202,6 +202,7 @@ impl Places {
     }
 
     fn wait_for_place(&mut self, room: &Room, deadline: Deadline) -> Result<Option<Reservation>> {
+        let _uncancelled = os::Uncancelled::new();
         self.spin.moved(self.bytes_written - self.bytes_before_wait);
         self.bytes_before_wait = self.bytes_written;
         let mut doubt = Doubt::default();

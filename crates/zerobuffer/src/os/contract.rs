@@ -156,6 +156,8 @@ const _: fn() = register_for_barriers;
 
 /// Whether a process lives; a process that has ended and waits for its parent does not. For 1.x peers.
 const _: fn(u64) -> bool = process_exists;
+/// While the value lives, no other thread of C code can cancel this one, which would unwind through Rust code.
+const _: fn() -> Uncancelled = Uncancelled::new;
 /// A clock in nanoseconds that cannot be set, equal for all processes of one time namespace.
 const _: fn() -> u64 = monotonic_now;
 /// How far that clock is ahead of the clock outside all time namespaces, in nanoseconds; 0 on a system

@@ -228,6 +228,16 @@ pub(crate) fn process_exists(_: u64) -> bool {
     false
 }
 
+/// Without effect where there is no system.
+pub(crate) struct Uncancelled(());
+
+impl Uncancelled {
+    /// Turns cancellation of this thread off.
+    pub(crate) fn new() -> Uncancelled {
+        Uncancelled(())
+    }
+}
+
 pub(crate) fn monotonic_now() -> u64 {
     0
 }

@@ -19,6 +19,6 @@ pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use lock::{LockFile, LockView};
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
-pub(crate) use process::{coarse_now, monotonic_now, monotonic_offset, process_exists};
+pub(crate) use process::{Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists};
 pub(crate) use segment::{Segment, map_shared, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};

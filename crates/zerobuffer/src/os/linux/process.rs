@@ -1,10 +1,43 @@
 //! UNSAFE: processes and clocks.
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::fs::File;
 use std::path::Path;
 
 use super::files::{check, open_path};
+
+unsafe extern "C" {
+    // Not in the libc crate for Linux.
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+
+/// While this lives, a `pthread_cancel` of this thread waits: it would unwind through Rust code, which ends the process.
+pub(crate) struct Uncancelled {
+    old: c_int,
+    /// The state is that of the thread.
+    not_send: std::marker::PhantomData<*mut ()>,
+}
+
+impl Uncancelled {
+    /// Turns cancellation of this thread off.
+    pub(crate) fn new() -> Uncancelled {
+        let mut old = 0;
+        // SAFETY: `old` has room for the result; the state is one that pthread_setcancelstate(3) knows.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut old) };
+        Uncancelled { old, not_send: std::marker::PhantomData }
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        let mut disabled = 0;
+        // SAFETY: as in new(); the state is the one that it found. The function itself is no cancellation point.
+        unsafe { pthread_setcancelstate(self.old, &raw mut disabled) };
+    }
+}
 
 /// Whether a process with this pid lives, in this process's pid namespace. Another user's process counts too.
 /// A process that has ended and waits to be reaped by its parent does not live.

@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 
 use super::files::{Folder, SHM_DIR, check, info_of_fd, no_shared_memory, open_path, reopen, retry};
 use super::lock::{LockFile, ofd_is_held};
+use super::process::Uncancelled;
 use crate::os::{FileId, FileInfo};
 
 /// An open file of shared memory.
@@ -79,6 +80,7 @@ impl Segment {
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let range = (i64::try_from(offset), i64::try_from(len));
         let (Ok(offset), Ok(len)) = range else { return Err(Error::from_raw_os_error(libc::EFBIG)) };
+        let _uncancelled = Uncancelled::new();
         // SAFETY: fallocate takes no pointers, and the descriptor is open as long as `self`. With KEEP_SIZE it never changes
         // the length.
         let result =
