@@ -223,6 +223,7 @@ fn stops_test(root: &Path) -> Command {
 /// Tests in which no wake-up depends on the end of a sleep, because no process dies.
 const AWAKE: &[&str] = &[
     "a_blocked_call_can_be_interrupted",
+    "a_close_that_falls_between_the_last_look_and_the_sleep_is_told_at_once",
     "a_full_buffer_waits_times_out_and_goes_on",
     "a_writer_waits_to_connect_and_says_what_is_missing",
     "duplex::echo::",
@@ -237,7 +238,8 @@ fn slices(root: &Path, full: bool) -> Result<()> {
 }
 
 fn slices_test(root: &Path) -> Command {
-    let mut command = cargo(root, &["test", "-p", "zerobuffer", "--features", "async", "--test", "promises"]);
+    let mut command = cargo(root, &["test", "-p", "zerobuffer", "--features", "async,stop-points"]);
+    command.args(["--test", "promises", "--test", "stop_points"]);
     // Its own folder, because everything is built with another flag.
     command.env("RUSTFLAGS", "--cfg long_slices").env("CARGO_TARGET_DIR", root.join("target/slices"));
     command

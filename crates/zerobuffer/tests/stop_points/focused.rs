@@ -269,3 +269,30 @@ fn a_cleaner_removes_nothing_that_came_in_the_place_of_what_it_judged() {
     let left = name.leftovers();
     assert!([segment].into_iter().chain(semaphores).all(|path| left.contains(path)), "only {left:?} is left");
 }
+
+#[test]
+fn a_close_that_falls_between_the_last_look_and_the_sleep_is_told_at_once() {
+    for ring in [Ring::Extended, Ring::Classic] {
+        let name = ring.name("late-close");
+        let ledger = Ledger::create();
+        let mut reader = Peer::start_with(role!(roles::late_reader), &[&name], |command| {
+            command.env("ZEROBUFFER_STOP", "halt:1:read:wait");
+        });
+        reader.expect("created");
+        let mut writer = Peer::start(role!(roles::exact_writer), &[&name, ledger.path(), "10", "20"]);
+        writer.expect("written");
+        reader.tell("read");
+        reader.expect("frame 1");
+        reader.expect("frame 2");
+        // It has found the ring empty and the writer alive, and is about to sleep.
+        wait_for("the halt", || reader.is_stopped());
+        writer.close_input();
+        writer.wait();
+        let start = std::time::Instant::now();
+        reader.signal(libc::SIGCONT);
+        reader.expect("WriterClosed");
+        // Built with `--cfg long_slices`, a sleep that missed the close lasts longer than that.
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "told after {:?}", start.elapsed());
+        name.assert_nothing_left();
+    }
+}

@@ -152,10 +152,22 @@ pub(crate) fn cleaner(arguments: &[String]) {
     assert!(mine.remove().unwrap());
 }
 
-/// Reads one frame, then the end of its writer.
+/// Reads frames, and the end of their writer.
 pub(crate) fn careful_reader(arguments: &[String]) {
-    let mut reader = Reader::create(&arguments[0], config(&arguments[0])).unwrap();
+    let reader = Reader::create(&arguments[0], config(&arguments[0])).unwrap();
     say("created");
+    read_to_the_end(reader);
+}
+
+/// As `careful_reader`, once it is told to read.
+pub(crate) fn late_reader(arguments: &[String]) {
+    let reader = Reader::create(&arguments[0], config(&arguments[0])).unwrap();
+    say("created");
+    hear();
+    read_to_the_end(reader);
+}
+
+fn read_to_the_end(mut reader: Reader) {
     loop {
         match reader.read_frame(PATIENCE) {
             Ok(frame) => say(format!("frame {}", frame.expect("in time").sequence())),
@@ -172,6 +184,7 @@ crate::support::peers!(
     plain_reader,
     slow_reader,
     careful_reader,
+    late_reader,
     adopter,
     keeper,
     cleaner

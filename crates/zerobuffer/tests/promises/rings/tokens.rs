@@ -108,6 +108,21 @@ fn failure_17_no_token_is_posted_to_a_1_x_reader_for_a_frame_that_found_no_space
     name.assert_nothing_left();
 }
 
+#[test]
+fn a_batch_that_panics_leaves_a_1_x_reader_a_token_for_each_frame_that_was_written() {
+    let name = Name::new("sem-panic");
+    let reader = Reader::create(&name, classic()).unwrap();
+    Forge::segment(&name).set(at::READER_WORD, 0);
+    let tokens = Forge::semaphore(&name, 'w');
+    let mut writer = Writer::connect(&name).unwrap();
+    let before = tokens.tokens();
+    let frames = (0..5_u8).map(|byte| if byte < 3 { [byte; 10] } else { panic!("the iterator's own") });
+    let batch = std::panic::AssertUnwindSafe(|| writer.write_frames(frames));
+    assert!(std::panic::catch_unwind(batch).is_err());
+    assert_eq!((writer.frames_written(), tokens.tokens() - before), (3, 3));
+    drop((writer, reader));
+}
+
 /// Lets a call that waits for 200 ms meet stale tokens: it keeps its time, and burns them in less than 100 ms of CPU. The
 /// best of three times counts, as other load on a core slows its neighbours down.
 fn burn(who: &str, tokens: &Forge, mut wait: impl FnMut()) {
