@@ -3,13 +3,15 @@
 //! All changes are built into one copy of the tree, each behind a switch that a variable of the environment sets. So there
 //! is one build for all of them, and a change costs no more than the tests that reach it.
 
+mod c_tests;
 mod hand;
 mod run;
 mod sites;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +19,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::is_root;
 use crate::venv;
+use hand::ByHand;
 use run::{Outcome, Test};
+use tree::Extent;
 
 const HELP: &str = "\
 cargo xtask mutants [OPTION...]
@@ -26,15 +30,21 @@ cargo xtask mutants [OPTION...]
   --shard K/N     the K-th of N parts of them
   --only TEXT     those with this in their name
   --again         also those that have been judged before
-  --survivors     those that survived before, again
+  --survivors     those that survived before and have no argument, again
+  --slices        with sleeps of 10 s, so that a wake-up that is lost shows: only tests that can pass then
   --tests TEXT    notices by tests with this in their name only (else by every test)
   --budget S      seconds of tests for one mutant (60)
   --jobs N        mutants at a time (1)
   --list          prints names and judges nothing
+  --record        writes the outcomes so far to verification/records/mutants/results.txt
   --score         prints what is known, and survivors without an argument";
 
 /// Where the outcomes are kept: `outcome<TAB>name<TAB>test`.
 const RESULTS: &str = "target/mutants/results.txt";
+/// Those with sleeps of 10 s, of which only what was caught counts.
+const RESULTS_OF_SLICES: &str = "target/mutants/results-slices.txt";
+
+const RECORD: &str = "verification/records/mutants/results.txt";
 
 struct Options {
     sample: Option<usize>,
@@ -43,10 +53,12 @@ struct Options {
     only: Option<String>,
     again: bool,
     survivors: bool,
+    slices: bool,
     tests: Option<String>,
     budget: Duration,
     jobs: usize,
     list: bool,
+    record: bool,
     score: bool,
 }
 
@@ -58,10 +70,12 @@ fn options(arguments: &[String]) -> Result<Options> {
         only: None,
         again: false,
         survivors: false,
+        slices: false,
         tests: None,
         budget: Duration::from_secs(60),
         jobs: 1,
         list: false,
+        record: false,
         score: false,
     };
     let mut rest = arguments.iter();
@@ -85,6 +99,8 @@ fn options(arguments: &[String]) -> Result<Options> {
             "--jobs" => options.jobs = value()?.parse().context("--jobs takes a number")?,
             "--again" => options.again = true,
             "--survivors" => options.survivors = true,
+            "--slices" => options.slices = true,
+            "--record" => options.record = true,
             "--list" => options.list = true,
             "--score" => options.score = true,
             other => bail!("`{other}` is no option\n{HELP}"),
@@ -99,11 +115,18 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let mut names: Vec<String> = by_hand.iter().map(hand::ByHand::key).collect();
     names.extend(tree::all(root)?);
     arguments_hold(root, &names)?;
-    if options.score {
+    if options.record {
+        record(root, &names)?;
+    }
+    if options.score || options.record {
         return score(root, &names);
     }
-    let mut results = results(root)?;
-    let chosen = chosen(&names, by_hand.len(), &options, &results);
+    let results = results(root)?;
+    let mut chosen = chosen(&names, by_hand.len(), &options, &results);
+    if options.survivors {
+        let argued: BTreeSet<String> = hand::equivalent(root)?.into_iter().map(|(key, _)| key).collect();
+        chosen.retain(|name| !argued.contains(*name));
+    }
     if options.list {
         chosen.iter().for_each(|name| println!("{name}"));
         println!("{} of {} mutants", chosen.len(), names.len());
@@ -111,16 +134,19 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     }
     own_place()?;
     let python = venv::ensure(root)?;
-    let built = tree::build(root, &by_hand, true)?;
+    // The whole sample, whatever part of it is judged now: so one build does for all parts.
+    let drawn = sampled(&names, by_hand.len(), &options).into_iter().collect();
+    let hands: Vec<&ByHand> = by_hand.iter().collect();
+    let extent = if options.slices { Extent::Slices(&drawn) } else { Extent::Sample(&drawn) };
+    let built = tree::build(root, &hands, extent)?;
     let tests = traced(root, &built, &python, &options)?;
     let numbers: BTreeMap<&str, u32> =
-        (0..).zip(&built.keys).map(|(number, key)| (key.as_str(), number)).collect();
+        built.keys.iter().map(|(number, key)| (key.as_str(), *number)).collect();
     let open: Vec<(usize, &String)> =
         chosen.iter().filter(|name| numbers.contains_key(name.as_str())).copied().enumerate().collect();
     println!("{} mutants to judge; {} of those chosen do not compile", open.len(), chosen.len() - open.len());
     let total = open.len();
     let open = std::sync::Mutex::new(open.into_iter());
-    let known = std::sync::Mutex::new(&mut results);
     std::thread::scope(|scope| -> Result<()> {
         let judge = || -> Result<()> {
             loop {
@@ -129,9 +155,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
                 let outcome =
                     run::judge(numbers[name.as_str()], &tests, &built.programs, &python, options.budget)?;
                 println!("{}/{total} {}", index + 1, told(name, &outcome));
-                let mut known = known.lock().expect("not poisoned");
-                known.insert(name.clone(), outcome);
-                save(root, &known)?;
+                save(root, options.slices, name, &outcome)?;
             }
         };
         let workers: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(judge)).collect();
@@ -140,37 +164,38 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     score(root, &names)
 }
 
-/// The step checks that the notes on mutants still fit the sources. With `--full` it also runs the mutants
-/// that were written by hand; tests must catch each of them.
+/// The step: what is written about mutants must still fit the sources, and a test must notice each of a few mutants that were
+/// written by hand; with `--full`, each of all that are not said to be open.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let by_hand = hand::read(root)?;
     let mut names: Vec<String> = by_hand.iter().map(hand::ByHand::key).collect();
     names.extend(tree::all(root)?);
     arguments_hold(root, &names)?;
-    if !full {
-        println!(
-            "the mutants by hand are judged by `cargo xtask test --full mutants`, which builds the core once more"
-        );
+    tree::check_by_hand(root, &by_hand)?;
+    println!(
+        "{} mutants by hand fit the sources, {} others can be made",
+        by_hand.len(),
+        names.len() - by_hand.len()
+    );
+    if let Err(error) = own_place() {
+        println!("none is judged: {error}");
         return Ok(());
     }
-    own_place()?;
     let python = venv::ensure(root)?;
-    let built = tree::build(root, &by_hand, false)?;
-    let mut judged = 0;
+    let chosen: Vec<&ByHand> = by_hand.iter().filter(|mutant| full || mutant.always).collect();
+    let built = tree::build(root, &chosen, if full { Extent::ByHand } else { Extent::Slice })?;
     let (mut survivors, mut noticed) = (Vec::new(), Vec::new());
-    for mutant in &by_hand {
-        let number = built.keys.iter().position(|key| *key == mutant.key()).context("it was built")?;
-        let number = u32::try_from(number)?;
-        let outcome = run::judge_by_name(number, &mutant.tests, &built.programs, &python)?;
+    for mutant in &chosen {
+        let number = built.keys.iter().find(|(_, key)| **key == mutant.key()).context("it was built")?.0;
+        let outcome = run::judge_by_name(*number, &mutant.tests, &built.programs, &python)?;
         println!("{}", told(&mutant.key(), &outcome));
-        judged += 1;
         match (&outcome, &mutant.open) {
             (Outcome::Caught(_), Some(_)) => noticed.push(mutant.name.as_str()),
             (Outcome::Survived | Outcome::Unreached, None) => survivors.push(mutant.name.as_str()),
             _ => {}
         }
     }
-    println!("{judged} of {} mutants by hand judged, of {} in all", by_hand.len(), names.len());
+    println!("{} mutants by hand judged", chosen.len());
     if !survivors.is_empty() {
         bail!("no test notices: {}", survivors.join("; "));
     }
@@ -205,14 +230,9 @@ fn chosen<'a>(
     options: &Options,
     results: &BTreeMap<String, Outcome>,
 ) -> Vec<&'a String> {
-    let (hands, others) = names.split_at(by_hand);
-    let mut others: Vec<&String> = others.iter().collect();
-    if let Some(sample) = options.sample {
-        shuffle(&mut others, options.seed);
-        others.truncate(sample.saturating_sub(hands.len()));
-    }
     let (number, of) = options.shard;
-    let all = hands.iter().chain(others).enumerate().filter(|(index, _)| index % of == number - 1);
+    let all = sampled(names, by_hand, options).into_iter().enumerate();
+    let all = all.filter(|(index, _)| index % of == number - 1);
     let named = all
         .map(|(_, name)| name)
         .filter(|name| options.only.as_ref().is_none_or(|text| name.contains(text.as_str())));
@@ -225,41 +245,58 @@ fn chosen<'a>(
         .collect()
 }
 
-/// Puts them in an order that depends on the seed alone.
-fn shuffle<T>(items: &mut [T], seed: u64) {
-    // SplitMix64 (Steele, Lea, Flood 2014).
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    for last in (1..items.len()).rev() {
-        items.swap(last, (next() % (last as u64 + 1)) as usize);
+/// Those that were written by hand, and the others of the sample.
+fn sampled<'a>(names: &'a [String], by_hand: usize, options: &Options) -> Vec<&'a String> {
+    let (hands, others) = names.split_at(by_hand);
+    let mut others: Vec<&String> = others.iter().collect();
+    if let Some(sample) = options.sample {
+        others.sort_by_key(|name| lot(name, options.seed));
+        others.truncate(sample.saturating_sub(hands.len()));
     }
+    hands.iter().chain(others).collect()
+}
+
+/// Where a name stands in the order of draws. It depends on the name and the seed alone, so most of a sample stays the same when
+/// the sources change.
+fn lot(name: &str, seed: u64) -> u64 {
+    // FNV-1a (Fowler, Noll, Vo), then the end of SplitMix64 (Steele, Lea, Flood 2014), which spreads what is alike.
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut z = seed.to_le_bytes().into_iter().chain(name.bytes()).fold(0xcbf2_9ce4_8422_2325, hash);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Which test reaches which mutant: found earlier for exactly this tree, or found now.
 fn traced(root: &Path, built: &tree::Tree, python: &Path, options: &Options) -> Result<Vec<Test>> {
-    let path = root.join(tree::FOLDER).join("traces.txt");
+    let path = root.join(tree::FOLDER).join(if options.slices { "traces-slices.txt" } else { "traces.txt" });
     let programs: Vec<String> =
         built.programs.iter().map(|program| program.path.display().to_string()).collect();
-    // A program that was built again may have its old name.
+    // A program that was built again may have the name that it had. Those in C are linked each time, with the same library.
     let times = built
         .programs
         .iter()
+        .filter(|program| program.kind == tree::Kind::Rust)
         .map(|program| Ok(format!("{:?}", std::fs::metadata(&program.path)?.modified()?)));
-    let part = options.tests.as_deref().unwrap_or_default();
-    let heading =
-        format!("{} {part:?} {programs:?} {:?}", built.keys.len(), times.collect::<Result<Vec<_>>>()?);
+    let part = match &options.tests {
+        Some(part) => vec![part.as_str()],
+        None if options.slices => crate::test::AWAKE.to_vec(),
+        None => vec![""],
+    };
+    let heading = format!(
+        "{} {:?} {part:?} {programs:?} {:?}",
+        built.keys.len(),
+        options.budget,
+        times.collect::<Result<Vec<_>>>()?
+    );
+    let numbers = built.keys.keys().last().map_or(1, |last| *last as usize + 1);
     if let Ok(text) = std::fs::read_to_string(&path)
         && text.lines().next() == Some(&heading)
     {
         return text.lines().skip(1).map(|line| read_test(line).context("a line of traces.txt")).collect();
     }
-    let tests = run::trace(root, &built.programs, built.keys.len(), python, part, options.jobs.max(2))?;
+    let tests =
+        run::trace(root, &built.programs, numbers, python, &part, options.budget, options.jobs.max(2))?;
     let mut text = heading + "\n";
     for test in &tests {
         let numbers: Vec<String> = test.reached.iter().map(u32::to_string).collect();
@@ -287,37 +324,60 @@ fn told(name: &str, outcome: &Outcome) -> String {
     }
 }
 
+/// The outcomes so far, the last one of each mutant.
 fn results(root: &Path) -> Result<BTreeMap<String, Outcome>> {
-    let Ok(text) = std::fs::read_to_string(root.join(RESULTS)) else { return Ok(BTreeMap::new()) };
-    text.lines()
-        .map(|line| {
+    let mut results = BTreeMap::new();
+    for path in [RESULTS, RESULTS_OF_SLICES] {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             let outcome = match fields[..] {
                 ["caught", _, test] => Outcome::Caught(test.to_owned()),
                 ["survived", ..] => Outcome::Survived,
                 ["unreached", ..] => Outcome::Unreached,
-                _ => bail!("{RESULTS}: `{line}` is no outcome"),
+                _ => bail!("{path}: `{line}` is no outcome"),
             };
-            Ok((fields[1].to_owned(), outcome))
-        })
-        .collect()
+            results.insert(fields[1].to_owned(), outcome);
+        }
+    }
+    Ok(results)
 }
 
-fn save(root: &Path, results: &BTreeMap<String, Outcome>) -> Result<()> {
-    let mut text = String::new();
-    for (name, outcome) in results {
-        let (word, test) = match outcome {
-            Outcome::Caught(test) => ("caught", test.as_str()),
-            Outcome::Survived => ("survived", ""),
-            Outcome::Unreached => ("unreached", ""),
-        };
-        writeln!(text, "{word}\t{name}\t{test}")?;
-    }
-    // Written atomically, because a run may be ended at any moment.
-    let new = root.join(RESULTS).with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(new, root.join(RESULTS))?;
+/// Keeps an outcome.
+fn save(root: &Path, slices: bool, name: &str, outcome: &Outcome) -> Result<()> {
+    let (word, test) = match outcome {
+        Outcome::Caught(test) => ("caught", test.as_str()),
+        // What these few tests do not notice may be noticed by others.
+        _ if slices => return Ok(()),
+        Outcome::Survived => ("survived", ""),
+        Outcome::Unreached => ("unreached", ""),
+    };
+    let path = root.join(if slices { RESULTS_OF_SLICES } else { RESULTS });
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    // One write, because a run may be ended at any moment.
+    file.write_all(format!("{word}\t{name}\t{test}\n").as_bytes())?;
     Ok(())
+}
+
+/// Writes the outcomes of the mutants that still exist, one a line: outcome, name, and the test that caught it or the argument.
+fn record(root: &Path, names: &[String]) -> Result<()> {
+    let equivalent: BTreeMap<String, String> = hand::equivalent(root)?.into_iter().collect();
+    let results = results(root)?;
+    let names: BTreeSet<&String> = names.iter().collect();
+    let mut text = String::new();
+    for name in names {
+        let (word, why) = match (results.get(name), equivalent.get(name)) {
+            (Some(Outcome::Caught(test)), _) => ("caught", test.as_str()),
+            (Some(_), Some(reason)) => ("argued", reason.as_str()),
+            (Some(Outcome::Survived), None) => ("survived", ""),
+            (Some(Outcome::Unreached), None) => ("unreached", ""),
+            (None, _) => continue,
+        };
+        writeln!(text, "{word}\t{name}\t{why}")?;
+    }
+    let path = root.join(RECORD);
+    std::fs::create_dir_all(path.parent().context("a folder")?)?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {RECORD}"))
 }
 
 /// Prints the score, and what is left to do.

@@ -50,7 +50,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "mutants",
-        what: "notes on mutants against the sources; with --full, changes that break the library and must be noticed",
+        what: "notes on mutants against the sources, and changes that break the library and must be noticed: a few, with --full all",
         check: crate::mutants::test,
     },
     Step { name: "loom", what: "the extended ring and its bells under the model checker", check: loom },
@@ -221,7 +221,7 @@ fn stops_test(root: &Path) -> Command {
 }
 
 /// Tests in which no wake-up depends on the end of a sleep, because no process dies.
-const AWAKE: &[&str] = &[
+pub(crate) const AWAKE: &[&str] = &[
     "a_blocked_call_can_be_interrupted",
     "a_close_that_falls_between_the_last_look_and_the_sleep_is_told_at_once",
     "a_full_buffer_waits_times_out_and_goes_on",

@@ -21,6 +21,8 @@ pub(super) struct ByHand {
     pub(super) tests: Vec<(String, String)>,
     /// Why no test notices it yet.
     pub(super) open: Option<String>,
+    /// It is judged in every run of the tests.
+    pub(super) always: bool,
 }
 
 impl ByHand {
@@ -30,7 +32,7 @@ impl ByHand {
 }
 
 /// Reads the file: for each change a heading `= name`, then `file PATH`, `test PROGRAM PART` (one line each), `open WHY` if no test notices
-/// it yet, the lines of the original behind `-` and those in their place behind `+`.
+/// it yet, `always` if it is judged in every run of the tests, the lines of the original behind `-` and those in their place behind `+`.
 pub(super) fn read(root: &Path) -> Result<Vec<ByHand>> {
     let text = std::fs::read_to_string(root.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
     parse(&text)
@@ -51,6 +53,7 @@ fn parse(text: &str) -> Result<Vec<ByHand>> {
         match line.split_at_checked(1) {
             Some(("-", code)) => mutant.original.extend([code.trim(), "\n"]),
             Some(("+", code)) => mutant.code.extend([code.trim(), "\n"]),
+            _ if line == "always" => mutant.always = true,
             _ => match line.split_once(' ') {
                 Some(("file", path)) => mutant.file = path.to_owned(),
                 Some(("open", why)) => mutant.open = Some(why.to_owned()),

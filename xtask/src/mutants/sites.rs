@@ -46,16 +46,19 @@ pub(super) struct Rendered {
     pub(super) places: Vec<(Vec<u32>, Range<usize>)>,
 }
 
-/// Finds all places of a file. `shown` is the file's name in keys.
-pub(super) fn find(text: &str, shown: &str) -> Result<Vec<Site>> {
+/// The places of a file, with the mutants that are `wanted`. `shown` is the file's name in keys.
+pub(super) fn find(text: &str, shown: &str, wanted: impl Fn(&String) -> bool) -> Result<Vec<Site>> {
     let file = syn::parse_file(text).with_context(|| format!("cannot parse {shown}"))?;
     let mut finder = Finder { text, shown, function: Vec::new(), sites: Vec::new(), keys: BTreeSet::new() };
     finder.visit_file(&file);
-    Ok(finder.sites)
+    let mut sites = finder.sites;
+    sites.iter_mut().for_each(|site| site.mutants.retain(|mutant| wanted(&mutant.key)));
+    sites.retain(|site| !site.mutants.is_empty());
+    Ok(sites)
 }
 
 /// Finds a place that was written by hand: the only occurrence of `original` in `text`, regardless of white
-/// space.
+/// space and comments.
 pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Result<Site> {
     let wanted: Vec<&str> = original.split_whitespace().collect();
     let mut found = Vec::new();
@@ -65,10 +68,9 @@ pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Resu
         let mut at = start;
         let matched = !is_part_of_a_name
             && wanted.iter().all(|word| {
-                let rest = &text[at..];
-                let skipped = rest.len() - rest.trim_start().len();
-                let matches = rest.trim_start().starts_with(word);
-                at += skipped + word.len();
+                at += blank(&text[at..]);
+                let matches = text[at..].starts_with(word);
+                at += word.len();
                 matches
             });
         if matched {
@@ -82,6 +84,15 @@ pub(super) fn by_hand(text: &str, key: &str, original: &str, code: &str) -> Resu
     let kind = if is_statement { Kind::Statement } else { Kind::Expression };
     let mutants = vec![Mutant { key: key.to_owned(), code: code.to_owned() }];
     Ok(Site { range: range.clone(), kind, mutants })
+}
+
+/// Bytes of white space and comments at the start of a text.
+fn blank(text: &str) -> usize {
+    let mut rest = text.trim_start();
+    while let Some(comment) = rest.strip_prefix("//") {
+        rest = comment.split_once('\n').map_or("", |(_, behind)| behind).trim_start();
+    }
+    text.len() - rest.len()
 }
 
 /// Writes the file with its changes, except those in `left_out`. Mutants are numbered from `first` on, place
@@ -402,7 +413,7 @@ mod tests {
     #[test]
     fn every_change_stands_behind_its_switch_and_nested_ones_stay_apart() {
         let text = "fn f(a: u32) -> bool { if let Some(x) = g() && x < a + 1 { h(); } a == 2 }";
-        let sites = find(text, "f.rs").expect("a file");
+        let sites = find(text, "f.rs", |_| true).expect("a file");
         let (rendered, keys) =
             render(text, sites, 0, "m", &BTreeSet::from(["f.rs f: return false".to_owned()]));
         assert_eq!(
@@ -431,6 +442,7 @@ mod tests {
         let text = "fn f() {\n    a\n        .b();\n}";
         let site = by_hand(text, "k", "a .b();", "c();").expect("once");
         assert_eq!(&text[site.range.clone()], "a\n        .b();");
+        assert!(by_hand("a();\n// words\n  // more\n  b();", "k", "a(); b();", "c();").is_ok());
         assert!(by_hand("a.b(); a.b();", "k", "a.b();", "").is_err());
         assert!(by_hand(text, "k", "no", "").is_err());
         assert!(by_hand("a.b(); da.b(); c.a.b();", "k", "a.b();", "").is_ok());
@@ -440,6 +452,6 @@ mod tests {
     fn constants_patterns_and_tests_stay_as_they_are() {
         let text = "const A: u32 = 1 + 2; const fn f() -> u32 { 1 + 2 } #[cfg(test)] fn g() { a + b; } \
                     fn h(x: [u8; 1 + 2]) -> T { match x { 3..=4 => [0; 1 + 1], _ => m!(1 + 2) } }";
-        assert!(find(text, "f.rs").expect("a file").is_empty());
+        assert!(find(text, "f.rs", |_| true).expect("a file").is_empty());
     }
 }

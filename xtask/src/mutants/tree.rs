@@ -1,13 +1,14 @@
 //! The copy of the tree with all changes in it, built once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::c_tests;
 use super::hand::ByHand;
-use super::sites::{self, Rendered, Site};
+use super::sites::{self, Rendered};
 use crate::tools::cargo;
 
 /// The folders of the copy.
@@ -24,7 +25,15 @@ const CHANGED: [Changed; 2] = [
     Changed {
         sources: "crates/zerobuffer/src",
         switch: "crate::mutant_switch",
-        left_out: &["testing/", "os/unsupported.rs", "error.rs", "sync.rs", "lib.rs", "memory/copy.rs"],
+        left_out: &[
+            "testing/",
+            "os/unsupported.rs",
+            "error.rs",
+            "sync.rs",
+            "lib.rs",
+            "memory/copy.rs",
+            "duplex/model.rs",
+        ],
     },
     Changed {
         sources: "crates/zerobuffer-ffi/src",
@@ -34,25 +43,66 @@ const CHANGED: [Changed; 2] = [
 ];
 
 const SWITCH: &str = include_str!("switch.rs.txt");
+const SWITCH_FILE: &str = "crates/zerobuffer/src/mutant_switch.rs";
+/// The file that says that the switch is a module.
+const ROOT_FILE: &str = "crates/zerobuffer/src/lib.rs";
 
 /// Errors about borrows that overlap.
 const BORROWED: [&str; 4] = ["E0499", "E0502", "E0505", "E0506"];
 
-/// Rounds in which mutants that do not compile are left out.
+/// So many numbers are for each file: another mutant in one leaves the numbers in others as they are, and what is built of them.
+const NUMBERS: u32 = 512;
+
+/// Rounds of leaving out what does not compile.
 const ROUNDS: usize = 20;
+
+/// How a test program is told which tests to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Rust,
+    /// It is one test.
+    Plain,
+}
+
+impl Kind {
+    /// Arguments that choose `tests`.
+    pub(super) fn arguments(self, tests: &[&str]) -> Vec<String> {
+        match self {
+            Kind::Rust => {
+                let all = ["--exact"].iter().chain(tests).chain(&["--test-threads", "2"]);
+                all.map(|&argument| argument.to_owned()).collect()
+            }
+            Kind::Plain => Vec::new(),
+        }
+    }
+}
 
 /// A test program.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) name: String,
+    pub(super) kind: Kind,
     pub(super) path: PathBuf,
     pub(super) folder: PathBuf,
+}
+
+/// What is built.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Extent<'a> {
+    /// These mutants and those by hand, with every test.
+    Sample(&'a BTreeSet<&'a String>),
+    /// The same, with sleeps of 10 s and the promises alone.
+    Slices(&'a BTreeSet<&'a String>),
+    /// Those by hand, with every test in Rust.
+    ByHand,
+    /// Those by hand, with the unit tests of the library.
+    Slice,
 }
 
 /// The built tree.
 pub(super) struct Tree {
     /// The mutants, by their numbers.
-    pub(super) keys: Vec<String>,
+    pub(super) keys: BTreeMap<u32, String>,
     pub(super) programs: Vec<Program>,
 }
 
@@ -67,54 +117,81 @@ struct File {
 pub(super) fn all(root: &Path) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     for file in files(root)? {
-        let sites = sites::find(&file.text, &file.shown)?;
+        let sites = sites::find(&file.text, &file.shown, |_| true)?;
         keys.extend(sites.into_iter().flat_map(|site| site.mutants).map(|mutant| mutant.key));
     }
     Ok(keys)
 }
 
-/// Copies the tree, changes it and builds its tests. Without `everything`, it contains only the mutants that
-/// were written by hand.
-pub(super) fn build(root: &Path, by_hand: &[ByHand], everything: bool) -> Result<Tree> {
-    let copy = root.join(FOLDER).join(if everything { "tree" } else { "slice" });
+/// Fails if what was written by hand does not fit the sources.
+pub(super) fn check_by_hand(root: &Path, by_hand: &[ByHand]) -> Result<()> {
+    let files = files(root)?;
+    for hand in by_hand {
+        let file = files.iter().find(|file| file.path.ends_with(&hand.file));
+        let file = file.with_context(|| format!("mutant `{}`: there is no {}", hand.name, hand.file))?;
+        sites::by_hand(&file.text, &hand.key(), &hand.original, &hand.code)
+            .with_context(|| format!("mutant `{}` in {}", hand.name, hand.file))?;
+    }
+    Ok(())
+}
+
+/// Copies the tree, puts mutants into it, and builds its tests.
+pub(super) fn build(root: &Path, by_hand: &[&ByHand], extent: Extent<'_>) -> Result<Tree> {
+    let copy = root.join(FOLDER).join(match extent {
+        Extent::Sample(_) => "tree",
+        Extent::Slices(_) => "tree-slices",
+        Extent::ByHand | Extent::Slice => "slice",
+    });
     let files = files(root)?;
     mirror(root, &copy, &files)?;
-    let mut left_out = BTreeSet::new();
-    for round in 1.. {
-        let mut keys = Vec::new();
+    // Those of the last build: what did not compile then hardly does now.
+    let known = root.join(FOLDER).join("left-out.txt");
+    let mut left_out: BTreeSet<String> =
+        std::fs::read_to_string(&known).unwrap_or_default().lines().map(str::to_owned).collect();
+    for _ in 0..ROUNDS {
+        let mut keys = BTreeMap::new();
         let mut rendered_files = Vec::new();
-        for file in &files {
-            let mut sites: Vec<Site> =
-                if everything { sites::find(&file.text, &file.shown)? } else { Vec::new() };
+        for (first, file) in (0..).step_by(NUMBERS as usize).zip(&files) {
+            let mut sites = match extent {
+                Extent::Sample(chosen) | Extent::Slices(chosen) => {
+                    sites::find(&file.text, &file.shown, |key| chosen.contains(key))?
+                }
+                Extent::ByHand | Extent::Slice => Vec::new(),
+            };
             for hand in by_hand.iter().filter(|hand| file.path.ends_with(&hand.file)) {
                 let site = sites::by_hand(&file.text, &hand.key(), &hand.original, &hand.code);
                 sites.push(site.with_context(|| format!("mutant `{}` in {}", hand.name, hand.file))?);
             }
-            let first = u32::try_from(keys.len()).context("too many mutants")?;
             let (rendered, more) = sites::render(&file.text, sites, first, file.switch, &left_out);
-            keys.extend(more);
+            if more.len() > NUMBERS as usize {
+                bail!("{} has {} mutants, and {NUMBERS} numbers are for them", file.shown, more.len());
+            }
+            keys.extend((first..).zip(more));
             let relative = file.path.strip_prefix(root)?;
             write_if_new(&copy.join(relative), &rendered.text)?;
             rendered_files.push((relative.to_owned(), rendered));
         }
-        add_switch(&copy)?;
-        let failed = check(root, &copy, &rendered_files, &keys)?;
+        add_switch(root, &copy)?;
+        if matches!(extent, Extent::ByHand | Extent::Slice) {
+            return Ok(Tree { keys, programs: programs(root, &copy, extent)? });
+        }
+        let failed = check(root, &copy, extent, &rendered_files, &keys)?;
         if failed.is_empty() {
             println!("{} changes compile, {} do not", keys.len(), left_out.len());
-            let programs = programs(root, &copy)?;
+            std::fs::write(&known, left_out.iter().map(|key| format!("{key}\n")).collect::<String>())?;
+            let mut programs = programs(root, &copy, extent)?;
+            if matches!(extent, Extent::Sample(_)) {
+                programs.extend(c_tests::programs(root, &copy)?);
+            }
             return Ok(Tree { keys, programs });
         }
-        if let Some(hand) =
-            by_hand.iter().find(|hand| failed.iter().any(|&number| keys[number as usize] == hand.key()))
+        if let Some(hand) = by_hand.iter().find(|hand| failed.iter().any(|number| keys[number] == hand.key()))
         {
             bail!("mutant `{}` of {} does not compile", hand.name, super::hand::FILE);
         }
-        if round == ROUNDS {
-            bail!("after {ROUNDS} rounds some changes still do not compile");
-        }
-        left_out.extend(failed.iter().map(|&number| keys[number as usize].clone()));
+        left_out.extend(failed.iter().map(|number| keys[number].clone()));
     }
-    unreachable!("the loop has no end")
+    bail!("after {ROUNDS} rounds some changes still do not compile");
 }
 
 /// The files that are changed.
@@ -147,9 +224,20 @@ fn tracked(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
 /// Copies what the workspace needs to build. Unchanged files keep their time, so that little is built again.
 fn mirror(root: &Path, copy: &Path, changed: &[File]) -> Result<()> {
     let mut wanted = BTreeSet::new();
-    for folder in ["Cargo.toml", "Cargo.lock", "README.md", "docs", "crates", "verification", "xtask"] {
+    for folder in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "docs",
+        "crates",
+        "examples",
+        "fuzz",
+        "verification",
+        "xtask",
+    ] {
         for path in tracked(root, folder)? {
-            let is_changed = changed.iter().any(|file| file.path == root.join(&path));
+            let is_root = path == Path::new(ROOT_FILE);
+            let is_changed = is_root || changed.iter().any(|file| file.path == root.join(&path));
             let bytes = std::fs::read(root.join(&path))?;
             let target = copy.join(&path);
             wanted.insert(path.clone());
@@ -160,6 +248,7 @@ fn mirror(root: &Path, copy: &Path, changed: &[File]) -> Result<()> {
             }
         }
     }
+    wanted.insert(SWITCH_FILE.into());
     remove_others(copy, copy, &wanted)
 }
 
@@ -184,27 +273,40 @@ fn write_if_new(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-fn add_switch(copy: &Path) -> Result<()> {
-    let sources = copy.join(CHANGED[0].sources);
-    write_if_new(&sources.join("mutant_switch.rs"), SWITCH)?;
-    let root_file = sources.join("lib.rs");
-    let text = std::fs::read_to_string(&root_file)?;
-    if !text.contains("mutant_switch") {
-        std::fs::write(&root_file, format!("{text}\n#[doc(hidden)]\npub mod mutant_switch;\n"))?;
-    }
-    Ok(())
+fn add_switch(root: &Path, copy: &Path) -> Result<()> {
+    write_if_new(&copy.join(SWITCH_FILE), SWITCH)?;
+    let text = std::fs::read_to_string(root.join(ROOT_FILE))?;
+    write_if_new(&copy.join(ROOT_FILE), &format!("{text}\n#[doc(hidden)]\npub mod mutant_switch;\n"))
 }
 
-fn build_command(root: &Path, copy: &Path, arguments: &[&str]) -> Command {
+fn build_command(root: &Path, copy: &Path, extent: Extent<'_>, arguments: &[&str]) -> Command {
+    let (folder, flags) = match extent {
+        Extent::Slices(_) => ("build-slices", "-Awarnings --cfg long_slices"),
+        _ => ("build", "-Awarnings"),
+    };
     let mut command = cargo(copy, arguments);
     command
         .args(["--package", "zerobuffer", "--package", "zerobuffer-ffi"])
         .args(["--features", "zerobuffer/async,zerobuffer/stop-points", "--message-format", "json"])
-        .env("CARGO_TARGET_DIR", root.join(FOLDER).join("build"))
+        .env("CARGO_TARGET_DIR", root.join(FOLDER).join(folder))
         // Built quickly: with few optimisations, which streaming tests need, and without debug information.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_PACKAGE_ZEROBUFFER_OPT_LEVEL", "1")
         .env("CARGO_INCREMENTAL", "1")
+        .env("RUSTFLAGS", flags)
+        .stderr(Stdio::null());
+    command
+}
+
+/// Builds the unit tests of the library alone, in a folder of its own: in the folder of the other steps cargo would take the
+/// changed library for theirs.
+fn slice_command(root: &Path, copy: &Path) -> Command {
+    let mut command = cargo(copy, &["test", "--no-run", "--lib", "--package", "zerobuffer"]);
+    command
+        .args(["--features", "zerobuffer/async", "--message-format", "json"])
+        .env("CARGO_TARGET_DIR", root.join(FOLDER).join("build-slice"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_PACKAGE_ZEROBUFFER_OPT_LEVEL", "1")
         .env("RUSTFLAGS", "-Awarnings")
         .stderr(Stdio::null());
     command
@@ -217,8 +319,15 @@ fn messages(command: &mut Command) -> Result<(bool, Vec<serde_json::Value>)> {
 }
 
 /// Numbers of the mutants that do not compile.
-fn check(root: &Path, copy: &Path, files: &[(PathBuf, Rendered)], keys: &[String]) -> Result<BTreeSet<u32>> {
-    let (passed, messages) = messages(&mut build_command(root, copy, &["check", "--keep-going", "--lib"]))?;
+fn check(
+    root: &Path,
+    copy: &Path,
+    extent: Extent<'_>,
+    files: &[(PathBuf, Rendered)],
+    keys: &BTreeMap<u32, String>,
+) -> Result<BTreeSet<u32>> {
+    let (passed, messages) =
+        messages(&mut build_command(root, copy, extent, &["check", "--keep-going", "--lib"]))?;
     let mut failed = BTreeSet::new();
     for message in &messages {
         let message = &message["message"];
@@ -236,7 +345,7 @@ fn check(root: &Path, copy: &Path, files: &[(PathBuf, Rendered)], keys: &[String
             let Some((_, rendered)) = found else { continue };
             if is_borrowed {
                 let drops = rendered.codes.iter().map(|(number, _)| *number);
-                mine.extend(drops.filter(|&number| keys[number as usize].contains(": without drop(")));
+                mine.extend(drops.filter(|&number| keys[&number].contains(": without drop(")));
             }
             let number = |field: &str| span[field].as_u64().unwrap_or(0) as usize;
             let (start, end) = (number("byte_start"), number("byte_end"));
@@ -262,9 +371,13 @@ fn check(root: &Path, copy: &Path, files: &[(PathBuf, Rendered)], keys: &[String
 }
 
 /// Builds the tests.
-fn programs(root: &Path, copy: &Path) -> Result<Vec<Program>> {
-    let arguments = ["test", "--no-run", "--lib", "--tests"];
-    let (passed, messages) = messages(&mut build_command(root, copy, &arguments))?;
+fn programs(root: &Path, copy: &Path, extent: Extent<'_>) -> Result<Vec<Program>> {
+    let mut command = match extent {
+        Extent::Slice => slice_command(root, copy),
+        Extent::Slices(_) => build_command(root, copy, extent, &["test", "--no-run", "--test", "promises"]),
+        _ => build_command(root, copy, extent, &["test", "--no-run", "--lib", "--tests"]),
+    };
+    let (passed, messages) = messages(&mut command)?;
     if !passed {
         let rendered = messages.iter().filter_map(|message| message["message"]["rendered"].as_str());
         bail!("the changed tree's tests do not compile:\n{}", rendered.take(3).collect::<String>());
@@ -276,8 +389,21 @@ fn programs(root: &Path, copy: &Path) -> Result<Vec<Program>> {
         {
             let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
             let folder = Path::new(manifest).parent().context("a folder")?.to_owned();
-            programs.push(Program { name, path: path.into(), folder });
+            programs.push(Program { name, kind: Kind::Rust, path: path.into(), folder });
         }
     }
+    // Cargo tells of them in any order, and traces count on one.
+    programs.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(programs)
+}
+
+/// The shared library of the C ABI.
+pub(super) fn shared_library(root: &Path, copy: &Path) -> Result<PathBuf> {
+    let (passed, messages) = messages(&mut build_command(root, copy, Extent::ByHand, &["build", "--lib"]))?;
+    let files = messages.iter().filter_map(|message| message["filenames"].as_array()).flatten();
+    let library = files.filter_map(|file| file.as_str()).find(|file| file.ends_with("libzerobuffer_c.so"));
+    match library {
+        Some(library) if passed => Ok(library.into()),
+        _ => bail!("the changed library of the C ABI does not build"),
+    }
 }
