@@ -249,6 +249,31 @@ mod tests {
     }
 
     #[test]
+    fn extension_words_say_what_they_are_only_behind_the_magic() {
+        let word = ExtensionWord::new(1 << 20);
+        assert_eq!((word.control(), word.is_entering(), word.is_extended()), (Some(1 << 20), false, false));
+        let entering = ExtensionWord(word.0 | ExtensionWord::ENTERING);
+        assert_eq!((entering.control(), entering.is_entering()), (Some(1 << 20), true));
+        assert!(!entering.is_extended() && ExtensionWord(word.0 | ExtensionWord::EXTENDED).is_extended());
+        for bits in [ExtensionWord::EXTENDED, ExtensionWord::ENTERING, 1 << 20 | 3] {
+            let word = ExtensionWord(bits);
+            assert_eq!((word.control(), word.is_entering(), word.is_extended()), (None, false, false));
+        }
+    }
+
+    #[test]
+    fn reader_words_and_tail_words_keep_their_parts() {
+        let kept = ReaderWord::kept(7);
+        assert!(kept.is_kept() && !ReaderWord::new(7).is_kept());
+        assert!(kept.is_ours() && ReaderWord::new(7).is_ours() && !ReaderWord(0).is_ours());
+        for position in [0, 1, 4095] {
+            let (settled, changing) = (TailWord::settled(position), TailWord::changing(position));
+            assert_eq!((settled.position(), settled.is_changing()), (position, false));
+            assert_eq!((changing.position(), changing.is_changing()), (position, true));
+        }
+    }
+
+    #[test]
     fn headers_survive_the_round_trip() {
         let header = FrameHeader { size: 0x0102_0304_0506_0708, sequence: u64::MAX - 1 };
         assert_eq!(FrameHeader::from_bytes(header.to_bytes()), header);

@@ -10,6 +10,8 @@ pub(crate) mod extended;
 mod lender;
 mod record;
 mod release;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::time::{Duration, Instant};
 

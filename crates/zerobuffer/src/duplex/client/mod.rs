@@ -15,6 +15,8 @@ mod receive;
 mod response;
 mod send;
 mod state;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -136,3 +136,87 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::super::barrier::{barrier_registered, barrier_works, register_for_barriers};
+    use super::{Slot, install, lock, unlock};
+
+    /// What `body` returns in a child of this process.
+    fn in_child(body: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child calls `body` and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let code = body();
+            // SAFETY: _exit() runs nothing of this process.
+            unsafe { libc::_exit(code) };
+        }
+        let mut status = 0;
+        // SAFETY: the child is this process's own, and `status` has room for the result.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        libc::WEXITSTATUS(status)
+    }
+
+    #[test]
+    fn a_forked_child_is_not_registered_for_barriers_until_it_registers() {
+        let needed = libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED | libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+        // SAFETY: membarrier takes no pointers.
+        let offered = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) };
+        assert_eq!(barrier_works(), offered > 0 && offered & i64::from(needed) == i64::from(needed));
+        if !barrier_works() {
+            eprintln!("this kernel offers no barriers");
+            return;
+        }
+        install();
+        register_for_barriers();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !barrier_registered() {
+            assert!(Instant::now() < until, "the process is not registered");
+            std::thread::yield_now();
+        }
+        assert_eq!(in_child(|| i32::from(barrier_registered())), 0, "the child takes itself for registered");
+        assert!(barrier_registered(), "the parent still is");
+        // A process of one thread registers at once.
+        let registers = || {
+            register_for_barriers();
+            i32::from(barrier_registered())
+        };
+        assert_eq!(in_child(registers), 1);
+    }
+
+    #[test]
+    fn a_forked_child_inherits_none_of_any_number_of_descriptors() {
+        let open = || std::fs::File::open("/dev/null").map(OwnedFd::from);
+        let slots: Vec<Slot> = (0..3 * super::SLOTS).map(|_| Slot::enter(open).unwrap()).collect();
+        let fds: Vec<i32> = slots.iter().map(Slot::fd).collect();
+        // SAFETY: F_GETFD takes no pointer.
+        let is_open = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+        assert!(fds.iter().all(|fd| is_open(*fd)));
+        assert_eq!(in_child(|| i32::from(fds.iter().any(|fd| is_open(*fd)))), 0);
+        assert!(fds.iter().all(|fd| is_open(*fd)), "the parent keeps them");
+        drop(slots);
+        // Another thread may have been given some of the numbers.
+        assert!(fds.iter().filter(|fd| is_open(**fd)).count() < fds.len() / 2, "they are closed");
+    }
+
+    #[test]
+    fn a_fork_waits_until_a_descriptor_that_is_being_opened_is_entered() {
+        static PASSED: AtomicBool = AtomicBool::new(false);
+        lock();
+        let other = std::thread::spawn(|| {
+            lock();
+            PASSED.store(true, Ordering::SeqCst);
+            unlock();
+        });
+        // If the other thread has not run by then, the test is only easier to pass.
+        std::thread::sleep(Duration::from_millis(50));
+        let passed = PASSED.load(Ordering::SeqCst);
+        unlock();
+        other.join().unwrap();
+        assert!(!passed, "two threads had the lock");
+    }
+}

@@ -125,6 +125,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn clocks_count_nanoseconds() {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `now` has room for the result.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        let since_boot = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        for clock in [monotonic_now(), coarse_now()] {
+            let differs = Duration::from_nanos(clock).abs_diff(since_boot);
+            assert!(differs < Duration::from_secs(10), "{clock} is not {since_boot:?}");
+        }
+    }
+
+    #[test]
     fn the_offset_of_a_time_namespace_is_read() {
         assert_eq!(
             offset_in("monotonic     1000000         5\nboottime      7         0\n"),

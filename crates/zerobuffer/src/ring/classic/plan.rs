@@ -214,6 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_ring_is_taken_back_past_its_middle_towards_a_1x_reader() {
+        let question = |position, native| Question {
+            capacity: 1024,
+            position,
+            free: 1024,
+            need: 48,
+            native,
+            only_start: false,
+        };
+        let ahead = |position| Plan::Place(Placement { start: position, skip: 0, rewind: false });
+        assert_eq!(plan(question(496, false)), ahead(496));
+        assert_eq!(plan(question(512, false)), Plan::Place(Placement { start: 0, skip: 512, rewind: false }));
+        // A native reader goes back with its writer where that is needed.
+        assert_eq!(plan(question(512, true)), ahead(512));
+        let back = Plan::Place(Placement { start: 0, skip: 0, rewind: true });
+        assert_eq!(plan(question(992, true)), back);
+        assert_eq!(plan(Question { need: 600, ..question(512, true) }), back);
+    }
+
+    #[test]
     fn gap_is_what_no_header_fits_in() {
         assert_eq!(gap(128, 112), None);
         assert_eq!(gap(128, 113), Some(15));

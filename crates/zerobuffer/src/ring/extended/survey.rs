@@ -62,6 +62,31 @@ mod tests {
         assert_eq!(used(&words, 1024), Ok(128));
     }
 
+    #[test]
+    fn a_position_may_be_the_end_of_the_ring_and_none_behind_it() {
+        let words = ControlCopy {
+            head: Cursor::new(1, 32),
+            lap_end: 1024,
+            leaps: [(Cursor(0), 0); 2],
+            written_count: 0,
+            tail: Cursor::new(0, 1008),
+            read_count: 0,
+        };
+        assert_eq!(used(&words, 1024), Ok(16 + 32));
+        assert_eq!(used(&ControlCopy { tail: Cursor::new(0, 1024), ..words }, 1024), Ok(32));
+        assert_eq!(used(&ControlCopy { tail: Cursor::new(1, 32), ..words }, 1024), Ok(0));
+        for wrong in [
+            ControlCopy { lap_end: 1040, ..words },
+            ControlCopy { head: Cursor::new(1, 1040), ..words },
+            ControlCopy { tail: Cursor::new(0, 1040), ..words },
+            ControlCopy { lap_end: 1000, ..words },
+            ControlCopy { tail: Cursor::new(3, 0), ..words },
+            ControlCopy { tail: Cursor::new(1, 48), ..words },
+        ] {
+            assert!(used(&wrong, 1024).is_err(), "{wrong:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_words_make_it_panic_or_exceed_the_ring(
