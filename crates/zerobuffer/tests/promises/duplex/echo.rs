@@ -267,6 +267,9 @@ fn each_client_may_describe_itself_and_the_server_is_told_once() {
             drop(client);
             // A client without metadata does not inherit another client's.
             channel.client().call(b"three", PATIENCE).unwrap();
+            let snapshot = zerobuffer::inspect::snapshot(&channel.buffers[0]).unwrap();
+            let metadata = (snapshot.metadata_written, snapshot.metadata_free);
+            assert_eq!(metadata, (0, snapshot.metadata_size), "it has been taken back");
         }
         server.tell("started");
         assert_eq!(server.hear(), "21", "and init was called for no other request");

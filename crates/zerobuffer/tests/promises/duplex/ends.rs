@@ -242,6 +242,8 @@ fn a_server_with_a_busy_handler_stops_in_time_says_so_and_frees_its_names_at_onc
         assert_eq!(word, "HandlerBusy");
         watch.assert_took(Duration::from_millis(time.parse().unwrap()), Duration::from_millis(150));
         assert!(is_death(client.receive_response(PATIENCE).unwrap_err().kind()), "the client knows at once");
+        server.tell("is-running");
+        server.expect("false");
         drop(client);
         channel.assert_nothing_left();
         // The same object, and the names, are free for the next start, the old handler still at work.

@@ -78,6 +78,7 @@ fn a_mutable_request_that_is_kept_is_its_response() {
     let server = DuplexChannelFactory::new().create_mutable_server(&channel.name, config()).unwrap();
     let (sender, receiver) = channel_of_frames();
     let handler = move |mut frame: MutableFrame| {
+        assert!(!frame.is_cancelled());
         frame.reverse();
         let frame = Arc::new(frame);
         sender.send(Arc::clone(&frame))?;

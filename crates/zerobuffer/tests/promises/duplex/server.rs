@@ -14,6 +14,7 @@ use zerobuffer::{BufferConfig, ErrorKind};
 
 use super::Channel;
 use crate::support::PATIENCE;
+use crate::support::forge::{Forge, at};
 
 fn server(channel: &Channel) -> Arc<ImmutableDuplexServer> {
     let config = BufferConfig::default().payload_size(1 << 16);
@@ -231,6 +232,23 @@ fn a_client_knows_the_largest_request() {
 }
 
 #[test]
+fn a_server_whose_request_buffer_was_spoiled_makes_another_one() {
+    let channel = Channel::new("spoiled");
+    let config = BufferConfig::default().classic(true);
+    let server = DuplexChannelFactory::new().create_immutable_server(&channel.name, config).unwrap();
+    let (told, errors) = std::sync::mpsc::channel();
+    server.on_error(move |error| _ = told.send(error.kind()));
+    server.start(echo, ProcessingMode::SingleThread).unwrap();
+    let client = channel.client();
+    assert_eq!(*client.call(b"before", PATIENCE).unwrap(), *b"before");
+    Forge::segment(&channel.buffers[0]).set(at::FREE_BYTES, u64::MAX / 2);
+    assert_eq!(errors.recv_timeout(PATIENCE), Ok(ErrorKind::CorruptBuffer));
+    drop(client);
+    assert_eq!(*channel.client().call(b"after", PATIENCE).unwrap(), *b"after");
+    server.stop().unwrap();
+}
+
+#[test]
 fn an_early_answer_that_is_too_large_fails_before_its_turn_comes() {
     let channel = Channel::new("early-large");
     let mut server = channel.server(&["pool", "threads=2", "classic"]);
@@ -240,6 +258,21 @@ fn an_early_answer_that_is_too_large_fails_before_its_turn_comes() {
     client.send_request(b"!large 200000").unwrap();
     let told = server.hear();
     assert!(told.starts_with("error FrameTooLarge Some(2)"), "before the first one is answered: {told}");
+    server.tell("stop");
+    drop(client);
+}
+
+#[test]
+fn an_early_answer_of_the_largest_size_waits_for_its_turn() {
+    let channel = Channel::new("early-largest");
+    let mut server = channel.server(&["pool", "threads=2", "classic"]);
+    let client = channel.client_with(BufferConfig::default().classic(true).payload_size(1 << 16));
+    client.send_request(b"!hold 200").unwrap();
+    client.send_request(b"!large 65520").unwrap();
+    for _ in 0..2 {
+        let response = client.receive_response(PATIENCE).unwrap().expect("in time");
+        assert!(response.sequence() == 1 || response.len() == 65_520);
+    }
     server.tell("stop");
     drop(client);
 }

@@ -208,15 +208,59 @@ fn a_blocked_call_can_be_interrupted() {
         (writer, kind)
     });
     std::thread::sleep(Duration::from_millis(30));
+    let start = Stopwatch::start();
     handle.interrupt();
     // The writer stays connected, so that its end is not what the reader is told.
     let (_writer, kind) = thread.join().unwrap();
     assert_eq!(kind, ErrorKind::Interrupted);
+    start.assert_within(SECOND * 5);
     let handle = reader.interrupt_handle();
     handle.interrupt();
     assert!(reader.read_frame(SECOND).unwrap().is_some(), "a frame that is there comes first");
     while reader.try_read_frame().unwrap().is_some() {}
     assert_eq!(reader.read_frame(SECOND).unwrap_err().kind(), ErrorKind::Interrupted);
+    let thread = std::thread::spawn(move || reader.read_frame(Duration::MAX).unwrap_err().kind());
+    // Long enough for it to have gone to sleep; if it has not, the test is only easier to pass.
+    std::thread::sleep(Duration::from_millis(30));
+    let start = Stopwatch::start();
+    handle.interrupt();
+    assert_eq!(thread.join().unwrap(), ErrorKind::Interrupted);
+    start.assert_within(SECOND * 5);
+}
+
+#[test]
+fn options_are_what_was_asked_for() {
+    let name = Name::new("options");
+    for payload in [0, 16] {
+        let error = Reader::create(&name, support::config().payload_size(payload)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{payload}");
+    }
+    let mut reader = Reader::create(
+        &name,
+        support::config().payload_size(17).wait_strategy(zerobuffer::WaitStrategy::Spin),
+    )
+    .unwrap();
+    let options = WriterOptions::default().write_timeout(SECOND * 7);
+    let mut writer = Writer::connect_with(&name, options).unwrap();
+    assert_eq!(writer.write_timeout(), SECOND * 7);
+    writer.set_write_timeout(SECOND * 3);
+    assert_eq!(writer.write_timeout(), SECOND * 3);
+    assert!(reader.read_frame(SECOND / 50).unwrap().is_none(), "spinning ends with the time-out");
+    writer.write_frame(&[1]).unwrap();
+    assert_eq!(*reader.read_frame(SECOND).unwrap().expect("in time"), [1]);
+}
+
+#[test]
+fn a_batch_of_frames_waits_for_space() {
+    let name = Name::new("batch");
+    let mut reader = Reader::create(&name, support::config().payload_size(1024)).unwrap();
+    let mut writer =
+        Writer::connect_with(&name, WriterOptions::default().write_timeout(support::PATIENCE)).unwrap();
+    let thread = std::thread::spawn(move || writer.write_frames((0..100_u8).map(|index| [index; 100])));
+    for index in 0..100 {
+        assert_eq!(*reader.read_frame(support::PATIENCE).unwrap().expect("in time"), [index; 100]);
+    }
+    assert_eq!(thread.join().unwrap().unwrap(), 100);
 }
 
 #[test]

@@ -81,6 +81,75 @@ fn space_released_is_withheld_by_no_more_than_a_64th_of_the_ring() {
 }
 
 #[test]
+fn a_held_frame_keeps_back_none_of_those_before_it() {
+    let name = Name::new("lone");
+    let (mut reader, mut writer) = pair(&name);
+    for _ in 0..3 {
+        writer.write_frame(&[1; 50]).unwrap();
+    }
+    // The first two go back with the look that finds nothing more to read.
+    read_and_release(&mut reader, 2);
+    let last = reader.try_read_frame().unwrap().unwrap();
+    assert!(reader.try_read_frame().unwrap().is_none());
+    assert_eq!(free(&name), RING as u64 - bytes(50));
+    drop(last);
+    assert_eq!(free(&name), RING as u64);
+}
+
+#[test]
+fn a_borrowed_frame_goes_back_behind_the_held_ones_before_it() {
+    let name = Name::new("behind");
+    let (mut reader, mut writer) = pair(&name);
+    for held in 1..=3 {
+        for _ in 0..=held {
+            writer.write_frame(&[1; 50]).unwrap();
+        }
+        let frames: Vec<_> = (0..held).map(|_| reader.try_read_frame().unwrap().unwrap()).collect();
+        drop(reader.read_frame_ref(SECOND).unwrap().unwrap());
+        assert_eq!(free(&name), RING as u64 - (held + 1) * bytes(50), "{held} frames are held");
+        drop(frames);
+        assert_eq!(free(&name), RING as u64);
+    }
+}
+
+#[test]
+fn a_writer_that_found_no_space_gets_every_release_at_once() {
+    let name = Name::new("short");
+    let (mut reader, mut writer) = pair(&name);
+    for _ in 0..3000 {
+        writer.write_frame(&[1; 100]).unwrap();
+    }
+    // More than half of the ring is free, but not enough.
+    let large = vec![2; RING - 1000];
+    assert_eq!(writer.try_write_frame(&large).unwrap(), None);
+    for read in 1..=50 {
+        read_and_release(&mut reader, 1);
+        assert_eq!(free(&name), RING as u64 - (3000 - read) * bytes(100), "after {read} releases");
+        if read > 2 {
+            // It asks again, as a writer does that was woken.
+            assert_eq!(writer.try_write_frame(&large).unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn a_classic_ring_that_is_more_than_half_full_owes_nothing() {
+    if !support::is_classic() {
+        return;
+    }
+    let name = Name::new("half");
+    let (mut reader, mut writer) = pair(&name);
+    let frames = RING as u64 / bytes(100) * 3 / 4;
+    for _ in 0..frames {
+        writer.write_frame(&[1; 100]).unwrap();
+    }
+    for read in 1..=frames / 4 {
+        read_and_release(&mut reader, 1);
+        assert_eq!(free(&name), RING as u64 - (frames - read) * bytes(100), "after {read} releases");
+    }
+}
+
+#[test]
 fn a_full_ring_has_room_as_soon_as_one_frame_is_released() {
     let name = Name::new("full");
     let (mut reader, mut writer) = pair(&name);
