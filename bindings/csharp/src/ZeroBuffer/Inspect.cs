@@ -145,9 +145,9 @@ public static unsafe class Inspect
         LibraryLoader.Ensure();
         NativeSnapshot* taken = null;
         void* error = null;
-        fixed (byte* text = Text.NameToUtf8(name))
+        fixed (byte* text = Text.NameToUtf8(name, out nuint length))
         {
-            Errors.ThrowIfFailed(Api.zb_inspect_snapshot(text, &taken, &error), error);
+            Errors.ThrowIfFailed(Api.zb_inspect_snapshot_n(text, length, &taken, &error), error);
         }
         try
         {

@@ -71,14 +71,14 @@ public sealed unsafe class KeptBuffer : IDisposable
         internal static KeptHandle Create(string name, BufferConfig? config)
         {
             LibraryLoader.Ensure();
-            byte[] utf8 = Text.NameToUtf8(name);
+            byte[] utf8 = Text.NameToUtf8(name, out nuint length);
             void* settings = config is null ? null : config.ToNative();
             void* kept = null;
             void* error = null;
             int status;
             fixed (byte* text = utf8)
             {
-                status = Api.zb_kept_buffer_create(text, settings, &kept, &error);
+                status = Api.zb_kept_buffer_create_n(text, length, settings, &kept, &error);
             }
             Api.zb_config_free(settings);
             Errors.ThrowIfFailed(status, error);

@@ -125,7 +125,7 @@ public sealed unsafe partial class Writer : IDisposable
             status = Api.zb_writer_write_frame(_handle.Pointer, Present(bytes), (nuint)data.Length, &sequence, &error);
         }
         _handle.Leave(owner);
-        return status == Errors.Ok ? sequence : WriteAgain(data, status, error, CancellationToken.None);
+        return status == Errors.Ok ? sequence : WriteAgain(data, status, error);
     }
 
     /// <summary>Copies the array into the buffer as one frame.</summary>
@@ -134,25 +134,6 @@ public sealed unsafe partial class Writer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(data);
         return WriteFrame(new ReadOnlySpan<byte>(data));
-    }
-
-    /// <summary>Copies the bytes into the buffer as one frame; the token ends the wait for space.</summary>
-    /// <exception cref="OperationCanceledException">The token ended the wait.</exception>
-    /// <inheritdoc cref="WriteFrame(ReadOnlySpan{byte})"/>
-    public ulong WriteFrame(ReadOnlySpan<byte> data, CancellationToken cancellationToken)
-    {
-        if (!cancellationToken.CanBeCanceled)
-        {
-            return WriteFrame(data);
-        }
-        if (TryWriteFrame(data, out ulong sequence))
-        {
-            return sequence;
-        }
-        cancellationToken.ThrowIfCancellationRequested();
-        using CancellationTokenRegistration registration =
-            cancellationToken.UnsafeRegister(static writer => ((Writer)writer!).SendInterrupt(), this);
-        return WriteAgain(data, Errors.Ok, null, cancellationToken);
     }
 
     /// <summary>Copies the bytes into the buffer as one frame if there is space now.</summary>
@@ -309,45 +290,6 @@ public sealed unsafe partial class Writer : IDisposable
         _handle.Leave(owner);
         ThrowIfFailed(status, error);
         return sequence;
-    }
-
-    /// <summary>Writes once more after an unexpected interrupt, up to the end of the time.</summary>
-    private ulong WriteAgain(ReadOnlySpan<byte> data, int status, void* error, CancellationToken cancellationToken)
-    {
-        while (true)
-        {
-            if (status != Errors.Ok)
-            {
-                JudgeFailure(status, error, cancellationToken);
-            }
-            ulong sequence;
-            error = null;
-            bool owner = _handle.Enter();
-            fixed (byte* bytes = &MemoryMarshal.GetReference(data))
-            {
-                status = Api.zb_writer_write_frame(_handle.Pointer, Present(bytes), (nuint)data.Length, &sequence, &error);
-            }
-            _handle.Leave(owner);
-            if (status == Errors.Ok)
-            {
-                return sequence;
-            }
-        }
-    }
-
-    private byte* AcquireAgain(int size, int status, void* error)
-    {
-        byte* data = null;
-        while (status != Errors.Ok)
-        {
-            JudgeFailure(status, error, CancellationToken.None);
-            error = null;
-            bool owner = _handle.Enter();
-            status = Api.zb_writer_acquire_frame_buffer(_handle.Pointer, (nuint)size, &data, &error);
-            _handle.NoteAcquired(status);
-            _handle.Leave(owner);
-        }
-        return data;
     }
 
     /// <summary>Throws, unless the failure is an unexpected interrupt.</summary>

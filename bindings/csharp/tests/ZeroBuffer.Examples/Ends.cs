@@ -20,6 +20,10 @@ internal static class Ends
             Run.Say("there");
             Thread.Sleep(Timeout.Infinite);
         }
+        if (end == "hosted")
+        {
+            return Hosted.Play(suffix);
+        }
         if (end == "signals")
         {
             ZeroBufferRuntime.CloseOnSignals();

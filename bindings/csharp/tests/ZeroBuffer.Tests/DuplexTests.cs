@@ -233,6 +233,54 @@ public sealed class DuplexTests
     }
 
     [Fact]
+    public void Subscribers_that_throw_and_handlers_that_cancel_leave_a_server_running()
+    {
+        using var server = new ImmutableDuplexServer(Names.New(), Small);
+        DuplexClient? caller = null;
+        server.OnError += (_, _) => throw new InvalidOperationException("dropped");
+        server.OnInit += _ => throw new InvalidOperationException("dropped");
+        server.Start(request => request.Data[0] switch
+        {
+            1 => throw new ArgumentException("asked for"),
+            2 => caller!.CancelRequest(request.Sequence) ? request.Data : default,
+            3 => Collected(request),
+            _ => request.Data,
+        });
+        using var client = new DuplexClient(server.Channel, new ClientOptions { ResponseConfig = Small });
+        caller = client;
+        client.SetMetadata("video"u8);
+        Assert.Throws<RequestFailedException>(() => client.Call(new byte[] { 1 }, Soon));
+        ulong cancelled = client.SendRequest(new byte[] { 2 });
+        Assert.Throws<CancelledException>(() => client.ReceiveResponseTo(cancelled, Soon));
+        Assert.Equal(3, client.Call(new byte[] { 3 }, Soon).Data[0]);
+        Assert.Equal(4, client.Call(new byte[] { 4 }, Soon).Data[0]);
+        Assert.True(server.IsRunning);
+
+        // What the handler refers to goes on living in the middle of a call.
+        static ReadOnlySpan<byte> Collected(Frame request)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            GC.Collect();
+            return request.Data;
+        }
+    }
+
+    [Fact]
+    public void A_token_may_dispose_the_reader_whose_wait_it_ends()
+    {
+        var reader = new Reader(Names.New(), Small);
+        using var source = new CancellationTokenSource();
+        using CancellationTokenRegistration registration = source.Token.Register(reader.Dispose);
+        Task<Exception?> blocked = Task.Factory.StartNew(
+            () => Record.Exception(() => reader.ReadFrame(Timeout.InfiniteTimeSpan, source.Token)), TaskCreationOptions.LongRunning);
+        source.Cancel();
+        Exception? told = Eventually.Result(blocked);
+        Assert.True(told is OperationCanceledException or ClosedException, told?.ToString());
+        Assert.False(Names.Exists(reader.Name));
+    }
+
+    [Fact]
     public void A_stop_while_a_handler_runs_is_told()
     {
         string channel = Names.New();

@@ -40,6 +40,36 @@ public sealed class ExitTests
         Assert.False(Names.Exists("server" + suffix + "_request"));
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(15)]
+    public void A_host_closes_everything_at_a_signal(int signal)
+    {
+        string suffix = Names.New("-host");
+        using RunningProgram program = RunningProgram.Example("hosted", suffix);
+        program.Says("there");
+        Assert.True(Names.Exists("reader" + suffix));
+        Assert.Equal(0, Send(program.Id, signal));
+        Assert.Equal(3, program.End().Code);
+        Assert.False(Names.Exists("reader" + suffix));
+        Assert.False(Names.Exists("server" + suffix + "_request"));
+    }
+
+    /// <summary>From .NET 10 on such a program leaves its buffers behind, as a killed one does; before, it closes them.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(15)]
+    public void A_signal_ends_a_program_that_does_not_care_and_its_names_are_free(int signal)
+    {
+        string suffix = Names.New("-plain");
+        using RunningProgram program = RunningProgram.Example("blocked-returns", suffix);
+        program.Says("there");
+        Assert.Equal(0, Send(program.Id, signal));
+        Assert.NotEqual(0, program.End().Code);
+        using var reader = new Reader("reader" + suffix, new BufferConfig(64, 4096));
+        using var server = new DuplexChannel.ImmutableDuplexServer("server" + suffix, new BufferConfig(64, 4096));
+    }
+
     [Fact]
     public void A_killed_writer_is_dead_after_its_frames_and_a_killed_readers_name_is_free()
     {

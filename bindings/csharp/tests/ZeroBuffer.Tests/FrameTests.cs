@@ -151,6 +151,98 @@ public sealed class FrameTests
         }
     }
 
+    /// <summary>
+    /// Far beyond the frames at which the ring would be full if they were kept: 4,000 of 64 KiB, 80 of 3.1 MB. In pieces of a second or so.
+    /// </summary>
+    [Theory]
+    [InlineData(65_536, 30_000)]
+    [InlineData(3_110_400, 600)]
+    public void Large_frames_that_are_not_disposed_neither_stall_nor_allocate(int size, int count)
+    {
+        using var pair = new Pair(256 << 20);
+        byte[] data = new byte[size];
+        pair.Writer.WriteFrame(data);
+        Assert.True(pair.Reader.ReadFrame(Soon).IsValid);
+        long start = Environment.TickCount64;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        int collections = GC.CollectionCount(0);
+        for (int number = 0; number < count; number++)
+        {
+            pair.Writer.WriteFrame(data);
+            Frame frame = pair.Reader.ReadFrame(Soon);
+            if (frame.Size != size)
+            {
+                Assert.Fail("wrong size");
+            }
+        }
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(collections, GC.CollectionCount(0));
+        // Ten times what a slow machine takes to copy the bytes.
+        Assert.InRange(Environment.TickCount64 - start, 0, 20_000);
+    }
+
+    /// <summary>Readers that end, while other threads use their frames and collect garbage: an exception, or the right bytes.</summary>
+    [Fact]
+    public void Frames_of_readers_that_end_never_show_a_wrong_byte()
+    {
+        using var stop = new CancellationTokenSource();
+        var collector = Task.Factory.StartNew(
+            () =>
+            {
+                while (!stop.IsCancellationRequested)
+                {
+                    GC.Collect();
+                    GC.WaitForPendingFinalizers();
+                }
+            },
+            TaskCreationOptions.LongRunning);
+        int right = 0;
+        for (int round = 0; round < 300; round++)
+        {
+            Frame lent = Last(round % 3);
+            byte[] seen = new byte[1];
+            try
+            {
+                lent.CopyTo(seen);
+                Assert.Equal(2, seen[0]);
+                right++;
+                Frame copy = lent;
+                var other = Task.Run(copy.Dispose);
+                lent.Dispose();
+                other.Wait();
+            }
+            catch (ObjectDisposedException)
+            {
+            }
+            AssertEnded(lent);
+        }
+        stop.Cancel();
+        Assert.True(collector.Wait(Eventually.Patience));
+        Assert.True(right >= 200, "frames that are valid were ended by the end of their reader");
+
+        // The last frame of a reader that was disposed, forgotten, or disposed and read before.
+        static Frame Last(int how)
+        {
+            var pair = new Pair();
+            pair.Next(1);
+            Frame frame = pair.Next(2);
+            switch (how)
+            {
+                case 0:
+                    pair.Dispose();
+                    break;
+                case 1:
+                    pair.Writer.Dispose();
+                    break;
+                default:
+                    pair.Reader.TryReadFrame(out _);
+                    pair.Dispose();
+                    break;
+            }
+            return frame;
+        }
+    }
+
     /// <summary>One thread reads, another uses every frame late, a third collects garbage: an exception, or the right bytes.</summary>
     [Fact]
     public void Late_uses_on_other_threads_never_see_another_frames_bytes()

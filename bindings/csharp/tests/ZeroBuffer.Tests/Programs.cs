@@ -18,6 +18,8 @@ internal sealed class RunningProgram : IDisposable
             WorkingDirectory = folder ?? AppContext.BaseDirectory,
         };
         start.Environment["EXAMPLE_SUFFIX"] = suffix;
+        // A runtime that is killed would leave its diagnostic socket behind.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         _process = Process.Start(start)!;
         _errors = _process.StandardError.ReadToEndAsync();
     }

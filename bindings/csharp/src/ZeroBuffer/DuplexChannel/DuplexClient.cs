@@ -337,14 +337,14 @@ public sealed unsafe class DuplexClient : IDuplexClient
         internal static ClientHandle Connect(string channel, ClientOptions options)
         {
             LibraryLoader.Ensure();
-            byte[] utf8 = Text.NameToUtf8(channel);
+            byte[] utf8 = Text.NameToUtf8(channel, out nuint length);
             void* settings = options.ToNative();
             void* client = null;
             void* error = null;
             int status;
             fixed (byte* text = utf8)
             {
-                status = Api.zb_client_connect(text, settings, &client, &error);
+                status = Api.zb_client_connect_n(text, length, settings, &client, &error);
             }
             Api.zb_client_options_free(settings);
             Errors.ThrowIfFailed(status, error);

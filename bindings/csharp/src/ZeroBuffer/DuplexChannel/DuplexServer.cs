@@ -87,10 +87,24 @@ public abstract unsafe class DuplexServer : IDuplexServer
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Handles one request; what it throws fails the request.</summary>
+    /// <summary>Handles one request, during the call; what it throws fails the request.</summary>
     private protected delegate void Answer(Frame request, void* responder);
 
-    private protected void Run(Answer answer, ProcessingMode mode)
+    /// <summary>Handles one request as the library passes it on; what it throws fails the request.</summary>
+    private protected delegate void NativeAnswer(NativeFrame* request, void* responder);
+
+    /// <summary>Starts processing by a handler that has answered when it returns.</summary>
+    private protected void Run(Answer answer, ProcessingMode mode) => RunNative(
+        (native, responder) =>
+        {
+            using Activity? activity = Telemetry.StartRequest(Channel, native->Sequence);
+            using Frame request = RequestState.Begin(native);
+            answer(request, responder);
+        },
+        mode);
+
+    /// <summary>Starts processing.</summary>
+    private protected void RunNative(NativeAnswer answer, ProcessingMode mode)
     {
         void* error = null;
         int status;
@@ -112,13 +126,9 @@ public abstract unsafe class DuplexServer : IDuplexServer
     private static void Run(void* userData, NativeFrame* native, void* responder)
     {
         // Nothing may unwind into the library.
-        Frame request = default;
         try
         {
-            var context = (Context)GCHandle.FromIntPtr((nint)userData).Target!;
-            request = RequestState.Begin(native);
-            using Activity? activity = Telemetry.StartRequest(context.Server.Channel, native->Sequence);
-            context.Answer(request, responder);
+            ((Context)GCHandle.FromIntPtr((nint)userData).Target!).Answer(native, responder);
         }
 #pragma warning disable CA1031
         catch (Exception error)
@@ -126,7 +136,6 @@ public abstract unsafe class DuplexServer : IDuplexServer
         {
             Fail(responder, error);
         }
-        request.Dispose();
     }
 
     private static void Fail(void* responder, Exception error)
@@ -136,6 +145,14 @@ public abstract unsafe class DuplexServer : IDuplexServer
         {
             Api.zb_responder_fail(responder, message);
         }
+    }
+
+    /// <summary>Fails a request whose answer was put off; the library tells of the error on this thread.</summary>
+    private protected static void Fail(DeferredRequest request, Exception error)
+    {
+        _thrown = error;
+        request.Fail(error.Message);
+        _thrown = null;
     }
 
     [UnmanagedCallersOnly]
@@ -188,15 +205,16 @@ public abstract unsafe class DuplexServer : IDuplexServer
 
     private sealed class Context
     {
-        internal Context(DuplexServer server, Answer answer)
+        internal Context(DuplexServer server, NativeAnswer answer)
         {
             Server = server;
             Answer = answer;
         }
 
+        /// <summary>Kept alive as long as the library holds the context.</summary>
         internal DuplexServer Server { get; }
 
-        internal Answer Answer { get; }
+        internal NativeAnswer Answer { get; }
     }
 
     private sealed class ServerHandle : NativeHandle
@@ -211,7 +229,7 @@ public abstract unsafe class DuplexServer : IDuplexServer
         internal static ServerHandle Create(string channel, BufferConfig? config, bool mutable)
         {
             LibraryLoader.Ensure();
-            byte[] utf8 = Text.NameToUtf8(channel);
+            byte[] utf8 = Text.NameToUtf8(channel, out nuint length);
             void* settings = config is null ? null : config.ToNative();
             void* server = null;
             void* error = null;
@@ -219,8 +237,8 @@ public abstract unsafe class DuplexServer : IDuplexServer
             fixed (byte* text = utf8)
             {
                 status = mutable
-                    ? Api.zb_server_create_mutable(text, settings, &server, &error)
-                    : Api.zb_server_create_immutable(text, settings, &server, &error);
+                    ? Api.zb_server_create_mutable_n(text, length, settings, &server, &error)
+                    : Api.zb_server_create_immutable_n(text, length, settings, &server, &error);
             }
             Api.zb_config_free(settings);
             Errors.ThrowIfFailed(status, error);

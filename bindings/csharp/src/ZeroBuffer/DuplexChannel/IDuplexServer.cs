@@ -82,6 +82,21 @@ public interface IImmutableDuplexServer : IDuplexServer
     /// </code>
     /// </example>
     void Start(RequestHandler handler, ProcessingMode mode = ProcessingMode.SingleThread);
+
+    /// <summary>
+    /// Starts processing by a handler that awaits: no thread waits for its answer, and many requests may be under way. Returns at once.
+    /// </summary>
+    /// <param name="handler">
+    /// Gets the request, which is valid until it is answered, and a token that is cancelled some milliseconds after the response is not wanted
+    /// any more. It is called on the thread that reads the requests, and has that thread until it awaits something that is not done yet.
+    /// </param>
+    /// <inheritdoc cref="Start"/>
+    /// <example>
+    /// <code>
+    /// server.StartAsync(async (request, cancellation) => await Store(request.Memory, cancellation));
+    /// </code>
+    /// </example>
+    void StartAsync(Func<Frame, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler);
 }
 
 /// <summary>A server whose handler changes each request in place; its bytes then are the response.</summary>

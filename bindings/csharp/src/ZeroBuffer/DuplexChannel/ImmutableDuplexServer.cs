@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using ZeroBuffer.Native;
@@ -29,5 +30,34 @@ public sealed class ImmutableDuplexServer : DuplexServer, IImmutableDuplexServer
                 }
             },
             mode);
+    }
+
+    /// <inheritdoc/>
+    public unsafe void StartAsync(Func<Frame, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        RunNative((native, responder) => _ = AnswerAsync(handler, DeferredRequest.Begin(native, responder)), ProcessingMode.SingleThread);
+    }
+
+    /// <summary>Answers one request; never throws.</summary>
+    private async Task AnswerAsync(Func<Frame, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler, DeferredRequest request)
+    {
+        using Activity? activity = Telemetry.StartRequest(Channel, request.Number);
+        try
+        {
+            ReadOnlyMemory<byte> answer = await handler(request.Frame, request.Cancellation).ConfigureAwait(false);
+            request.Reply(answer.Span);
+        }
+        catch (OperationCanceledException) when (request.Cancellation.IsCancellationRequested)
+        {
+            // The answer is not wanted any more: it goes nowhere.
+            request.Reply(default);
+        }
+#pragma warning disable CA1031 // Whatever it is, it fails the request.
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            Fail(request, error);
+        }
     }
 }

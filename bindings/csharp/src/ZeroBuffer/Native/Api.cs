@@ -88,7 +88,7 @@ internal static unsafe class Api
     internal static extern void zb_client_options_free(void* options);
 
     [DllImport(Library)]
-    internal static extern int zb_reader_create(byte* name, void* config, void** reader, void** error);
+    internal static extern int zb_reader_create_n(byte* name, nuint length, void* config, void** reader, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_reader_read_frame_ref(void* reader, long timeoutMs, NativeFrameRef* frame, void** error);
@@ -139,16 +139,28 @@ internal static unsafe class Api
     internal static extern long zb_frame_time_left_ns(NativeFrame* frame);
 
     [DllImport(Library)]
-    internal static extern int zb_writer_connect(byte* name, void* options, void** writer, void** error);
+    internal static extern int zb_writer_connect_n(byte* name, nuint length, void* options, void** writer, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_writer_write_frame(void* writer, byte* data, nuint size, ulong* sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_write_frame_within(
+        void* writer,
+        byte* data,
+        nuint size,
+        long timeoutMs,
+        ulong* sequence,
+        void** error);
 
     [DllImport(Library)]
     internal static extern int zb_writer_try_write_frame(void* writer, byte* data, nuint size, ulong* sequence, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_writer_acquire_frame_buffer(void* writer, nuint size, byte** data, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_acquire_frame_buffer_within(void* writer, nuint size, long timeoutMs, byte** data, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_writer_try_acquire_frame_buffer(void* writer, nuint size, byte** data, void** error);
@@ -196,7 +208,7 @@ internal static unsafe class Api
     internal static extern void zb_writer_free(void* writer);
 
     [DllImport(Library)]
-    internal static extern int zb_kept_buffer_create(byte* name, void* config, void** kept, void** error);
+    internal static extern int zb_kept_buffer_create_n(byte* name, nuint length, void* config, void** kept, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_kept_buffer_is_adopted(void* kept, byte* adopted, void** error);
@@ -208,7 +220,7 @@ internal static unsafe class Api
     internal static extern void zb_kept_buffer_free(void* kept);
 
     [DllImport(Library)]
-    internal static extern int zb_inspect_snapshot(byte* name, NativeSnapshot** snapshot, void** error);
+    internal static extern int zb_inspect_snapshot_n(byte* name, nuint length, NativeSnapshot** snapshot, void** error);
 
     [DllImport(Library)]
     internal static extern void zb_snapshot_free(NativeSnapshot* snapshot);
@@ -220,7 +232,7 @@ internal static unsafe class Api
     internal static extern void zb_names_free(NativeNames* names);
 
     [DllImport(Library)]
-    internal static extern int zb_client_connect(byte* channel, void* options, void** client, void** error);
+    internal static extern int zb_client_connect_n(byte* channel, nuint length, void* options, void** client, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_client_set_metadata(void* client, byte* data, nuint size, void** error);
@@ -287,10 +299,10 @@ internal static unsafe class Api
     internal static extern void zb_client_free(void* client);
 
     [DllImport(Library)]
-    internal static extern int zb_server_create_immutable(byte* channel, void* config, void** server, void** error);
+    internal static extern int zb_server_create_immutable_n(byte* channel, nuint length, void* config, void** server, void** error);
 
     [DllImport(Library)]
-    internal static extern int zb_server_create_mutable(byte* channel, void* config, void** server, void** error);
+    internal static extern int zb_server_create_mutable_n(byte* channel, nuint length, void* config, void** server, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_server_start(
@@ -315,6 +327,29 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern void zb_responder_fail(void* responder, byte* message);
+
+    [DllImport(Library)]
+    internal static extern int zb_responder_defer(void* responder, void** deferred, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_deferred_reply(void* deferred, byte* data, nuint size, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_deferred_fail(void* deferred, byte* message, void** error);
+
+    [DllImport(Library)]
+    internal static extern byte zb_deferred_is_cancelled(void* deferred);
+
+    [DllImport(Library)]
+    internal static extern int zb_deferred_on_cancel(
+        void* deferred,
+        delegate* unmanaged<void*, void> callback,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_deferred_free(void* deferred);
 
     [DllImport(Library)]
     internal static extern int zb_server_on_error(
@@ -345,10 +380,14 @@ internal static unsafe class Api
     internal static extern void zb_server_free(void* server);
 
     [DllImport(Library)]
-    internal static extern int zb_set_logger(
+    internal static extern int zb_logger_add(
         delegate* unmanaged<void*, int, byte*, byte*, void> callback,
         int level,
         void* userData,
         delegate* unmanaged<void*, void> destroy,
+        void** logger,
         void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_logger_remove(void* logger);
 }

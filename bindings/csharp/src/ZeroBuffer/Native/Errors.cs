@@ -21,7 +21,12 @@ internal static unsafe class Errors
 
     /// <summary>Throws what the error object says, and frees it.</summary>
     [DoesNotReturn]
-    internal static void Throw(int status, void* error) => throw ToException(status, error);
+    internal static void Throw(int status, void* error)
+    {
+        ZeroBufferException exception = ToException(status, error);
+        Telemetry.Count(exception);
+        throw exception;
+    }
 
     internal static ZeroBufferException ToException(int status, void* error)
     {

@@ -12,7 +12,9 @@ internal static unsafe class LibraryLog
         .ToArray();
 
     private static ILogger? _logger;
-    private static bool _set;
+
+    /// <summary>The <c>zb_logger</c> of this assembly; null until it is wanted. Another load context of the assembly has its own.</summary>
+    private static void* _handle;
 
     /// <summary>Sends the library's messages to this logger from now on.</summary>
     internal static void SendTo(ILogger logger)
@@ -21,20 +23,19 @@ internal static unsafe class LibraryLog
         lock (Writers)
         {
             Volatile.Write(ref _logger, logger);
-            if (_set)
+            if (_handle != null)
             {
                 return;
             }
+            void* handle = null;
             void* error = null;
             // The logger decides on levels; the library logs clean-up and repair only.
-            int status = Api.zb_set_logger(&Receive, 5, null, null, &error);
-            if (status != Errors.Ok)
+            if (Api.zb_logger_add(&Receive, 5, null, null, &handle, &error) != Errors.Ok)
             {
                 // A host of this runtime has a logger of its own, which gets the messages.
                 Api.zb_error_free(error);
-                return;
             }
-            _set = true;
+            _handle = handle;
         }
     }
 
@@ -47,17 +48,20 @@ internal static unsafe class LibraryLog
         }
     }
 
-    /// <summary>Takes the callback away, as its code is about to go.</summary>
+    /// <summary>Takes the callback away, as its code is about to go, and waits for calls of it that are under way.</summary>
     internal static void Remove()
     {
+        void* handle;
         lock (Writers)
         {
             Volatile.Write(ref _logger, null);
-            if (_set)
-            {
-                _ = Api.zb_set_logger(null, 0, null, null, null);
-                _set = false;
-            }
+            handle = _handle;
+            _handle = null;
+        }
+        // No lock is held: a logger that is being called may make a reader.
+        if (handle != null)
+        {
+            Api.zb_logger_remove(handle);
         }
     }
 

@@ -34,14 +34,14 @@ internal sealed unsafe class ReaderHandle : NativeHandle
     internal static ReaderHandle Create(string name, BufferConfig? config)
     {
         LibraryLoader.Ensure();
-        byte[] utf8 = Text.NameToUtf8(name);
+        byte[] utf8 = Text.NameToUtf8(name, out nuint length);
         void* settings = config is null ? null : config.ToNative();
         void* reader = null;
         void* error = null;
         int status;
         fixed (byte* text = utf8)
         {
-            status = Api.zb_reader_create(text, settings, &reader, &error);
+            status = Api.zb_reader_create_n(text, length, settings, &reader, &error);
         }
         Api.zb_config_free(settings);
         Errors.ThrowIfFailed(status, error);

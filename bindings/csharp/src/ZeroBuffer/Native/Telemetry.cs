@@ -11,10 +11,17 @@ internal static class Telemetry
     private static readonly ActivitySource Source = new(Name);
     private static readonly Meter Meter = new(Name);
 
+    private static readonly Counter<long> Full =
+        Meter.CreateCounter<long>("zerobuffer.full", "{write}", "Writes that found no space in time.");
+
+    private static readonly Counter<long> PeerDeaths =
+        Meter.CreateCounter<long>("zerobuffer.peer_deaths", "{peer}", "Calls that were told that the peer had died.");
+
     static Telemetry()
     {
         Meter.CreateObservableCounter("zerobuffer.frames", static () => Measure(frames: true), "{frame}", "Frames read or written.");
         Meter.CreateObservableCounter("zerobuffer.bytes", static () => Measure(frames: false), "By", "Bytes of data read or written.");
+        Meter.CreateObservableGauge("zerobuffer.utilisation", Utilisation, "1", "The share of the payload in use, of each buffer that is read here.");
     }
 
     /// <summary>Makes the instruments, so that a listener finds them.</summary>
@@ -48,6 +55,42 @@ internal static class Telemetry
     {
         Meter.Dispose();
         Source.Dispose();
+    }
+
+    /// <summary>Counts an error that is about to be thrown.</summary>
+    internal static void Count(ZeroBufferException error)
+    {
+        Counter<long>? counter = error.Kind switch
+        {
+            ErrorKind.BufferFull => Full,
+            ErrorKind.WriterDead or ErrorKind.ReaderDead => PeerDeaths,
+            _ => null,
+        };
+        counter?.Add(1, new KeyValuePair<string, object?>("zerobuffer.buffer", error.BufferName));
+    }
+
+    private static IEnumerable<Measurement<double>> Utilisation()
+    {
+        foreach (NativeHandle handle in LiveHandles.Snapshot())
+        {
+            if (handle is ReaderHandle && TryLook(handle.Name) is double share)
+            {
+                yield return new Measurement<double>(share, new KeyValuePair<string, object?>("zerobuffer.buffer", handle.Name));
+            }
+        }
+    }
+
+    private static double? TryLook(string name)
+    {
+        try
+        {
+            return Inspect.Snapshot(name).Utilisation;
+        }
+        catch (ZeroBufferException)
+        {
+            // The buffer has gone meanwhile.
+            return null;
+        }
     }
 
     private static IEnumerable<Measurement<long>> Measure(bool frames)

@@ -6,6 +6,8 @@ namespace ZeroBuffer.Native;
 /// <summary>Strings on their way to the C ABI and back.</summary>
 internal static unsafe class Text
 {
+    private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
     /// <summary>The bytes of <paramref name="text"/> with a zero byte behind them.</summary>
     internal static byte[] ToUtf8(string text)
     {
@@ -14,16 +16,24 @@ internal static unsafe class Text
         return bytes;
     }
 
-    /// <summary>As <see cref="ToUtf8"/>, for the name of a buffer or channel.</summary>
-    /// <exception cref="InvalidNameException">The name has a zero character, behind which the C ABI would not look.</exception>
-    internal static byte[] NameToUtf8(string name)
+    /// <summary>
+    /// The bytes of the name of a buffer or channel, for functions that take its length; <paramref name="length"/> leaves out the zero byte
+    /// behind them.
+    /// </summary>
+    /// <exception cref="InvalidNameException">The name is no Unicode text: a half of a surrogate pair stands alone.</exception>
+    internal static byte[] NameToUtf8(string name, out nuint length)
     {
         ArgumentNullException.ThrowIfNull(name);
-        if (name.Contains('\0', StringComparison.Ordinal))
+        try
         {
-            throw new InvalidNameException($"buffer `{name.Replace("\0", "\\0", StringComparison.Ordinal)}`: a name cannot contain a zero character");
+            byte[] bytes = new byte[Strict.GetByteCount(name) + 1];
+            length = (nuint)Strict.GetBytes(name, bytes);
+            return bytes;
         }
-        return ToUtf8(name);
+        catch (EncoderFallbackException)
+        {
+            throw new InvalidNameException($"buffer `{name}`: a name is Unicode text, and this one has half of a surrogate pair");
+        }
     }
 
     internal static string FromUtf8(byte* text) => Marshal.PtrToStringUTF8((nint)text) ?? "";

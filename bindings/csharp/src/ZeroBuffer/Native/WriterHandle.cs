@@ -30,14 +30,14 @@ internal sealed unsafe class WriterHandle : NativeHandle
     internal static WriterHandle Connect(string name, WriterOptions options)
     {
         LibraryLoader.Ensure();
-        byte[] utf8 = Text.NameToUtf8(name);
+        byte[] utf8 = Text.NameToUtf8(name, out nuint length);
         void* settings = options.ToNative();
         void* writer = null;
         void* error = null;
         int status;
         fixed (byte* text = utf8)
         {
-            status = Api.zb_writer_connect(text, settings, &writer, &error);
+            status = Api.zb_writer_connect_n(text, length, settings, &writer, &error);
         }
         Api.zb_writer_options_free(settings);
         Errors.ThrowIfFailed(status, error);
