@@ -34,6 +34,8 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let old = venv::ensure(root)?;
     let mut runner = Command::new(root.join("target/debug/conformance"));
     runner.current_dir(root);
+    // A .NET runtime that is killed would leave its diagnostic socket behind.
+    runner.env("DOTNET_EnableDiagnostics", "0");
     runner.args(["--peer", "rust=target/debug/conformance-peer"]);
     runner.arg("--peer").arg(format!("c++={}", cpp.display()));
     runner

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::tools::{self, build_quickly, cargo, has, quick_target, run};
 
@@ -125,7 +125,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     sdk(root)?.map_or(Ok(()), |sdk| build(root, &sdk))
 }
 
-/// The step: build with warnings as errors, format, all tests on both runtimes; with `--full` the package.
+/// The step: build with warnings as errors, format, all tests on both runtimes, the command line; with `--full` the package.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let Some(sdk) = sdk(root)? else { return Ok(()) };
     build(root, &sdk)?;
@@ -140,27 +140,46 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     ];
     let format = ["format", "whitespace", "--no-restore", "--verify-no-changes", "--include"];
     run(sdk.command(root, &format).args(formatted.map(|folder| format!("{folder}/"))))?;
-    for (project, build) in TESTS {
-        println!("{project} ({build})");
-        let assembly = root.join(format!("target/csharp/bin/{project}/{build}/{project}.dll"));
-        let mut tests = sdk.command(root, &["exec"]);
-        tests.arg(assembly).args(["--progress", "off"]);
-        tests.env("DOTNET_HOST_PATH", &sdk.dotnet);
-        tests.env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
-        let cpp = crate::cpp_package::command(root);
-        if cpp.exists() {
-            tests.env("ZEROBUFFER_CPP_CLI", cpp);
-        }
-        if let Some(python) = crate::python::at_hand(root) {
-            tests.env("ZEROBUFFER_PYTHON", python);
-        }
-        if full {
-            tools::need("chromium", "chromium")?;
-            tests.env("ZEROBUFFER_CHROMIUM", "chromium");
-        }
-        run(&mut tests)?;
-    }
+    tests(root, &sdk, full)?;
     crate::csharp_package::test(root, &sdk, full)
+}
+
+/// The test programs. The tests of the command line run beside them: they mostly wait for other processes.
+fn tests(root: &Path, sdk: &Sdk, full: bool) -> Result<()> {
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| tools::command_lines(root, &[("cs", command_line(root, sdk))]));
+        let tested =
+            TESTS.iter().try_for_each(|(project, build)| test_program(root, sdk, full, project, build));
+        let compared = beside.join().map_err(|_| anyhow!("the tests of the command line panicked"))?;
+        tested.and(compared)
+    })
+}
+
+fn test_program(root: &Path, sdk: &Sdk, full: bool, project: &str, build: &str) -> Result<()> {
+    println!("{project} ({build})");
+    let assembly = root.join(format!("target/csharp/bin/{project}/{build}/{project}.dll"));
+    let mut tests = sdk.command(root, &["exec"]);
+    tests.arg(assembly).args(["--progress", "off"]);
+    tests.env("DOTNET_HOST_PATH", &sdk.dotnet);
+    tests.env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"));
+    let cpp = crate::cpp_package::command(root);
+    if cpp.exists() {
+        tests.env("ZEROBUFFER_CPP_CLI", cpp);
+    }
+    if let Some(python) = crate::python::at_hand(root) {
+        tests.env("ZEROBUFFER_PYTHON", python);
+    }
+    if full {
+        tools::need("chromium", "chromium")?;
+        tests.env("ZEROBUFFER_CHROMIUM", "chromium");
+    }
+    run(&mut tests)
+}
+
+/// The command `zerobuffer-cs`, as the packed tool is started.
+fn command_line(root: &Path, sdk: &Sdk) -> String {
+    let program = root.join("target/csharp/bin/ZeroBuffer.Cli/debug/zerobuffer-cs.dll");
+    format!("{} exec {}", sdk.dotnet.display(), program.display())
 }
 
 /// Builds the peer of the conformance suite. Returns its command, or `None` without an SDK.

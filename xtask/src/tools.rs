@@ -29,6 +29,8 @@ pub(crate) fn command_lines(root: &Path, others: &[(&str, String)]) -> Result<()
     tests.arg(root.join("crates/zerobuffer-cli/tests/command_lines/run.py"));
     tests.arg(format!("rust={}", root.join("target/debug/zerobuffer").display()));
     tests.args(others.iter().map(|(name, command)| format!("{name}={command}")));
+    // A .NET runtime that is killed would leave its diagnostic socket behind.
+    tests.env("DOTNET_EnableDiagnostics", "0");
     run(&mut tests)
 }
 

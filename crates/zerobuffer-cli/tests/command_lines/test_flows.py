@@ -12,7 +12,8 @@ TIMES = ("duration_seconds", "throughput_mbps", "buffer_name", "input_buffer", "
 class Flows(Case):
     def stream(self, writer, relay, reader, count, size, pattern, *options):
         into, out = buffer_name("in"), buffer_name("out")
-        how = ["-n", count, "--json-output"]
+        # A runtime that starts on a busy machine takes seconds.
+        how = ["-n", count, "--json-output", "--timeout-ms", "30000"]
         reading = self.start_reading(
             out, reader, "reader", out, *how, "-s", size, "--checksum", "--buffer-size", "16M",
             *([] if options else ["--verify", pattern]))
@@ -93,8 +94,9 @@ class Flows(Case):
         found = {}
         for language in COMMANDS:
             into, out = buffer_name("in"), buffer_name("out")
+            # The writer lives until all commands have started, which takes a runtime a while.
             writing = self.start(
-                language, "writer", into, "-n", "3", "-m", "hello", "-v", "--timeout-ms", "-1", "--delay-ms", "200")
+                language, "writer", into, "-n", "3", "-m", "hello", "-v", "--timeout-ms", "-1", "--delay-ms", "1500")
             heard = [self.hear(writing, "waiting for the reader")]
             relaying = self.start(language, "relay", into, out, "-v", "--timeout-ms", "-1", "--log-interval", "0")
             heard.append(self.hear(relaying, "waiting for the reader"))

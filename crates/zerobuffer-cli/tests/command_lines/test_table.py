@@ -170,7 +170,7 @@ class Table(Case):
         # Fewer than a language needs to start at all prove nothing.
         name = buffer_name("files")
         tried = 0
-        for limit in (4, 5, 6, 7, 8, 9, 10, 12, 14, 18, 22):
+        for limit in (4, 5, 6, 7, 8, 9, 10, 12, 14, 18, 22, 28, 36, 44, 52, 60):
             shell = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *COMMANDS[language]]
             if subprocess.run([*shell, "--version"], capture_output=True, timeout=60, check=False).returncode != 0:
                 continue
