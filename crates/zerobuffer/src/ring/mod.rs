@@ -461,8 +461,7 @@ impl WriteRing {
         }
     }
 
-    /// What has to be done every few milliseconds by a writer that never waits. `many`: its frames are so many that a fence
-    /// each is worth saving.
+    /// The duty, every few milliseconds, of a writer that never waits. `many`: a fence for each frame is worth saving.
     pub(crate) fn tend(&self, buffer: &Buffer, many: bool) {
         match self {
             WriteRing::Classic(side) => side.burn_tokens(buffer),
@@ -494,8 +493,7 @@ impl WriteRing {
         }
     }
 
-    /// After a look for space, the first of a wait or a later one: how long to sleep by the clock before the next one;
-    /// `None`: until the reader wakes the writer.
+    /// After a look for space: how long to sleep by the clock before the next one; `None`: until the reader wakes the writer.
     pub(crate) fn timed_sleep(&mut self, buffer: &Buffer, first: bool) -> Option<Duration> {
         match self {
             WriteRing::Classic(side) => side.timed_sleep(&buffer.mapping, first),
