@@ -10,8 +10,6 @@ pub(crate) mod extended;
 mod lender;
 mod record;
 mod release;
-#[cfg(all(test, not(loom)))]
-mod tests;
 
 use std::time::{Duration, Instant};
 

@@ -12,6 +12,8 @@ mod poll_backoff;
 mod reader;
 mod release;
 pub(crate) mod survey;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod writer;
 
 pub(crate) use fast_path::FastPath;

@@ -1,10 +1,8 @@
-//! What a ring promises the rest of the crate: tests that need more than the public API shows.
+//! What a ring, and the entry to it, promise the rest of the crate: tests that need more than the public API shows.
 
 use std::time::Duration;
 
-use super::entry::{self, Entry};
-use super::extended::FastPath;
-use super::{FrameAddress, Tag};
+use super::FastPath;
 use crate::config::BufferConfig;
 use crate::error::ErrorKind;
 use crate::layout::{Cursor, ExtensionWord, HeaderWord};
@@ -13,6 +11,8 @@ use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::reader::Reader;
+use crate::ring::entry::{self, Entry};
+use crate::ring::{FrameAddress, Tag};
 use crate::sync::Ordering;
 use crate::writer::Writer;
 
