@@ -24,8 +24,18 @@ const LEFT_OUT: &[&str] = &[
 ];
 
 pub(crate) fn command(root: &Path) -> Result<()> {
-    let mut test = cargo(root, &["test", "--package", "zerobuffer", "--features", "async", "--lib"]);
-    test.args(["--test", "promises", "--no-fail-fast", "--target", HOST, "--"]);
+    let mut test = cargo(root, &["test", "--package", "zerobuffer", "--package", "zerobuffer-tests"]);
+    test.args([
+        "--features",
+        "zerobuffer/async",
+        "--lib",
+        "--test",
+        "promises",
+        "--no-fail-fast",
+        "--target",
+        HOST,
+        "--",
+    ]);
     LEFT_OUT.iter().for_each(|name| _ = test.args(["--skip", name]));
     run(test
         .env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?)

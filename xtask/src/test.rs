@@ -150,8 +150,10 @@ fn format(root: &Path, _: bool) -> Result<()> {
 fn lint(root: &Path, _: bool) -> Result<()> {
     let rules = ["--", "--deny", "warnings"];
     run(cargo(root, &["clippy", "--workspace", "--all-targets"]).args(rules))?;
-    let features = ["--features", "async,stop-points"];
-    run(cargo(root, &["clippy", "-p", "zerobuffer", "--all-targets"]).args(features).args(rules))
+    let features = ["--features", "zerobuffer/async,zerobuffer-tests/stop-points"];
+    run(cargo(root, &["clippy", "-p", "zerobuffer", "-p", "zerobuffer-tests", "--all-targets"])
+        .args(features)
+        .args(rules))
 }
 
 /// A flag removes this system's implementation, so no other system's standard library is needed.
@@ -217,7 +219,7 @@ fn stops(root: &Path, full: bool) -> Result<()> {
 }
 
 fn stops_test(root: &Path) -> Command {
-    cargo(root, &["test", "-p", "zerobuffer", "--features", "stop-points", "--test", "stop_points"])
+    cargo(root, &["test", "-p", "zerobuffer-tests", "--features", "stop-points", "--test", "stop_points"])
 }
 
 /// Tests in which no wake-up depends on the end of a sleep, because no process dies.
@@ -238,7 +240,7 @@ fn slices(root: &Path, full: bool) -> Result<()> {
 }
 
 fn slices_test(root: &Path) -> Command {
-    let mut command = cargo(root, &["test", "-p", "zerobuffer", "--features", "async,stop-points"]);
+    let mut command = cargo(root, &["test", "-p", "zerobuffer-tests", "--features", "stop-points"]);
     command.args(["--test", "promises", "--test", "stop_points"]);
     // Its own folder, because everything is built with another flag.
     command.env("RUSTFLAGS", "--cfg long_slices").env("CARGO_TARGET_DIR", root.join("target/slices"));

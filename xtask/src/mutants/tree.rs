@@ -286,8 +286,8 @@ fn build_command(root: &Path, copy: &Path, extent: Extent<'_>, arguments: &[&str
     };
     let mut command = cargo(copy, arguments);
     command
-        .args(["--package", "zerobuffer", "--package", "zerobuffer-ffi"])
-        .args(["--features", "zerobuffer/async,zerobuffer/stop-points", "--message-format", "json"])
+        .args(["--package", "zerobuffer", "--package", "zerobuffer-tests", "--package", "zerobuffer-ffi"])
+        .args(["--features", "zerobuffer/async,zerobuffer-tests/stop-points", "--message-format", "json"])
         .env("CARGO_TARGET_DIR", root.join(FOLDER).join(folder))
         // Built quickly: with few optimisations, which streaming tests need, and without debug information.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")

@@ -19,7 +19,7 @@ fn python() -> PathBuf {
     if let Some(path) = std::env::var_os(PYTHON) {
         return path.into();
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peer-venv/bin/python");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/peer-venv/bin/python");
     assert!(
         path.exists(),
         "there is no ZeroBuffer 1.x peer to test against: `cargo xtask test` makes {} with the packages of \
@@ -35,7 +35,7 @@ pub struct Old(Peer);
 impl Old {
     pub fn start() -> Old {
         let mut command = Command::new(python());
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/peer.py"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/peer.py"));
         Old(Peer::start_command(command))
     }
 

@@ -9,7 +9,6 @@ mod descriptors;
 #[path = "../peers/driver.rs"]
 mod driver;
 mod duplex;
-#[cfg(feature = "async")]
 mod duplex_async;
 mod entry;
 mod extended_counters;

@@ -118,7 +118,7 @@ fn points_in_sources() -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    collect(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    collect(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), &mut found);
     found
 }
 
