@@ -6,6 +6,7 @@
 //! ones in [`duplex_calls`].
 
 mod duplex;
+mod put_off;
 mod questions;
 
 use std::ffi::{CStr, CString, c_char};

@@ -9,7 +9,7 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{empty_frame, judge};
+use super::{empty_frame, judge, put_off};
 use crate::client::*;
 use crate::config::*;
 use crate::error::*;
@@ -48,7 +48,7 @@ struct World {
 }
 
 /// A request of this size.
-fn request(size: usize) -> Vec<u8> {
+pub(super) fn request(size: usize) -> Vec<u8> {
     (0..size).map(|at| (size * 3 + at) as u8).collect()
 }
 
@@ -67,12 +67,12 @@ fn answer(size: usize, mutable: bool) -> Vec<u8> {
 }
 
 /// Data for one callback; destroyed by [`destroy`].
-fn data() -> *mut c_void {
+pub(super) fn data() -> *mut c_void {
     ALIVE.fetch_add(1, Ordering::Relaxed);
     Box::into_raw(Box::new(7_u8)).cast()
 }
 
-unsafe extern "C" fn destroy(data: *mut c_void) {
+pub(super) unsafe extern "C" fn destroy(data: *mut c_void) {
     use_data(data);
     // SAFETY: from `data()`, and destroyed once.
     drop(unsafe { Box::from_raw(data.cast::<u8>()) });
@@ -80,7 +80,7 @@ unsafe extern "C" fn destroy(data: *mut c_void) {
     ALIVE.fetch_sub(1, Ordering::Release);
 }
 
-fn use_data(data: *mut c_void) {
+pub(super) fn use_data(data: *mut c_void) {
     // SAFETY: from `data()`, and not destroyed as long as it is used.
     assert_eq!(unsafe { *data.cast::<u8>() }, 7);
 }
@@ -102,6 +102,7 @@ unsafe extern "C" fn respond(data: *mut c_void, frame: *const zb_frame, responde
                 assert_eq!(reply(bytes), ZB_OK);
                 assert_eq!(reply(b"again"), ZB_ERROR_INVALID_STATE);
             }
+            _ if put_off::is_put_off(bytes.len()) => put_off::put_off(responder, bytes),
             _ => assert_eq!(reply(bytes), ZB_OK),
         }
     }
@@ -181,7 +182,7 @@ impl World {
         let place = if how & 2 == 0 { &raw mut error } else { null_mut() };
         let mut frame = empty_frame();
         let room = if how & 0x1c == 0x1c { null_mut() } else { &raw mut frame };
-        // Long enough for an answer if somebody is there to give one.
+        // Long enough for an answer if a server is there to give one.
         // SAFETY: the server is live or NULL.
         let patience = i64::from(how >> 5) * if unsafe { zb_server_is_running(server) } { 4 } else { 0 };
         let mut sequence = 0;
@@ -194,7 +195,7 @@ impl World {
         // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
         // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
         let status = unsafe {
-            match what % 20 {
+            match what % 24 {
                 0 if server.is_null() => self.create(how, number, place),
                 1 | 2 => start(server, how, number, self.mutable[0], place),
                 3 => zb_server_stop(server, place),
@@ -286,6 +287,7 @@ impl World {
                     ZB_OK
                 }
                 19 => ask(server, client, how, number, place),
+                20..=22 => put_off::go_on(how, number, place),
                 _ => ZB_OK,
             }
         };
@@ -409,6 +411,7 @@ impl Drop for World {
             zb_client_free(self.client);
             zb_server_free(self.server);
         }
+        put_off::end_all();
         // Responses outlive both.
         self.held.drain(..).for_each(release);
         // A handler that the machine has let wait ends by itself.
@@ -493,9 +496,13 @@ unsafe fn ask(
             }
             2 => zb_client_connect(null(), null(), null_mut(), place),
             _ => {
+                let ended = zb_server_wait(server, i64::from(how >> 7), place);
+                assert!(ended != ZB_OK || !zb_server_is_running(server));
+                assert!(ended >= ZB_OK || server.is_null());
+                assert_eq!(zb_client_max_request_size(client) > 0, !client.is_null());
                 assert!(!client.is_null() || !zb_client_is_server_connected(client));
                 assert!(!zb_server_channel(server).is_null() && !zb_client_channel(client).is_null());
-                ZB_OK
+                ended
             }
         }
     }
