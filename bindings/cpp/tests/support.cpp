@@ -67,6 +67,21 @@ int die_as_server(const std::string& name) {
     return 1;
 }
 
+/** Sends frames to itself while files of the library have the numbers of the standard streams. */
+int stream_without_streams(const std::string& name) {
+    for (int descriptor = 0; descriptor < 3; ++descriptor) close(descriptor);
+    zerobuffer::Reader reader(name, zerobuffer::BufferConfig(64, 4096));
+    zerobuffer::Writer writer(name);
+    for (int round = 0; round < 100; ++round) {
+        writer.write_frame("a frame");
+        // What a program prints must not get into the buffer.
+        if (write(STDOUT_FILENO, "to standard output", 18) > 0 || write(STDERR_FILENO, "to standard error", 17) > 0) return 2;
+        const auto frame = reader.read_frame(patience);
+        if (std::string(frame.begin(), frame.end()) != "a frame") return 3;
+    }
+    return 0;
+}
+
 }  // namespace
 
 Name::Name(const std::string& what) {
@@ -205,6 +220,7 @@ int play_role(int count, char** arguments) {
     if (role == "role-batch-writer") return die_as_batch_writer(name);
     if (role == "role-reader") return die_as_reader(name);
     if (role == "role-server") return die_as_server(name);
+    if (role == "role-closed-streams") return stream_without_streams(name);
     return -1;
 }
 
