@@ -72,7 +72,10 @@ impl Sdk {
         let mut command = Command::new(&self.dotnet);
         command.current_dir(root.join(SOLUTION)).args(arguments);
         // A build server that outlives the step would hold its files.
-        command.envs(self.environment()).env("MSBUILDDISABLENODEREUSE", "1");
+        command
+            .envs(self.environment())
+            .env("MSBUILDDISABLENODEREUSE", "1")
+            .env("UseSharedCompilation", "false");
         command.env("ZeroBufferNative", quick_target(root).join("release/libzerobuffer_c.so"));
         command.env("DOTNET_CLI_TELEMETRY_OPTOUT", "1");
         command
