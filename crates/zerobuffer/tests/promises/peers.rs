@@ -253,10 +253,10 @@ fn our_blocked_writer_learns_at_once_that_their_reader_closed() {
         let name = Name::new("close-reader");
         old.ok(&format!("create {} 256 1024", &*name));
         let mut writer = Writer::connect(&name).unwrap();
-        writer.write_frame(&[1; 1000]).unwrap();
+        writer.write_frame(&[1; 900]).unwrap();
         writer.set_write_timeout(support::PATIENCE);
         let thread = std::thread::spawn(move || {
-            let kind = writer.write_frame(&[2; 1000]).unwrap_err().kind();
+            let kind = writer.write_frame(&[2; 900]).unwrap_err().kind();
             (kind, Instant::now())
         });
         let start = Instant::now();

@@ -293,6 +293,7 @@ fn a_close_that_falls_between_the_last_look_and_the_sleep_is_told_at_once() {
         reader.expect("WriterClosed");
         // Built with `--cfg long_slices`, a sleep that missed the close lasts longer than that.
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "told after {:?}", start.elapsed());
+        assert!(reader.wait().success());
         name.assert_nothing_left();
     }
 }
