@@ -93,7 +93,6 @@ impl Inlet {
 
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
-        let _uncancelled = os::Uncancelled::new();
         self.lender.buffer.take_interrupt()?;
         if self.told.is_foreign() {
             self.ring.reserve_ahead(&self.lender, &mut self.reserver, true);
@@ -104,6 +103,7 @@ impl Inlet {
         if self.ring.spin(&self.lender, &mut self.spin, None) && self.look()? {
             return Ok(true);
         }
+        let _uncancelled = os::Uncancelled::new();
         let began = Instant::now();
         let deadline = Deadline::after(timeout);
         let mut longest = FIRST_SLICE;
@@ -161,6 +161,7 @@ impl Inlet {
             return Ok(false);
         }
         self.polled = (None, 0);
+        let _uncancelled = os::Uncancelled::new();
         let found = self.judge_writer()?;
         let lives = seen.0.is_some_and(|words| words.is_ours() && !words.word.is_closed());
         if !found && lives {
@@ -261,7 +262,6 @@ impl Inlet {
     /// Looks at the writer; tells its end if all that it committed has been read, and the end was not told. Returns whether
     /// a frame was found meanwhile.
     fn judge_writer(&mut self) -> Result<bool> {
-        let _uncancelled = os::Uncancelled::new();
         if let Some(locks) = &self.locks {
             self.ring.end_entry(&self.lender, &mut self.reserver, &locks.role);
         }
