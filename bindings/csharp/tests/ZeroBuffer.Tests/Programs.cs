@@ -10,7 +10,8 @@ internal sealed class RunningProgram : IDisposable
 
     internal RunningProgram(string program, IEnumerable<string> arguments, string suffix = "", string? folder = null)
     {
-        var start = new ProcessStartInfo(program, arguments)
+        // Who starts the tests in the background, or by nohup(1), has signals ignored, which a program would inherit.
+        var start = new ProcessStartInfo("env", arguments.Prepend(program).Prepend("--default-signal=HUP,INT,QUIT,TERM"))
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

@@ -45,14 +45,15 @@ class BufferConfig:
         classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
         wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 
-    Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept buffer
-    (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a given one is
-    refused. So a config that names the default sizes does not equal one without sizes, and `repr` shows only the
-    sizes that were given.
+    Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
+    buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
+    given one is refused. So a config that names the default sizes does not equal one without sizes, and
+    `repr` shows only the sizes that were given.
 
     Raises:
         ValueError: for a `wait_strategy` that does not exist.
-        InvalidConfigError: for a negative number. Other sizes and the mode are checked when the buffer is created.
+        InvalidConfigError: for a negative number. Other sizes and the mode are checked when the buffer is
+            created.
     """
     def __new__(
         cls,
@@ -91,10 +92,11 @@ class BufferConfig:
 class Frame:
     """Bytes in shared memory, valid until they are released. Read-only.
 
-    A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its bytes in place;
-    `bytes(frame)` copies them. Leaving a `with` block, `release()`, `reader.release_frame(frame)` and garbage collection
-    release it. Its bytes go back to the writer when it is released and its last view (array, `memoryview`) is gone,
-    so no view ever dangles. Frames outlive their reader.
+    A frame is a buffer: `memoryview(frame)`, `numpy.asarray(frame)`, `torch.from_dlpack(frame)` show its
+    bytes in place; `bytes(frame)` copies them. Leaving a `with` block, `release()`,
+    `reader.release_frame(frame)` and garbage collection release it. Its bytes go back to the writer when it
+    is released and its last view (array, `memoryview`) is gone, so no view ever dangles. Frames outlive their
+    reader.
 
     A read that timed out returns an invalid frame (`is_valid` is False, it has no bytes). So does one at the end of a
     stream (`end_of_stream` is True). `Frame.from_bytes` makes a frame for a test.
@@ -132,15 +134,16 @@ class Frame:
         """Whether the writer closed and everything that it wrote has been read."""
     @property
     def is_cancelled(self) -> bool:
-        """For a request of a duplex channel: whether its response is no longer wanted, because the client has cancelled the
-        request or given it up, its deadline is over, or the server has been stopped. A handler that works for long
-        should check this regularly; it may then return any answer.
+        """For a request of a duplex channel: whether its response is no longer wanted, because the client has
+        cancelled the request or given it up, its deadline is over, or the server has been stopped. A handler
+        that works for long should check this regularly; it may then return any answer.
         """
     @property
     def time_left_ms(self) -> Optional[float]:
-        """For a request of a duplex channel: milliseconds until the client gives it up, 0 when that time is over.
-        None if the client set no limit (a 1.x client cannot), for every other frame, and after the release. A handler
-        can skip work that would come too late: `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
+        """For a request of a duplex channel: milliseconds until the client gives it up, 0 when that time is
+        over. None if the client set no limit (a 1.x client cannot), for every other frame, and after the
+        release. A handler can skip work that would come too late:
+        `if frame.time_left_ms is not None and frame.time_left_ms < 20: ...`
         """
     def release(self) -> None:
         """Returns the frame's bytes to the writer when its last view is gone. A second call does nothing."""
@@ -153,8 +156,8 @@ class Frame:
             dtype: What the bytes are (default: uint8).
             shape: The array's shape, such as (height, width, 3); one dimension may be -1. Default: one dimension.
 
-        The array stays valid after the frame is released and its reader closed. Its bytes go back to the writer when
-        the frame is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
+        The array stays valid after the frame is released and its reader closed. Its bytes go back to the
+        writer when the frame is released and the array is gone. Copy it (`array.copy()`) to keep it for long.
 
         Raises:
             InvalidStateError: if the frame is invalid or released.
@@ -184,7 +187,9 @@ class KeptBuffer:
     def is_adopted(self) -> bool:
         """Whether a reader has taken the buffer over."""
     def close(self) -> bool:
-        """Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are lost."""
+        """Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are
+        lost.
+        """
 
 @final
 class Reader:
@@ -194,10 +199,10 @@ class Reader:
         name: The buffer's name; a writer connects by it.
         config: Sizes and rights (default: `BufferConfig()`).
 
-    Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a `with`
-    block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of one writer and
-    ends when it closes. Threads may share a reader: one reads at a time, the others wait. A forked child cannot use
-    it.
+    Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a
+    `with` block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of
+    one writer and ends when it closes. Threads may share a reader: one reads at a time, the others wait. A
+    forked child cannot use it.
 
     Raises:
         ReaderAlreadyConnectedError: if a live reader has the name.
@@ -216,8 +221,8 @@ class Reader:
             timeout_ms: Milliseconds to wait; 0 polls once, None or a negative number waits without limit.
 
         Returns:
-            A frame; an invalid one when the time is over; and, once per writer, when the writer has closed
-            and everything that it wrote has been read, an invalid one with `end_of_stream`. Later reads wait for the next
+            A frame; an invalid one when the time is over; and, once per writer, when the writer has closed and
+            everything that it wrote has been read, an invalid one with `end_of_stream`. Later reads wait for the next
             writer.
 
         Raises:
@@ -273,9 +278,9 @@ class Reader:
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
-        """Closes the reader, removes the buffer and unmaps its memory. Calls that other threads are blocked in fail with
-        ClosedError. Frames and arrays that are still held stay valid, and keep the memory mapped. A second call does
-        nothing.
+        """Closes the reader, removes the buffer and unmaps its memory. Calls that other threads are blocked in
+        fail with ClosedError. Frames and arrays that are still held stay valid, and keep the memory mapped. A
+        second call does nothing.
         """
     @property
     def closed(self) -> bool:
@@ -301,9 +306,9 @@ class Writer:
         connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
         wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
 
-    Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once, after the
-    last frame. Threads may share a writer: one writes at a time, and the others wait, even while it fills a frame in
-    place. A forked child cannot use it.
+    Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once,
+    after the last frame. Threads may share a writer: one writes at a time, and the others wait, even while it
+    fills a frame in place. A forked child cannot use it.
 
     Raises:
         BufferNotFoundError: if no reader has created the buffer within the time.
@@ -351,20 +356,20 @@ class Writer:
         """Writes each item of an iterable as a frame; returns their number.
 
         Raises:
-            Those of `write_frame`, at the first item that fails. The items before it are written, and
-            `frames_written` counts them.
+            Those of `write_frame`, at the first item that fails. The items before it are written, and `frames_written` counts them.
         """
     def acquire_frame_buffer(self, size: int) -> memoryview:
         """Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
         afterwards.
 
-        Waits for space up to the write time-out, and for another thread that has acquired a frame. If a thread ends
-        without a commit, its frame is discarded. `numpy.asarray(view)` makes a writable array of the view.
+        Waits for space up to the write time-out, and for another thread that has acquired a frame. If a
+        thread ends without a commit, its frame is discarded. `numpy.asarray(view)` makes a writable array of
+        the view.
 
         Returns:
-            A writable `memoryview` (format "B", one dimension) whose initial content is undefined. It ends with the
-            commit. Arrays and slices made from it stay safe to access, but writing to them is lost, or damages a
-            later frame.
+            A writable `memoryview` (format "B", one dimension) whose initial content is undefined. It ends
+            with the commit. Arrays and slices made from it stay safe to access, but writing to them is lost,
+            or damages a later frame.
 
         Raises:
             Those of `write_frame`; InvalidStateError if this thread has acquired a frame already.
@@ -418,9 +423,9 @@ class Writer:
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
-        """Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at once.
-        Calls that other threads are blocked in fail with ClosedError, and an acquired frame is discarded. A second
-        call does nothing.
+        """Closes the writer and unmaps its memory: the reader gets all frames, then the end of the stream at
+        once. Calls that other threads are blocked in fail with ClosedError, and an acquired frame is
+        discarded. A second call does nothing.
         """
     @property
     def closed(self) -> bool:
@@ -456,8 +461,8 @@ class DuplexClient:
 
         Args:
             data: bytes, a NumPy array or another contiguous buffer; copied exactly once.
-            deadline_ms: If given, a server that has not started the request by then does not start it, and the
-                outcome is DeadlineExceededError.
+            deadline_ms: If given, a server that has not started the request by then does not start it, and
+                the outcome is DeadlineExceededError.
 
         Returns:
             The request's sequence number, which its response carries too.
@@ -469,9 +474,9 @@ class DuplexClient:
             ReaderDeadError, WriterDeadError, ClosedError: when the channel has ended.
         """
     def acquire_request_buffer(self, size: int) -> Tuple[int, memoryview]:
-        """Lends `size` bytes of the request buffer, to be filled in place. Call `commit_request()`, `call_acquired()`
-        or `discard_request()` afterwards, on this thread. Other threads that send wait meanwhile. If a thread ends
-        without a commit, its request is discarded.
+        """Lends `size` bytes of the request buffer, to be filled in place. Call `commit_request()`,
+        `call_acquired()` or `discard_request()` afterwards, on this thread. Other threads that send wait
+        meanwhile. If a thread ends without a commit, its request is discarded.
 
         Returns:
             The request's sequence number, and a writable `memoryview` (format "B", one dimension) that ends with the commit.
@@ -484,7 +489,7 @@ class DuplexClient:
 
         Raises:
             InvalidStateError: if this thread has acquired none. After the end of the channel, those of
-                `send_request`.
+            `send_request`.
         """
     def call_acquired(self, timeout_ms: Optional[float] = 5000) -> Frame:
         """Sends the acquired request and waits for its response. Other threads may send and receive meanwhile.
@@ -493,7 +498,8 @@ class DuplexClient:
             timeout_ms: For the response; also the request's deadline.
 
         Raises:
-            InvalidStateError: if this thread has acquired none. Otherwise those of `call`, except for missing space.
+            InvalidStateError: if this thread has acquired none. Otherwise those of `call`, except for missing
+            space.
         """
     def discard_request(self) -> None:
         """Discards the acquired request.
@@ -512,15 +518,15 @@ class DuplexClient:
 
         Raises:
             RequestFailedError, CancelledError, DeadlineExceededError: about one request, whose number is
-            `error.sequence`. WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from
-            now on.
+            `error.sequence`.
+            WriterDeadError, ReaderDeadError, ClosedError: about the channel, for every call from now on.
         """
     def receive_response_to(self, sequence: int, timeout_ms: Optional[float] = 5000) -> Frame:
         """Waits for the response to one request.
 
         Raises:
-            Those of `receive_response`; InvalidStateError if the outcome has been returned already, or there was no
-            such request.
+            Those of `receive_response`; InvalidStateError if the outcome has been returned already, or there
+            was no such request.
         """
     def call(self, data: _BytesLike, timeout_ms: Optional[float] = 5000) -> Frame:
         """Sends a request and waits for its response. Other threads may send and receive meanwhile.
@@ -552,8 +558,8 @@ class DuplexClient:
             MetadataAlreadyWrittenError, MetadataTooLargeError, or the error that ended the channel.
         """
     def close(self) -> None:
-        """Closes the client and unmaps its memory. Waiting calls of other threads raise ClosedError. Responses that
-        are still held stay valid, and keep their memory mapped. A second call does nothing.
+        """Closes the client and unmaps its memory. Waiting calls of other threads raise ClosedError. Responses
+        that are still held stay valid, and keep their memory mapped. A second call does nothing.
         """
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
@@ -586,8 +592,8 @@ class ImmutableDuplexServer:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
         Raises:
-            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`;
-                its answer is dropped, and its thread ends when it returns.
+            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`; its
+                answer is dropped, and its thread ends when it returns.
         """
     @property
     def is_running(self) -> bool:
@@ -607,8 +613,8 @@ class ImmutableDuplexServer:
             TypeError: if it cannot be called.
         """
     def set_pool_size(self, threads: int) -> None:
-        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one per processor,
-        at least two). 0 counts as 1.
+        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
+        processor, two at least). 0 counts as 1.
 
         Raises:
             InvalidConfigError: for a negative number, and for more than 1,024.
@@ -620,8 +626,8 @@ class ImmutableDuplexServer:
 
         Args:
             handler: Called with each request, a read-only frame that is released when it returns. Returns the response:
-                bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. An exception
-                of it reaches the client as RequestFailedError, for that request only.
+                bytes, a NumPy array or another contiguous buffer, which must not be changed afterwards. An exception of it
+                reaches the client as RequestFailedError, for that request only.
             mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
 
         Raises:
@@ -651,8 +657,8 @@ class MutableDuplexServer:
         """Stops the server, even while it waits. Clients learn of it at once. It can be started again.
 
         Raises:
-            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`;
-                its answer is dropped, and its thread ends when it returns.
+            HandlerBusyError: if a handler is still running after 80 ms. The handler can check `frame.is_cancelled`; its
+                answer is dropped, and its thread ends when it returns.
         """
     @property
     def is_running(self) -> bool:
@@ -672,8 +678,8 @@ class MutableDuplexServer:
             TypeError: if it cannot be called.
         """
     def set_pool_size(self, threads: int) -> None:
-        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one per processor,
-        at least two). 0 counts as 1.
+        """Sets the number of threads of `ProcessingMode.THREAD_POOL`, for the next start (default: one for each
+        processor, two at least). 0 counts as 1.
 
         Raises:
             InvalidConfigError: for a negative number, and for more than 1,024.
@@ -684,8 +690,8 @@ class MutableDuplexServer:
         """Starts processing on threads of the server, and returns at once.
 
         Args:
-            handler: Called with each request, a writable frame in shared memory. Returns None; the changed bytes are
-                the response. An exception of it reaches the client as RequestFailedError, for that request only.
+            handler: Called with each request, a writable frame, in shared memory itself; the response has its bytes when it
+                returns None. An exception of it reaches the client as RequestFailedError, for that request only.
             mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`.
 
         Raises:
@@ -694,19 +700,18 @@ class MutableDuplexServer:
 
 @final
 class Answer:
-    """The answer of a coroutine; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one,
-    the request fails.
+    """The answer that a coroutine owes; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one, the
+    request has failed.
     """
     def send(self, frame: Frame, response: _BytesLike) -> None:
-        """Answers with the bytes of a buffer. Raises the errors of `write_frame` for an object that is no buffer."""
+        """Answers with the bytes of a buffer; raises what `write_frame` does of what is none."""
     def fail(self, frame: Frame, error: BaseException) -> None:
         """Tells the client that the handler failed."""
 
 def close_all() -> None:
-    """Closes all handles; for `atexit`."""
+    """Ends everything; for `atexit`."""
 def leave_to_parent() -> None:
-    """Leaves all handles to the parent, in a forked child, which does not have the parent's threads. For
-    `os.register_at_fork`."""
+    """Leaves everything to the parent, in a forked child: its threads are not there. For `os.register_at_fork`."""
 def snapshot(name: str) -> Dict[str, Any]:
     """The fields of a `zerobuffer.inspect.Snapshot`."""
 def list_buffers() -> List[str]:
