@@ -68,7 +68,7 @@ public sealed class TelemetryTests
         Assert.Equal(1, seen["zerobuffer.full"]);
         Assert.False(seen.ContainsKey("zerobuffer.peer_deaths"));
         reader.Dispose();
-        Assert.Throws<ReaderDeadException>((Action)(() => writer.WriteFrame(new byte[1])));
+        Assert.Throws<ReaderDeadException>((Action)(() => writer.WriteFrame(new byte[1000])));
         Assert.Equal(1, seen["zerobuffer.peer_deaths"]);
         writer.Dispose();
     }
