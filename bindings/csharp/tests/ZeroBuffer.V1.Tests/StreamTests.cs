@@ -135,7 +135,7 @@ public sealed class StreamTests
             Assert.True(writer.IsReaderConnected());
             reader.Dispose();
             Assert.False(writer.IsReaderConnected());
-            Assert.Throws<ReaderDeadException>(() => writer.WriteFrame(new byte[1]));
+            Assert.Throws<ReaderDeadException>(() => writer.WriteFrame(new byte[3000]));
             Assert.Throws<ObjectDisposedException>(() => reader.ReadFrame());
         }
         foreach (ZeroBufferException error in new ZeroBufferException[]
