@@ -155,6 +155,9 @@ fn target_of(text: &str) -> Option<String> {
             format!("--workspace {kind}")
         });
     }
+    if name == "stop_points" {
+        return Some("-p zerobuffer-tests --features stop-points --test stop_points".to_owned());
+    }
     Some(format!("--workspace --features zerobuffer/async --test {name}"))
 }
 
@@ -181,6 +184,8 @@ mod tests {
             "\u{1b}[1m\u{1b}[32m     Running\u{1b}[0m tests/promises/main.rs (target/debug/deps/promises-59c97d02ce79eb34)",
             "test duplex::ends::one ... ok",
             "test duplex::ends::two ... FAILED",
+            "     Running stop_points/main.rs (target/debug/deps/stop_points-5d)",
+            "test leaps::b ... FAILED",
             "     Running unittests src/lib.rs (target/debug/deps/zerobuffer_c-0a)",
             "test a ... FAILED",
             "   Doc-tests zerobuffer",
@@ -198,6 +203,10 @@ mod tests {
             (
                 "duplex::ends::two",
                 "cargo test --workspace --features zerobuffer/async --test promises -- --exact 'duplex::ends::two'",
+            ),
+            (
+                "leaps::b",
+                "cargo test -p zerobuffer-tests --features stop-points --test stop_points -- --exact 'leaps::b'",
             ),
             ("a", "cargo test -p zerobuffer-ffi --lib -- --exact 'a'"),
             (

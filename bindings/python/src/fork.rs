@@ -39,10 +39,13 @@ impl Drop for Section {
 #[cold]
 fn enter_after_fork() {
     loop {
+        // Release pairs with the Acquire in prepare(). This thread did nothing in the section that it leaves.
         SECTIONS.fetch_sub(1, Ordering::Release);
+        // Relaxed: the addition below looks again.
         while SECTIONS.load(Ordering::Relaxed) & FORKING != 0 {
             std::thread::yield_now();
         }
+        // Acquire pairs with the Release in parent().
         if SECTIONS.fetch_add(1, Ordering::Acquire) & FORKING == 0 {
             return;
         }
@@ -50,7 +53,7 @@ fn enter_after_fork() {
 }
 
 extern "C" fn prepare() {
-    // Another thread may be forking too.
+    // Another thread may be forking too. Acquire pairs with the Release in parent().
     while SECTIONS.fetch_or(FORKING, Ordering::Acquire) & FORKING != 0 {
         std::thread::yield_now();
     }
@@ -61,6 +64,7 @@ extern "C" fn prepare() {
 }
 
 extern "C" fn parent() {
+    // Release pairs with the Acquire of a section's begin and of the next prepare().
     SECTIONS.fetch_and(!FORKING, Ordering::Release);
 }
 

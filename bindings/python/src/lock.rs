@@ -124,6 +124,7 @@ impl Waiters {
     /// Wakes the thread that has waited for the longest time.
     #[inline]
     pub(crate) fn wake_first(&self) {
+        // AcqRel pairs with that of join().
         if self.count.fetch_add(0, Ordering::AcqRel) > 0 {
             self.wake(1);
         }
@@ -132,6 +133,7 @@ impl Waiters {
     /// Wakes all threads.
     #[inline]
     pub(crate) fn wake_all(&self) {
+        // AcqRel pairs with that of join().
         if self.count.fetch_add(0, Ordering::AcqRel) > 0 {
             self.wake(usize::MAX);
         }
@@ -171,6 +173,7 @@ impl Drop for Place<'_> {
             threads.remove(index)
         });
         drop(left);
+        // AcqRel pairs with that of wake_first() and wake_all().
         self.0.count.fetch_sub(1, Ordering::AcqRel);
         // Whatever this thread was woken for may be for the next one.
         self.0.wake_first();

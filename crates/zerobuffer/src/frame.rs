@@ -68,7 +68,7 @@ impl Frame {
 
     /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in deref, the bytes belong to this `Frame` until it is dropped: the writer does not touch them before
+        // SAFETY: the bytes belong to this `Frame` until it is dropped: the writer does not touch them before
         // they are given back (trust model), and no other frame of this process has them, as each is taken once and
         // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
         // as the slice lives. The header, which a writer may still flag, lies outside. The mapping is writable.

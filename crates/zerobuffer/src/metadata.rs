@@ -34,6 +34,7 @@ pub(crate) fn publish(buffer: &Buffer, reserver: &Reserver, metadata: &[u8]) -> 
     write(mapping, metadata)
         .ok_or_else(|| buffer.error(ErrorKind::MetadataTooLarge, "the metadata does not fit"))?;
     stop_point!("metadata:free");
+    // Relaxed: no reader orders anything by this count; `metadata_written_bytes` publishes the metadata.
     oieb.metadata_free_bytes.store(size - written, Ordering::Relaxed);
     stop_point!("metadata:written");
     // Release pairs with the Acquire load in read().

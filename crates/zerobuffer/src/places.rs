@@ -112,6 +112,7 @@ impl Places {
                 let pid = self.ring.shown_pid(&self.buffer);
                 if shown.load(Ordering::Relaxed) == 0 {
                     stop_point!("write:writer-pid");
+                    // Release pairs with the Acquire of an entry that looks at the pid; Acquire, with the store that cleared it.
                     let _ = shown.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed);
                 }
                 return Ok(());

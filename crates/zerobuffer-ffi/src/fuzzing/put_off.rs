@@ -40,7 +40,7 @@ pub(super) fn is_put_off(size: usize) -> bool {
 /// The responder is that of the handler that is running, and `bytes` are its request's.
 pub(super) unsafe fn put_off(responder: *mut zb_responder, bytes: &[u8]) {
     let (mut deferred, mut second) = (null_mut(), null_mut());
-    // SAFETY: as for this function; the places are on this stack.
+    // SAFETY: the caller promises that the responder is that of the running handler; the places are on this stack.
     unsafe {
         assert_eq!(zb_responder_defer(responder, &raw mut deferred, null_mut()), ZB_OK);
         assert_eq!(zb_responder_defer(responder, &raw mut second, null_mut()), ZB_ERROR_INVALID_STATE);

@@ -83,6 +83,7 @@ mod model {
     }
 
     pub(crate) fn try_lock<T>(mutex: &TryMutex<T>) -> Option<TryGuard<'_, T>> {
+        // Acquire pairs with the Release in TryGuard's drop.
         let free = mutex.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         free.then(|| TryGuard { taken: &mutex.taken, value: Some(lock(&mutex.value)) })
     }
@@ -103,6 +104,7 @@ mod model {
     impl<T> Drop for TryGuard<'_, T> {
         fn drop(&mut self) {
             self.value = None;
+            // Release pairs with the Acquire in try_lock().
             self.taken.store(false, Ordering::Release);
         }
     }

@@ -71,10 +71,10 @@ public:
         detail::unsupported("IDuplexServer::wait");
     }
 
-    /** As wait(timeout_t), without a limit. */
+    /** Waits until the server has ended, without a limit. See wait(timeout_t). */
     bool wait() { return wait(forever); }
 
-    /** As wait(timeout_t). */
+    /** Waits until the server has ended, or the time-out has passed. Returns whether the server has ended. See wait(timeout_t). */
     bool wait(std::chrono::milliseconds timeout) { return wait(timeout_t{timeout.count()}); }
 
     /** Sets a function that is called when a handler throws, an answer cannot be sent, or the request buffer was created again. */

@@ -70,13 +70,7 @@ internal sealed unsafe class DeferredRequest : FrameState
     /// <summary>The request goes when it is answered, whatever the handler does with the frame.</summary>
     internal override void End(long version) => TryEnd(version);
 
-    internal override Frame Retain(long version)
-    {
-        var copy = new CopiedFrame();
-        Frame kept = copy.Fill(Look(version), Sequence(version));
-        End(version);
-        return kept;
-    }
+    internal override Frame Retain(long version) => CopyAndEnd(version);
 
     internal override Span<byte> Mutable(long version)
     {

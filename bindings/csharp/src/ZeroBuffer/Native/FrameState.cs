@@ -84,6 +84,14 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
     /// <summary>A frame with the same bytes that is valid until it is disposed.</summary>
     internal abstract Frame Retain(long version);
 
+    /// <summary>A frame with a copy of the bytes; this one ends.</summary>
+    private protected Frame CopyAndEnd(long version)
+    {
+        Frame copy = new CopiedFrame().Fill(Look(version), Sequence(version));
+        End(version);
+        return copy;
+    }
+
     /// <summary>The bytes of a frame that may be changed.</summary>
     internal virtual Span<byte> Mutable(long version) => new(Pointer(version), checked((int)Size(version)));
 

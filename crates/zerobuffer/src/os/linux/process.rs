@@ -34,7 +34,7 @@ impl Uncancelled {
 impl Drop for Uncancelled {
     fn drop(&mut self) {
         let mut disabled = 0;
-        // SAFETY: as in new(); the state is the one that it found. The function itself is no cancellation point.
+        // SAFETY: `disabled` has room for the result; the state is one that the function returned. It is no cancellation point.
         unsafe { pthread_setcancelstate(self.old, &raw mut disabled) };
     }
 }

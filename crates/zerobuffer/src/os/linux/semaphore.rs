@@ -72,8 +72,8 @@ impl NewSemaphore {
 impl Semaphore {
     /// Creates a semaphore for `segment` with the count 0 and exactly `mode`. It must not exist yet.
     ///
-    /// The file gets its name when it is complete. (`sem_open` begins with a file `sem.XXXXXX`, which would
-    /// stay if the process were killed at that moment.)
+    /// The file gets its name when it is complete. (`sem_open` begins with a file of a random name, which would stay if the
+    /// process were killed at that moment.)
     pub(crate) fn create(sem_name: &str, mode: u32, segment: FileId) -> Result<NewSemaphore> {
         let file = Segment::create_unnamed(mode)?;
         let mut initial = MaybeUninit::<libc::sem_t>::zeroed();
