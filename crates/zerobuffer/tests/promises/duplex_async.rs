@@ -4,6 +4,7 @@ use crate::support;
 use crate::support::ledger::Stopwatch;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -48,13 +49,24 @@ fn config(arguments: &[String]) -> BufferConfig {
     BufferConfig::default().payload_size(arguments[1].parse().unwrap())
 }
 
-/// Echoes; `!hold` takes 400 ms for it, `!wait` waits until it is cancelled, and says so.
+/// Whether requests may pass the server's gate.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Echoes. `!hold` takes 400 ms for it, `!gate` waits until the test says `open`, `!wait` until it is cancelled, and
+/// says so.
 fn server(arguments: &[String]) {
     let server =
         DuplexChannelFactory::new().create_immutable_server(&arguments[0], config(arguments)).unwrap();
     let handler = |request: &Request| -> Result<Reply<'static>, HandlerError> {
         if **request == *b"!hold" {
             std::thread::sleep(Duration::from_millis(400));
+        }
+        if **request == *b"!gate" {
+            let start = Instant::now();
+            while !OPEN.load(Ordering::SeqCst) {
+                assert!(start.elapsed() < PATIENCE, "never opened");
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         if **request == *b"!wait" {
             say("waiting");
@@ -67,7 +79,10 @@ fn server(arguments: &[String]) {
     };
     server.start(move |request| handler(request), ProcessingMode::ThreadPool).unwrap();
     say("running");
-    hear();
+    if hear().as_deref() == Some("open") {
+        OPEN.store(true, Ordering::SeqCst);
+        hear();
+    }
     server.stop().unwrap();
 }
 
@@ -303,12 +318,13 @@ impl std::task::Wake for Closer {
 #[test]
 fn a_waker_may_close_its_client() {
     let channel = Channel::new();
-    let _server = channel.server(role!(server), 1 << 16);
+    let mut server = channel.server(role!(server), 1 << 16);
     let (tell, told) = std::sync::mpsc::channel();
     let closer = std::sync::Arc::new(Closer(channel.client(), tell));
-    let mut call = closer.0.call_async(b"a call", PATIENCE);
+    let mut call = closer.0.call_async(b"!gate", PATIENCE);
     let waker = Waker::from(std::sync::Arc::clone(&closer));
     assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    server.tell("open");
     told.recv_timeout(PATIENCE).expect("the close ends");
     // The channel is free, although the old client has not been dropped.
     assert_eq!(*channel.client().call(b"the next", PATIENCE).unwrap(), *b"the next");
@@ -322,7 +338,7 @@ fn an_executor_that_takes_no_task_fails_that_request_alone() {
     let executor = ThreadPool::new().unwrap();
     let number = std::sync::atomic::AtomicU64::new(0);
     let spawn = move |task: Task| {
-        assert_ne!(number.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0, "closed");
+        assert_ne!(number.fetch_add(1, Ordering::SeqCst), 0, "closed");
         executor.spawn_ok(task);
     };
     server.start_async(|request: Request| async move { Ok(request.to_vec().into()) }, spawn).unwrap();
@@ -345,7 +361,7 @@ fn answers_that_are_not_fetched_do_not_pile_up() {
     let handled = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = std::sync::Arc::clone(&handled);
     let handler = move |_: Request| {
-        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        count.fetch_add(1, Ordering::SeqCst);
         async { Ok(vec![1; ANSWER].into()) }
     };
     server.start_async(handler, move |task| executor.spawn_ok(task)).unwrap();
@@ -359,7 +375,7 @@ fn answers_that_are_not_fetched_do_not_pile_up() {
     let mut before = 0;
     loop {
         std::thread::sleep(Duration::from_millis(200));
-        let now = handled.load(std::sync::atomic::Ordering::SeqCst);
+        let now = handled.load(Ordering::SeqCst);
         if now == before && now > 0 {
             break;
         }
@@ -456,12 +472,14 @@ fn a_waker_may_wait_for_another_thread_that_closes_its_client() {
         let client = std::sync::Arc::new(channel.client());
         let (tell, told) = std::sync::mpsc::channel();
         let waker = Waker::from(std::sync::Arc::new(CloserElsewhere(std::sync::Arc::clone(&client), tell)));
-        let request = if by_caller { "!wait" } else { "a call" };
+        let request = if by_caller { "!wait" } else { "!gate" };
         let mut call = client.call_async(request, PATIENCE);
         assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
         if by_caller {
             server.expect("waiting");
             assert!(client.cancel_request(1).unwrap(), "wakes on this thread");
+        } else {
+            server.tell("open");
         }
         let took = told.recv_timeout(PATIENCE).expect("the close ends");
         assert!(took < Duration::from_millis(500), "it waited for the thread that wakes: {took:?}");
@@ -482,17 +500,18 @@ impl std::task::Wake for Panics {
 #[test]
 fn a_waker_that_panics_harms_no_other_call() {
     let channel = Channel::new();
-    let _server = channel.server(role!(server), 1 << 16);
+    let mut server = channel.server(role!(server), 1 << 16);
     let client = channel.client();
     let (tell, told) = std::sync::mpsc::channel();
     let waker = Waker::from(std::sync::Arc::new(Panics(tell)));
-    let mut call = client.call_async("bad", PATIENCE);
+    let mut call = client.call_async("!gate", PATIENCE);
     assert!(call.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+    server.tell("open");
     told.recv_timeout(PATIENCE).expect("woken");
     assert_eq!(*block_on(client.call_async("good", PATIENCE)).unwrap(), *b"good");
     assert_eq!(*client.call(b"good", PATIENCE).unwrap(), *b"good");
     let Poll::Ready(Ok(response)) = call.poll_unpin(&mut Context::from_waker(Waker::noop())) else {
         panic!()
     };
-    assert_eq!(*response, *b"bad");
+    assert_eq!(*response, *b"!gate");
 }
