@@ -51,9 +51,8 @@ pub(crate) fn connect(name: &str, timeout: Duration) -> Result<Connection> {
             Attempt::Later(error) => (error, &later),
             Attempt::Soon(error) => (error, &soon),
         };
-        match deadline.left(CONNECT_POLL) {
-            Some(left) => std::thread::sleep(left),
-            None => return Err(error),
+        if !deadline.pause(CONNECT_POLL) {
+            return Err(error);
         }
     }
 }

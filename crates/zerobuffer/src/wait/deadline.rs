@@ -38,6 +38,15 @@ impl Deadline {
             }
         }
     }
+
+    /// Sleeps for `pause`, or for the time left if that is less. Returns false, without a sleep, when it is over.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        let left = self.left(pause);
+        if let Some(left) = left {
+            std::thread::sleep(left);
+        }
+        left.is_some()
+    }
 }
 
 /// Asks `look` up to `looks` times, with a `pause` before each but the first, until it returns something.
@@ -93,6 +102,16 @@ mod tests {
         assert_eq!(Deadline::after(Duration::MAX).left(SLICE), Some(SLICE));
         assert!(Deadline::after(Duration::from_secs(9)).left(SLICE) == Some(SLICE));
         assert!(Deadline::after(Duration::from_millis(5)).left(SLICE).is_some_and(|left| left < SLICE));
+    }
+
+    #[test]
+    fn a_pause_is_no_longer_than_the_time_left() {
+        let start = Instant::now();
+        assert!(!Deadline::after(Duration::ZERO).pause(Duration::from_secs(9)));
+        let deadline = Deadline::after(Duration::from_millis(10));
+        assert!(deadline.pause(Duration::from_secs(9)), "there is time left");
+        assert!((Duration::from_millis(10)..Duration::from_secs(9)).contains(&start.elapsed()));
+        assert!(!deadline.pause(Duration::from_secs(9)), "it is over");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answer::{Address, Answer};
 use crate::buffer::InterruptHandle;
@@ -13,6 +13,7 @@ use crate::duplex::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::wait::Deadline;
 use crate::writer::Writer;
 
 /// How long a server waits for the response buffer of a client that has sent a request.
@@ -95,7 +96,7 @@ impl AnswerSender {
         if current.writer.is_some() {
             return (client, Ok(()));
         }
-        let start = Instant::now();
+        let patience = Deadline::after(CLIENT_PATIENCE);
         let result = loop {
             match self.connect() {
                 Ok(writer) => {
@@ -112,11 +113,10 @@ impl AnswerSender {
                         self.gone.store(client, Ordering::Relaxed);
                         break Ok(());
                     }
-                    if !later || start.elapsed() > CLIENT_PATIENCE {
+                    if !later || !patience.pause(CLIENT_POLL) {
                         self.gone.store(client, Ordering::Relaxed);
                         break Err(error);
                     }
-                    std::thread::sleep(CLIENT_POLL);
                 }
             }
         };
