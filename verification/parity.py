@@ -31,6 +31,7 @@ ROWS = {
     "metadata": ["Reader", "Writer"],
     "write time-out": ["Writer"],
     "counters": ["Reader", "Writer"],
+    "what it did and holds": ["Reader", "Writer"],
     "interrupt a blocked call": ["Reader", "Writer", "InterruptHandle"],
     "keep a buffer for a later reader": ["KeptBuffer"],
     "health": ["inspect"],

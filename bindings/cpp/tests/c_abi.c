@@ -98,6 +98,28 @@ static void frames(void)
     expect(zb_reader_read_frames(reader, many + 2, 18, WAIT_MS, &size, &error), ZB_OK, &error);
     CHECK(size == filled + 1 && many[2].size == 1000 && many[2].sequence == 4 && many[2 + filled].size == 4);
     CHECK(zb_reader_frames_read(reader) == 4 + filled && zb_reader_bytes_read(reader) == 15 + 1000 * filled);
+    zb_reader_stats stats;
+    memset(&stats, 0xff, sizeof stats);
+    stats.size = sizeof stats;
+    expect(zb_reader_get_stats(reader, &stats, &error), ZB_OK, &error);
+    CHECK(stats.size == sizeof stats && stats.frames_read == 4 + filled && stats.bytes_read == 15 + 1000 * filled);
+    CHECK(stats.frames_held == 4 + filled && stats.bytes_held > 1000 * filled && stats.oldest_held == 1);
+    /* A program that was built with fewer figures. */
+    memset(&stats, 0xff, sizeof stats);
+    stats.size = offsetof(zb_reader_stats, waits);
+    expect(zb_reader_get_stats(reader, &stats, &error), ZB_OK, &error);
+    CHECK(stats.size == offsetof(zb_reader_stats, waits) && stats.frames_read == 4 + filled && stats.waits == UINT64_MAX);
+    /* One that knows more of them. */
+    struct {
+        zb_writer_stats stats;
+        uint64_t more;
+    } larger = {{sizeof larger, 0, 0, 0, 0}, 7};
+    expect(zb_writer_get_stats(writer, &larger.stats, &error), ZB_OK, &error);
+    CHECK(larger.stats.size == sizeof larger.stats && larger.stats.frames_written == 4 + filled && larger.more == 7);
+    CHECK(larger.stats.bytes_written == 15 + 1000 * filled && larger.stats.full >= 1);
+    stats.size = 0;
+    expect(zb_reader_get_stats(reader, &stats, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    expect(zb_reader_get_stats(reader, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     /* In any order, moved in memory, and twice. */
     zb_frame moved = many[0];
     for (unsigned index = 2; index < 3 + filled; index++)

@@ -1,5 +1,5 @@
 // What ends when: servers that are waited for, threads that end in the middle of a request, callbacks that replace each other,
-// closed standard streams.
+// closed standard streams; and what a reader and a writer tell about themselves.
 #include <doctest/doctest.h>
 #include <zerobuffer/zerobuffer.h>
 
@@ -124,4 +124,31 @@ TEST_CASE("a buffer works where the standard streams are closed") {
     support::Process role({support::self(), "role-closed-streams", name});
     CHECK(role.wait() == 0);
     CHECK(name.left().empty());
+}
+
+TEST_CASE("a reader and a writer tell what they have done and what they hold") {
+    const Name name("stats");
+    Reader reader(name, BufferConfig(64, 4096));
+    Writer writer(name);
+    const std::vector<std::uint8_t> large(3000, 1);
+    CHECK_FALSE(reader.stats().oldest_held.has_value());
+    writer.write_frame(large.data(), large.size());
+    CHECK_FALSE(writer.try_write_frame(large.data(), large.size()).has_value());
+    writer.set_write_timeout(1);
+    CHECK_THROWS_AS(writer.write_frame(large.data(), large.size()), buffer_full_exception);
+    const WriterStats written = writer.stats();
+    CHECK((written.frames_written == 1 && written.bytes_written == 3000 && written.waits == 1 && written.full == 2));
+
+    Frame frame = reader.read_frame(patience);
+    REQUIRE(frame.valid());
+    CHECK_FALSE(reader.read_frame(1).valid());
+    std::thread([&] {
+        const ReaderStats read = reader.stats();
+        CHECK((read.frames_read == 1 && read.bytes_read == 3000 && read.waits == 1));
+        CHECK((read.frames_held == 1 && read.bytes_held >= 3000 && read.oldest_held == 1));
+    }).join();
+    frame.release();
+    CHECK(reader.stats().frames_held == 0);
+    reader.close();
+    CHECK_THROWS_AS((void)reader.stats(), closed_exception);
 }

@@ -26,6 +26,7 @@ mod numpy;
 mod owned;
 mod owner;
 mod reader;
+mod stats;
 mod stream;
 mod writer;
 
@@ -50,6 +51,8 @@ mod _native {
     use crate::kept::KeptBuffer;
     #[pymodule_export]
     use crate::reader::Reader;
+    #[pymodule_export]
+    use crate::stats::{ReaderStats, WriterStats};
     #[pymodule_export]
     use crate::writer::Writer;
 

@@ -13,6 +13,7 @@ use crate::config::{BufferConfig, count};
 use crate::errors::raise;
 use crate::frame::Frame;
 use crate::gate::{beside, duration, in_slices};
+use crate::stats::ReaderStats;
 use crate::stream::Stream;
 use crate::{end, logging};
 
@@ -180,6 +181,14 @@ impl Reader {
     #[getter]
     fn bytes_read(&self) -> u64 {
         self.0.counts().1
+    }
+
+    /// What the reader has done so far, and what it holds.
+    ///
+    /// Raises:
+    ///     ClosedError: if the reader is closed.
+    fn stats(&self, py: Python<'_>) -> PyResult<ReaderStats> {
+        self.0.gate.enter(py, |reader| Ok(reader.stats().into()))
     }
 
     /// Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError.

@@ -17,6 +17,7 @@ use crate::gate::{Gate, duration, in_slices, milliseconds};
 use crate::in_place::{Acquired, WritableFrame, acquire};
 use crate::lock::{Attached, Guarded, Waiters};
 use crate::owned::Owned;
+use crate::stats::WriterStats;
 use crate::{end, logging};
 
 /// The writing side of a buffer, which a reader must have created.
@@ -41,6 +42,8 @@ pub(crate) struct Writer {
     pub(crate) gate: Arc<Gate<zerobuffer::Writer>>,
     pub(crate) timeout: Attached<Duration>,
     max_frame_size: usize,
+    /// How often a call found no space in time.
+    full: AtomicU64,
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
     /// The frame that is being filled in place. Changed by the thread that has the handle.
@@ -174,7 +177,14 @@ impl Writer {
         }
     }
 
+    /// Counts a call that found no space in time.
+    pub(crate) fn count_full(&self) {
+        // Relaxed: statistics.
+        self.full.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn full(&self, py: Python<'_>, len: usize) -> PyErr {
+        self.count_full();
         let timeout = self.timeout.with(py, |timeout| *timeout);
         let message = match self.acquired.with(|acquired| acquired.is_some()) {
             true => format!(
@@ -240,6 +250,7 @@ impl Writer {
             timeout: Attached::new(write_timeout),
             max_frame_size: writer.max_frame_size(),
             gate: Gate::new(py, name, "writer", writer, interrupt),
+            full: AtomicU64::new(0),
             frames_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             acquired: Guarded::default(),
@@ -291,7 +302,11 @@ impl Writer {
     fn try_write_frame(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         let py = data.py();
         let bytes = Bytes::of(data, "try_write_frame")?;
-        self.write(py, &bytes, Duration::ZERO)
+        let written = self.write(py, &bytes, Duration::ZERO)?;
+        if written.is_none() {
+            self.count_full();
+        }
+        Ok(written)
     }
 
     /// Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
@@ -324,7 +339,11 @@ impl Writer {
         size: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
         let size = self.size(size, "try_acquire_frame_buffer()")?;
-        Ok(self.acquire_within(py, size, Duration::ZERO)?.map(|(view, _)| view))
+        let acquired = self.acquire_within(py, size, Duration::ZERO)?;
+        if acquired.is_none() {
+            self.count_full();
+        }
+        Ok(acquired.map(|(view, _)| view))
     }
 
     /// Commits the frame that was filled in place.
@@ -399,6 +418,16 @@ impl Writer {
     #[getter]
     fn bytes_written(&self) -> u64 {
         self.bytes_written.load(Ordering::Relaxed)
+    }
+
+    /// What the writer has done so far.
+    ///
+    /// Raises:
+    ///     ClosedError: if the writer is closed.
+    fn stats(&self, py: Python<'_>) -> PyResult<WriterStats> {
+        let stats = self.gate.enter(py, |writer| Ok(writer.stats()))?;
+        // Of the core's calls one of Python may make several: full counts those of Python. Relaxed: statistics.
+        Ok(WriterStats::new(stats, self.full.load(Ordering::Relaxed)))
     }
 
     /// Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError.

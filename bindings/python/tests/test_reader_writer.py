@@ -56,6 +56,30 @@ def test_equal_configs_look_equal_and_others_do_not():
     assert "size" not in repr(zerobuffer.BufferConfig())
 
 
+def test_a_reader_and_a_writer_tell_what_they_have_done_and_what_they_hold(name):
+    with zerobuffer.Reader(name, zerobuffer.BufferConfig(64, 4096)) as reader, zerobuffer.Writer(name) as writer:
+        assert reader.stats().oldest_held is None
+        writer.write_frame(bytes(3000))
+        assert writer.try_write_frame(bytes(3000)) is None
+        writer.write_timeout_ms = 1
+        with pytest.raises(zerobuffer.BufferFullError):
+            writer.write_frame(bytes(3000))
+        written = writer.stats()
+        assert (written.frames_written, written.bytes_written, written.full) == (1, 3000, 2)
+        assert repr(written) == f"WriterStats(frames_written=1, bytes_written=3000, waits={written.waits}, full=2)"
+        frame = reader.read_frame(1000)
+        assert not reader.read_frame(1).is_valid
+        stats = reader.stats()
+        assert (stats.frames_read, stats.bytes_read, stats.frames_held, stats.oldest_held) == (1, 3000, 1, 1)
+        assert stats.bytes_held >= 3000 and stats.waits >= 1
+        assert "oldest_held=1)" in repr(stats)
+        frame.release()
+        assert (reader.stats().frames_held, reader.stats().bytes_held) == (0, 0)
+    for handle in (reader, writer):
+        with pytest.raises(zerobuffer.ClosedError):
+            handle.stats()
+
+
 def test_a_size_that_is_given_is_not_one_that_is_left_open(name):
     from zerobuffer._native import KeptBuffer
 

@@ -43,5 +43,6 @@ mod panic;
 mod peer;
 mod reader;
 mod server;
+mod stats;
 mod version;
 mod writer;

@@ -74,6 +74,19 @@ impl zb_reader {
         Ok(inner)
     }
 
+    /// Frames and bytes read, as of the last call that read.
+    pub(crate) fn counters(&self) -> (u64, u64) {
+        (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
+    }
+
+    /// Asks what may be asked on any thread.
+    pub(crate) fn ask<A>(&self, question: impl FnOnce(&WriterWatch) -> A) -> Result<A, Failure> {
+        if self.inner.is_forked() {
+            return Err(self.inner.refusal());
+        }
+        self.peer.ask(question).ok_or_else(|| self.inner.refusal())
+    }
+
     /// Takes the frame that was lent when the reader was closed, if it is the one that is wanted.
     fn take_left(&self, wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
         if self.inner.is_forked() {
@@ -362,8 +375,7 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
         let (handle, out) = passed!(handle(reader, "reader")?, Out::new(connected, "answer")?);
         out.set(false);
         let cursor = handle.cursor.load(Ordering::Relaxed);
-        let answer = handle.peer.ask(|watch| watch.is_writer_connected(cursor));
-        out.set(answer.ok_or_else(|| handle.inner.refusal())?);
+        out.set(handle.ask(|watch| watch.is_writer_connected(cursor))?);
         Ok(ZB_OK)
     })
 }

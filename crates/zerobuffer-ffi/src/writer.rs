@@ -55,6 +55,19 @@ impl zb_writer {
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
     }
+
+    /// Frames and bytes written, as of the last call that wrote.
+    pub(crate) fn counters(&self) -> (u64, u64) {
+        (self.frames_written.load(Ordering::Relaxed), self.bytes_written.load(Ordering::Relaxed))
+    }
+
+    /// Asks what may be asked on any thread.
+    pub(crate) fn ask<A>(&self, question: impl FnOnce(&ReaderWatch) -> A) -> Result<A, Failure> {
+        if self.writer.is_forked() {
+            return Err(self.writer.refusal());
+        }
+        self.peer.ask(question).ok_or_else(|| self.writer.refusal())
+    }
 }
 
 /// Connects to the buffer `name`. `options` may be NULL for all defaults. Free it with `zb_writer_free`.
@@ -368,8 +381,7 @@ pub unsafe extern "C" fn zb_writer_is_reader_connected(
     guarded_wait!(error, {
         let (handle, out) = passed!(handle(writer, "writer")?, Out::new(connected, "answer")?);
         out.set(false);
-        let answer = handle.peer.ask(ReaderWatch::is_reader_connected);
-        out.set(answer.ok_or_else(|| handle.writer.refusal())?);
+        out.set(handle.ask(ReaderWatch::is_reader_connected)?);
         Ok(ZB_OK)
     })
 }

@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::os;
 use crate::ring::RingFault;
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::wait::doorbell;
 
 /// The side that a handle has in a buffer.
@@ -27,6 +27,10 @@ pub(crate) struct Buffer {
     /// Posted by the reader.
     pub(crate) sem_r: os::Semaphore,
     interrupted: AtomicBool,
+    /// How often this side began to wait for the other one.
+    waits: AtomicU64,
+    /// How often this side, a writer, found no space in time.
+    full: AtomicU64,
     /// The fork generation of the process that opened it.
     generation: u64,
 }
@@ -46,6 +50,8 @@ impl Buffer {
             sem_w,
             sem_r,
             interrupted: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
+            full: AtomicU64::new(0),
             generation: os::fork_generation(),
         }
     }
@@ -113,6 +119,24 @@ impl Buffer {
             Side::Reader => &control.reader_bell.bell,
             Side::Writer => &control.writer_bell.bell,
         }
+    }
+
+    // ---- figures: Relaxed, as they order nothing ----
+
+    pub(crate) fn count_wait(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_full(&self) {
+        self.full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn times_full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
     }
 
     // ---- interrupts ----

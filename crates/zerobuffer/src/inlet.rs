@@ -13,6 +13,7 @@ use crate::lifecycle::registry::OwnedFiles;
 use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::ring::{FaultKind, FrameRecord, Lender, Look, ReadRing, RingFault};
+use crate::stats::ReaderStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 use crate::wait::{Deadline, Doubt, FIRST_SLICE, SLICE, Spin, UNSURE_SLICE};
@@ -91,8 +92,18 @@ impl Inlet {
         Ok(found || self.wait_for_frame(timeout)?)
     }
 
+    pub(crate) fn stats(&self) -> ReaderStats {
+        ReaderStats {
+            frames_read: self.frames_read,
+            bytes_read: self.bytes_read,
+            waits: self.lender.buffer.waits(),
+            held: self.lender.held(),
+        }
+    }
+
     #[inline(never)]
     fn wait_for_frame(&mut self, timeout: Duration) -> Result<bool> {
+        self.lender.buffer.count_wait();
         self.lender.buffer.take_interrupt()?;
         if self.told.is_foreign() {
             self.ring.reserve_ahead(&self.lender, &mut self.reserver, true);

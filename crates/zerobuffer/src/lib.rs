@@ -54,6 +54,7 @@ mod places;
 mod reader;
 mod reader_watch;
 mod ring;
+mod stats;
 mod sync;
 mod testing;
 mod wait;
@@ -72,6 +73,7 @@ pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
 pub use reader::{Frames, Reader};
 pub use reader_watch::ReaderWatch;
+pub use stats::{HeldFrames, ReaderStats, WriterStats};
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]
 pub use testing::fuzzing;

@@ -12,6 +12,7 @@ use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::reader_watch;
 use crate::ring::{NoPlace, Reservation, Room, Tag, WriteRing};
+use crate::stats::WriterStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 use crate::wait::{Deadline, Doubt, FIRST_SLICE, SLICE, Spin, UNSURE_SLICE};
@@ -84,6 +85,15 @@ impl Places {
         self.frames_written += 1;
         self.bytes_written += len as u64;
         Ok(sequence)
+    }
+
+    pub(crate) fn stats(&self) -> WriterStats {
+        WriterStats {
+            frames_written: self.frames_written,
+            bytes_written: self.bytes_written,
+            waits: self.buffer.waits(),
+            full: self.buffer.times_full(),
+        }
     }
 
     /// Tells the reader of `frames` more frames.
@@ -186,12 +196,15 @@ impl Places {
                 self.found_full = self.clock_read;
             }
             self.ring.give_up(&self.buffer);
+            self.buffer.count_full();
             return Ok(None);
         }
         self.buffer.take_interrupt()?;
+        self.buffer.count_wait();
         let place = self.wait_for_place(room, Deadline::after(timeout))?;
-        if place.is_some() {
-            self.ring.say_short(&self.buffer, false);
+        match place {
+            Some(_) => self.ring.say_short(&self.buffer, false),
+            None => self.buffer.count_full(),
         }
         Ok(place)
     }

@@ -11,6 +11,7 @@ use crate::inlet::Inlet;
 use crate::lifecycle::create;
 use crate::metadata;
 use crate::ring::Lender;
+use crate::stats::ReaderStats;
 use crate::writer_watch::WriterWatch;
 
 /// The reading side of a buffer: creates it, owns it, removes it.
@@ -197,6 +198,11 @@ impl Reader {
     /// Bytes of data (without headers) read by this reader.
     pub fn bytes_read(&self) -> u64 {
         self.inlet.bytes_read
+    }
+
+    /// What the reader has done so far, and the frames that it holds.
+    pub fn stats(&self) -> ReaderStats {
+        self.inlet.stats()
     }
 
     /// Where the reader stands behind the last frame that it read: what a [`WriterWatch`] compares.

@@ -61,6 +61,11 @@ impl ReaderWatch {
         matches!(state(&self.buffer, &self.view), Ok(ReaderState::Alive))
     }
 
+    /// How often a call of the writer found no space: the times it began to wait for some, and the times it found none in time.
+    pub fn waits_and_full(&self) -> (u64, u64) {
+        (self.buffer.waits(), self.buffer.times_full())
+    }
+
     /// Withdraws a committed frame while the writer's next one is filled; see [`crate::Writer::marker`].
     pub(crate) fn cancel(&self, marker: Marker, frame: FrameAddress) {
         marker.mark(&self.buffer.mapping, frame.0, flags::CANCELLED);

@@ -17,6 +17,7 @@ use crate::places::Places;
 use crate::reader_watch::{self, ReaderWatch};
 use crate::ring::extended::Marker;
 use crate::ring::{FrameAddress, Tag};
+use crate::stats::WriterStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
@@ -270,6 +271,11 @@ impl Writer {
     /// Frames committed by this writer.
     pub fn frames_written(&self) -> u64 {
         self.outlet.places.frames_written
+    }
+
+    /// What the writer has done so far.
+    pub fn stats(&self) -> WriterStats {
+        self.outlet.places.stats()
     }
 
     /// Bytes of data (without headers) committed by this writer.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::lifecycle::liveness::{self, WriterState, WriterWords};
 use crate::os;
 use crate::ring::Lender;
+use crate::stats::HeldFrames;
 
 /// Tells from any thread whether the writer of a [`Reader`](crate::Reader) is connected, while another thread uses the reader; made by
 /// [`Reader::writer_watch`](crate::Reader::writer_watch). It changes nothing, and keeps the buffer's memory mapped.
@@ -42,6 +43,16 @@ impl WriterWatch {
         let words = || Ok(WriterWords::load(buffer.mapping.oieb()));
         let lives = || matches!(liveness::writer_state(words, &self.view), Ok(WriterState::Alive(_)));
         buffer.is_mine() && (self.lender.has_unread_behind(cursor) || lives())
+    }
+
+    /// The frames that the reader has lent and that have not been released.
+    pub fn held(&self) -> HeldFrames {
+        self.lender.held()
+    }
+
+    /// How often a call of the reader found no frame and began to wait for one.
+    pub fn waits(&self) -> u64 {
+        self.lender.buffer.waits()
     }
 }
 

@@ -15,17 +15,37 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace zerobuffer {
 
+/** What a reader has done so far, and what it holds. */
+struct ReaderStats {
+    /** Frames read. */
+    std::uint64_t frames_read = 0;
+    /** Bytes of data read, without headers. */
+    std::uint64_t bytes_read = 0;
+    /** How often a call found no frame and began to wait for one. */
+    std::uint64_t waits = 0;
+    /** Owned frames that have not been released. In a classic ring a frame that is lent counts too. */
+    std::uint64_t frames_held = 0;
+    /**
+     * Bytes of the ring that cannot go back to the writer because of them: their own, and those of later
+     * frames that were released already, headers included.
+     */
+    std::uint64_t bytes_held = 0;
+    /** The sequence number of the oldest one. */
+    std::optional<std::uint64_t> oldest_held;
+};
+
 /**
  * The reading side of a buffer: creates it, owns it, removes it when it is destroyed.
  *
  * One thread at a time may use it; a second one gets invalid_state_exception. Any thread may call
- * interrupt(), clear_interrupt(), close(), is_writer_connected() without a time-out, name() and the counters
+ * interrupt(), clear_interrupt(), close(), is_writer_connected() without a time-out, stats(), name() and the counters
  * at any time. Frames may be used on any thread, and outlive the reader. It moves and does not copy; a
  * moved-from reader may only be assigned to or destroyed.
  */
@@ -211,6 +231,22 @@ public:
 
     /** Bytes of data (without headers) read so far. */
     [[nodiscard]] std::uint64_t bytes_read() const noexcept { return zb_reader_bytes_read(reader_.get()); }
+
+    /**
+     * What the reader has done so far, and what it holds. From any thread.
+     *
+     * @throws closed_exception
+     */
+    [[nodiscard]] ReaderStats stats() const {
+        zb_reader_stats stats{};
+        stats.size = sizeof stats;
+        detail::call(zb_reader_get_stats, static_cast<const zb_reader*>(reader_.get()), &stats);
+        ReaderStats result{stats.frames_read, stats.bytes_read, stats.waits, stats.frames_held, stats.bytes_held, std::nullopt};
+        if (stats.frames_held > 0) {
+            result.oldest_held = stats.oldest_held;
+        }
+        return result;
+    }
 
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }

@@ -21,6 +21,18 @@
 
 namespace zerobuffer {
 
+/** What a writer has done so far. */
+struct WriterStats {
+    /** Frames written. */
+    std::uint64_t frames_written = 0;
+    /** Bytes of data written, without headers. */
+    std::uint64_t bytes_written = 0;
+    /** How often a call found no space and began to wait for some. */
+    std::uint64_t waits = 0;
+    /** How often a call found no space in time. */
+    std::uint64_t full = 0;
+};
+
 /**
  * The writing side of a buffer. Destroying it closes it.
  *
@@ -226,6 +238,18 @@ public:
 
     /** Bytes of data (without headers) committed so far. */
     [[nodiscard]] std::uint64_t bytes_written() const noexcept { return zb_writer_bytes_written(writer_.get()); }
+
+    /**
+     * What the writer has done so far. From any thread.
+     *
+     * @throws closed_exception
+     */
+    [[nodiscard]] WriterStats stats() const {
+        zb_writer_stats stats{};
+        stats.size = sizeof stats;
+        detail::call(zb_writer_get_stats, static_cast<const zb_writer*>(writer_.get()), &stats);
+        return {stats.frames_written, stats.bytes_written, stats.waits, stats.full};
+    }
 
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_writer_interrupt(writer_.get()); }

@@ -171,6 +171,20 @@ public sealed unsafe partial class Reader : IDisposable
         return WaitForWriter(Milliseconds.From(timeout), cancellationToken);
     }
 
+    /// <summary>What the reader has done so far, and what it holds. From any thread.</summary>
+    /// <exception cref="ClosedException">The reader has been disposed.</exception>
+    public ReaderStats GetStats()
+    {
+        NativeReaderStats stats = new() { Size = (nuint)sizeof(NativeReaderStats) };
+        void* error = null;
+        _handle.EnterAsGuestOrThrow();
+        int status = Api.zb_reader_get_stats(_handle.Pointer, &stats, &error);
+        _handle.LeaveAsGuest();
+        Errors.ThrowIfFailed(status, error);
+        ulong? oldest = stats.FramesHeld == 0 ? null : stats.OldestHeld;
+        return new(stats.FramesRead, stats.BytesRead, stats.Waits, stats.FramesHeld, stats.BytesHeld, oldest);
+    }
+
     /// <summary>The metadata that the writer set; empty if it has set none yet.</summary>
     /// <exception cref="CorruptBufferException">The shared memory holds values that cannot be true.</exception>
     /// <exception cref="ClosedException">The reader has been disposed.</exception>

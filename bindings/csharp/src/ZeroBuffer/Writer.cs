@@ -258,6 +258,19 @@ public sealed unsafe partial class Writer : IDisposable
         return connected != 0;
     }
 
+    /// <summary>What the writer has done so far. From any thread.</summary>
+    /// <exception cref="ClosedException">The writer has been disposed.</exception>
+    public WriterStats GetStats()
+    {
+        NativeWriterStats stats = new() { Size = (nuint)sizeof(NativeWriterStats) };
+        void* error = null;
+        _handle.EnterAsGuestOrThrow();
+        int status = Api.zb_writer_get_stats(_handle.Pointer, &stats, &error);
+        _handle.LeaveAsGuest();
+        ThrowIfFailed(status, error);
+        return new(stats.FramesWritten, stats.BytesWritten, stats.Waits, stats.Full);
+    }
+
     /// <summary>
     /// Makes the call that is blocked now, or else the next one that may block, throw <see cref="InterruptedException"/> once.
     /// From any thread.

@@ -32,6 +32,33 @@ public sealed class StreamTests
     }
 
     [Fact]
+    public void A_reader_and_a_writer_tell_what_they_have_done_and_what_they_hold()
+    {
+        string name = Names.New();
+        using var reader = new Reader(name, Small);
+        using var writer = new Writer(name);
+        byte[] large = new byte[3000];
+        Assert.Null(reader.GetStats().OldestHeld);
+        writer.WriteFrame(large);
+        Assert.False(writer.TryWriteFrame(large));
+        writer.WriteTimeout = TimeSpan.FromMilliseconds(1);
+        Assert.Throws<BufferFullException>(() => writer.WriteFrame(large));
+        Assert.Equal(new WriterStats(FramesWritten: 1, BytesWritten: 3000, Waits: 1, Full: 2), writer.GetStats());
+
+        using (Frame kept = reader.ReadFrame(Soon).Retain())
+        {
+            Assert.False(reader.ReadFrame(TimeSpan.FromMilliseconds(1)).IsValid);
+            ReaderStats stats = Task.Run(reader.GetStats, TestContext.Current.CancellationToken).Result;
+            Assert.Equal((1UL, 3000UL, 1UL), (stats.FramesRead, stats.BytesRead, stats.Waits));
+            Assert.Equal((1UL, 1UL), (stats.FramesHeld, stats.OldestHeld));
+            Assert.True(stats.BytesHeld >= 3000);
+        }
+        Assert.Equal(0UL, reader.GetStats().FramesHeld);
+        reader.Dispose();
+        Assert.Throws<ClosedException>(() => reader.GetStats());
+    }
+
+    [Fact]
     public void A_read_without_a_frame_is_invalid_at_the_time_out()
     {
         using var reader = new Reader(Names.New(), Small);

@@ -51,7 +51,7 @@ from ._errors import (
 from ._errors import InterruptedError as InterruptedError  # noqa: A004
 from ._errors import SystemError as SystemError  # noqa: A004
 from ._native import VERSION as _VERSION
-from ._native import BufferConfig, Frame, Reader, WritableFrame, Writer
+from ._native import BufferConfig, Frame, Reader, ReaderStats, WritableFrame, Writer, WriterStats
 from ._native import close_all as _close_all
 from ._native import leave_to_parent as _leave_to_parent
 
@@ -122,6 +122,7 @@ __all__ = [
     "Reader",
     "ReaderAlreadyConnectedError",
     "ReaderDeadError",
+    "ReaderStats",
     "RequestFailedError",
     "SequenceError",
     "WaitStrategy",
@@ -129,6 +130,7 @@ __all__ = [
     "Writer",
     "WriterAlreadyConnectedError",
     "WriterDeadError",
+    "WriterStats",
     "ZeroBufferError",
     "inspect",
 ]

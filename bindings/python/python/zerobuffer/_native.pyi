@@ -18,8 +18,10 @@ __all__ = [
     "KeptBuffer",
     "MutableDuplexServer",
     "Reader",
+    "ReaderStats",
     "WritableFrame",
     "Writer",
+    "WriterStats",
     "close_all",
     "leave_to_parent",
     "list_buffers",
@@ -275,6 +277,12 @@ class Reader:
     @property
     def bytes_read(self) -> int:
         """Bytes of data (without headers) read by this reader."""
+    def stats(self) -> ReaderStats:
+        """What the reader has done so far, and what it holds.
+
+        Raises:
+            ClosedError: if the reader is closed.
+        """
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
@@ -295,6 +303,48 @@ class Reader:
     def _at_hand(self) -> Frame: ...
     def _join(self, wake: Callable[[], object]) -> int: ...
     def _leave(self, place: int) -> None: ...
+
+@final
+class ReaderStats:
+    """What a reader has done so far, and what it holds."""
+
+    @property
+    def frames_read(self) -> int:
+        """Frames read."""
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of data read, without headers."""
+    @property
+    def waits(self) -> int:
+        """How often a call found no frame and began to wait for one. A long wait counts every 45 ms."""
+    @property
+    def frames_held(self) -> int:
+        """Frames that have not been released."""
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the ring that cannot go back to the writer because of them: their own, and those of later frames that were
+        released already, headers included.
+        """
+    @property
+    def oldest_held(self) -> Optional[int]:
+        """The sequence number of the oldest one; None if none is held."""
+
+@final
+class WriterStats:
+    """What a writer has done so far."""
+
+    @property
+    def frames_written(self) -> int:
+        """Frames written."""
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of data written, without headers."""
+    @property
+    def waits(self) -> int:
+        """How often a call found no space and began to wait for some. A long wait counts every 45 ms."""
+    @property
+    def full(self) -> int:
+        """How often a call found no space in time."""
 
 @final
 class Writer:
@@ -420,6 +470,12 @@ class Writer:
     @property
     def bytes_written(self) -> int:
         """Bytes of data (without headers) committed by this writer."""
+    def stats(self) -> WriterStats:
+        """What the writer has done so far.
+
+        Raises:
+            ClosedError: if the writer is closed.
+        """
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:

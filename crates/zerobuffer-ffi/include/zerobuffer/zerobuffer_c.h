@@ -394,6 +394,69 @@ typedef void (*zb_error_callback)(void *user_data, const struct zb_error *error)
 typedef void (*zb_init_callback)(void *user_data, const uint8_t *metadata, size_t size);
 
 /**
+ * What a reader has done so far, and what it holds. Set `size` to `sizeof(zb_reader_stats)` first.
+ *
+ * Frames are held until they are released. They keep their space, and that of all later frames, from the writer.
+ */
+typedef struct zb_reader_stats {
+    /**
+     * The size of the structure, in bytes; afterwards how many of its bytes were filled in. Later versions may add figures.
+     */
+    size_t size;
+    /**
+     * Frames read.
+     */
+    uint64_t frames_read;
+    /**
+     * Bytes of data read, without headers.
+     */
+    uint64_t bytes_read;
+    /**
+     * How often a call found no frame and began to wait for one.
+     */
+    uint64_t waits;
+    /**
+     * Owned frames that have not been released. In a classic ring a frame that is lent counts too.
+     */
+    uint64_t frames_held;
+    /**
+     * Bytes of the ring that cannot go back to the writer because of them: their own, and those of later frames that were
+     * released already, headers included.
+     */
+    uint64_t bytes_held;
+    /**
+     * The sequence number of the oldest one; 0 if none is held.
+     */
+    uint64_t oldest_held;
+} zb_reader_stats;
+
+/**
+ * What a writer has done so far. Set `size` to `sizeof(zb_writer_stats)` first.
+ */
+typedef struct zb_writer_stats {
+    /**
+     * The size of the structure, in bytes; afterwards how many of its bytes were filled in. Later versions may add figures.
+     */
+    size_t size;
+    /**
+     * Frames written.
+     */
+    uint64_t frames_written;
+    /**
+     * Bytes of data written, without headers.
+     */
+    uint64_t bytes_written;
+    /**
+     * How often a call found no space and began to wait for some.
+     */
+    uint64_t waits;
+    /**
+     * How often a call found no space in time.
+     */
+    uint64_t full;
+} zb_writer_stats;
+
+/**
  * Some bytes.
  */
 typedef struct zb_bytes {
@@ -1502,6 +1565,26 @@ const char *zb_server_channel(const struct zb_server *server);
  * Stops the server, if it runs, and frees it. No other thread may be using it. NULL is fine.
  */
 void zb_server_free(struct zb_server *server);
+
+/**
+ * Fills `*stats`, whose `size` the caller has set. Frames and bytes are as of the last call that read; the others are as of now.
+ * From any thread, during any call of the reader.
+ *
+ * Errors: `CLOSED`; `INVALID_STATE` in a forked child; `INVALID_ARGUMENT` if `size` is less than its own size.
+ */
+zb_status zb_reader_get_stats(const struct zb_reader *reader,
+                              struct zb_reader_stats *stats,
+                              struct zb_error **error);
+
+/**
+ * Fills `*stats`, whose `size` the caller has set. Frames and bytes are as of the last call that wrote; the others are as of
+ * now. From any thread, during any call of the writer.
+ *
+ * Errors: `CLOSED`; `INVALID_STATE` in a forked child; `INVALID_ARGUMENT` if `size` is less than its own size.
+ */
+zb_status zb_writer_get_stats(const struct zb_writer *writer,
+                              struct zb_writer_stats *stats,
+                              struct zb_error **error);
 
 /**
  * The ABI version of the loaded library: major * 65536 + minor.

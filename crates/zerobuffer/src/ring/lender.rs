@@ -7,6 +7,7 @@ use super::{classic, extended};
 use crate::buffer::{Buffer, HasBuffer};
 use crate::layout::{Cursor, HeaderWord};
 use crate::memory::Memory;
+use crate::stats::HeldFrames;
 use crate::sync::{AtomicBool, Ordering};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
@@ -70,6 +71,15 @@ impl Lender {
         let held = self.classic().held();
         let free = mapping.oieb().payload_free_bytes.load(Ordering::Acquire);
         mapping.geometry().payload_size.saturating_sub(free) > held
+    }
+
+    /// The frames that are held; on any thread.
+    pub(crate) fn held(&self) -> HeldFrames {
+        if !self.buffer.is_mine() {
+            // A thread that is not here may hold the lock.
+            return HeldFrames::default();
+        }
+        if self.is_extended() { self.extended.held() } else { self.classic().held_frames() }
     }
 
     /// Releases an owned frame, on any thread.

@@ -19,6 +19,11 @@ impl<T> InOrder<T> {
         self.entries.is_empty()
     }
 
+    /// The entries, oldest first, each with whether it is released.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(T, bool)> {
+        self.entries.iter()
+    }
+
     /// Appends an entry and returns its ticket.
     pub(crate) fn push(&mut self, entry: T, released: bool) -> u64 {
         self.entries.push_back((entry, released));

@@ -118,6 +118,9 @@ internal static unsafe class Api
     internal static extern ulong zb_reader_bytes_read(void* reader);
 
     [DllImport(Library)]
+    internal static extern int zb_reader_get_stats(void* reader, NativeReaderStats* stats, void** error);
+
+    [DllImport(Library)]
     internal static extern void zb_reader_interrupt(void* reader);
 
     [DllImport(Library)]
@@ -197,6 +200,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern ulong zb_writer_bytes_written(void* writer);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_get_stats(void* writer, NativeWriterStats* stats, void** error);
 
     [DllImport(Library)]
     internal static extern void zb_writer_interrupt(void* writer);

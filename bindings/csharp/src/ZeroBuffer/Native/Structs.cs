@@ -30,6 +30,30 @@ internal struct NativePeer
     internal ulong Pid;
 }
 
+/// <summary><c>zb_reader_stats</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeReaderStats
+{
+    internal nuint Size;
+    internal ulong FramesRead;
+    internal ulong BytesRead;
+    internal ulong Waits;
+    internal ulong FramesHeld;
+    internal ulong BytesHeld;
+    internal ulong OldestHeld;
+}
+
+/// <summary><c>zb_writer_stats</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeWriterStats
+{
+    internal nuint Size;
+    internal ulong FramesWritten;
+    internal ulong BytesWritten;
+    internal ulong Waits;
+    internal ulong Full;
+}
+
 /// <summary><c>zb_snapshot</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeSnapshot

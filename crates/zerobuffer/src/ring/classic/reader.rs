@@ -291,14 +291,14 @@ impl ReadSide {
         self.undecided = false;
         self.ahead.read(need);
         let position = self.position + HEADER;
-        let ticket = queue.push(need, false);
+        let ticket = queue.push(need, header.sequence);
         self.advance(mapping, queue, self.position + need, need, 1);
         Look::Frame(FrameRecord::classic(position, header.size, header.sequence, ticket))
     }
 
     /// Passes over the rest of the ring. 1.x readers count a marker as one read.
     fn skip(&mut self, mapping: &Mapping, queue: &mut ReleaseQueue, bytes: u64, marker: bool) {
-        queue.push(bytes, true);
+        queue.push_skipped(bytes);
         self.advance(mapping, queue, 0, bytes, u64::from(marker));
         queue.give_back(mapping);
     }

@@ -4,6 +4,7 @@ use crate::buffer::Buffer;
 use crate::layout::TailWord;
 use crate::memory::mapping::Mapping;
 use crate::ring::release::InOrder;
+use crate::stats::HeldFrames;
 use crate::sync::{Ordering, fence};
 use crate::testing::stop::stop_point;
 
@@ -24,8 +25,7 @@ const WITHHELD_MAX: u64 = 16 << 10;
 ///
 /// What a paused reader withholds from a writer that runs short later is thus at most 1/64 of the ring.
 pub(crate) struct ReleaseQueue {
-    /// Bytes of each frame.
-    frames: InOrder<u64>,
+    frames: InOrder<Entry>,
     /// Bytes of the frames, and those withheld.
     pub(super) held: u64,
     /// Ring position of the first byte not given back.
@@ -48,6 +48,13 @@ pub(crate) struct ReleaseQueue {
     pub(super) read_count: u64,
     /// Both are in shared memory.
     pub(super) published: bool,
+}
+
+/// A frame, or bytes that were skipped.
+struct Entry {
+    bytes: u64,
+    /// `None` for bytes that were skipped.
+    sequence: Option<u64>,
 }
 
 impl ReleaseQueue {
@@ -76,9 +83,26 @@ impl ReleaseQueue {
         self.held
     }
 
-    pub(super) fn push(&mut self, bytes: u64, released: bool) -> u64 {
+    /// The frames that are held.
+    pub(crate) fn held_frames(&self) -> HeldFrames {
+        let held = || self.frames.iter().filter(|(_, released)| !released);
+        HeldFrames {
+            frames: held().count() as u64,
+            bytes: self.frames.iter().map(|(entry, _)| entry.bytes).sum(),
+            oldest: held().find_map(|(entry, _)| entry.sequence),
+        }
+    }
+
+    /// Appends a frame that takes `bytes`, and returns its ticket.
+    pub(super) fn push(&mut self, bytes: u64, sequence: u64) -> u64 {
         self.held += bytes;
-        self.frames.push(bytes, released)
+        self.frames.push(Entry { bytes, sequence: Some(sequence) }, false)
+    }
+
+    /// Appends bytes that were skipped.
+    pub(super) fn push_skipped(&mut self, bytes: u64) {
+        self.held += bytes;
+        self.frames.push(Entry { bytes, sequence: None }, true);
     }
 
     /// Marks the entry of `ticket` released and gives back what is released at the front, or withholds it if that does
@@ -119,8 +143,8 @@ impl ReleaseQueue {
 
     /// Moves what is released at the front from the entries to the bytes withheld.
     fn take_released(&mut self) {
-        while let Some(bytes) = self.frames.pop_released() {
-            self.withheld += bytes;
+        while let Some(entry) = self.frames.pop_released() {
+            self.withheld += entry.bytes;
         }
     }
 

@@ -7,6 +7,7 @@ use crate::layout::Cursor;
 use crate::memory::Memory;
 use crate::ring::FrameRecord;
 use crate::ring::release::InOrder;
+use crate::stats::HeldFrames;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
@@ -25,9 +26,9 @@ pub(crate) struct ReleaseQueue {
     /// `withheld`: while it is 0, the reader's thread alone; `LONE`, no thread; `LEAVING`, the one that releases the lone frame; else the
     /// lock's holder. A release changes it as its last step.
     outstanding: AtomicU64,
-    /// What the lone frame gives back: its `Cursor`, and its bytes times two plus whether it drains the ring. The reader's
-    /// thread stores and loads them.
-    lone: [AtomicU64; 2],
+    /// What the lone frame gives back: its `Cursor`, and its bytes times two plus whether it drains the ring; and its sequence
+    /// number. The reader's thread stores them.
+    lone: [AtomicU64; 3],
     /// Up to where bytes may go back, as a `Cursor`.
     tail: AtomicU64,
     /// Bytes of these that have not gone back yet.
@@ -56,11 +57,12 @@ struct Entry {
     end: Cursor,
     bytes: u64,
     drains: bool,
+    sequence: u64,
 }
 
 impl Entry {
     fn new(frame: &FrameRecord) -> Entry {
-        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains() }
+        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains(), sequence: frame.sequence }
     }
 }
 
@@ -68,7 +70,7 @@ impl ReleaseQueue {
     pub(crate) fn new() -> ReleaseQueue {
         ReleaseQueue {
             outstanding: AtomicU64::new(0),
-            lone: [AtomicU64::new(0), AtomicU64::new(0)],
+            lone: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
             tail: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
             most: AtomicU64::new(0),
@@ -94,6 +96,7 @@ impl ReleaseQueue {
         if self.outstanding.load(Ordering::Acquire) == 0 {
             self.lone[0].store(frame.end().0, Ordering::Relaxed);
             self.lone[1].store(frame.bytes() << 1 | u64::from(frame.drains()), Ordering::Relaxed);
+            self.lone[2].store(frame.sequence, Ordering::Relaxed);
             // Relaxed: made known to other threads with the frame itself.
             self.outstanding.store(LONE, Ordering::Relaxed);
             return LONE;
@@ -109,6 +112,25 @@ impl ReleaseQueue {
         ticket
     }
 
+    /// The frames that are held, as they were at some moment during this call, but for frames that were just being read or
+    /// released; on any thread.
+    pub(crate) fn held(&self) -> HeldFrames {
+        let queue = self.queue();
+        // Relaxed: the figures order nothing.
+        let outstanding = self.outstanding.load(Ordering::Relaxed);
+        if matches!(outstanding, LONE | LEAVING) {
+            let [_, bytes, sequence] = self.lone_words();
+            return HeldFrames { frames: 1, bytes: bytes >> 1, oldest: Some(sequence) };
+        }
+        let bytes = queue.frames.iter().map(|(entry, _)| entry.bytes).sum();
+        let oldest = queue.frames.iter().next().map(|(entry, _)| entry.sequence);
+        HeldFrames { frames: outstanding, bytes, oldest }
+    }
+
+    fn lone_words(&self) -> [u64; 3] {
+        self.lone.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
     /// The queue, with the lone frame in it unless that has been released. On the reader's thread.
     fn queue_with_lone(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue();
@@ -116,8 +138,9 @@ impl ReleaseQueue {
             // Acquire pairs with the Release in release(), if it was released.
             match self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    let [end, bytes] = self.lone.each_ref().map(|word| word.load(Ordering::Relaxed));
-                    let lone = Entry { end: Cursor(end), bytes: bytes >> 1, drains: bytes & 1 != 0 };
+                    let [end, bytes, sequence] = self.lone_words();
+                    let lone =
+                        Entry { end: Cursor(end), bytes: bytes >> 1, drains: bytes & 1 != 0, sequence };
                     queue.lone = queue.frames.push(lone, false);
                     break;
                 }
