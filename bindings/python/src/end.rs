@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use crate::lock::Attached;
-use crate::logging;
+use crate::{logging, thread_state};
 
-/// How long the end waits for handles that are being opened. The core takes 2 s at most where another process holds a
+/// How long the end waits for handles that are being opened or closed. The core takes 2 s at most where another process holds a
 /// name's lock.
-const OPENING_PATIENCE: Duration = Duration::from_secs(3);
+const UNSETTLED_PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(1);
 
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// Threads that are calling Python code from Rust.
 static CALLING: AtomicUsize = AtomicUsize::new(0);
-/// Handles that are being opened.
-static OPENING: AtomicUsize = AtomicUsize::new(0);
+/// Handles that are being opened, or closed beside their gate.
+static UNSETTLED: AtomicUsize = AtomicUsize::new(0);
 /// Everything that is open.
 static OPEN: Attached<Vec<Weak<dyn Shut>>> = Attached::new(Vec::new());
 
@@ -66,6 +66,7 @@ pub(crate) fn call_python<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
         return None;
     }
     GOES_ON.set(true);
+    thread_state::ensure();
     let result = Python::try_attach(|py| {
         let result = work(py);
         logging::flush(py);
@@ -75,8 +76,17 @@ pub(crate) fn call_python<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     result
 }
 
+/// Does `work`, which the end waits for. Leaves it undone if the interpreter is ending.
+pub(crate) fn unless_ending(work: impl FnOnce()) {
+    let _calling = Counted::new(&CALLING);
+    if !ENDING.load(Ordering::SeqCst) {
+        work();
+    }
+}
+
 /// Calls Python from a `Drop`, where the interpreter may be handling an exception of its own, which stays.
 pub(crate) fn while_dropping(work: impl FnOnce(Python<'_>)) {
+    unless_ending(thread_state::ensure);
     let _ = Python::try_attach(|py| {
         let pending = PyErr::take(py);
         work(py);
@@ -92,10 +102,10 @@ pub(crate) fn calling(py: Python<'_>) -> Counted {
     announce(py, &CALLING)
 }
 
-/// Announces that a handle is being opened, until what this returns is dropped. Stands still when the interpreter is
+/// Announces that a handle is being opened, or closed beside its gate, until what this returns is dropped. Stands still when the interpreter is
 /// ending.
-pub(crate) fn opening(py: Python<'_>) -> Counted {
-    announce(py, &OPENING)
+pub(crate) fn unsettled(py: Python<'_>) -> Counted {
+    announce(py, &UNSETTLED)
 }
 
 fn announce(py: Python<'_>, counter: &'static AtomicUsize) -> Counted {
@@ -137,8 +147,8 @@ pub(crate) fn enlist<T: Shut + 'static>(py: Python<'_>, handle: &Arc<T>) {
 pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     GOES_ON.set(true);
     ENDING.store(true, Ordering::SeqCst);
-    let until = Instant::now() + OPENING_PATIENCE;
-    while OPENING.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+    let until = Instant::now() + UNSETTLED_PATIENCE;
+    while UNSETTLED.load(Ordering::SeqCst) > 0 && Instant::now() < until {
         py.detach(|| std::thread::sleep(LOOK));
     }
     let open: Vec<Arc<dyn Shut>> = OPEN.replace(py, Vec::new()).iter().filter_map(Weak::upgrade).collect();
@@ -160,7 +170,7 @@ pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn leave_to_parent(py: Python<'_>) {
     ENDING.store(false, Ordering::SeqCst);
     CALLING.store(0, Ordering::SeqCst);
-    OPENING.store(0, Ordering::SeqCst);
+    UNSETTLED.store(0, Ordering::SeqCst);
     GOES_ON.set(false);
     drop(OPEN.replace(py, Vec::new()));
 }

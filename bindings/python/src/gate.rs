@@ -119,8 +119,10 @@ impl<T: Send> Shut for Gate<T> {
         if self.check_mine().is_ok() {
             self.begin_to_close();
             // Every thread that has the handle gives it back within a slice.
-            let taken = self.take_within(Duration::MAX).ok().flatten().map(|mut taken| taken.handle.take());
-            drop((taken, self.interrupt.replace(None)));
+            if let Ok(Some(mut taken)) = self.take_within(Duration::MAX) {
+                drop(taken.handle.take());
+            }
+            drop(self.interrupt.replace(None));
         }
     }
 }
@@ -259,11 +261,12 @@ impl<T: Send> Gate<T> {
             return Ok(());
         }
         self.begin_to_close();
-        let taken = in_slices(py, Duration::MAX, |slice| {
-            Ok(self.take_within(slice)?.map(|mut taken| taken.handle.take()))
+        // The gate is shut until the handle is closed: the end of the interpreter waits for that.
+        in_slices(py, Duration::MAX, |slice| {
+            Ok(self.take_within(slice)?.map(|mut taken| drop(taken.handle.take())))
         })?;
         let interrupt = self.interrupt.replace(None);
-        py.detach(|| drop((taken, interrupt)));
+        py.detach(|| drop(interrupt));
         Ok(())
     }
 

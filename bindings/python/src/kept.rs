@@ -17,7 +17,7 @@ impl KeptBuffer {
     #[new]
     fn new(py: Python<'_>, name: &str, config: &Bound<'_, BufferConfig>) -> PyResult<KeptBuffer> {
         let config = config.get().to_core();
-        let (_opening, name) = (end::opening(py), name.to_owned());
+        let (_unsettled, name) = (end::unsettled(py), name.to_owned());
         let kept = beside(py, move || zerobuffer::KeptBuffer::create(&name, config))?;
         Ok(KeptBuffer(Attached::new(Some(kept.map_err(|error| raise(py, error))?))))
     }
@@ -30,7 +30,13 @@ impl KeptBuffer {
     /// Ends the keeping. Returns whether a reader had taken the buffer over. If none had, its frames are
     /// lost.
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
-        let kept = self.0.replace(py, None);
-        kept.map_or(Ok(false), |kept| py.detach(|| kept.close()).map_err(|error| raise(py, error)))
+        let unsettled = end::unsettled(py);
+        let Some(kept) = self.0.replace(py, None) else { return Ok(false) };
+        let close = move || {
+            let closed = kept.close();
+            drop(unsettled);
+            closed
+        };
+        py.detach(close).map_err(|error| raise(py, error))
     }
 }

@@ -28,6 +28,7 @@ mod owner;
 mod reader;
 mod stats;
 mod stream;
+mod thread_state;
 mod writer;
 
 /// Private: import `zerobuffer`.

@@ -62,12 +62,12 @@ impl Reader {
     #[pyo3(signature = (name, config=None))]
     fn new(py: Python<'_>, name: &str, config: Option<&Bound<'_, BufferConfig>>) -> PyResult<Reader> {
         let config = config.map(|config| config.get().to_core()).unwrap_or_default();
-        let (opening, owned) = (end::opening(py), name.to_owned());
+        let (unsettled, owned) = (end::unsettled(py), name.to_owned());
         let created = beside(py, move || {
             let created = zerobuffer::Reader::create(&owned, config);
-            (created, opening)
+            (created, unsettled)
         })?;
-        let (reader, _opening) = created;
+        let (reader, _unsettled) = created;
         Ok(Reader(Arc::new(Stream::new(py, name, reader.map_err(|error| raise(py, error))?))))
     }
 

@@ -225,7 +225,7 @@ impl Writer {
     ) -> PyResult<Writer> {
         let options = WriterOptions::default().wait_strategy(config::strategy(wait_strategy)?);
         let (write_timeout, connect_timeout) = (duration(write_timeout_ms)?, duration(connect_timeout_ms)?);
-        let _opening = end::opening(py);
+        let _unsettled = end::unsettled(py);
         let mut missing = None;
         let connected = in_slices(py, connect_timeout, |slice| {
             match zerobuffer::Writer::connect_with(name, options.clone().connect_timeout(slice)) {

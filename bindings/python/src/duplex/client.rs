@@ -171,7 +171,7 @@ impl DuplexClient {
         let options = ClientOptions::default().request_timeout(SLICE).response_config(config);
         let (request_timeout, connect_timeout) =
             (duration(request_timeout_ms)?, duration(connect_timeout_ms)?);
-        let _opening = end::opening(py);
+        let _unsettled = end::unsettled(py);
         let deadline = Instant::now().checked_add(connect_timeout);
         let client = loop {
             let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));

@@ -159,7 +159,7 @@ macro_rules! server {
                 handler: Py<PyAny>,
                 start: impl FnOnce(&$core) -> zerobuffer::Result<()> + Send + 'static,
             ) -> PyResult<()> {
-                let _opening = end::opening(py);
+                let _unsettled = end::unsettled(py);
                 if self.is_running(py) {
                     let message = "the server runs already: stop it first";
                     return Err(raise(py, Failure::of_channel(ErrorKind::InvalidState, self.server.channel(), message)));
@@ -197,7 +197,7 @@ macro_rules! server {
                 config: Option<&Bound<'_, BufferConfig>>,
             ) -> PyResult<Self> {
                 let config = config.map(|config| config.get().to_core()).unwrap_or_default();
-                let (_opening, name) = (end::opening(py), channel_name.to_owned());
+                let (_unsettled, name) = (end::unsettled(py), channel_name.to_owned());
                 let server = beside(py, move || DuplexChannelFactory::new().$create(&name, config))?;
                 let server = Arc::new(server.map_err(|error| raise(py, error))?);
                 end::enlist(py, &server);
