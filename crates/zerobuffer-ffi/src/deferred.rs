@@ -75,8 +75,8 @@ struct Watch {
 
 struct Watched {
     shared: Vec<Arc<Shared>>,
-    /// The thread runs, in the process of this number.
-    running: Option<u32>,
+    /// The thread runs, in the process of this fork generation.
+    running: Option<u64>,
 }
 
 static WATCH: Watch =
@@ -90,13 +90,14 @@ impl Watch {
 
     fn add(&'static self, shared: Arc<Shared>) -> Result<(), Failure> {
         let mut watched = lock(&self.watched);
-        if watched.running != Some(std::process::id()) {
+        let generation = zerobuffer::fork_generation();
+        if watched.running != Some(generation) {
             let thread = std::thread::Builder::new().name("zb-deferred".into());
             thread.spawn(|| self.run()).map_err(|error| {
                 let message = format!("cannot start the thread that looks for cancellations: {error}");
                 Failure::new(crate::error::ZB_ERROR_SYSTEM, "", message)
             })?;
-            watched.running = Some(std::process::id());
+            watched.running = Some(generation);
         }
         watched.shared.push(shared);
         drop(watched);

@@ -25,8 +25,9 @@ const BRIEF: u64 = u64::MAX;
 /// behaviour: the second one gets InvalidState instead.
 pub(crate) struct Exclusive<T> {
     name: String,
-    /// The process that made the handle. A forked child's copy may be in use by a thread that the child does not have.
-    process: u32,
+    /// The fork generation of the process that made the handle. A forked child's copy may be in use by a thread that the child does
+    /// not have.
+    generation: u64,
     /// The number of the thread that uses the value, or [`FREE`], or [`BRIEF`].
     user: AtomicU64,
     /// Closed, or about to be.
@@ -63,7 +64,7 @@ impl<T> Exclusive<T> {
     pub(crate) fn new(name: &str, value: T) -> Exclusive<T> {
         Exclusive {
             name: name.to_owned(),
-            process: std::process::id(),
+            generation: zerobuffer::fork_generation(),
             user: AtomicU64::new(FREE),
             closing: AtomicBool::new(false),
             deferred: AtomicBool::new(false),
@@ -123,7 +124,7 @@ impl<T> Exclusive<T> {
 
     /// Whether this process is a forked child of the one that made the handle.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.generation != zerobuffer::fork_generation()
     }
 
     /// The error for a thread that is refused.

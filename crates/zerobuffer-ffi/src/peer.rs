@@ -10,17 +10,19 @@ type Parts<W> = Option<(Arc<InterruptHandle>, W)>;
 /// What a handle keeps for other threads.
 pub(crate) struct Peer<W> {
     parts: Mutex<Parts<W>>,
-    process: u32,
+    /// The fork generation of the process that made the handle.
+    generation: u64,
 }
 
 impl<W> Peer<W> {
     pub(crate) fn new(interrupt: InterruptHandle, watch: W) -> Peer<W> {
-        Peer { parts: Mutex::new(Some((Arc::new(interrupt), watch))), process: std::process::id() }
+        let parts = Mutex::new(Some((Arc::new(interrupt), watch)));
+        Peer { parts, generation: zerobuffer::fork_generation() }
     }
 
     /// `None` in a forked child where a thread had the lock that the child does not have.
     fn parts(&self) -> Option<MutexGuard<'_, Parts<W>>> {
-        if self.process != std::process::id() {
+        if self.generation != zerobuffer::fork_generation() {
             return match self.parts.try_lock() {
                 Ok(parts) => Some(parts),
                 Err(TryLockError::Poisoned(parts)) => Some(parts.into_inner()),

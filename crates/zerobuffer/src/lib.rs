@@ -86,6 +86,12 @@ pub fn uncancelled() -> impl Sized {
     os::Uncancelled::new()
 }
 
+/// A number that differs between a process that has opened a buffer and its forked children. For the C ABI.
+#[doc(hidden)]
+pub fn fork_generation() -> u64 {
+    os::fork_generation()
+}
+
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
