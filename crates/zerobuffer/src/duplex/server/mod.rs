@@ -12,7 +12,7 @@ mod spawned;
 use std::fmt;
 #[cfg(feature = "async")]
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::answer::{Address, Answer};
@@ -43,6 +43,8 @@ struct Current {
     /// The request buffer before the first start.
     created: Option<Reader>,
     run: Option<Arc<Run>>,
+    /// The last run that was stopped. Its threads keep it, as long as a handler is still running.
+    stopped: Weak<Run>,
     pool_size: usize,
 }
 
@@ -59,6 +61,7 @@ impl Server {
             current: Mutex::new(Current {
                 created: Some(created),
                 run: None,
+                stopped: Weak::new(),
                 pool_size: pool::default_size(),
             }),
         })
@@ -116,6 +119,9 @@ impl Server {
         let mut current = lock(&self.current);
         // A server that was never started has a request buffer too.
         let (run, created) = (current.run.take(), current.created.take());
+        if let Some(run) = &run {
+            current.stopped = Arc::downgrade(run);
+        }
         drop(current);
         drop(created);
         run.map_or(Ok(()), |run| run.stop())
@@ -125,7 +131,9 @@ impl Server {
         if self.check_mine().is_err() {
             return true;
         }
-        let run = lock(&self.current).run.clone();
+        let current = lock(&self.current);
+        let run = current.run.clone().or_else(|| current.stopped.upgrade());
+        drop(current);
         run.is_none_or(|run| run.wait(timeout))
     }
 

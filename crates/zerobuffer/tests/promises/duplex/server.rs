@@ -64,6 +64,10 @@ fn waiting_for_a_server_ends_with_its_stop() {
             thread::sleep(Duration::from_millis(20));
             assert_eq!(server.stop().unwrap_err().kind(), ErrorKind::HandlerBusy);
             assert!(!waiter.is_finished(), "a handler still runs");
+            assert!(
+                !server.wait(Duration::ZERO),
+                "a wait that begins after the stop is for that handler too"
+            );
             go.send(()).unwrap();
             assert!(waiter.join().unwrap());
         });
