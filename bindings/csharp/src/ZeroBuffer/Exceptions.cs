@@ -98,6 +98,12 @@ public sealed class SequenceErrorException : ZeroBufferException
         : base(ErrorKind.SequenceError, message)
     {
     }
+
+    /// <summary>The sequence number that the next frame had to have; 0 if the error is not about a gap.</summary>
+    public ulong Expected { get; internal set; }
+
+    /// <summary>The sequence number that the next frame has; 0 if the error is not about a gap.</summary>
+    public ulong Got { get; internal set; }
 }
 
 /// <summary>Metadata is written at most once per buffer.</summary>

@@ -301,6 +301,66 @@ public sealed class DuplexTests
     }
 
     [Fact]
+    public async Task A_wait_for_a_server_ends_when_its_last_handler_has()
+    {
+        using var server = new ImmutableDuplexServer(Names.New(), Small);
+        Assert.True(server.Wait(Timeout.InfiniteTimeSpan), "it has not been started");
+        Assert.True(server.WaitAsync().IsCompletedSuccessfully);
+        using var running = new ManualResetEventSlim();
+        using var goOn = new ManualResetEventSlim();
+        bool waitedForItself = true;
+        server.Start(request =>
+        {
+            waitedForItself = server.Wait(Timeout.InfiniteTimeSpan);
+            running.Set();
+            goOn.Wait();
+            return default;
+        });
+        Assert.False(server.Wait(TimeSpan.Zero));
+        Assert.False(server.Wait(TimeSpan.FromMilliseconds(5)));
+        Task<bool> blocked = Task.Factory.StartNew(() => server.Wait(Timeout.InfiniteTimeSpan), TaskCreationOptions.LongRunning);
+        Task first = server.WaitAsync();
+        Task second = server.WaitAsync();
+        using var source = new CancellationTokenSource();
+        Task givenUp = server.WaitAsync(source.Token);
+        source.Cancel();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => givenUp);
+        using var client = new DuplexClient(server.Channel, new ClientOptions { ResponseConfig = Small });
+        client.SendRequest(new byte[1]);
+        Assert.True(running.Wait(Soon));
+        Assert.False(waitedForItself, "a handler waited for its own end");
+        Assert.Throws<HandlerBusyException>(server.Stop);
+        Assert.False(server.Wait(TimeSpan.Zero), "the handler is still running");
+        Assert.False(blocked.IsCompleted || first.IsCompleted || second.IsCompleted);
+        goOn.Set();
+        Assert.True(Eventually.Result(blocked));
+        await Task.WhenAll(first, second).WaitAsync(Soon);
+
+        server.Start(Reversed);
+        Task next = server.WaitAsync();
+        Assert.False(next.IsCompleted, "the wait for the next run");
+        server.Dispose();
+        await next.WaitAsync(Soon);
+        Assert.True(server.Wait(Timeout.InfiniteTimeSpan), "it has been disposed");
+        Assert.True(server.WaitAsync().IsCompletedSuccessfully);
+    }
+
+    [Fact]
+    public void The_largest_request_is_known()
+    {
+        using var server = new ImmutableDuplexServer(Names.New(), Small);
+        server.Start(Reversed);
+        using var client = new DuplexClient(server.Channel, new ClientOptions { ResponseConfig = Small });
+        Assert.Equal(Small.PayloadSize - 16, client.MaxRequestSize);
+        byte[] largest = new byte[client.MaxRequestSize];
+        largest[0] = 7;
+        Assert.Equal(7, client.Call(largest, Soon).Data[^1]);
+        Assert.Throws<FrameTooLargeException>(() => client.SendRequest(new byte[client.MaxRequestSize + 1]));
+        client.Dispose();
+        Assert.Equal(largest.Length, client.MaxRequestSize);
+    }
+
+    [Fact]
     public void A_started_server_that_nothing_refers_to_goes_on_and_one_that_was_not_started_goes()
     {
         string started = Names.New();

@@ -424,6 +424,26 @@ public sealed class StreamTests
     }
 
     [Fact]
+    public void A_sequence_error_tells_both_numbers()
+    {
+        const int FirstFrame = 128 + 64;
+        string name = Names.New();
+        using var reader = new Reader(name, new BufferConfig(64, 4096) { Classic = true });
+        using var writer = new Writer(name);
+        writer.WriteFrame(new byte[1]);
+        using (FileStream memory = File.OpenWrite("/dev/shm/" + name))
+        {
+            memory.Position = FirstFrame + 8;
+            memory.Write(BitConverter.GetBytes(7UL));
+        }
+        for (int turn = 0; turn < 2; turn++)
+        {
+            var gap = Assert.Throws<SequenceErrorException>(() => reader.ReadFrame(Soon));
+            Assert.Equal((1UL, 7UL, name), (gap.Expected, gap.Got, gap.BufferName));
+        }
+    }
+
+    [Fact]
     public void A_kept_buffer_is_taken_over_with_its_frames()
     {
         string name = Names.New();

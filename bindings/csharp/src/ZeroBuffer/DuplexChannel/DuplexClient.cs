@@ -31,6 +31,9 @@ public sealed unsafe class DuplexClient : IDuplexClient
     public string Channel => _handle.Name;
 
     /// <inheritdoc/>
+    public long MaxRequestSize => _handle.MaxRequestSize;
+
+    /// <inheritdoc/>
     public bool IsServerConnected
     {
         get
@@ -327,10 +330,11 @@ public sealed unsafe class DuplexClient : IDuplexClient
 
     private sealed class ClientHandle : NativeHandle
     {
+        // Asked once, as a closed client is to tell it too.
         private ClientHandle(void* pointer, string name)
-            : base(pointer, name)
-        {
-        }
+            : base(pointer, name) => MaxRequestSize = (long)Api.zb_client_max_request_size(pointer);
+
+        internal long MaxRequestSize { get; }
 
         private protected override string What => "the client of channel";
 

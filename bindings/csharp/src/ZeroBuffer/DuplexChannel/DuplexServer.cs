@@ -19,6 +19,9 @@ public abstract unsafe class DuplexServer : IDuplexServer
     private readonly ServerHandle _handle;
     private readonly ILogger _logger;
 
+    /// <summary>The wait of a thread for the end of the server; null if none waits. Guarded by the lock on <see cref="_handle"/>.</summary>
+    private TaskCompletionSource? _end;
+
     private protected DuplexServer(string channelName, BufferConfig? config, bool mutable, ILogger? logger)
     {
         _logger = logger ?? NullLogger.Instance;
@@ -80,6 +83,41 @@ public abstract unsafe class DuplexServer : IDuplexServer
         Errors.ThrowIfFailed(status, error);
     }
 
+    /// <inheritdoc/>
+    public bool Wait(TimeSpan timeout)
+    {
+        long timeoutMs = Milliseconds.From(timeout);
+        if (!_handle.EnterAsGuest())
+        {
+            return true;
+        }
+        void* error = null;
+        int status = Api.zb_server_wait(_handle.Pointer, timeoutMs, &error);
+        _handle.LeaveAsGuest();
+        Errors.ThrowIfFailed(status, error);
+        return status == Errors.Ok;
+    }
+
+    /// <inheritdoc/>
+    public Task WaitAsync(CancellationToken cancellationToken = default)
+    {
+        if (Wait(TimeSpan.Zero))
+        {
+            return Task.CompletedTask;
+        }
+        TaskCompletionSource end;
+        lock (_handle)
+        {
+            if (_end is null)
+            {
+                _end = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                WaitingThreads.Run(TellEnd);
+            }
+            end = _end;
+        }
+        return end.Task.WaitAsync(cancellationToken);
+    }
+
     /// <summary>Stops the server, if that was not done; a handler that is still running is left to end by itself.</summary>
     public void Dispose()
     {
@@ -135,6 +173,37 @@ public abstract unsafe class DuplexServer : IDuplexServer
 #pragma warning restore CA1031
         {
             Fail(responder, error);
+        }
+    }
+
+    /// <summary>Waits for the end of the server, and tells those that await it.</summary>
+    private void TellEnd()
+    {
+        Exception? failure = null;
+        try
+        {
+            Wait(Timeout.InfiniteTimeSpan);
+        }
+#pragma warning disable CA1031 // Any exception belongs to the awaiting callers.
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            failure = error;
+        }
+        TaskCompletionSource end;
+        lock (_handle)
+        {
+            end = _end!;
+            // Who asks from now on may mean the next run.
+            _end = null;
+        }
+        if (failure is null)
+        {
+            end.SetResult();
+        }
+        else
+        {
+            end.SetException(failure);
         }
     }
 

@@ -18,6 +18,9 @@ public interface IDuplexClient : IDisposable
     /// <summary>The channel's name.</summary>
     string Channel { get; }
 
+    /// <summary>The largest request, in bytes: the payload size of the request buffer less a header of 16 bytes.</summary>
+    long MaxRequestSize { get; }
+
     /// <summary>Whether the server lives and reads requests; false once the client has been disposed.</summary>
     bool IsServerConnected { get; }
 

@@ -64,6 +64,33 @@ public interface IDuplexServer : IDisposable
     /// </exception>
     void Stop();
 
+    /// <summary>
+    /// Waits until the server does not run any more, and its handlers have ended: another thread has stopped or disposed it, or it has ended by itself
+    /// (<see cref="OnError"/> tells why).
+    /// </summary>
+    /// <param name="timeout">Zero polls once, <see cref="Timeout.InfiniteTimeSpan"/> waits without limit.</param>
+    /// <returns>
+    /// True if that is so, at once if it was not started or has been disposed; false if the time is over, at once in a handler or callback of the
+    /// server, whose end cannot be waited for there.
+    /// </returns>
+    /// <example>
+    /// <code>
+    /// server.Start(request => Process(request.Data));
+    /// server.Wait(Timeout.InfiniteTimeSpan);
+    /// </code>
+    /// </example>
+    bool Wait(TimeSpan timeout);
+
+    /// <summary>Waits like <see cref="Wait"/>, without limit and without blocking the caller.</summary>
+    /// <remarks>One thread that the library keeps for this waits, however many callers there are. The token ends the caller's wait only.</remarks>
+    /// <exception cref="OperationCanceledException">The token ended the wait.</exception>
+    /// <example>
+    /// <code>
+    /// await server.WaitAsync(stoppingToken);
+    /// </code>
+    /// </example>
+    Task WaitAsync(CancellationToken cancellationToken = default);
+
     /// <summary>Sets the number of threads of <see cref="ProcessingMode.ThreadPool"/>, for the next start. At least 1.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The number is less than 1.</exception>
     void SetPoolSize(int threads);

@@ -31,6 +31,9 @@ internal static unsafe class Api
     internal static extern ulong zb_error_sequence(void* error);
 
     [DllImport(Library)]
+    internal static extern byte zb_error_sequence_gap(void* error, ulong* expected, ulong* got);
+
+    [DllImport(Library)]
     internal static extern void zb_error_free(void* error);
 
     [DllImport(Library)]
@@ -241,6 +244,9 @@ internal static unsafe class Api
     internal static extern int zb_client_connect_n(byte* channel, nuint length, void* options, void** client, void** error);
 
     [DllImport(Library)]
+    internal static extern nuint zb_client_max_request_size(void* client);
+
+    [DllImport(Library)]
     internal static extern int zb_client_set_metadata(void* client, byte* data, nuint size, void** error);
 
     [DllImport(Library)]
@@ -378,6 +384,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern int zb_server_stop(void* server, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_server_wait(void* server, long timeoutMs, void** error);
 
     [DllImport(Library)]
     internal static extern byte zb_server_is_running(void* server);

@@ -45,6 +45,14 @@ internal static unsafe class Errors
             exception.BufferName = Text.FromUtf8(Api.zb_error_buffer(error));
             exception.Errno = Api.zb_error_os_error(error);
             exception.Sequence = Api.zb_error_sequence(error);
+            if (exception is SequenceErrorException gap)
+            {
+                ulong expected = 0;
+                ulong got = 0;
+                _ = Api.zb_error_sequence_gap(error, &expected, &got);
+                gap.Expected = expected;
+                gap.Got = got;
+            }
         }
         return exception;
     }
