@@ -1,6 +1,6 @@
-"""Whether every name in the tables of docs/API.md exists in Rust, C, C++ and Python, with the defaults that stand there.
+"""Whether every name in the tables of docs/API.md exists in Rust, C, C++, C# and Python, with the defaults that stand there.
 
-Run by `cargo xtask conformance` with an interpreter that has the Python package. Rust, C++ and C are read as text: what their
+Run by `cargo xtask conformance` with an interpreter that has the Python package. Rust, C++, C and C# are read as text: what their
 compilers make of it, other tests see. Python is asked.
 """
 
@@ -86,6 +86,9 @@ PYTHON_SPECIAL = {"len": "__len__", "bytes": "__bytes__", "for": "__iter__", "wi
 
 # C# exceptions that are not named after their kind, as docs/API.md says.
 CSHARP_ERRORS = {"OutOfMemory": "OutOfSharedMemory", "System": "SystemError"}
+
+# Members of C# that every object has, and those of interfaces of .NET.
+CSHARP_OBJECTS = {"Equals", "GetHashCode", "ToString", "==", "!=", "Advance", "GetMemory", "GetSpan"}
 
 # C++ names whose C name is another one; None: C has no need of it.
 C_NAMES = {
@@ -283,6 +286,8 @@ def check_operations(surfaces, header):
                 fail(f"docs/API.md has a row `{what}` that verification/parity.py does not know")
                 continue
             for language, surface in surfaces.items():
+                if not row[language]:
+                    fail(f"docs/API.md: the row `{what}` says nothing about {language}; `-` stands for nothing")
                 # The same words as in the column before it, in the language's own casing.
                 same = row[language] == "same"
                 cell = next(row[one] for one in (language, "C++", "Rust") if row[one] != "same")
@@ -316,6 +321,16 @@ def check_c(header, types, what, name):
         wanted.append(C_NAMES[name])
     if name not in WORDS["C++"].split() and name not in C_PREFIXES and not any(one in header for one in wanted):
         fail(f"C has no `{name}` ({what}): none of {', '.join(wanted)}")
+
+
+def check_documented(surface):
+    """Operations of C# that neither docs/API.md nor docs/CSHARP.md names. The types of health are documented in the sources."""
+    words = set(re.findall(r"\w+", (ROOT / "docs/API.md").read_text() + (ROOT / "docs/CSHARP.md").read_text()))
+    types = {other for types in ROWS.values() for one in types for other in OTHER_TYPES.get(one, [one])}
+    types |= {"DuplexClient", "IDuplexClient", "FrameBuilder", "ZeroBufferRuntime", "SequenceErrorException"}
+    for name in sorted((types - {"WaitStrategy"}) & surface.keys()):
+        for member in sorted(surface[name] - words - CSHARP_OBJECTS - {name}):
+            fail(f"{name}.{member} stands neither in docs/API.md nor in docs/CSHARP.md")
 
 
 def check_errors(surfaces, header):
@@ -372,6 +387,14 @@ def check_defaults():
     for given in ("def read_frame(self, timeout_ms", "write_timeout_ms", "request_timeout_ms"):
         text_has(stub, re.escape(given) + rf": Optional\[float\] = {wait}\b")
     text_has(stub, rf"connect_timeout_ms: Optional\[float\] = {connect}\b")
+    csharp = "bindings/csharp/src/ZeroBuffer/"
+    text_has(csharp + "BufferConfig.cs", rf"DefaultPayloadSize = {payload >> 20}L \* 1024 \* 1024;")
+    text_has(csharp + "BufferConfig.cs", rf"DefaultMetadataSize = {metadata};")
+    text_has(csharp + "Native/Milliseconds.cs", rf"Default = {wait};")
+    text_has(csharp + "Reader.cs", r"ReadFrame\(\) => Read\(Milliseconds\.Default,")
+    for options, names in (("WriterOptions.cs", "Write"), ("DuplexChannel/ClientOptions.cs", "Request")):
+        text_has(csharp + options, rf"{names}Timeout {{ get; set; }} = TimeSpan\.FromMilliseconds\(Milliseconds\.Default\);")
+        text_has(csharp + options, r"ConnectTimeout { get; set; }\n")
     return len(page)
 
 
@@ -379,6 +402,7 @@ def main():
     header = set(re.findall(r"\w+", (ROOT / "crates/zerobuffer-ffi/include/zerobuffer/zerobuffer_c.h").read_text()))
     surfaces = {"Rust": rust_surface(), "C++": cpp_surface(), "C#": csharp_surface(), "Python": python_surface()}
     checked = check_operations(surfaces, header)
+    check_documented(surfaces["C#"])
     kinds, defaults = check_errors(surfaces, header), check_defaults()
     # A page that is not understood would show nothing.
     if checked < 250 or kinds < 25 or defaults < 8:
