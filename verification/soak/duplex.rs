@@ -58,13 +58,15 @@ fn complete(lane: &mut Lane, pair: &mut Pair) {
     if pair.server.is_none() {
         let (name, classic, seed) = (lane.name.clone(), lane.classic, lane.random.next());
         let work = move |seat: &'static Seat| server(&name, classic, seed, seat, ledger);
-        pair.server = Some(lane.start(Victim::Server, work));
+        let csharp = lane.start_csharp(Victim::Server, 0, seed);
+        pair.server = Some(csharp.unwrap_or_else(|| lane.start(Victim::Server, work)));
     }
     if pair.client.is_none() {
         let (name, classic, seed) = (lane.name.clone(), lane.classic, lane.random.next());
         let salt = lane.next_salt();
         let work = move |seat: &'static Seat| client(&name, classic, salt, seed, seat, ledger, totals);
-        let mut client = lane.start(Victim::Client, work);
+        let csharp = lane.start_csharp(Victim::Client, salt, seed);
+        let mut client = csharp.unwrap_or_else(|| lane.start(Victim::Client, work));
         client.salt = salt;
         pair.client = Some(client);
     }

@@ -1,16 +1,21 @@
 //! The part that lanes of streams and of duplex channels share: peers in processes, waits for them, and
 //! files.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::content::Random;
-use crate::ledger::{CLOSED, Ledger, Seat, Totals, Victim, add, count_time};
+use crate::ledger::{CLOSED, Ledger, SALTS, Seat, Totals, Victim, add, count_time};
 use crate::process::{self, Child, Patience, fork};
 
 /// Longest wait for anything that must happen, in time that the soak was not stopped.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One peer in so many is a program in C#, where there is one. It takes as long to start as a hundred others.
+const CSHARP_SHARE: u64 = 24;
 
 /// A violation; the lane restarts after it.
 pub(crate) struct Failure(pub(crate) String);
@@ -27,6 +32,8 @@ pub(crate) struct Lane {
     pub(crate) salt: u64,
     /// A lane of cleaners is at work beside this one.
     pub(crate) has_cleaner: bool,
+    /// The command of the peer in C#; empty without one.
+    pub(crate) csharp: &'static [String],
 }
 
 /// A process with a role.
@@ -39,6 +46,7 @@ pub(crate) struct Peer {
     pub(crate) ends_before: u32,
     /// Frames of this writer have been received, so the reader has returned all earlier ends.
     pub(crate) settled: bool,
+    is_csharp: bool,
 }
 
 impl Drop for Peer {
@@ -56,7 +64,8 @@ impl Lane {
         ledger: &'static Ledger,
         totals: &'static Totals,
     ) -> Lane {
-        Lane { name, classic, random: Random(seed), ledger, totals, salt: 0, has_cleaner: false }
+        let random = Random(seed);
+        Lane { name, classic, random, ledger, totals, salt: 0, has_cleaner: false, csharp: &[] }
     }
 
     /// Starts a peer that runs `work` with its seat.
@@ -69,7 +78,29 @@ impl Lane {
             }));
             work(seat);
         });
-        Peer { victim, child, seat, salt: 0, ends_before: 0, settled: false }
+        Peer { victim, child, seat, salt: 0, ends_before: 0, settled: false, is_csharp: false }
+    }
+
+    /// Starts a peer in C#, now and then; `None` where `start` is to start one.
+    pub(crate) fn start_csharp(&mut self, victim: Victim, salt: u64, seed: u64) -> Option<Peer> {
+        let (first, others) = self.csharp.split_first()?;
+        if !self.random.one_in(CSHARP_SHARE) {
+            return None;
+        }
+        let seat = self.ledger.take_seat();
+        let mut program = Command::new(first);
+        program.args(others).arg(format!("{victim:?}").to_lowercase());
+        program.arg(format!("name={}", self.name)).arg(format!("classic={}", self.classic));
+        program.arg(format!("salt={salt}")).arg(format!("salts={SALTS}")).arg(format!("seed={seed}"));
+        for (name, place) in self.ledger.places(seat, salt).into_iter().chain(self.totals.places()) {
+            program.arg(format!("{name}={place}"));
+        }
+        let totals = self.totals;
+        let child = fork(|| {
+            let error = program.exec();
+            totals.fail(&format!("cannot start the peer in C#: {error}"));
+        });
+        Some(Peer { victim, child, seat, salt: 0, ends_before: 0, settled: false, is_csharp: true })
     }
 
     /// A unique number for a writer or client.
@@ -102,6 +133,7 @@ impl Lane {
         let killed = peer.child.kill();
         if killed {
             add(&self.totals.kills[peer.victim as usize][usize::from(self.classic)], 1);
+            add(&self.totals.csharp_kills, u64::from(peer.is_csharp));
         }
         killed.then_some(now)
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 use zerobuffer::ErrorKind;
 
-use crate::process::{self, Patience};
+use crate::process::{self, Patience, Place, place};
 
 /// Writers, or clients, whose progress is remembered.
-const SALTS: usize = 256;
+pub(crate) const SALTS: usize = 256;
 /// Processes of a lane at a time, at most.
 const SEATS: usize = 8;
 
@@ -68,6 +68,22 @@ impl Ledger {
 
     pub(crate) fn received(&self, salt: u64) -> &AtomicU64 {
         &self.received[salt as usize % SALTS]
+    }
+
+    /// The words that a peer of another program needs, with their names there: those of its seat and its salt, and the first of
+    /// those of all salts.
+    pub(crate) fn places(&self, seat: &Seat, salt: u64) -> Vec<(&'static str, Place)> {
+        vec![
+            ("state", place(&seat.state)),
+            ("order", place(&seat.order)),
+            ("ends", place(&seat.ends)),
+            ("last-end", place(&seat.last_end)),
+            ("noticed-at", place(&seat.noticed_at)),
+            ("bell", place(&self.bell)),
+            ("committed", place(self.committed(salt))),
+            ("received", place(self.received(salt))),
+            ("received-of-all", place(&self.received)),
+        ]
     }
 
     pub(crate) fn ring(&self) {
@@ -142,6 +158,8 @@ pub(crate) struct Totals {
     pub(crate) stop: AtomicU32,
     /// By victim and kind of ring (extended, classic).
     pub(crate) kills: [[AtomicU64; 2]; VICTIMS.len()],
+    /// Those of them that hit a peer in C#.
+    pub(crate) csharp_kills: AtomicU64,
     pub(crate) frames: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) answers: AtomicU64,
@@ -208,6 +226,19 @@ impl Totals {
 
     pub(crate) fn all_kills(&self) -> u64 {
         self.kills.iter().flatten().map(|count| count.load(SeqCst)).sum()
+    }
+
+    /// The words that a peer of another program needs, with their names there.
+    pub(crate) fn places(&self) -> Vec<(&'static str, Place)> {
+        vec![
+            ("frames", place(&self.frames)),
+            ("bytes", place(&self.bytes)),
+            ("answers", place(&self.answers)),
+            ("strays", place(&self.strays)),
+            ("missing", place(&self.missing)),
+            ("torn", place(&self.torn)),
+            ("failures", place(&self.failures)),
+        ]
     }
 
     /// Counts and prints a violation.

@@ -43,6 +43,9 @@ struct Options {
     /// Without a lane of cleaners.
     #[arg(long)]
     no_cleaner: bool,
+    /// The command of the peer in C#, which then takes the place of some peers.
+    #[arg(long, value_name = "COMMAND", value_delimiter = ' ')]
+    csharp: Vec<String>,
     /// Repeats the choices of another run, though not its timing.
     #[arg(long)]
     seed: Option<u64>,
@@ -62,8 +65,9 @@ fn main() -> Result<()> {
     let totals: &Totals = unsafe { process::shared() };
     println!("seed {seed}, {} lanes", options.lanes);
     let cleaner = !options.no_cleaner;
+    let csharp: &'static [String] = options.csharp.leak();
     let mut lanes: Vec<Child> =
-        (0..options.lanes).map(|index| start_lane(index, seed, totals, cleaner)).collect();
+        (0..options.lanes).map(|index| start_lane(index, seed, totals, cleaner, csharp)).collect();
     let mut cleaners: Vec<Child> = cleaner.then(|| start_cleaner(seed, totals)).into_iter().collect();
     // Not earlier: the lanes ignore it.
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -111,6 +115,9 @@ fn main() -> Result<()> {
     if summary.kills == 0 || summary.frames_delivered == 0 || summary.requests_answered == 0 {
         bail!("the soak killed or delivered nothing, so it shows nothing");
     }
+    if !csharp.is_empty() && summary.kills_of_csharp_peers == 0 {
+        bail!("the soak killed no peer in C#, so it shows nothing of them");
+    }
     Ok(())
 }
 
@@ -133,7 +140,13 @@ fn start_cleaner(seed: u64, totals: &'static Totals) -> Child {
     })
 }
 
-fn start_lane(index: u64, seed: u64, totals: &'static Totals, has_cleaner: bool) -> Child {
+fn start_lane(
+    index: u64,
+    seed: u64,
+    totals: &'static Totals,
+    has_cleaner: bool,
+    csharp: &'static [String],
+) -> Child {
     // SAFETY: atomics alone.
     #[allow(unsafe_code)]
     let ledger: &Ledger = unsafe { process::shared() };
@@ -148,6 +161,7 @@ fn start_lane(index: u64, seed: u64, totals: &'static Totals, has_cleaner: bool)
             let buffers = [name.clone(), format!("{name}_request"), format!("{name}_response")];
             let mut lane = Lane::new(name, classic, random.next(), ledger, totals);
             lane.has_cleaner = has_cleaner;
+            lane.csharp = csharp;
             let outcome = if is_duplex { duplex::run(&mut lane) } else { stream::run(&mut lane) };
             if let Err(Failure(what)) = outcome {
                 totals.fail(&format!("{} after salt {}: {what}", lane.name, lane.salt));

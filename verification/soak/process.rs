@@ -2,21 +2,60 @@
 
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Memory that forked processes share, zeroed; lives as long as the process.
+/// Memory of [`shared`], which a program that is started maps by the descriptor.
+struct Region {
+    start: usize,
+    len: usize,
+    descriptor: i32,
+}
+
+static REGIONS: Mutex<Vec<Region>> = Mutex::new(Vec::new());
+
+/// Where a word of [`shared`] memory lies, for a program that is started: the descriptor that it inherits, and the offset.
+pub(crate) struct Place {
+    descriptor: i32,
+    offset: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}:{}", self.descriptor, self.offset)
+    }
+}
+
+/// The place of a word of [`shared`] memory.
+pub(crate) fn place<T>(word: &T) -> Place {
+    let address = std::ptr::from_ref(word).addr();
+    let regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    let region = regions.iter().find(|region| (region.start..region.start + region.len).contains(&address));
+    let region = region.expect("a word of shared memory");
+    Place { descriptor: region.descriptor, offset: address - region.start }
+}
+
+/// Memory that processes share, zeroed; lives as long as the process. Forked ones have it, and programs that they start can map it.
 ///
 /// # Safety
 ///
 /// `T` must consist of atomics alone, for which all-zero bytes are a value.
 pub(crate) unsafe fn shared<T: Sync>() -> &'static T {
     let len = size_of::<T>();
-    let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the name is a string; no flag closes the descriptor when a program is started.
+    let descriptor = unsafe { libc::memfd_create(c"soak".as_ptr(), 0) };
+    // SAFETY: a descriptor that no other code knows, or -1, which the call refuses.
+    let sized = unsafe { libc::ftruncate(descriptor, len.cast_signed() as libc::off_t) };
+    assert_eq!(sized, 0, "no memory to share: {}", std::io::Error::last_os_error());
     // SAFETY: a new mapping, which no other code knows.
-    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, flags, -1, 0) };
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), len, rights, libc::MAP_SHARED, descriptor, 0) };
     assert_ne!(base, libc::MAP_FAILED, "no memory to share: {}", std::io::Error::last_os_error());
+    let region = Region { start: base.addr(), len, descriptor };
+    REGIONS.lock().unwrap_or_else(PoisonError::into_inner).push(region);
     // SAFETY: page-aligned, large enough, never unmapped; the caller vouches for zeroes being a `T`.
     unsafe { &*base.cast::<T>() }
 }

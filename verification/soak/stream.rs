@@ -32,6 +32,9 @@ pub(crate) fn run(lane: &mut Lane) -> Outcome {
 
 fn start_reader(lane: &mut Lane) -> Peer {
     let (name, classic, seed) = (lane.name.clone(), lane.classic, lane.random.next());
+    if let Some(peer) = lane.start_csharp(Victim::Reader, 0, seed) {
+        return peer;
+    }
     let (ledger, totals) = (lane.ledger, lane.totals);
     lane.start(Victim::Reader, move |seat| peers::reader(&name, classic, seed, seat, ledger, totals))
 }
@@ -39,8 +42,9 @@ fn start_reader(lane: &mut Lane) -> Peer {
 fn start_writer(lane: &mut Lane, reader: Option<&Peer>) -> Peer {
     let (name, seed, salt) = (lane.name.clone(), lane.random.next(), lane.next_salt());
     let (ledger, totals) = (lane.ledger, lane.totals);
-    let mut peer =
-        lane.start(Victim::Writer, move |seat| peers::writer(&name, salt, seed, seat, ledger, totals));
+    let mut peer = lane.start_csharp(Victim::Writer, salt, seed).unwrap_or_else(|| {
+        lane.start(Victim::Writer, move |seat| peers::writer(&name, salt, seed, seat, ledger, totals))
+    });
     peer.salt = salt;
     peer.ends_before = reader.map_or(0, |reader| reader.seat.ends.load(SeqCst));
     peer

@@ -98,5 +98,10 @@ pub(crate) fn soak(root: &Path, arguments: &[String]) -> Result<()> {
         );
         Command::new(program)
     };
+    if let Some(peer) = crate::csharp::soak_peer(root)? {
+        command.args(["--csharp", &peer]);
+        // A .NET runtime that is killed would leave its diagnostic socket behind.
+        command.env("DOTNET_EnableDiagnostics", "0");
+    }
     run(command.current_dir(root).args(arguments))
 }

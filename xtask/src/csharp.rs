@@ -193,6 +193,14 @@ pub(crate) fn conformance_peer(root: &Path) -> Result<Option<String>> {
     Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
 }
 
+/// Builds the peer of the soak. Returns its command, or `None` without an SDK.
+pub(crate) fn soak_peer(root: &Path) -> Result<Option<String>> {
+    let Some(sdk) = sdk(root)? else { return Ok(None) };
+    build(root, &sdk)?;
+    let peer = root.join("target/csharp/bin/SoakPeer/debug/soak_peer.dll");
+    Ok(Some(format!("{} exec {}", sdk.dotnet.display(), peer.display())))
+}
+
 /// Builds the peer of the benchmark driver with the library as it is shipped; its program and environment.
 pub(crate) fn bench_peer(root: &Path) -> Result<(PathBuf, Vec<(String, String)>)> {
     let sdk = Sdk::find(root)?.context(MISSING)?;
