@@ -13,11 +13,14 @@ const SOLUTION: &str = "bindings/csharp";
 /// A script beside the repository that may unpack an SDK, and prints the environment for it.
 const SHARED: &str = "../shared/dotnet/use";
 
-/// The test programs, and the folders of their builds: those of the package run on two runtimes. The assemblies for net6.0 are loaded on .NET 8.
+/// The test programs, and the folders of their builds: those of the packages run on two runtimes. Two of them run on the assemblies for
+/// net6.0, on .NET 8.
 const TESTS: &[(&str, &str)] = &[
     ("ZeroBuffer.Tests", "debug_net8.0"),
     ("ZeroBuffer.Tests", "debug_net10.0"),
-    ("ZeroBuffer.V1.Tests", "debug"),
+    ("ZeroBuffer.Net6.Tests", "debug"),
+    ("ZeroBuffer.V1.Tests", "debug_net8.0"),
+    ("ZeroBuffer.V1.Tests", "debug_net10.0"),
     ("ZeroBuffer.Web.Tests", "debug"),
 ];
 
@@ -138,6 +141,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
         "src",
         "samples",
         "tests/ZeroBuffer.Tests",
+        "tests/ZeroBuffer.Net6.Tests",
         "tests/ZeroBuffer.V1.Tests",
         "tests/ZeroBuffer.Web.Tests",
     ];

@@ -7,43 +7,56 @@ namespace ZeroBuffer;
 /// <summary>A frame: bytes in shared memory. Valid until it is disposed; the request of a server, until its handler returns.</summary>
 public readonly struct Frame : IDisposable
 {
-    private readonly V2.Frame _frame;
+    private readonly Holder _holder;
 
-    internal Frame(V2.Frame frame) => _frame = frame;
+    internal Frame(V2.Frame frame) => _holder = new Holder(frame);
 
     /// <summary>A frame that is not there: what a read returns when no frame came in time.</summary>
     public static Frame Invalid => default;
 
     /// <summary>Whether there is a frame, and it has not been disposed.</summary>
-    public bool IsValid => _frame.IsValid;
+    public bool IsValid => Version2.IsValid;
 
     /// <summary>The bytes; empty for a frame that never was valid.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
-    public ReadOnlySpan<byte> Span => _frame.Data;
+    public ReadOnlySpan<byte> Span => Version2.Data;
 
     /// <summary>Bytes of data.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
-    public int Size => _frame.Size;
+    public int Size => Version2.Size;
 
     /// <summary>The number that the writer gave the frame; in a duplex channel, that of the request.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
-    public ulong Sequence => _frame.Sequence;
+    public ulong Sequence => Version2.Sequence;
 
     /// <summary>The first byte; null for a frame that never was valid.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
-    public unsafe byte* Pointer => _frame.Pointer;
+    public unsafe byte* Pointer => Version2.Pointer;
 
     /// <summary>A copy of the bytes.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
-    public byte[] ToArray() => _frame.ToArray();
+    public byte[] ToArray() => Version2.ToArray();
 
     /// <summary>The bytes, to be changed where they lie. This reader alone still looks at them.</summary>
     /// <exception cref="ObjectDisposedException">The frame has been disposed.</exception>
     // Not the span of version 2, which the request of an immutable server does not have.
-    public unsafe Span<byte> GetMutableSpan() => new(_frame.Pointer, _frame.Size);
+    public unsafe Span<byte> GetMutableSpan() => new(Version2.Pointer, Version2.Size);
+
+    private V2.Frame Version2 => _holder.Frame;
 
     /// <summary>Gives the bytes back to the writer. A second time does nothing.</summary>
-    public void Dispose() => _frame.Dispose();
+    public void Dispose() => Version2.Dispose();
+
+    /// <summary>
+    /// The frame of version 2. Runtimes before .NET 10 load no struct with a field whose type has the struct's own name, be it of another assembly:
+    /// they take it for a field of itself.
+    /// </summary>
+    private readonly struct Holder
+    {
+        internal Holder(V2.Frame frame) => Frame = frame;
+
+        internal V2.Frame Frame { get; }
+    }
 }
 
 /// <summary>The bytes of a frame, for the time of a call.</summary>

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Reflection;
+using System.Runtime.Versioning;
 
 namespace ZeroBuffer.Tests;
 
@@ -203,6 +205,14 @@ public sealed class StreamTests
             }
         }
         Assert.Equal(0, other.End().Code);
+    }
+
+    [Fact]
+    public void The_assembly_is_the_one_for_this_runtime()
+    {
+        string target = Environment.Version.Major < 10 ? "v6.0" : "v10.0";
+        TargetFrameworkAttribute tested = typeof(Reader).Assembly.GetCustomAttribute<TargetFrameworkAttribute>()!;
+        Assert.Equal($".NETCoreApp,Version={target}", tested.FrameworkName);
     }
 
     internal static string Cli =>
