@@ -33,7 +33,7 @@ public static unsafe class ZeroBufferRuntime
             }
             foreach (PosixSignal signal in new[] { PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGHUP, PosixSignal.SIGQUIT })
             {
-                Signals.Add(PosixSignalRegistration.Create(signal, static _ => LiveHandles.CloseAll()));
+                Signals.Add(PosixSignalRegistration.Create(signal, static _ => LiveHandles.CloseAtTheEnd()));
             }
         }
     }

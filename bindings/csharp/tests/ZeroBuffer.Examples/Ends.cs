@@ -5,6 +5,9 @@ namespace ZeroBuffer.Examples;
 /// <summary>Programs with open handles that end in each way that there is.</summary>
 internal static class Ends
 {
+    private const byte StayOrder = 1;
+    private const byte ExitOrder = 9;
+    private static readonly List<IDisposable> Open = new();
     private static Reader? _reader;
 
     internal static int Play(string end)
@@ -24,14 +27,15 @@ internal static class Ends
         {
             return Hosted.Play(suffix);
         }
-        if (end == "signals")
+        if (end.EndsWith("signals", StringComparison.Ordinal))
         {
             ZeroBufferRuntime.CloseOnSignals();
         }
         _reader = new Reader("reader" + suffix, new BufferConfig(64, 4096));
         IImmutableDuplexServer server = DuplexChannelFactory.Instance.CreateImmutableServer("server" + suffix, new BufferConfig(64, 4096));
-        server.Start(request => request.Data);
-        if (end.StartsWith("blocked-", StringComparison.Ordinal))
+        server.Start(Handle, ProcessingMode.ThreadPool);
+        bool uncaught = end.StartsWith("uncaught-", StringComparison.Ordinal);
+        if (uncaught || end.StartsWith("blocked-", StringComparison.Ordinal))
         {
             var blocked = new Thread(() =>
             {
@@ -45,7 +49,7 @@ internal static class Ends
                     {
                         // The main thread is looking whether this one waits.
                     }
-                    catch (ClosedException)
+                    catch (ClosedException) when (!uncaught)
                     {
                         return;
                     }
@@ -57,7 +61,12 @@ internal static class Ends
             {
                 Thread.Yield();
             }
-            end = end["blocked-".Length..];
+            end = end[(end.IndexOf('-', StringComparison.Ordinal) + 1)..];
+        }
+        if (end.StartsWith("busy-", StringComparison.Ordinal))
+        {
+            StayBusy(suffix, server);
+            end = end["busy-".Length..];
         }
         Run.Say("there");
         Console.In.ReadLine();
@@ -66,11 +75,78 @@ internal static class Ends
             case "exit":
                 Environment.Exit(7);
                 return 0;
+            case "handler-exit":
+                DuplexChannelFactory.Instance.CreateClient("server" + suffix).Call(new[] { ExitOrder }, Timeout.InfiniteTimeSpan);
+                return 0;
             case "unhandled":
                 throw new InvalidOperationException("nothing handles this");
             default:
                 return 0;
         }
+    }
+
+    private static ReadOnlySpan<byte> Handle(Frame request)
+    {
+        switch (request.Data[0])
+        {
+            case StayOrder:
+                Run.Say("handling");
+                Thread.Sleep(Timeout.Infinite);
+                break;
+            case ExitOrder:
+                Environment.Exit(ExitOrder);
+                break;
+            default:
+                break;
+        }
+        return request.Data;
+    }
+
+    /// <summary>Calls of every kind that wait, none of which ends by itself, and a handler that does not end.</summary>
+    private static void StayBusy(string suffix, IImmutableDuplexServer server)
+    {
+        var config = new BufferConfig(64, 4096);
+        var idle = new Reader("idle" + suffix, config);
+        Open.Add(idle);
+        _ = idle.ReadFrameAsync().AsTask();
+        Open.Add(new Reader("full" + suffix, config));
+        var writer = new Writer("full" + suffix, new WriterOptions { WriteTimeout = Timeout.InfiniteTimeSpan });
+        Open.Add(writer);
+        Block(() =>
+        {
+            while (true)
+            {
+                writer.WriteFrame(new byte[1000]);
+            }
+        });
+        while (writer.FramesWritten < 3)
+        {
+            Thread.Yield();
+        }
+        IDuplexClient client = DuplexChannelFactory.Instance.CreateClient("server" + suffix, new ClientOptions { ResponseConfig = config });
+        Open.Add(client);
+        client.SendRequest(new[] { StayOrder });
+        Block(() => client.ReceiveResponse(Timeout.InfiniteTimeSpan));
+        _ = client.CallAsync(new[] { StayOrder }, Timeout.InfiniteTimeSpan);
+        _ = server.WaitAsync();
+        Block(() => server.Wait(Timeout.InfiniteTimeSpan));
+    }
+
+    private static void Block(Action call)
+    {
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                call();
+            }
+            catch (ZeroBufferException)
+            {
+                // The end of the process ends it.
+            }
+        });
+        thread.IsBackground = true;
+        thread.Start();
     }
 
     /// <summary>Whether the blocked read is under way.</summary>

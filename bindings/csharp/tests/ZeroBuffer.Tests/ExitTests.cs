@@ -24,6 +24,69 @@ public sealed class ExitTests
         Assert.False(Names.Exists("server" + suffix + "_request"));
     }
 
+    /// <summary>Reads, writes, calls and waits that block, awaited ones too, and handlers that do not end.</summary>
+    [Theory]
+    [InlineData("busy-returns", 0)]
+    [InlineData("busy-exit", 7)]
+    [InlineData("busy-unhandled", 134)]
+    [InlineData("busy-signals", 143)]
+    public void A_process_in_which_everything_waits_ends_and_leaves_nothing(string end, int code)
+    {
+        string suffix = Names.New("-busy");
+        using RunningProgram program = RunningProgram.Example(end, suffix);
+        Assert.Equal(new[] { "handling", "handling", "there" }, new[] { program.Line(), program.Line(), program.Line() }.Order());
+        if (end == "busy-signals")
+        {
+            Assert.Equal(0, Send(program.Id, 15));
+        }
+        else
+        {
+            program.EndInput();
+        }
+        Assert.Equal(code, program.End().Code);
+        foreach (string name in new[] { "reader", "idle", "full", "server" })
+        {
+            Assert.False(Names.Exists(name + suffix) || Names.Exists(name + suffix + "_request") || Names.Exists(name + suffix + "_response"), name);
+        }
+    }
+
+    /// <summary>A thread whose call waits when the process ends is not told: an exception that it does not catch would be the end.</summary>
+    [Theory]
+    [InlineData("uncaught-returns", 0, 0)]
+    [InlineData("uncaught-exit", 7, 0)]
+    [InlineData("uncaught-unhandled", 134, 1)]
+    [InlineData("uncaught-signals", 143, 0)]
+    public void A_call_that_waits_at_the_end_of_the_process_does_not_make_it_fail(string end, int code, int exceptions)
+    {
+        string suffix = Names.New("-uncaught");
+        using RunningProgram program = RunningProgram.Example(end, suffix);
+        program.Says("there");
+        if (end == "uncaught-signals")
+        {
+            Assert.Equal(0, Send(program.Id, 15));
+        }
+        else
+        {
+            program.EndInput();
+        }
+        (int ended, string errors) = program.End();
+        Assert.Equal((code, exceptions), (ended, errors.Split("Unhandled exception").Length - 1));
+        Assert.False(Names.Exists("reader" + suffix));
+    }
+
+    [Fact]
+    public void A_handler_may_end_the_process()
+    {
+        string suffix = Names.New("-handler");
+        using RunningProgram program = RunningProgram.Example("handler-exit", suffix);
+        program.Says("there");
+        program.EndInput();
+        Assert.Equal(9, program.End().Code);
+        Assert.False(Names.Exists("reader" + suffix));
+        Assert.False(Names.Exists("server" + suffix + "_request"));
+        Assert.False(Names.Exists("server" + suffix + "_response"));
+    }
+
     [Theory]
     [InlineData(2)]
     [InlineData(15)]

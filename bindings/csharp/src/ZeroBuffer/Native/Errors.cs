@@ -24,6 +24,7 @@ internal static unsafe class Errors
     internal static void Throw(int status, void* error)
     {
         ZeroBufferException exception = ToException(status, error);
+        LiveHandles.AwaitTheEnd();
         Telemetry.Count(exception);
         throw exception;
     }
@@ -89,6 +90,9 @@ internal static unsafe class Errors
     };
 
     [DoesNotReturn]
-    internal static void ThrowClosed(string what, string name) =>
+    internal static void ThrowClosed(string what, string name)
+    {
+        LiveHandles.AwaitTheEnd();
         throw new ClosedException($"{what} `{name}` has been disposed") { BufferName = name };
+    }
 }

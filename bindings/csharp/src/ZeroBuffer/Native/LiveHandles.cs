@@ -9,7 +9,14 @@ namespace ZeroBuffer.Native;
 internal static class LiveHandles
 {
     private static readonly HashSet<WeakReference<NativeHandle>> Handles = new();
+
+    /// <summary>How long a call waits for the end of the process, instead of throwing.</summary>
+    private const int Grace = 1000;
+
     private static bool _watching;
+
+    /// <summary>The thread that closes everything because the process ends; null before.</summary>
+    private static Thread? _ending;
 
     internal static WeakReference<NativeHandle> Add(NativeHandle handle)
     {
@@ -58,11 +65,30 @@ internal static class LiveHandles
 
     internal static void CloseAll() => Snapshot().ForEach(static handle => handle.Close());
 
+    /// <summary>Closes all handles, as the process is about to end.</summary>
+    internal static void CloseAtTheEnd()
+    {
+        Volatile.Write(ref _ending, Thread.CurrentThread);
+        CloseAll();
+    }
+
+    /// <summary>
+    /// To be called before an exception is thrown. While the process ends, the calls of other threads fail because everything is closed, and a
+    /// thread that does not catch that would make the process fail: it waits for the end. Should the process live on, it throws after all.
+    /// </summary>
+    internal static void AwaitTheEnd()
+    {
+        if (Volatile.Read(ref _ending) is Thread ending && ending != Thread.CurrentThread)
+        {
+            Thread.Sleep(Grace);
+        }
+    }
+
     private static void OnUnhandledException(object sender, UnhandledExceptionEventArgs arguments)
     {
         if (arguments.IsTerminating)
         {
-            CloseAll();
+            CloseAtTheEnd();
         }
     }
 
@@ -70,7 +96,15 @@ internal static class LiveHandles
     {
         context.Unloading -= OnUnloading;
         AppDomain.CurrentDomain.UnhandledException -= OnUnhandledException;
-        CloseAll();
+        if (context.IsCollectible)
+        {
+            CloseAll();
+        }
+        else
+        {
+            // Such a context goes with the process.
+            CloseAtTheEnd();
+        }
         LibraryLog.Remove();
         Telemetry.Remove();
     }
