@@ -267,6 +267,33 @@ public sealed class DuplexTests
     }
 
     [Fact]
+    public void Subscribers_may_dispose_their_own_server()
+    {
+        for (int turn = 0; turn < 2; turn++)
+        {
+            bool onError = turn == 0;
+            var server = new ImmutableDuplexServer(Names.New(), Small);
+            var disposed = new TaskCompletionSource<Exception?>();
+            server.OnError += (_, _) => disposed.TrySetResult(Record.Exception(server.Dispose));
+            if (!onError)
+            {
+                server.OnInit += _ => disposed.TrySetResult(Record.Exception(server.Dispose));
+            }
+            server.Start(request => throw new ArgumentException("asked for"));
+            using var client = new DuplexClient(server.Channel, new ClientOptions { ResponseConfig = Small });
+            if (!onError)
+            {
+                client.SetMetadata("video"u8);
+            }
+            // Its own failure, or the end of the channel.
+            Assert.ThrowsAny<ZeroBufferException>(() => client.Call(new byte[] { 1 }, Soon));
+            Assert.Null(Eventually.Result(disposed.Task));
+            Assert.True(server.Wait(Soon));
+            Eventually.Holds(() => !Names.Exists(server.Channel + "_request"));
+        }
+    }
+
+    [Fact]
     public void A_token_may_dispose_the_reader_whose_wait_it_ends()
     {
         var reader = new Reader(Names.New(), Small);

@@ -1,3 +1,5 @@
+using ZeroBuffer.DuplexChannel;
+
 namespace ZeroBuffer.Tests;
 
 /// <summary>Dispose on one thread against calls on others.</summary>
@@ -77,5 +79,89 @@ public sealed class GateTests
         Assert.True(reading.Join(Eventually.Patience) && writing.Join(Eventually.Patience));
         Assert.Empty(failures);
         Assert.False(Names.Exists(name));
+    }
+
+    /// <summary>A client is for any number of threads: one that sends and receives, one that calls, one that asks.</summary>
+    [Fact]
+    public void Dispose_of_a_client_races_calls_of_other_threads()
+    {
+        var config = new BufferConfig(64, 4096);
+        using var server = new ImmutableDuplexServer(Names.New(), config);
+        server.Start(request => request.Data);
+        using var barrier = new Barrier(4);
+        DuplexClient client = null!;
+        bool done = false;
+        var failures = new System.Collections.Concurrent.ConcurrentQueue<Exception>();
+        void Play(Action call)
+        {
+            while (true)
+            {
+                barrier.SignalAndWait();
+                if (done)
+                {
+                    return;
+                }
+                try
+                {
+                    while (true)
+                    {
+                        call();
+                    }
+                }
+                catch (ClosedException)
+                {
+                }
+                catch (Exception error)
+                {
+                    failures.Enqueue(error);
+                }
+                barrier.SignalAndWait();
+            }
+        }
+
+        var threads = new Action[]
+        {
+            () =>
+            {
+                ulong sequence = client.SendRequest(new byte[3]);
+                using DuplexResponse response = client.ReceiveResponseTo(sequence, Timeout.InfiniteTimeSpan);
+                Check(response, 3);
+            },
+            () =>
+            {
+                using DuplexResponse response = client.Call(new byte[7], Timeout.InfiniteTimeSpan);
+                Check(response, 7);
+            },
+            () =>
+            {
+                if (!client.IsServerConnected)
+                {
+                    throw new ClosedException("as the others are told");
+                }
+            },
+        }.Select(call => new Thread(() => Play(call))).ToList();
+        threads.ForEach(thread => thread.Start());
+        var random = new Random(1);
+        for (int round = 0; round < Rounds / 5; round++)
+        {
+            client = new DuplexClient(server.Channel, new ClientOptions { ConnectTimeout = Eventually.Patience, ResponseConfig = config });
+            barrier.SignalAndWait();
+            Thread.SpinWait(random.Next(3000));
+            client.Dispose();
+            barrier.SignalAndWait();
+        }
+        done = true;
+        barrier.SignalAndWait();
+        Assert.All(threads, thread => Assert.True(thread.Join(Eventually.Patience)));
+        Assert.Empty(failures);
+        Assert.False(Names.Exists(server.Channel + "_response"));
+
+        static void Check(DuplexResponse response, int size)
+        {
+            if (response.Size != size)
+            {
+                throw new InvalidOperationException($"{response.Size} bytes, not {size}");
+            }
+        }
     }
 }
