@@ -30,6 +30,7 @@ struct Kind {
 const KINDS: &[Kind] = &[
     Kind { name: "framework", what: "a program for an installed runtime", slow: false },
     Kind { name: "v1", what: "a program of 1.x for an installed runtime", slow: true },
+    Kind { name: "hosting", what: "a program with a host for an installed runtime", slow: true },
     Kind { name: "single", what: "one trimmed file with its runtime", slow: true },
     Kind { name: "aot", what: "native code, the library beside it", slow: true },
     Kind { name: "static", what: "native code, the library linked in", slow: true },
@@ -133,7 +134,7 @@ fn consume(root: &Path, sdk: &Sdk, folder: &Path, packages: &Path, version: &str
     }
     let project = folder.join(kind);
     std::fs::create_dir_all(&project)?;
-    for file in ["Consumer.csproj", "Program.cs", "V1.cs"] {
+    for file in ["Consumer.csproj", "Program.cs", "V1.cs", "Hosting.cs"] {
         std::fs::copy(root.join(CONSUMER).join(file), project.join(file))?;
     }
     let out = project.join("out");
@@ -157,7 +158,7 @@ fn consume(root: &Path, sdk: &Sdk, folder: &Path, packages: &Path, version: &str
     }
     let program: PathBuf = out.join("Consumer");
     let mut consumer = Command::new(&program);
-    if !matches!(kind, "framework" | "v1") {
+    if !matches!(kind, "framework" | "v1" | "hosting") {
         // These need no runtime.
         consumer.env_remove("DOTNET_ROOT");
     } else {
