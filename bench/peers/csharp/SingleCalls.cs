@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime;
 
 namespace ZeroBuffer.Bench;
 
@@ -35,10 +36,15 @@ internal static class SingleCalls
                 ("read_token", Write, (reader, _) => ReadWithToken(reader, token), Nothing),
                 ("read_async", Write, ReadAsync, Nothing),
             };
-            // The runtime compiles what is used often once more, in the background.
-            long begun = Stopwatch.GetTimestamp();
-            for (int turn = 0; turn < WarmUps || Stopwatch.GetElapsedTime(begun) < WarmUp; turn++)
+            // The runtime compiles what is used often once more, in the background: until it has compiled nothing for a while.
+            long quiet = Stopwatch.GetTimestamp();
+            long compiled = 0;
+            for (int turn = 0; turn < WarmUps || Stopwatch.GetElapsedTime(quiet) < WarmUp; turn++)
             {
+                if (JitInfo.GetCompiledMethodCount() is var now && now != compiled)
+                {
+                    (compiled, quiet) = (now, Stopwatch.GetTimestamp());
+                }
                 foreach (var row in rows)
                 {
                     row.Before(reader, writer);

@@ -153,26 +153,15 @@ public sealed unsafe class DuplexClient : IDuplexClient
     /// <inheritdoc/>
     public DuplexResponse Call(ReadOnlySpan<byte> data, TimeSpan timeout, CancellationToken cancellationToken = default)
     {
-        long timeoutMs = Milliseconds.From(timeout);
-        using Activity? activity = Telemetry.StartCall(Channel);
-        if (!cancellationToken.CanBeCanceled)
+        // The usual call is no part of a try block, in which the runtime would call the library by a detour.
+        if (Telemetry.StartCall(Channel) is not Activity activity)
         {
-            void* error = null;
-            int status;
-            OwnedFrame place = Place();
-            NativeFrame* empty = place.Empty();
-            _handle.EnterAsGuestOrThrow();
-            fixed (byte* bytes = &MemoryMarshal.GetReference(data))
-            {
-                status = Api.zb_client_call(_handle.Pointer, Present(bytes), (nuint)data.Length, timeoutMs, empty, &error);
-            }
-            _handle.LeaveAsGuest();
-            return Filled(place, status, error);
+            return cancellationToken.CanBeCanceled ? CallCancellable(data, timeout, cancellationToken) : CallPlainly(data, timeout);
         }
-        cancellationToken.ThrowIfCancellationRequested();
-        ulong sequence = SendRequestWithin(data, timeout);
-        using CancellationTokenRegistration registration = CancelOn(sequence, cancellationToken);
-        return ReceiveOutcome(Place(), sequence, timeoutMs, cancellationToken);
+        using (activity)
+        {
+            return cancellationToken.CanBeCanceled ? CallCancellable(data, timeout, cancellationToken) : CallPlainly(data, timeout);
+        }
     }
 
     /// <inheritdoc/>
@@ -273,6 +262,31 @@ public sealed unsafe class DuplexClient : IDuplexClient
             place = _responses.Value = new OwnedFrame();
         }
         return place;
+    }
+
+    private DuplexResponse CallPlainly(ReadOnlySpan<byte> data, TimeSpan timeout)
+    {
+        long timeoutMs = Milliseconds.From(timeout);
+        void* error = null;
+        int status;
+        OwnedFrame place = Place();
+        NativeFrame* empty = place.Empty();
+        _handle.EnterAsGuestOrThrow();
+        fixed (byte* bytes = &MemoryMarshal.GetReference(data))
+        {
+            status = Api.zb_client_call(_handle.Pointer, Present(bytes), (nuint)data.Length, timeoutMs, empty, &error);
+        }
+        _handle.LeaveAsGuest();
+        return Filled(place, status, error);
+    }
+
+    private DuplexResponse CallCancellable(ReadOnlySpan<byte> data, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        long timeoutMs = Milliseconds.From(timeout);
+        cancellationToken.ThrowIfCancellationRequested();
+        ulong sequence = SendRequestWithin(data, timeout);
+        using CancellationTokenRegistration registration = CancelOn(sequence, cancellationToken);
+        return ReceiveOutcome(Place(), sequence, timeoutMs, cancellationToken);
     }
 
     private DuplexResponse ReceiveTo(OwnedFrame place, ulong sequence, long timeoutMs)

@@ -37,7 +37,8 @@ internal sealed unsafe class LentFrame : FrameState
             if (TryEnd(version))
             {
                 _ = Api.zb_reader_release_frame_ref(_reader.Pointer, null);
-                Interlocked.CompareExchange(ref _reader.Lent, 0, version);
+                // Other threads change it from a version that they ended, which is another one.
+                Volatile.Write(ref _reader.Lent, 0);
             }
             _reader.Leave(asOwner: true);
             return;
