@@ -33,7 +33,7 @@ internal sealed class BufferHealthCheck : IHealthCheck
         {
             status = failure;
         }
-        var data = new Dictionary<string, object>
+        var data = new Dictionary<string, object>(StringComparer.Ordinal)
         {
             ["utilisation"] = buffer.Utilisation,
             ["reader"] = buffer.Reader.Presence.ToString(),

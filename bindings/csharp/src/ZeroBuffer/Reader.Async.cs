@@ -9,6 +9,8 @@ public sealed partial class Reader
 {
     private AsyncRead? _asyncRead;
 
+#pragma warning disable RS0026 // A token is the last argument of each overload, and optional, as elsewhere in .NET.
+
     /// <summary>Waits for the next frame without limit. See <see cref="ReadFrameAsync(TimeSpan, CancellationToken)"/>.</summary>
     /// <inheritdoc cref="ReadFrameAsync(TimeSpan, CancellationToken)"/>
     public ValueTask<Frame> ReadFrameAsync(CancellationToken cancellationToken = default) =>
@@ -49,13 +51,15 @@ public sealed partial class Reader
                 return ValueTask.FromCanceled<Frame>(cancellationToken);
             }
             _asyncRead ??= new AsyncRead(this);
-            return _asyncRead.Start(timeoutMs, cancellationToken);
+            return _asyncRead.StartAsync(timeoutMs, cancellationToken);
         }
         catch (ZeroBufferException error)
         {
             return ValueTask.FromException<Frame>(error);
         }
     }
+
+#pragma warning restore RS0026
 
     /// <summary>The frames one after the other, each valid until the next step, until the writer closes.</summary>
     /// <inheritdoc cref="ReadFrameAsync(TimeSpan, CancellationToken)"/>
@@ -105,7 +109,7 @@ public sealed partial class Reader
         public void OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             _core.OnCompleted(continuation, state, token, flags);
 
-        internal ValueTask<Frame> Start(long timeoutMs, CancellationToken cancellationToken)
+        internal ValueTask<Frame> StartAsync(long timeoutMs, CancellationToken cancellationToken)
         {
             if (Interlocked.Exchange(ref _busy, 1) != 0)
             {

@@ -123,7 +123,9 @@ public interface IImmutableDuplexServer : IDuplexServer
     /// server.StartAsync(async (request, cancellation) => await Store(request.Memory, cancellation));
     /// </code>
     /// </example>
+#pragma warning disable VSTHRD200 // It is the handler that is asynchronous.
     void StartAsync(Func<Frame, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler);
+#pragma warning restore VSTHRD200
 }
 
 /// <summary>A server whose handler changes each request in place; its bytes then are the response.</summary>

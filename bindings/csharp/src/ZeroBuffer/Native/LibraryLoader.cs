@@ -10,6 +10,7 @@ internal static unsafe class LibraryLoader
     private const uint Major = 1;
     private const uint Minor = 1;
 
+    private static readonly object Loading = new();
     private static int _ready;
 
     /// <summary>Called by everything that makes a handle or takes a snapshot.</summary>
@@ -24,7 +25,7 @@ internal static unsafe class LibraryLoader
 
     private static void Load()
     {
-        lock (typeof(LibraryLoader))
+        lock (Loading)
         {
             if (_ready != 0)
             {
