@@ -134,7 +134,9 @@ static void call_back(void *user_data)
     destroyed++;
     (void)zb_server_is_running(server);
     expect(zb_server_set_pool_size(server, 2, &failure), ZB_OK, &failure);
-    expect(zb_server_wait(server, 0, &failure), zb_server_is_running(server) ? ZB_TIMEOUT : ZB_OK, &failure);
+    /* It may be the last thread of a run that was stopped, which cannot wait for itself. */
+    zb_status ended = zb_server_wait(server, 0, &failure);
+    CHECK(ended == ZB_TIMEOUT || (ended == ZB_OK && !zb_server_is_running(server)));
     expect(zb_server_on_error(server, ignore_error, NULL, count, &failure), ZB_OK, &failure);
     expect(zb_server_on_init(server, ignore_metadata, NULL, count, &failure), ZB_OK, &failure);
 }
