@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::is_root;
 use crate::venv;
-use hand::ByHand;
+use hand::{ByHand, Named};
 use run::{Outcome, Test};
 use tree::Extent;
 
@@ -33,13 +33,15 @@ cargo xtask mutants [OPTION...]
   --survivors     those that survived before and have no argument, again
   --slices        with sleeps of 10 s, so that a wake-up that is lost shows: only tests that can pass then
   --tests TEXT    notices by tests with this in their name only (else by every test)
+  --named         by those tests only that verification/mutants/tests.txt names, whatever time they take, under the model
+                  checker too (`loom`) and with sleeps of 10 s (`slices`); with --survivors, those that were never judged, too
   --budget S      seconds of tests for one mutant (60)
   --jobs N        mutants at a time (1)
   --list          prints names and judges nothing
   --record        writes the outcomes so far to verification/records/mutants/results.txt
   --score         prints what is known, and survivors without an argument";
 
-/// Where the outcomes are kept: `outcome<TAB>name<TAB>test`.
+/// Where the outcomes are kept beside those of [`RECORD`], which they replace: `outcome<TAB>name<TAB>test`.
 const RESULTS: &str = "target/mutants/results.txt";
 /// Those with sleeps of 10 s, of which only what was caught counts.
 const RESULTS_OF_SLICES: &str = "target/mutants/results-slices.txt";
@@ -55,6 +57,7 @@ struct Options {
     survivors: bool,
     slices: bool,
     tests: Option<String>,
+    named: bool,
     budget: Duration,
     jobs: usize,
     list: bool,
@@ -72,6 +75,7 @@ fn options(arguments: &[String]) -> Result<Options> {
         survivors: false,
         slices: false,
         tests: None,
+        named: false,
         budget: Duration::from_secs(60),
         jobs: 1,
         list: false,
@@ -99,6 +103,7 @@ fn options(arguments: &[String]) -> Result<Options> {
             "--jobs" => options.jobs = value()?.parse().context("--jobs takes a number")?,
             "--again" => options.again = true,
             "--survivors" => options.survivors = true,
+            "--named" => options.named = true,
             "--slices" => options.slices = true,
             "--record" => options.record = true,
             "--list" => options.list = true,
@@ -134,9 +139,22 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     }
     own_place()?;
     let python = venv::ensure(root)?;
+    let hands: Vec<&ByHand> = by_hand.iter().collect();
+    if options.named {
+        let named = hand::named(root)?;
+        let tests_of = |name: &String| match by_hand.iter().find(|hand| hand.key() == **name) {
+            Some(hand) => hand.tests.clone(),
+            None => hand::tests_of(&named, name),
+        };
+        let wanted: Vec<_> = chosen.iter().map(|name| ((*name).clone(), tests_of(name))).collect();
+        let drawn = chosen.into_iter().collect();
+        judge_by_name(root, &python, &hands, &wanted, Extent::Sample(&drawn), |name, outcome| {
+            save(root, false, name, outcome)
+        })?;
+        return score(root, &names);
+    }
     // The whole sample, whatever part of it is judged now: so one build does for all parts.
     let drawn = sampled(&names, by_hand.len(), &options).into_iter().collect();
-    let hands: Vec<&ByHand> = by_hand.iter().collect();
     let extent = if options.slices { Extent::Slices(&drawn) } else { Extent::Sample(&drawn) };
     let built = tree::build(root, &hands, extent)?;
     let tests = traced(root, &built, &python, &options)?;
@@ -183,24 +201,76 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     }
     let python = venv::ensure(root)?;
     let chosen: Vec<&ByHand> = by_hand.iter().filter(|mutant| full || mutant.always).collect();
-    let built = tree::build(root, &chosen, if full { Extent::ByHand } else { Extent::Slice })?;
     let (mut survivors, mut noticed) = (Vec::new(), Vec::new());
-    for mutant in &chosen {
-        let number = built.keys.iter().find(|(_, key)| **key == mutant.key()).context("it was built")?.0;
-        let outcome = run::judge_by_name(*number, &mutant.tests, &built.programs, &python)?;
-        println!("{}", told(&mutant.key(), &outcome));
-        match (&outcome, &mutant.open) {
+    let wanted: Vec<_> = chosen.iter().map(|mutant| (mutant.key(), mutant.tests.clone())).collect();
+    let extent = if full { Extent::ByHand } else { Extent::Slice };
+    judge_by_name(root, &python, &chosen, &wanted, extent, |key, outcome| {
+        let mutant = chosen.iter().find(|mutant| mutant.key() == key).context("it was chosen")?;
+        match (outcome, &mutant.open) {
             (Outcome::Caught(_), Some(_)) => noticed.push(mutant.name.as_str()),
             (Outcome::Survived | Outcome::Unreached, None) => survivors.push(mutant.name.as_str()),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     println!("{} mutants by hand judged", chosen.len());
     if !survivors.is_empty() {
         bail!("no test notices: {}", survivors.join("; "));
     }
     // A test that depends on timing may notice in one run only.
     noticed.iter().for_each(|name| println!("noticed, though {} calls it open: {name}", hand::FILE));
+    Ok(())
+}
+
+/// Judges mutants by the tests that are named for each, and hands each outcome on. What the tests of `extent` do not notice,
+/// the model checker and the tests with sleeps of 10 s are asked for, where they are named.
+fn judge_by_name(
+    root: &Path,
+    python: &Path,
+    hands: &[&ByHand],
+    wanted: &[(String, Vec<Named>)],
+    extent: Extent<'_>,
+    mut hand_on: impl FnMut(&str, &Outcome) -> Result<()>,
+) -> Result<()> {
+    let none = BTreeSet::new();
+    let drawn = if let Extent::Sample(drawn) = extent { drawn } else { &none };
+    let is_of = |program: &str, extent: &Extent<'_>| match extent {
+        Extent::Loom(_) => program == tree::LOOM,
+        Extent::Slices(_) => program == tree::SLICES,
+        _ => ![tree::LOOM, tree::SLICES].contains(&program),
+    };
+    let mut left: Vec<&(String, Vec<Named>)> = wanted.iter().collect();
+    for extent in [extent, Extent::Loom(drawn), Extent::Slices(drawn)] {
+        let (now, mut later): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(_, tests)| tests.iter().any(|(program, _)| is_of(program, &extent)));
+        let built = if now.is_empty() { None } else { Some(tree::build(root, hands, extent)?) };
+        for (index, mutant) in now.iter().enumerate() {
+            let (key, tests) = mutant;
+            let built = built.as_ref().context("it was built")?;
+            let Some((number, _)) = built.keys.iter().find(|(_, built)| *built == key) else {
+                println!("{key}: does not compile");
+                continue;
+            };
+            let tests: Vec<Named> =
+                tests.iter().filter(|(program, _)| is_of(program, &extent)).cloned().collect();
+            let outcome = run::judge_by_name(*number, &tests, &built.programs, python)?;
+            if matches!(outcome, Outcome::Caught(_)) {
+                println!("{}/{} {}", index + 1, now.len(), told(key, &outcome));
+                hand_on(key, &outcome)?;
+            } else {
+                later.push(mutant);
+            }
+        }
+        left = later;
+    }
+    for (key, tests) in left {
+        if tests.is_empty() {
+            println!("{key}: no test is named for it");
+            continue;
+        }
+        println!("{}", told(key, &Outcome::Survived));
+        hand_on(key, &Outcome::Survived)?;
+    }
     Ok(())
 }
 
@@ -238,7 +308,7 @@ fn chosen<'a>(
         .filter(|name| options.only.as_ref().is_none_or(|text| name.contains(text.as_str())));
     named
         .filter(|name| match results.get(name.as_str()) {
-            None => !options.survivors,
+            None => !options.survivors || options.named,
             Some(outcome) if options.survivors => !matches!(outcome, Outcome::Caught(_)),
             Some(_) => options.again || options.list,
         })
@@ -327,13 +397,13 @@ fn told(name: &str, outcome: &Outcome) -> String {
 /// The outcomes so far, the last one of each mutant.
 fn results(root: &Path) -> Result<BTreeMap<String, Outcome>> {
     let mut results = BTreeMap::new();
-    for path in [RESULTS, RESULTS_OF_SLICES] {
+    for path in [RECORD, RESULTS, RESULTS_OF_SLICES] {
         let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             let outcome = match fields[..] {
                 ["caught", _, test] => Outcome::Caught(test.to_owned()),
-                ["survived", ..] => Outcome::Survived,
+                ["survived" | "argued", ..] => Outcome::Survived,
                 ["unreached", ..] => Outcome::Unreached,
                 _ => bail!("{path}: `{line}` is no outcome"),
             };

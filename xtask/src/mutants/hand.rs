@@ -6,6 +6,10 @@ use anyhow::{Context, Result, bail};
 
 pub(super) const FILE: &str = "verification/mutants/by-hand.txt";
 pub(super) const EQUIVALENT: &str = "verification/mutants/equivalent.txt";
+pub(super) const TESTS: &str = "verification/mutants/tests.txt";
+
+/// A test program, and a part of the names of its tests.
+pub(super) type Named = (String, String);
 
 /// A change that was written by hand.
 #[derive(Debug, Default)]
@@ -18,7 +22,7 @@ pub(super) struct ByHand {
     /// The code that replaces it.
     pub(super) code: String,
     /// A test program and a part of the names of its tests: the tests that should notice.
-    pub(super) tests: Vec<(String, String)>,
+    pub(super) tests: Vec<Named>,
     /// Why no test notices it yet.
     pub(super) open: Option<String>,
     /// It is judged in every run of the tests.
@@ -89,6 +93,32 @@ pub(super) fn equivalent(root: &Path) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
+/// Tests that ought to notice changes: the begin of the changes' names, a test program, and a part of its tests' names.
+pub(super) fn named(root: &Path) -> Result<Vec<(String, Named)>> {
+    let text = std::fs::read_to_string(root.join(TESTS)).with_context(|| format!("cannot read {TESTS}"))?;
+    parse_named(&text)
+}
+
+fn parse_named(text: &str) -> Result<Vec<(String, Named)>> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (begin, test) = line.rsplit_once(" | ").unwrap_or((line, ""));
+            let Some((program, part)) = test.split_once(' ') else {
+                bail!("{TESTS}: `{line}` names no test program and no test");
+            };
+            Ok((begin.to_owned(), (program.to_owned(), part.to_owned())))
+        })
+        .collect()
+}
+
+/// The tests of `named` that ought to notice `key`: those whose line says most of its name come first.
+pub(super) fn tests_of(named: &[(String, Named)], key: &str) -> Vec<Named> {
+    let mut found: Vec<_> = named.iter().filter(|(begin, _)| key.starts_with(begin.as_str())).collect();
+    found.sort_by_key(|(begin, _)| std::cmp::Reverse(begin.len()));
+    found.into_iter().map(|(_, test)| test.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +131,16 @@ mod tests {
         assert_eq!(mutants[0].tests, [("promises".to_owned(), "x".to_owned())]);
         assert!(parse("= no tests\nfile a.rs\n-x\n").is_err());
         assert!(parse("-x\n").is_err());
+    }
+
+    #[test]
+    fn tests_are_named_by_the_begin_of_a_mutant() {
+        let named = parse_named("# words\na/b.rs | promises x::y\na/b.rs f: a || b | zerobuffer b::\n");
+        let named = named.expect("two lines");
+        let tests = tests_of(&named, "a/b.rs f: a || b [|| to &&] c");
+        let tests: Vec<String> = tests.iter().map(|(program, part)| format!("{program} {part}")).collect();
+        assert_eq!(tests, ["zerobuffer b::", "promises x::y"]);
+        assert!(tests_of(&named, "a/c.rs f: return").is_empty());
+        assert!(parse_named("a.rs | promises\n").is_err());
     }
 }

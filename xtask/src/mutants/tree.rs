@@ -56,6 +56,11 @@ const NUMBERS: u32 = 512;
 /// Rounds of leaving out what does not compile.
 const ROUNDS: usize = 20;
 
+/// What the model checker's program is called where tests are named.
+pub(super) const LOOM: &str = "loom";
+/// What the promises are called that are built with sleeps of 10 s.
+pub(super) const SLICES: &str = "slices";
+
 /// How a test program is told which tests to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -93,6 +98,8 @@ pub(super) enum Extent<'a> {
     Sample(&'a BTreeSet<&'a String>),
     /// The same, with sleeps of 10 s and the promises alone.
     Slices(&'a BTreeSet<&'a String>),
+    /// The same, with the runs of the model checker alone.
+    Loom(&'a BTreeSet<&'a String>),
     /// Those by hand, with every test in Rust.
     ByHand,
     /// Those by hand, with the unit tests of the library.
@@ -140,6 +147,7 @@ pub(super) fn build(root: &Path, by_hand: &[&ByHand], extent: Extent<'_>) -> Res
     let copy = root.join(FOLDER).join(match extent {
         Extent::Sample(_) => "tree",
         Extent::Slices(_) => "tree-slices",
+        Extent::Loom(_) => "tree-loom",
         Extent::ByHand | Extent::Slice => "slice",
     });
     let files = files(root)?;
@@ -153,7 +161,7 @@ pub(super) fn build(root: &Path, by_hand: &[&ByHand], extent: Extent<'_>) -> Res
         let mut rendered_files = Vec::new();
         for (first, file) in (0..).step_by(NUMBERS as usize).zip(&files) {
             let mut sites = match extent {
-                Extent::Sample(chosen) | Extent::Slices(chosen) => {
+                Extent::Sample(chosen) | Extent::Slices(chosen) | Extent::Loom(chosen) => {
                     sites::find(&file.text, &file.shown, |key| chosen.contains(key))?
                 }
                 Extent::ByHand | Extent::Slice => Vec::new(),
@@ -201,7 +209,7 @@ fn files(root: &Path) -> Result<Vec<File>> {
         for path in tracked(root, changed.sources)? {
             let inside = path.strip_prefix(changed.sources)?.to_string_lossy().into_owned();
             let is_left_out = changed.left_out.iter().any(|prefix| inside.starts_with(prefix));
-            if inside.ends_with(".rs") && !is_left_out {
+            if inside.ends_with(".rs") && !is_left_out && !is_of_tests(&inside) {
                 let path = root.join(&path);
                 let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                 let crate_name = changed.sources.split('/').nth(1).unwrap_or_default();
@@ -211,6 +219,12 @@ fn files(root: &Path) -> Result<Vec<File>> {
         }
     }
     Ok(files)
+}
+
+/// Whether a file holds tests alone, which only its parent says to be for tests.
+fn is_of_tests(inside: &str) -> bool {
+    let stem = inside.strip_suffix(".rs").unwrap_or(inside);
+    stem.split('/').any(|part| part == "tests" || part == "loom")
 }
 
 /// Files below a folder that git tracks, or would track.
@@ -282,12 +296,19 @@ fn add_switch(root: &Path, copy: &Path) -> Result<()> {
 fn build_command(root: &Path, copy: &Path, extent: Extent<'_>, arguments: &[&str]) -> Command {
     let (folder, flags) = match extent {
         Extent::Slices(_) => ("build-slices", "-Awarnings --cfg long_slices"),
+        Extent::Loom(_) => ("build-loom", "-Awarnings --cfg loom"),
         _ => ("build", "-Awarnings"),
     };
     let mut command = cargo(copy, arguments);
+    match extent {
+        // The model checker knows neither futures nor other crates.
+        Extent::Loom(_) => command.args(["--package", "zerobuffer", "--release"]),
+        _ => command
+            .args(["--package", "zerobuffer", "--package", "zerobuffer-tests", "--package", "zerobuffer-ffi"])
+            .args(["--features", "zerobuffer/async,zerobuffer-tests/stop-points"]),
+    };
     command
-        .args(["--package", "zerobuffer", "--package", "zerobuffer-tests", "--package", "zerobuffer-ffi"])
-        .args(["--features", "zerobuffer/async,zerobuffer-tests/stop-points", "--message-format", "json"])
+        .args(["--message-format", "json"])
         .env("CARGO_TARGET_DIR", root.join(FOLDER).join(folder))
         // Built quickly: with few optimisations, which streaming tests need, and without debug information.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
@@ -326,8 +347,10 @@ fn check(
     files: &[(PathBuf, Rendered)],
     keys: &BTreeMap<u32, String>,
 ) -> Result<BTreeSet<u32>> {
+    // Only tests know the model checker.
+    let what = if matches!(extent, Extent::Loom(_)) { "--tests" } else { "--lib" };
     let (passed, messages) =
-        messages(&mut build_command(root, copy, extent, &["check", "--keep-going", "--lib"]))?;
+        messages(&mut build_command(root, copy, extent, &["check", "--keep-going", what]))?;
     let mut failed = BTreeSet::new();
     for message in &messages {
         let message = &message["message"];
@@ -375,6 +398,7 @@ fn programs(root: &Path, copy: &Path, extent: Extent<'_>) -> Result<Vec<Program>
     let mut command = match extent {
         Extent::Slice => slice_command(root, copy),
         Extent::Slices(_) => build_command(root, copy, extent, &["test", "--no-run", "--test", "promises"]),
+        Extent::Loom(_) => build_command(root, copy, extent, &["test", "--no-run", "--lib"]),
         _ => build_command(root, copy, extent, &["test", "--no-run", "--lib", "--tests"]),
     };
     let (passed, messages) = messages(&mut command)?;
@@ -387,7 +411,12 @@ fn programs(root: &Path, copy: &Path, extent: Extent<'_>) -> Result<Vec<Program>
         if let (Some(path), Some(manifest)) =
             (message["executable"].as_str(), message["manifest_path"].as_str())
         {
-            let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
+            let name = match extent {
+                Extent::Loom(_) => LOOM,
+                Extent::Slices(_) => SLICES,
+                _ => message["target"]["name"].as_str().unwrap_or_default(),
+            };
+            let name = name.to_owned();
             let folder = Path::new(manifest).parent().context("a folder")?.to_owned();
             programs.push(Program { name, kind: Kind::Rust, path: path.into(), folder });
         }
