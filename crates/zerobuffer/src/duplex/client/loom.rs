@@ -11,6 +11,7 @@ use super::DuplexClient;
 use super::state::ClientState;
 use crate::duplex::model::Wire;
 use crate::error::ErrorKind;
+use crate::sync::Ordering;
 
 const FOREVER: Duration = Duration::MAX;
 
@@ -75,6 +76,7 @@ fn loom_the_lead_is_passed_on_to_a_caller_that_still_waits() {
         assert_eq!(*response, [1]);
         waiter.join().unwrap();
         answers.join().unwrap();
+        assert_eq!(client.state.following.load(Ordering::Relaxed), 0, "neither waits");
     });
 }
 
@@ -181,6 +183,21 @@ fn loom_a_close_ends_a_sender_that_waits_for_the_writer() {
         sender.join().unwrap();
         assert_eq!(wire.open_ends(), 1, "the request that is being filled has the writer");
         drop(request);
+        assert_eq!(wire.open_ends(), 0);
+    });
+}
+
+#[test]
+fn loom_a_close_does_not_wait_for_a_request_that_is_being_filled() {
+    check(2, || {
+        let (wire, client) = client(4);
+        let filler = {
+            let client = Arc::clone(&client);
+            // It has the request until the close is over.
+            thread::spawn(move || client.acquire_request_buffer(1).ok())
+        };
+        client.close();
+        drop(filler.join().unwrap());
         assert_eq!(wire.open_ends(), 0);
     });
 }

@@ -48,3 +48,23 @@ impl Answer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_without_a_response_say_why_in_their_flags() {
+        let late = flags::FAILED | flags::CANCELLED;
+        for (answer, expected) in [
+            (Answer::Bytes(b"x"[..].into()), (0, &b"x"[..])),
+            (Answer::Bytes(b""[..].into()), (flags::EMPTY, NOTHING)),
+            (Answer::Failed("why".into()), (flags::FAILED, b"why")),
+            (Answer::Failed("".into()), (flags::FAILED | flags::EMPTY, NOTHING)),
+            (Answer::TooLate, (late, NOTHING)),
+            (Answer::Withdrawn, (late, NOTHING)),
+        ] {
+            assert_eq!(answer.tagged(), expected);
+        }
+    }
+}

@@ -397,3 +397,70 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         _ => "the handler panicked".to_owned(),
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::duplex::{DuplexChannelFactory, ProcessingMode};
+
+    fn run(what: &str) -> Arc<Run> {
+        let channel = format!("unit-run-{what}-{}", std::process::id());
+        let names = Names {
+            requests: format!("{channel}_request").into(),
+            responses: format!("{channel}_response").into(),
+            channel: channel.into(),
+        };
+        let reader = Reader::create(&names.requests, BufferConfig::default()).unwrap();
+        let (names, config) = (Arc::new(names), BufferConfig::default());
+        Arc::new_cyclic(|me| Run::new(me.clone(), names, config, Arc::default(), reader, false))
+    }
+
+    #[test]
+    fn a_stop_waits_longer_for_a_thread_that_runs_no_handler() {
+        let run = run("patience");
+        let (go, told) = channel::<()>();
+        run.spawn(move |_| _ = told.recv()).unwrap();
+        std::thread::scope(|scope| {
+            let stop = scope.spawn(|| run.stop());
+            while !run.is_stopping() {
+                std::thread::yield_now();
+            }
+            // For as long as a stop waits for a handler, and a little longer.
+            std::thread::sleep(STOP_PATIENCE * 2);
+            go.send(()).unwrap();
+            stop.join().unwrap().expect("no handler is busy");
+        });
+    }
+
+    #[test]
+    fn a_server_that_was_stopped_while_its_handler_is_busy_no_longer_runs() {
+        let run = run("busy");
+        assert!(!run.is_running(), "no thread reads");
+        let (go, told) = channel::<()>();
+        run.spawn(move |run| _ = run.guard(|| told.recv())).unwrap();
+        assert!(run.is_running());
+        assert_eq!(run.stop().unwrap_err().kind(), ErrorKind::HandlerBusy);
+        assert!(!run.is_running(), "it starts no other request");
+        go.send(()).unwrap();
+        assert!(run.wait(THREAD_PATIENCE));
+    }
+
+    #[test]
+    fn each_client_is_described_to_the_server() {
+        let channel_name = format!("unit-run-described-{}", std::process::id());
+        let factory = DuplexChannelFactory::new();
+        let server = factory.create_immutable_server(&channel_name, BufferConfig::default()).unwrap();
+        let (tell, told) = channel();
+        server.on_init(move |metadata| tell.send(metadata.to_vec()).unwrap());
+        server.start(|request| Ok((&**request).into()), ProcessingMode::SingleThread).unwrap();
+        for name in [b"first", b"other"] {
+            let client = factory.create_client(&channel_name).unwrap();
+            client.set_metadata(name).unwrap();
+            client.call(b"x", Duration::from_secs(30)).unwrap();
+            assert_eq!(told.try_recv().as_deref(), Ok(&name[..]), "before the request is handled");
+        }
+        server.stop().unwrap();
+    }
+}

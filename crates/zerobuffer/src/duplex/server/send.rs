@@ -265,6 +265,21 @@ mod tests {
     use crate::duplex::{DuplexChannelFactory, ProcessingMode};
 
     #[test]
+    fn an_answer_that_waited_while_its_client_went_is_not_written_for_the_next_one() {
+        let names = ["", "_request", "_response"].map(|end| format!("unit-late{end}-{}", std::process::id()));
+        let [channel, requests, responses] = names.map(String::into_boxed_str);
+        let mut reader = Reader::create(&responses, BufferConfig::default()).unwrap();
+        let mut writer = Writer::connect(&responses).unwrap();
+        let sender = AnswerSender::new(Arc::new(Names { channel, requests, responses }));
+        sender.end_client();
+        for (client, comes) in [(0, false), (1, true)] {
+            let to = Address { client, sequence: 1, mark: 0 };
+            sender.persist(&mut writer, to, b"late", Tag::default()).unwrap();
+            assert_eq!(reader.try_read_frame().unwrap().is_some(), comes, "client {client} of 1");
+        }
+    }
+
+    #[test]
     fn responses_are_counted_from_the_first_request_that_came() {
         let channel = format!("unit-first-{}", std::process::id());
         let classic = || BufferConfig::default().classic(true);

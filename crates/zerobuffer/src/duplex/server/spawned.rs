@@ -180,3 +180,22 @@ impl Drop for Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsent_answers_count_by_their_bytes() {
+        let backlog = Backlog::default();
+        let bytes = || lock(&backlog.now).bytes;
+        let answers = [Answer::Bytes(vec![0; 100].into()), Answer::Failed("why".into()), Answer::TooLate];
+        for (answer, expected) in answers.iter().zip([100, 103, 103]) {
+            backlog.started();
+            backlog.done(answer);
+            assert_eq!(bytes(), expected);
+        }
+        answers.iter().for_each(|answer| backlog.answered(answer));
+        assert_eq!((bytes(), lock(&backlog.now).requests), (0, 0));
+    }
+}
