@@ -135,3 +135,30 @@ impl NamesWatch {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_of_whoever_left_frames_or_was_seen() {
+        let [ours, later] = [1, 2].map(|epoch| WriterId::Ours { epoch });
+        let foreign = WriterId::Foreign { pid: 1 };
+        let told = || EndsTold { last: Some(ours), ..EndsTold::default() };
+        let news = |mut told: EndsTold, state| told.news(state).map(|news| (news.id, news.died));
+        assert_eq!(news(told(), WriterState::None), None, "no writer came");
+        assert_eq!(news(told(), WriterState::Closed(ours)), None, "that was told");
+        assert_eq!(news(told(), WriterState::Closed(later)), Some((Some(later), false)));
+        assert_eq!(news(told(), WriterState::Dead(foreign)), Some((Some(foreign), true)));
+        // A 1.x writer that came, wrote and closed between two looks has left its frames alone.
+        let mut read = told();
+        read.frame();
+        assert_eq!(news(read, WriterState::None), Some((None, false)));
+        assert_eq!(news(read, WriterState::Closed(ours)), Some((Some(ours), false)));
+        // One that was seen and wrote nothing.
+        let mut seen = told();
+        assert!(seen.news(WriterState::Alive(foreign)).is_none());
+        assert!(seen.is_foreign() && !seen.owes_end());
+        assert_eq!(news(seen, WriterState::None), Some((None, false)));
+    }
+}

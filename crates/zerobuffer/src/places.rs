@@ -322,3 +322,59 @@ impl Places {
         self.buffer.error(ErrorKind::FrameTooLarge, message)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::reader::Reader;
+    use crate::writer::Writer;
+
+    fn buffer(what: &str, classic: bool) -> (Reader, Writer) {
+        let name = format!("unit-places-{what}-{classic}-{}", std::process::id());
+        let config = BufferConfig::default().payload_size(1 << 20).classic(classic);
+        let reader = Reader::create(&name, config).unwrap();
+        (reader, Writer::connect(&name).unwrap())
+    }
+
+    #[test]
+    fn a_writer_that_is_never_short_of_space_learns_that_its_reader_has_gone() {
+        for classic in [false, true] {
+            let (reader, mut writer) = buffer("gone", classic);
+            writer.write_frame(b"frame").unwrap();
+            std::thread::sleep(Duration::from_nanos(2 * READER_CHECK));
+            drop(reader);
+            // The fast path asks after 31 frames at most.
+            let error = (0..40).find_map(|_| writer.write_frame(b"frame").err());
+            assert_eq!(error.expect("none is told").kind(), ErrorKind::ReaderDead);
+        }
+    }
+
+    #[test]
+    fn frames_and_bytes_are_counted_on_every_way() {
+        for classic in [false, true] {
+            let (_reader, mut writer) = buffer("counted", classic);
+            for len in (1..100).chain([5000]) {
+                writer.write_frame(&vec![1; len]).unwrap();
+            }
+            let mut frame = writer.acquire_frame(60).unwrap();
+            frame.fill(1);
+            frame.commit().unwrap();
+            assert_eq!((writer.frames_written(), writer.bytes_written()), (101, 4950 + 5000 + 60));
+        }
+    }
+
+    #[test]
+    fn a_frame_has_a_byte_at_least_and_what_the_ring_holds_at_most() {
+        for classic in [false, true] {
+            let (_reader, mut writer) = buffer("sizes", classic);
+            let largest = writer.max_frame_size();
+            for (len, expected) in [(0, ErrorKind::InvalidFrameSize), (largest + 1, ErrorKind::FrameTooLarge)]
+            {
+                assert_eq!(writer.write_frame(&vec![1; len]).unwrap_err().kind(), expected);
+                assert_eq!(writer.acquire_frame(len).unwrap_err().kind(), expected);
+            }
+            writer.write_frame(&vec![1; largest]).unwrap();
+        }
+    }
+}

@@ -128,8 +128,11 @@ mod tests {
         assert_eq!(spin.budget(), Spin::MIN);
         assert!(spin.until(None, || true));
         assert!(!spin.until(None, || false));
+        assert!(!spin.is_never() && !spin.is_endless());
         for (strategy, budget) in [(WaitStrategy::Block, Duration::ZERO), (WaitStrategy::Spin, SLICE)] {
-            assert_eq!(Spin::new(strategy).budget(), budget);
+            let spin = Spin::new(strategy);
+            assert_eq!(spin.budget(), budget);
+            assert_eq!((spin.is_never(), spin.is_endless()), (budget.is_zero(), !budget.is_zero()));
         }
     }
 }

@@ -512,3 +512,6 @@ fn writer_word(mapping: &Mapping) -> WriterWord {
     // Acquire pairs with the Release store in Writer's connect and close.
     WriterWord(mapping.oieb().writer_word.load(Ordering::Acquire))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -327,3 +327,108 @@ impl WriteSide {
         if changed || first { self.timed_sleep.length() } else { None }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::release::ReleaseQueue;
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::lifecycle::registry;
+    use crate::os;
+    use crate::reader::Reader;
+    use crate::sync::{AtomicBool, AtomicU64};
+    use crate::writer::Writer;
+
+    fn buffer(what: &str) -> (String, Reader, Mapping) {
+        let name = format!("unit-classic-writer-{what}-{}", std::process::id());
+        let config = BufferConfig::default().payload_size(1024).classic(true);
+        let reader = Reader::create(&name, config.clone()).unwrap();
+        let segment = os::Segment::open(&name, true).unwrap();
+        let mapping = Mapping::new(&segment, config.geometry(&name).unwrap(), false).unwrap();
+        (name, reader, mapping)
+    }
+
+    #[test]
+    fn an_empty_ring_is_taken_back_only_if_its_reader_stands_where_the_writer_does() {
+        let (_name, _reader, mapping) = buffer("rewind");
+        let oieb = mapping.oieb();
+        let rewinds = |read_pos, tail: TailWord| {
+            oieb.payload_write_pos.store(512, Ordering::SeqCst);
+            oieb.payload_read_pos.store(read_pos, Ordering::SeqCst);
+            oieb.tail_word.store(tail.0, Ordering::SeqCst);
+            let mut side = WriteSide::resume(&mapping, true).expect("sound words");
+            (side.rewind(&mapping), side.position)
+        };
+        assert_eq!(rewinds(496, TailWord::settled(512)), (false, 512));
+        assert_eq!(rewinds(512, TailWord::settled(496)), (false, 512));
+        assert_eq!(rewinds(512, TailWord::changing(512)), (false, 512));
+        assert_eq!(rewinds(512, TailWord::settled(512)), (true, 0));
+    }
+
+    #[test]
+    fn a_recovery_waits_for_a_tail_that_changes_and_ends_a_rewind_half_way() {
+        let (_name, _reader, mapping) = buffer("recover");
+        let oieb = mapping.oieb();
+        let recover = |tail: TailWord| {
+            oieb.payload_write_pos.store(512, Ordering::SeqCst);
+            oieb.payload_read_pos.store(512, Ordering::SeqCst);
+            oieb.tail_word.store(tail.0, Ordering::SeqCst);
+            WriteSide::recover(&mapping).expect("sound words").map(|side| side.position)
+        };
+        assert_eq!(recover(TailWord::changing(512)), None);
+        // The writer died between its two stores.
+        assert_eq!(recover(TailWord::settled(0)), Some(512));
+        assert_eq!(TailWord(oieb.tail_word.load(Ordering::SeqCst)), TailWord::settled(512));
+    }
+
+    #[test]
+    fn a_recovery_never_pairs_a_tail_with_a_count_of_another_moment() {
+        let (_name, _reader, mapping) = buffer("pairs");
+        let oieb = mapping.oieb();
+        let written = 1024 - 16;
+        // Odd while the words are set for the next round.
+        let round = AtomicU64::new(0);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let recoverer = scope.spawn(|| {
+                let mut recoveries = 0;
+                while !over.load(Ordering::SeqCst) {
+                    let before = round.load(Ordering::SeqCst);
+                    let recovered = WriteSide::recover(&mapping);
+                    let is_of_one_round = before.is_multiple_of(2) && round.load(Ordering::SeqCst) == before;
+                    if let (Ok(Some(side)), true) = (recovered, is_of_one_round) {
+                        assert_eq!(side.position, written);
+                        recoveries += 1;
+                    }
+                }
+                recoveries
+            });
+            for _ in 0..5_000 {
+                // A reader gives back all but the last 16 bytes, in steps.
+                round.fetch_add(1, Ordering::SeqCst);
+                oieb.payload_free_bytes.store(1024 - written, Ordering::SeqCst);
+                oieb.tail_word.store(TailWord::settled(0).0, Ordering::SeqCst);
+                round.fetch_add(1, Ordering::SeqCst);
+                let mut queue = ReleaseQueue::new();
+                for _ in 0..written / 16 - 1 {
+                    queue.push_skipped(16);
+                    queue.give_back(&mapping);
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+            assert!(recoverer.join().unwrap() > 0);
+        });
+    }
+
+    #[test]
+    fn a_reader_without_a_token_gets_one_with_the_next_frame() {
+        let (name, _reader, _mapping) = buffer("token");
+        let mut writer = Writer::connect(&name).unwrap();
+        let (semaphore, _) = os::Semaphore::open(&registry::write_semaphore(&name)).unwrap();
+        while semaphore.try_wait() {}
+        for _ in 0..2 {
+            writer.write_frame(b"frame").unwrap();
+            assert_eq!(semaphore.value(), 1, "one, however many frames it has not looked at");
+        }
+    }
+}

@@ -272,6 +272,50 @@ mod tests {
         }
     }
 
+    /// A frame of 12,000 bytes in a ring of 64 KiB, whose lap before ended at 20,000.
+    const BETWEEN_LAPS: Question = Question {
+        size: 64 << 10,
+        head: Cursor(0),
+        tail: Cursor(0),
+        ahead: 12_000,
+        at_start: 12_000,
+        lap_end: 20_000,
+        at_lap_end: 12_000,
+        leapt: false,
+        largest: 0,
+        only_start: false,
+    };
+
+    #[test]
+    fn a_writer_leaps_over_little_and_early_in_the_ring_only() {
+        let q = Question { head: Cursor::new(1, 4000), tail: Cursor::new(0, 14_000), ..BETWEEN_LAPS };
+        assert_eq!(plan(q), Some(Placement::Leap));
+        assert_eq!(plan(Question { tail: Cursor::new(0, 12_000), ..q }), None, "more than a tenth is in use");
+        let late = Question { lap_end: 40_000, tail: Cursor::new(0, 38_000), ahead: 36_000, ..q };
+        assert_eq!(plan(late), None, "behind the middle of the ring");
+        assert_eq!(plan(Question { at_lap_end: 60_000, ..q }), None, "it would not fit there");
+        assert_eq!(plan(Question { only_start: true, ..q }), None, "there is no memory");
+        assert_eq!(
+            plan(Question { ahead: 10_000, ..q }),
+            Some(Placement::Ahead),
+            "it fits before what is in use"
+        );
+        assert_eq!(plan(Question { leapt: true, ..q }), Some(Placement::Ahead), "it has leapt already");
+    }
+
+    #[test]
+    fn an_empty_ring_goes_on_within_a_calm_load_and_starts_again_behind_it() {
+        let drained = |position, ahead, only_start| {
+            let head = Cursor::new(1, position);
+            plan(Question { size: 4 << 20, head, tail: head, ahead, only_start, ..BETWEEN_LAPS })
+        };
+        assert_eq!(drained(4000, 12_000, false), Some(Placement::Ahead));
+        assert_eq!(drained(CALM - 12_000, 12_000, false), Some(Placement::Ahead));
+        assert_eq!(drained(CALM - 12_000, 12_016, false), Some(Placement::Start));
+        assert_eq!(drained(4000, 12_000, true), Some(Placement::Start), "no memory ahead");
+        assert_eq!(drained(0, 2 << 20, true), Some(Placement::Ahead), "that is the start");
+    }
+
     #[test]
     fn frames_stay_in_the_window_while_the_reader_keeps_up() {
         for (size, behind, window) in [(32 << 20, 5, CALM), (32 << 20, 12, CALM), (64 << 20, 12, WINDOW)] {

@@ -1,5 +1,8 @@
 //! What a ring, and the entry to it, promise the rest of the crate: tests that need more than the public API shows.
 
+mod doorbells;
+mod laps;
+
 use std::time::Duration;
 
 use super::FastPath;
@@ -176,6 +179,15 @@ fn an_entry_takes_all_bytes_or_leaves_the_count_whole() {
     // A writer died with the mark, and had taken nothing.
     let (reader, mapping) = fresh();
     mapping.oieb().writer_pid.store(pid, Ordering::SeqCst);
+    mark(&mapping);
+    assert!(matches!(entry::enter(&mapping, true), Entry::Extended));
+    assert_eq!((free(&mapping), is_marked(&mapping), mapping.is_extended()), (0, false, true));
+    drop(reader);
+
+    // A writer died with the mark, and had taken all bytes.
+    let (reader, mapping) = fresh();
+    mapping.oieb().writer_pid.store(pid, Ordering::SeqCst);
+    mapping.oieb().payload_free_bytes.store(0, Ordering::SeqCst);
     mark(&mapping);
     assert!(matches!(entry::enter(&mapping, true), Entry::Extended));
     assert_eq!((free(&mapping), is_marked(&mapping), mapping.is_extended()), (0, false, true));
