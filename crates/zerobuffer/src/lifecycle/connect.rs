@@ -337,3 +337,68 @@ fn recover(name: &str, mapping: &Mapping) -> std::result::Result<WriteRing, Ring
         std::thread::yield_now();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::reader::Reader;
+    use crate::writer::Writer;
+
+    fn buffer(what: &str, classic: bool) -> (String, Reader, Mapping) {
+        let name = format!("unit-connect-{what}-{classic}-{}", std::process::id());
+        let config = BufferConfig::default().payload_size(4096).classic(classic);
+        let reader = Reader::create(&name, config.clone()).unwrap();
+        let segment = os::Segment::open(&name, true).unwrap();
+        let mapping = Mapping::new(&segment, config.geometry(&name).unwrap(), false).unwrap();
+        (name, reader, mapping)
+    }
+
+    #[test]
+    fn a_dead_native_writers_pid_may_be_another_processs_by_now() {
+        let (_name, _reader, mapping) = buffer("reused", true);
+        let oieb = mapping.oieb();
+        let own = std::process::id();
+        // Process 1 lives.
+        oieb.writer_word.store(WriterWord(0).next(1, false).0, Ordering::SeqCst);
+        oieb.writer_pid.store(1, Ordering::SeqCst);
+        assert!(join(&mapping).is_some(), "it is taken for a 1.x writer");
+        let words = WriterWords::load(oieb);
+        assert_eq!((words.pid, words.word.pid(), words.word.epoch()), (u64::from(own), own, 2));
+        assert!(words.word.predecessor_died());
+    }
+
+    #[test]
+    fn the_first_writer_has_no_predecessor() {
+        for classic in [false, true] {
+            let (_name, _reader, mapping) = buffer("first", classic);
+            assert!(join(&mapping).is_some());
+            let word = WriterWords::load(mapping.oieb()).word;
+            assert_eq!((word.epoch(), word.predecessor_died()), (1, false));
+        }
+    }
+
+    #[test]
+    fn a_successor_in_an_extended_ring_shows_itself_and_the_readers_pid() {
+        let (name, _reader, mapping) = buffer("successor", false);
+        let (oieb, own) = (mapping.oieb(), std::process::id());
+        drop(Writer::connect(&name).unwrap());
+        // As a 1.x peer does that was refused.
+        oieb.writer_pid.store(0, Ordering::SeqCst);
+        let _writer = Writer::connect(&name).unwrap();
+        let words = WriterWords::load(oieb);
+        assert_eq!((words.word.pid(), words.word.epoch(), words.word.is_closed()), (own, 2, false));
+        assert_eq!(words.pid, u64::from(own), "1.x writers stay away");
+    }
+
+    #[test]
+    fn a_reader_that_waits_with_the_semaphore_is_told_of_its_writer() {
+        for classic in [false, true] {
+            let (name, _reader, _mapping) = buffer("told", classic);
+            let (semaphore, _) = os::Semaphore::open(&registry::write_semaphore(&name)).unwrap();
+            assert_eq!(semaphore.value(), 0);
+            let _writer = Writer::connect(&name).unwrap();
+            assert_eq!(semaphore.value(), 1);
+        }
+    }
+}

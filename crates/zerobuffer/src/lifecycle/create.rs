@@ -318,3 +318,23 @@ fn check_sizes(name: &str, config: &BufferConfig, geometry: Geometry) -> Result<
     }
     Ok(())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::kept::KeptBuffer;
+
+    #[test]
+    fn a_buffer_that_its_keeper_is_just_giving_up_is_not_taken_over() {
+        let name = format!("unit-adopt-{}", std::process::id());
+        let config = BufferConfig::default().payload_size(4096);
+        let kept = KeptBuffer::create(&name, config.clone()).unwrap();
+        let segment = os::Segment::open(&name, true).unwrap();
+        let mapping = Mapping::new(&segment, config.geometry(&name).unwrap(), false).unwrap();
+        let word = &mapping.oieb().reader_word;
+        let before = word.swap(ReaderWord::new(std::process::id()).0, Ordering::SeqCst);
+        assert!(adopt(&name, &config).unwrap().is_none());
+        word.store(before, Ordering::SeqCst);
+        assert!(!kept.close().unwrap(), "no reader has it");
+    }
+}

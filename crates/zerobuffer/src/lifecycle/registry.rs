@@ -445,3 +445,43 @@ fn clean_locked(name: &str, files: &OwnedFiles) -> io::Result<bool> {
     log_failure(locks::remove_old(name));
     Ok(true)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_245_bytes() {
+        assert!(check_name(&"n".repeat(MAX_NAME_LEN)).is_ok());
+        assert_eq!(check_name(&"n".repeat(MAX_NAME_LEN + 1)).unwrap_err().kind(), ErrorKind::InvalidName);
+    }
+
+    #[test]
+    fn files_that_a_reader_left_half_way_through_its_close_are_removed() {
+        let name = format!("unit-half-way-{}", std::process::id());
+        let shm = Folder::shared_memory();
+        let [file, _] = semaphore_files(&name);
+        // Kept, so that no other file gets its identity.
+        let segment = os::Segment::create_unnamed(0o600).unwrap();
+        let segment_id = segment.id().unwrap();
+        let semaphore = os::Semaphore::create(&write_semaphore(&name), 0o600, segment_id).unwrap();
+        let id = semaphore.id();
+        let files = OwnedFiles { segment: segment_id, write_semaphore: Some(id), read_semaphore: None };
+        assert!(matches!(shm.remove(&file, id), Ok(Removal::Busy)), "its creator is at work");
+        drop(semaphore.finish());
+        assert!(files.has_semaphores(&name).unwrap());
+        let others = OwnedFiles { write_semaphore: Some(segment_id), ..files };
+        assert!(!others.has_semaphores(&name).unwrap(), "that is another file");
+
+        // The lock file of a 1.x C# reader.
+        Folder::make_locks().unwrap();
+        let old = Folder::lock_path("locks").join(locks::file_name(&name));
+        std::fs::create_dir_all(Folder::lock_path("locks")).unwrap();
+        std::fs::write(&old, "").unwrap();
+        assert!(clean_after_reader(&name, &files).unwrap());
+        assert!(shm.info(&file).unwrap().is_none() && !old.exists());
+        assert!(!clean_after_reader(&name, &files).unwrap(), "nothing is left");
+        // Fails while another test has a file there.
+        let _ = std::fs::remove_dir(Folder::lock_path("locks"));
+    }
+}

@@ -133,3 +133,25 @@ impl Reserver {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::reader::Reader;
+
+    #[test]
+    fn for_a_frame_half_way_through_the_ring_one_chunk_is_reserved() {
+        let name = format!("unit-chunk-{}", std::process::id());
+        let config = BufferConfig::default().payload_size(4 << 20);
+        let _reader = Reader::create(&name, config.clone()).unwrap();
+        let segment = || os::Segment::open(&name, true).unwrap();
+        let memory = || segment().info().unwrap().memory;
+        let mut reserver = Reserver::new(segment(), config.geometry(&name).unwrap());
+        let before = memory();
+        reserver.reserve(8 * CHUNK, 1000).unwrap();
+        let reserved = memory() - before;
+        assert!((1..CHUNK * 3 / 2).contains(&reserved), "{reserved} bytes");
+        assert!(reserver.has(8) && !reserver.has(7) && !reserver.has(9));
+    }
+}

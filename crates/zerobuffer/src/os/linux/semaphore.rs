@@ -183,3 +183,21 @@ impl Drop for Semaphore {
         unsafe { unmap(self.0.cast(), LEN) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_semaphore_is_unmapped_when_it_is_dropped() {
+        let name = format!("sem-w-unit-unmapped-{}", std::process::id());
+        let segment = Segment::create_unnamed(0o600).unwrap();
+        drop(Semaphore::create(&name, 0o600, segment.id().unwrap()).unwrap().finish());
+        let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().matches(&name).count();
+        let (semaphore, _) = Semaphore::open(&name).unwrap();
+        assert_eq!(mappings(), 1);
+        drop(semaphore);
+        assert_eq!(mappings(), 0);
+        std::fs::remove_file(Folder::shared_memory().path_of(&file_name(&name))).unwrap();
+    }
+}
