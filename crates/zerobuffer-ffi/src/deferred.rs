@@ -238,3 +238,17 @@ pub unsafe extern "C" fn zb_deferred_free(deferred: *mut zb_deferred) {
     }
     passed!(take(deferred));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_watch_ends_and_says_so() {
+        let here = zerobuffer::fork_generation();
+        let watched = Mutex::new(Watched { shared: Vec::new(), running: Some(here) });
+        let watch = Watch { watched, changed: Condvar::new() };
+        watch.run();
+        assert_eq!(lock(&watch.watched).running, None, "the next callback starts a thread");
+    }
+}

@@ -49,3 +49,42 @@ impl<W> Peer<W> {
         drop(parts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use zerobuffer::{BufferConfig, Reader};
+
+    use super::*;
+
+    #[test]
+    fn an_interrupt_waits_for_a_thread_that_asks() {
+        let name = format!("unit-ffi-peer-{}", std::process::id());
+        let reader = Reader::create(&name, BufferConfig::default()).expect("a buffer");
+        let peer = Peer::new(reader.interrupt_handle(), ());
+        let (enter, entered) = channel();
+        let (go, told) = channel::<()>();
+        std::thread::scope(|scope| {
+            let peer = &peer;
+            scope.spawn(move || {
+                peer.ask(|()| {
+                    enter.send(()).expect("a receiver");
+                    told.recv().expect("a sender");
+                })
+            });
+            entered.recv().expect("a question");
+            let (begin, begun) = channel();
+            let interrupter = scope.spawn(move || {
+                begin.send(()).expect("a receiver");
+                peer.interrupt().is_some()
+            });
+            begun.recv().expect("an interrupt");
+            // For the interrupt to get to the lock.
+            std::thread::sleep(Duration::from_millis(50));
+            go.send(()).expect("a receiver");
+            assert!(interrupter.join().expect("no panic"), "no interrupt is left out");
+        });
+    }
+}
