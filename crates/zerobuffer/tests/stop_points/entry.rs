@@ -379,6 +379,57 @@ fn a_writer_that_finds_a_dead_ones_entry_waits_for_the_reader() {
     name.assert_nothing_left();
 }
 
+/// A 1.x writer that had found space, and commits, is told how much there is by the native writer that gives way: no reader
+/// looks.
+#[test]
+fn a_writer_that_gives_way_mends_the_count() {
+    let name: Name = Ring::Extended.name("entry-way");
+    let reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
+    let mut old = Old::new(&name);
+    // It looked before the native writer stored its pid.
+    old.done = 1;
+    let mut ours = Peer::start_with(role!(enterer), &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:enter:free,halt:1:enter:second-look");
+    });
+    for steps in [3, COMMIT] {
+        wait_for("the halt", || ours.is_stopped());
+        old.go(steps);
+        ours.signal(libc::SIGCONT);
+    }
+    assert_eq!(ours.hear(), "WriterAlreadyConnected");
+    assert_eq!(old.get(at::FREE_BYTES), (CAPACITY - DATA.len() - 16) as u64);
+    assert_eq!(kind(&old.memory), (false, false));
+    old.go(STEPS);
+    assert!(ours.wait().success());
+    drop(reader);
+    name.assert_nothing_left();
+}
+
+/// A 1.x writer that no process sees, as it is in another pid namespace, commits just before the ring becomes an extended one.
+#[test]
+fn an_entry_whose_mark_was_taken_away_leaves_the_ring_classic() {
+    let name: Name = Ring::Extended.name("entry-mark");
+    let mut reader = Reader::create(&name, config(&name).metadata_size(METADATA)).unwrap();
+    let mut old = Old::new(&name);
+    let mut had = Had::default();
+    old.pid = 1 << 30;
+    old.go(3);
+    let mut ours = Peer::start_with(role!(enterer), &[&name], |command| {
+        command.env("ZEROBUFFER_STOP", "halt:1:enter:kind");
+    });
+    wait_for("the halt", || ours.is_stopped());
+    old.go(COUNTED);
+    read(&mut reader, &old, &mut had, MOMENT);
+    assert_eq!((had.old, kind(&old.memory)), (1, (false, false)));
+    ours.signal(libc::SIGCONT);
+    ours.expect("connected");
+    assert_eq!(kind(&old.memory), (false, false));
+    ours.close_input();
+    assert!(ours.wait().success());
+    drop(reader);
+    name.assert_nothing_left();
+}
+
 /// Creates, says so, then looks for frames until it is told to end.
 pub(crate) fn looker(arguments: &[String]) {
     let mut reader = Reader::create(&arguments[0], config(&arguments[0]).metadata_size(METADATA)).unwrap();

@@ -10,7 +10,7 @@ use crate::roles;
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, Sink, Source};
 use crate::support::{Name, PATIENCE, Peer, role};
-use crate::victim::{FRAMES, HALT, MAX, Ring, config, run_all, wait_for};
+use crate::victim::{FRAMES, HALT, MAX, Ring, config, config_of, run_all, wait_for};
 
 /// Two writers are killed one after the other, the second one while it connects; the third one goes on.
 fn recovery_case(ring: Ring, first: &str, nth: u64, second: Option<&str>) {
@@ -294,6 +294,33 @@ fn a_close_that_falls_between_the_last_look_and_the_sleep_is_told_at_once() {
         // Built with `--cfg long_slices`, a sleep that missed the close lasts longer than that.
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "told after {:?}", start.elapsed());
         assert!(reader.wait().success());
+        name.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_writer_that_halts_before_its_last_ring_has_closed() {
+    for (ring, point) in [(Ring::Extended, "close:ring-reader"), (Ring::Classic, "close:post-sem-w")] {
+        let name = ring.name("last-ring");
+        let ledger = Ledger::create();
+        let mut reader = Reader::create(&name, config_of(&name, 4096)).unwrap();
+        let mut writer =
+            Peer::start_with(role!(roles::exact_writer), &[&name, ledger.path(), "10", "20"], |command| {
+                command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
+            });
+        writer.expect("written");
+        writer.close_input();
+        wait_for("the halt", || writer.is_stopped());
+        let end = loop {
+            match reader.read_frame(PATIENCE) {
+                Ok(frame) => drop(frame.expect("it has given up its role")),
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(end, ErrorKind::WriterClosed);
+        writer.signal(libc::SIGCONT);
+        assert!(writer.wait().success());
+        drop(reader);
         name.assert_nothing_left();
     }
 }
