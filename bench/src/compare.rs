@@ -166,9 +166,13 @@ fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
     let mut scenarios = Vec::new();
     // In a quick run, one size shows that the minor modes work.
     let few = if plan.quick { plan.sizes.get(..1).unwrap_or_default() } else { plan.sizes };
-    for (mode, sizes) in
-        [(Mode::Copy, plan.sizes), (Mode::InPlace, plan.sizes), (Mode::Marked, few), (Mode::Checksum, few)]
-    {
+    for (mode, sizes) in [
+        (Mode::Copy, plan.sizes),
+        (Mode::CopyIn, plan.sizes),
+        (Mode::InPlace, plan.sizes),
+        (Mode::Marked, few),
+        (Mode::Checksum, few),
+    ] {
         scenarios.extend(sizes.iter().map(|&size| Scenario::Stream { size, mode }));
     }
     scenarios.extend([

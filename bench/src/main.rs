@@ -52,6 +52,9 @@ struct Arguments {
     /// Frame sizes of the streams
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024, 65_536, 1 << 20, 3_110_400])]
     sizes: Vec<usize>,
+    /// Bytes of ZeroBuffer's buffers [default: the library's]
+    #[arg(long)]
+    payload: Option<usize>,
     /// Only streams and round trips, without the measures that only Rust has
     #[arg(long)]
     streams: bool,
@@ -111,7 +114,9 @@ fn act(arguments: &Arguments) -> Result<()> {
         eprintln!("note: there is one processor only, so producer and consumer share it");
     }
     let mut runner = Runner::new(enough.then_some(cpus), seconds, warm_up)?;
-    let complete = !arguments.quick && arguments.only.is_none() && arguments.transports.is_empty();
+    runner.payload = arguments.payload.unwrap_or(runner.payload);
+    let usual = arguments.only.is_none() && arguments.transports.is_empty() && arguments.payload.is_none();
+    let complete = !arguments.quick && usual;
     let docs = complete.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("records"));
     let out = arguments.out.clone().or(docs);
     let runs = |usual| if arguments.quick { 1 } else { arguments.runs.unwrap_or(usual) };
@@ -133,7 +138,8 @@ fn act(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Those that were asked for, or all that this program has, with a word on those that it has not.
+/// Those that were asked for, or all that this program has, with a word on those that it has not. The bare rings, which are no
+/// rivals, have to be asked for.
 fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     for &transport in &arguments.transports {
         if let Some(why) = transport.missing() {
@@ -146,8 +152,10 @@ fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     if !arguments.transports.is_empty() {
         return Ok(arguments.transports.clone());
     }
-    let (there, missing): (Vec<Transport>, Vec<Transport>) =
-        Transport::value_variants().iter().partition(|transport| transport.missing().is_none());
+    let (there, missing): (Vec<Transport>, Vec<Transport>) = Transport::value_variants()
+        .iter()
+        .filter(|transport| !transport.is_bare())
+        .partition(|transport| transport.missing().is_none());
     for transport in missing {
         println!("{} is left out: it needs {}", transport.name(), transport.missing().unwrap_or_default());
     }

@@ -14,6 +14,7 @@ use crate::machine::{self, Usage};
 use crate::stats::{Meter, Outcome, latencies};
 #[cfg(feature = "aeron")]
 use crate::transport::aeron::{AeronSink, AeronSource};
+use crate::transport::bare::{BareSink, BareSource};
 #[cfg(feature = "iceoryx2")]
 use crate::transport::iceoryx2::{Iceoryx2Sink, Iceoryx2Source};
 #[cfg(feature = "ipc-channel")]
@@ -61,6 +62,8 @@ pub enum Role {
 pub enum Mode {
     /// Each byte is copied once at each end.
     Copy,
+    /// The producer copies, the consumer reads the first and last 8 bytes where they lie.
+    CopyIn,
     /// Frames are acquired, committed and taken where they lie, untouched.
     InPlace,
     /// In place, with the first and last 8 bytes written and read.
@@ -107,6 +110,10 @@ pub fn play(job: &Job) -> Result<Outcome> {
         Transport::Ours if job.role == Role::Consume && job.held.is_some() => hold(job),
         Transport::Ours => play_with::<OurSink, OurSource>(job),
         Transport::OursClassic => play_with::<OurSink, OurSource<true>>(job),
+        Transport::Bare => play_with::<BareSink<false>, BareSource<false>>(job),
+        Transport::BareAway => play_with::<BareSink<false>, BareSource<true>>(job),
+        Transport::BareAhead => play_with::<BareSink<true>, BareSource<false>>(job),
+        Transport::BareAwayAhead => play_with::<BareSink<true>, BareSource<true>>(job),
         Transport::UnixSocket => play_with::<SocketSink, SocketSource>(job),
         Transport::Pipe => play_with::<PipeSink, PipeSource>(job),
         #[cfg(feature = "aeron")]
@@ -294,7 +301,7 @@ fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
                 sink.send(&data)?;
             }
         }
-        Mode::Copy | Mode::Checksum => {
+        Mode::Copy | Mode::CopyIn | Mode::Checksum => {
             while index % stride != 0 || Instant::now() < end {
                 mark(&mut data, index);
                 sink.send(&data)?;
@@ -336,7 +343,7 @@ fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
     };
     match job.mode {
         Mode::Copy | Mode::Idle => source.receive_each(&mut data, marked)?,
-        Mode::Marked => source.receive_each_in_place(marked)?,
+        Mode::CopyIn | Mode::Marked => source.receive_each_in_place(marked)?,
         Mode::InPlace => {
             let mut count = 0_u64;
             source.receive_each_in_place(|frame| {

@@ -43,6 +43,7 @@ impl Scenario {
             Scenario::Stream { mode, .. } => {
                 let how = match mode {
                     Mode::Copy => "copied",
+                    Mode::CopyIn => "copied in, ends read",
                     Mode::InPlace => "in place",
                     Mode::Marked => "in place, ends touched",
                     Mode::Checksum => "every byte read",
@@ -69,6 +70,7 @@ impl Scenario {
             Scenario::Stream { size, mode: Mode::InPlace | Mode::Marked } => {
                 pair.sender.in_place(size) && pair.receiver.in_place(size)
             }
+            Scenario::Stream { size, mode: Mode::CopyIn } => !other && pair.receiver.in_place(size),
             Scenario::Stream { mode: Mode::Checksum, .. } | Scenario::Relay { .. } | Scenario::IdleReader => {
                 !other && pair.sender.publishes_each()
             }

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "aeron")]
 pub mod aeron;
+pub mod bare;
 #[cfg(feature = "iceoryx2")]
 pub mod iceoryx2;
 #[cfg(feature = "ipc-channel")]
@@ -53,6 +54,14 @@ pub enum Transport {
     OursCpp,
     /// This library's C# package, with its defaults.
     OursCsharp,
+    /// A bare ring, without checks, as a limit to compare with; both sides poll.
+    Bare,
+    /// The bare ring, with a receiver that stays away for a moment after it has found nothing.
+    BareAway,
+    /// The bare ring, with a sender that asks for the cache lines of frames to come.
+    BareAhead,
+    /// The bare ring with both.
+    BareAwayAhead,
     /// iceoryx2, the receiver polls.
     Iceoryx2,
     /// iceoryx2, the receiver sleeps until an event comes.
@@ -122,6 +131,14 @@ impl Transport {
         )
     }
 
+    /// Whether it is one of the bare rings.
+    pub fn is_bare(self) -> bool {
+        matches!(
+            self,
+            Transport::Bare | Transport::BareAway | Transport::BareAhead | Transport::BareAwayAhead
+        )
+    }
+
     pub fn program(self) -> Program {
         let script = match self {
             Transport::OursCpp => return Program::Named(CPP_PEER),
@@ -175,7 +192,7 @@ impl Transport {
     /// Whether frames of `size` bytes can be written and read where they lie.
     pub fn in_place(self, size: usize) -> bool {
         match self {
-            transport if transport.is_ours() => true,
+            transport if transport.is_ours() || transport.is_bare() => true,
             Transport::Iceoryx2 | Transport::Iceoryx2Events => true,
             Transport::Tachyon | Transport::TachyonBatched => true,
             Transport::PythonSharedMemory | Transport::Iceoryx2Python => true,
@@ -283,13 +300,11 @@ impl Channel {
 
 /// A wait by polling, with an end.
 #[derive(Default)]
-#[cfg_attr(not(feature = "rivals"), allow(dead_code))]
 pub struct Spin {
     turns: u32,
     since: Option<Instant>,
 }
 
-#[cfg_attr(not(feature = "rivals"), allow(dead_code))]
 impl Spin {
     #[inline]
     pub fn turn(&mut self) -> Result<()> {
