@@ -58,9 +58,10 @@ impl Frame {
     /// # Panics
     ///
     /// If `target` is shorter than the frame.
+    #[inline]
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
-        target[..self.len()].copy_from_slice(self);
-        self.len()
+        // SAFETY: `self` has not been released.
+        unsafe { copy_out(&self.lender, &self.record, target) }
     }
 
     /// Gives the bytes back, as dropping the frame does.
@@ -170,10 +171,8 @@ impl<'a> FrameRef<'a> {
     /// If `target` is shorter than the frame.
     #[inline]
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
-        let target = &mut target[..self.len()];
-        // SAFETY: as in deref().
-        let copied = unsafe { self.lender.buffer.mapping.read_frame(self.record.position(), target) };
-        copied.map_or(0, |()| self.len())
+        // SAFETY: `self` has not been released.
+        unsafe { copy_out(self.lender, self.record, target) }
     }
 
     /// Makes an owned frame of it, which outlives the next read and the reader.
@@ -229,6 +228,19 @@ impl fmt::Debug for FrameRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameRef").field("sequence", &self.sequence()).field("len", &self.len()).finish()
     }
+}
+
+/// Copies a frame to the start of `target`; returns the number of bytes copied. Panics if there is no room.
+///
+/// # Safety
+///
+/// The frame has not been released.
+#[inline]
+unsafe fn copy_out(lender: &Lender, record: &FrameRecord, target: &mut [u8]) -> usize {
+    let target = &mut target[..record.len()];
+    // SAFETY: the frame was committed when it was taken, and is not released meanwhile, by the caller's promise.
+    let copied = unsafe { lender.buffer.mapping.read_frame(record.position(), target) };
+    copied.map_or(0, |()| target.len())
 }
 
 /// The bytes of a frame.

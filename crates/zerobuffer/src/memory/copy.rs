@@ -39,6 +39,46 @@ pub(super) unsafe fn copy(data: &[u8], target: *mut u8) {
     }
 }
 
+/// Copies `data`, which another core has written, to `target`. Frames of 512 bytes to 2 KiB by the processor's own copy, where it
+/// is quick to start: it asks for all lines at once, which takes half of the time while they are on the other core. (Those of
+/// 256 bytes took half as long again where lines come fast.)
+///
+/// # Safety
+///
+/// As for [`copy`].
+#[inline]
+pub(super) unsafe fn copy_out(data: &[u8], target: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    if (512..=2048).contains(&data.len()) && starts_quickly() {
+        // SAFETY: by the caller's promise. The direction flag is clear, as everywhere outside such a copy.
+        unsafe {
+            core::arch::asm!(
+                "rep movsb",
+                inout("rcx") data.len() => _,
+                inout("rsi") data.as_ptr() => _,
+                inout("rdi") target => _,
+                options(nostack, preserves_flags)
+            );
+        }
+        return;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { copy(data, target) };
+}
+
+/// Whether the processor has FSRM, "fast short rep mov": bit 4 of edx of leaf 7.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn starts_quickly() -> bool {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    static ANSWER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    #[allow(unused_unsafe, reason = "later compilers call these functions safe")]
+    *ANSWER.get_or_init(|| {
+        // SAFETY: every processor of this architecture has the instruction; leaf 7 is asked for only where it exists.
+        unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & 1 << 4 != 0 }
+    })
+}
+
 /// Asks for the cache line at `at`; any address will do.
 #[inline]
 pub(super) fn prefetch(at: *const u8) {
@@ -77,14 +117,25 @@ pub(super) fn prefetch_to_write(at: *const u8) {
 mod tests {
     #[test]
     fn copies_of_every_length_are_exact_and_stay_within() {
-        let source: Vec<u8> = (0..400_u32).map(|i| (i * 7 + 1) as u8).collect();
-        for len in 0..300 {
+        let source: Vec<u8> = (0..2400_u32).map(|i| (i * 7 + 1) as u8).collect();
+        for len in (0..300).chain(2040..2060) {
             for from in [0, 1, 8] {
-                let mut target = vec![0_u8; len + 32];
-                // SAFETY: `target` has 16 bytes more on either side.
-                unsafe { super::copy(&source[from..from + len], target.as_mut_ptr().add(16)) };
-                assert_eq!(target[16..16 + len], source[from..from + len], "{len} bytes");
-                assert!(target[..16].iter().chain(&target[16 + len..]).all(|byte| *byte == 0), "{len} bytes");
+                let data = &source[from..from + len];
+                for out in [false, true] {
+                    let mut target = vec![0_u8; len + 32];
+                    let at = &mut target[16..];
+                    // SAFETY: `target` has 16 bytes more on either side.
+                    unsafe {
+                        if out {
+                            super::copy_out(data, at.as_mut_ptr())
+                        } else {
+                            super::copy(data, at.as_mut_ptr())
+                        }
+                    };
+                    assert_eq!(target[16..16 + len], *data, "{len} bytes");
+                    let outside = target[..16].iter().chain(&target[16 + len..]);
+                    assert!(outside.into_iter().all(|byte| *byte == 0), "{len} bytes");
+                }
             }
         }
     }

@@ -11,7 +11,7 @@
 use core::ptr::NonNull;
 
 use super::Memory;
-use super::copy::{copy, prefetch, prefetch_to_write};
+use super::copy::{copy, copy_out, prefetch, prefetch_to_write};
 use crate::layout::{
     Control, Cursor, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb,
 };
@@ -162,7 +162,7 @@ impl Mapping {
         // SAFETY: by the caller's promise; the slice does not leave this function.
         let data = unsafe { self.frame_bytes(position, target.len()) }?;
         // SAFETY: `target` is as long, and a slice of the caller's, hence no part of the ring that is lent out.
-        unsafe { copy(data, target.as_mut_ptr()) };
+        unsafe { copy_out(data, target.as_mut_ptr()) };
         Some(())
     }
 
