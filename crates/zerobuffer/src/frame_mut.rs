@@ -27,12 +27,20 @@ use crate::ring::Tag;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct FrameMut<'a> {
+    /// Kept here: the outlet computes them each time that it is asked.
+    bytes: &'a mut [u8],
     outlet: &'a mut Outlet,
 }
 
 impl<'a> FrameMut<'a> {
+    /// A guard for the frame that `outlet` has acquired.
+    #[inline]
     pub(crate) fn new(outlet: &'a mut Outlet) -> FrameMut<'a> {
-        FrameMut { outlet }
+        // SAFETY: the guard has borrowed the outlet, and asks it for nothing but the commit or the discard, behind which no one
+        // uses the slice: both take the guard away.
+        #[allow(unsafe_code)]
+        let bytes = unsafe { outlet.bytes_of_guard() };
+        FrameMut { bytes, outlet }
     }
 
     /// Commits the whole frame; returns its sequence number.
@@ -40,6 +48,7 @@ impl<'a> FrameMut<'a> {
     /// # Errors
     ///
     /// `CorruptBuffer`.
+    #[inline]
     pub fn commit(self) -> Result<u64> {
         self.outlet.commit_acquired(None, Tag::default())
     }
@@ -49,6 +58,7 @@ impl<'a> FrameMut<'a> {
     /// # Errors
     ///
     /// `InvalidFrameSize` if `len` is 0 or more than was acquired (the frame is discarded); `CorruptBuffer`.
+    #[inline]
     pub fn commit_len(self, len: usize) -> Result<u64> {
         self.outlet.commit_acquired(Some(len), Tag::default())
     }
@@ -57,18 +67,21 @@ impl<'a> FrameMut<'a> {
 impl Deref for FrameMut<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        self.outlet.bytes().unwrap_or_default()
+        self.bytes
     }
 }
 
 impl DerefMut for FrameMut<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.outlet.bytes_mut().unwrap_or_default()
+        self.bytes
     }
 }
 
 impl Drop for FrameMut<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.outlet.discard();
     }

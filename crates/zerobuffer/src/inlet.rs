@@ -88,7 +88,7 @@ impl Inlet {
         }
         self.ring.stay_away();
         let found = self.look()?;
-        self.ring.learn(found);
+        self.ring.learn(found.then_some(&self.last));
         Ok(found || self.wait_for_frame(timeout)?)
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::os;
 use crate::places::Places;
 use crate::ring::extended::{FastPath, Marker};
-use crate::ring::{FrameAddress, Reservation, Room, Tag, flags};
+use crate::ring::{FrameAddress, Reservation, Room, Tag, Way, flags};
 use crate::testing::stop::stop_point;
 
 /// The working half of a [`crate::Writer`].
@@ -31,8 +31,14 @@ impl Outlet {
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<u64> {
         match self.write_fast(data) {
             Some(sequence) => Ok(sequence),
-            None => self.write_slow(data, Tag::default()),
+            None => self.write_plain(data),
         }
+    }
+
+    /// [`Outlet::write_slow`] without a tag, which the fast path would otherwise make room for.
+    #[inline(never)]
+    fn write_plain(&mut self, data: &[u8]) -> Result<u64> {
+        self.write_slow(data, Tag::default())
     }
 
     /// Writes a frame if there is space now.
@@ -40,8 +46,13 @@ impl Outlet {
     pub(crate) fn try_write(&mut self, data: &[u8]) -> Result<Option<u64>> {
         match self.write_fast(data) {
             Some(sequence) => Ok(Some(sequence)),
-            None => self.write_now_or_until(data, Tag::default(), Duration::ZERO),
+            None => self.try_write_plain(data),
         }
+    }
+
+    #[inline(never)]
+    fn try_write_plain(&mut self, data: &[u8]) -> Result<Option<u64>> {
+        self.write_now_or_until(data, Tag::default(), Duration::ZERO)
     }
 
     /// Writes a frame that carries `tag`, waiting for space up to the write time-out. `now` is the coarse clock, as the caller
@@ -63,7 +74,7 @@ impl Outlet {
         }
     }
 
-    /// Writes a frame as soon as there is space, tells the reader, and decides whether small frames may be fast from now on.
+    /// Writes a frame as soon as there is space, tells the reader, and decides whether frames may be fast from now on.
     #[inline(never)]
     fn write_now_or_until(&mut self, data: &[u8], tag: Tag, timeout: Duration) -> Result<Option<u64>> {
         let sequence = self.put(data, tag, timeout)?;
@@ -71,15 +82,18 @@ impl Outlet {
         if sequence.is_some() {
             self.places.wake_reader(1);
         }
-        if let Some(until) = self.places.ring.small_until(&self.places.buffer, &self.places.reserver)
-            && self.acquired.is_none()
-        {
-            self.fast.grant(self.places.clock_read(), until);
-        }
+        self.grant_fast();
         Ok(sequence)
     }
 
-    /// Writes a small frame straight ahead, if there is nothing else to think of.
+    /// After a look for a place that took the slow path: decides whether frames may be fast from now on.
+    fn grant_fast(&mut self) {
+        if let Some(until) = self.places.fast_until() {
+            self.fast.grant(self.places.clock_read(), until);
+        }
+    }
+
+    /// Writes a frame straight ahead, if there is nothing else to think of.
     #[inline]
     fn write_fast(&mut self, data: &[u8]) -> Option<u64> {
         // The clock now and then: a writer that has slowed down must learn of its reader's end.
@@ -89,15 +103,19 @@ impl Outlet {
     /// What [`Outlet::reserve`] and the rest of the slow path do for any frame, in a quarter of the instructions.
     #[inline]
     fn put_fast(&mut self, data: &[u8], tag: Tag) -> Option<u64> {
-        let until = self.fast.until()?;
-        if !self.places.buffer.is_mine() {
-            return None;
-        }
-        let sequence = self.places.ring.write_small(&self.places.buffer, data, tag, until)?;
+        let until = self.fast_until()?;
+        let sequence = self.places.ring.write_fast(&self.places.buffer, data, tag, until)?;
         self.fast.used();
         self.places.frames_written += 1;
         self.places.bytes_written += data.len() as u64;
         Some(sequence)
+    }
+
+    /// Up to where the next frame may go, if it may be fast.
+    #[inline]
+    fn fast_until(&self) -> Option<u64> {
+        let until = self.fast.until()?;
+        self.places.buffer.is_mine().then_some(until)
     }
 
     /// Writes a frame as soon as there is space, but does not tell the reader.
@@ -125,18 +143,46 @@ impl Outlet {
     // ---- frames that are filled in place ----
 
     /// Acquires `len` bytes, with room in the header for what `tag` carries; waits for space up to the write time-out.
+    #[inline]
     pub(crate) fn acquire(&mut self, len: usize, tag: &Tag) -> Result<()> {
-        self.acquired = self.reserve(&Room::of(len, tag), self.timeout)?;
-        if self.acquired.is_none() {
-            return Err(self.places.full(len, self.timeout));
+        let room = Room::of(len, tag);
+        if self.acquire_fast(&room) || self.acquire_slow(&room, self.timeout)? {
+            return Ok(());
         }
-        Ok(())
+        Err(self.places.full(len, self.timeout))
     }
 
     /// Acquires `len` bytes if there is space now. Returns whether there was.
+    #[inline]
     pub(crate) fn try_acquire(&mut self, len: usize) -> Result<bool> {
-        self.acquired = self.reserve(&Room::of(len, &Tag::default()), Duration::ZERO)?;
-        Ok(self.acquired.is_some())
+        let room = Room::of(len, &Tag::default());
+        Ok(self.acquire_fast(&room) || self.acquire_slow(&room, Duration::ZERO)?)
+    }
+
+    /// Acquires a place straight ahead, if there is nothing else to think of.
+    #[inline]
+    fn acquire_fast(&mut self, room: &Room) -> bool {
+        if room.len.wrapping_sub(1) >= self.places.max_frame_size() || !self.fast.is_calm(os::coarse_now) {
+            return false;
+        }
+        let Some(until) = self.fast_until() else { return false };
+        let Some(place) = self.places.ring.place_below(room, until) else { return false };
+        self.acquired = Some(place);
+        self.fast.used();
+        self.fast.suspend();
+        true
+    }
+
+    #[inline(never)]
+    fn acquire_slow(&mut self, room: &Room, timeout: Duration) -> Result<bool> {
+        let place = self.reserve(room, timeout)?;
+        self.acquired = place;
+        // Elsewhere the commit moves what lies straight ahead.
+        if place.is_some_and(|place| place.way == Way::Ahead) {
+            self.grant_fast();
+            self.fast.suspend();
+        }
+        Ok(place.is_some())
     }
 
     /// The bytes acquired, if any, to be filled in.
@@ -162,20 +208,31 @@ impl Outlet {
         }
     }
 
+    /// The bytes acquired, for a guard that has borrowed this outlet.
+    ///
+    /// # Safety
+    ///
+    /// Until the frame is committed or discarded, and the slice gone, nothing else asks for its bytes, and the outlet lives.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn bytes_of_guard<'a>(&mut self) -> &'a mut [u8] {
+        let Some(place) = self.acquired else { return &mut [] };
+        // SAFETY: reserve() found the place free, and the reader does not look at it before the commit. There is one writer,
+        // and by the caller's promise no other slice of it. The mapping lives as long as the outlet.
+        unsafe { self.places.buffer.mapping.frame_bytes_mut(place.data(), place.len) }.unwrap_or_default()
+    }
+
     /// Commits the first `len` bytes acquired, all of them if `None`; returns the frame's sequence number. After an error the
     /// frame is still acquired, unless the buffer is corrupt.
+    #[inline]
     pub(crate) fn commit_acquired(&mut self, len: Option<usize>, tag: Tag) -> Result<u64> {
         self.places.buffer.check_mine()?;
-        let Some(reservation) = self.acquired else {
-            let message = "commit without acquire: acquire a frame first";
-            return Err(self.places.buffer.error(ErrorKind::InvalidState, message));
-        };
+        let Some(reservation) = self.acquired else { return Err(self.nothing_acquired()) };
         let len = len.unwrap_or(reservation.len);
-        if len == 0 || len > reservation.len {
-            let message = format!("cannot commit {len} of {} bytes acquired", reservation.len);
-            return Err(self.places.buffer.error(ErrorKind::InvalidFrameSize, message));
+        if len.wrapping_sub(1) >= reservation.len {
+            return Err(self.bad_commit(len, reservation.len));
         }
-        self.acquired = None;
+        self.discard();
         let sequence = if self.places.ring.leaves_gap(&self.places.buffer, reservation.start, len) {
             self.commit_elsewhere(reservation, len, tag).inspect_err(|_| self.acquired = Some(reservation))
         } else {
@@ -183,6 +240,17 @@ impl Outlet {
         }?;
         self.places.wake_reader(1);
         Ok(sequence)
+    }
+
+    #[cold]
+    fn nothing_acquired(&self) -> Error {
+        self.places.buffer.error(ErrorKind::InvalidState, "commit without acquire: acquire a frame first")
+    }
+
+    #[cold]
+    fn bad_commit(&self, len: usize, acquired: usize) -> Error {
+        let message = format!("cannot commit {len} of {acquired} bytes acquired");
+        self.places.buffer.error(ErrorKind::InvalidFrameSize, message)
     }
 
     /// Commits the first `len` bytes of a frame that turned out so much shorter that, where it stands, a 1.x reader could not
@@ -206,6 +274,7 @@ impl Outlet {
     #[inline]
     pub(crate) fn discard(&mut self) {
         self.acquired = None;
+        self.fast.resume();
     }
 
     // ---- what frames carry, for duplex channels ----
@@ -245,6 +314,10 @@ impl<'a> Batch<'a> {
 
     /// Writes a frame, waiting for space up to the write time-out.
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<()> {
+        // Tells the reader, too: where a frame is fast, that costs one look at a word.
+        if self.outlet.write_fast(data).is_some() {
+            return Ok(());
+        }
         let mut sequence = self.outlet.put(data, Tag::default(), Duration::ZERO)?;
         if sequence.is_none() {
             // Before the wait for space the reader must know of what it can make space with.
@@ -255,6 +328,7 @@ impl<'a> Batch<'a> {
             return Err(self.outlet.places.full(data.len(), self.outlet.timeout));
         }
         self.unannounced += 1;
+        self.outlet.grant_fast();
         Ok(())
     }
 

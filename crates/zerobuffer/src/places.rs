@@ -156,6 +156,12 @@ impl Places {
         self.clock_read
     }
 
+    /// Up to where frames may go straight ahead without another thought, until one goes elsewhere; `None` if none may.
+    #[inline]
+    pub(crate) fn fast_until(&self) -> Option<u64> {
+        self.ring.fast_until(&self.reserver, self.max_frame_size())
+    }
+
     /// Finds a place for a frame, waiting for it up to `timeout`; `None` when the time is over.
     #[inline]
     pub(crate) fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
@@ -168,10 +174,10 @@ impl Places {
         if now.saturating_sub(self.reader_checked) >= READER_CHECK {
             self.tend(now)?;
         }
-        if let Some(place) = self.ring.place_ahead(&self.reserver, room) {
-            return Ok(Some(place));
+        match self.fast_until().and_then(|until| self.ring.place_below(room, until)) {
+            Some(place) => Ok(Some(place)),
+            None => self.reserve_slow(room, timeout),
         }
-        self.reserve_slow(room, timeout)
     }
 
     #[inline(never)]
@@ -223,6 +229,9 @@ impl Places {
         let mut began = None;
         let mut spin = self.ring.begin_wait() || self.spin.is_endless();
         let mut longest = FIRST_SLICE;
+        if spin {
+            self.ring.stay_away(room.len);
+        }
         loop {
             if spin {
                 self.ring.spin(&self.buffer, &mut self.spin, began);

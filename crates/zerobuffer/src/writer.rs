@@ -149,8 +149,9 @@ impl Writer {
     /// # Errors
     ///
     /// Those of [`Writer::write_frame`].
+    #[inline]
     pub fn acquire_frame(&mut self, len: usize) -> Result<FrameMut<'_>> {
-        self.acquire_frame_buffer(len)?;
+        self.outlet.acquire(len, &Tag::default())?;
         Ok(FrameMut::new(&mut self.outlet))
     }
 
@@ -159,6 +160,7 @@ impl Writer {
     /// # Errors
     ///
     /// Those of [`Writer::write_frame`], without `BufferFull`.
+    #[inline]
     pub fn try_acquire_frame(&mut self, len: usize) -> Result<Option<FrameMut<'_>>> {
         Ok(if self.outlet.try_acquire(len)? { Some(FrameMut::new(&mut self.outlet)) } else { None })
     }
@@ -169,16 +171,19 @@ impl Writer {
     /// # Errors
     ///
     /// Those of [`Writer::write_frame`]; `InvalidState` if a frame is acquired already.
+    #[inline]
     pub fn acquire_frame_buffer(&mut self, len: usize) -> Result<()> {
         self.acquire_tagged(len, &Tag::default())
     }
 
     /// Acquires `len` bytes, with room in the header for what `tag` carries.
+    #[inline]
     pub(crate) fn acquire_tagged(&mut self, len: usize, tag: &Tag) -> Result<()> {
         self.outlet.acquire(len, tag)
     }
 
     /// The bytes acquired, if any.
+    #[inline]
     pub fn acquired(&mut self) -> Option<&mut [u8]> {
         self.outlet.bytes_mut()
     }
@@ -194,11 +199,13 @@ impl Writer {
     /// `InvalidState` if nothing is acquired; `InvalidFrameSize` if `len` is 0 or more than was acquired; `CorruptBuffer`.
     /// Towards a 1.x reader, where a shorter frame has to be moved to the start of the ring, also what
     /// [`Writer::write_frame`] fails with. But for `CorruptBuffer` the frame stays acquired.
+    #[inline]
     pub fn commit_frame(&mut self, len: Option<usize>) -> Result<u64> {
         self.commit_tagged(len, Tag::default())
     }
 
     /// Commits a frame that carries `tag`.
+    #[inline]
     pub(crate) fn commit_tagged(&mut self, len: Option<usize>, tag: Tag) -> Result<u64> {
         self.outlet.commit_acquired(len, tag)
     }
@@ -224,6 +231,7 @@ impl Writer {
     }
 
     /// Discards the frame acquired, if any. The reader never learns of it.
+    #[inline]
     pub fn discard_frame(&mut self) {
         self.outlet.discard();
     }

@@ -57,6 +57,7 @@ impl Reserver {
     }
 
     /// Up to where frames may end, with a header's room behind them, all of it reserved.
+    #[inline]
     pub(crate) fn up_to(&self) -> u64 {
         self.prefix.saturating_sub(FRAME_HEADER as u64)
     }

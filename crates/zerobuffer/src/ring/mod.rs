@@ -179,11 +179,11 @@ impl ReadRing {
         }
     }
 
-    /// After that look, which found a frame or not.
+    /// After that look: the frame that it found, if it found one.
     #[inline]
-    pub(crate) fn learn(&mut self, found: bool) {
+    pub(crate) fn learn(&mut self, frame: Option<&FrameRecord>) {
         if let ReadRing::Extended(side) = self {
-            side.learn(found);
+            side.learn(frame);
         }
     }
 
@@ -348,28 +348,27 @@ impl WriteRing {
 
     // ---- places and frames ----
 
-    /// Writes a small frame straight ahead and below `until`, if that needs no other thought, and tells the reader.
+    /// Writes a frame straight ahead, if it ends below `until` there, and tells the reader.
     #[inline]
-    pub(crate) fn write_small(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
+    pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         match self {
             WriteRing::Classic(_) => None,
-            WriteRing::Extended(side) => side.write_small(&buffer.mapping, data, tag, until),
+            WriteRing::Extended(side) => side.write_fast(&buffer.mapping, data, tag, until),
         }
     }
 
-    /// A place that is known to be free and to have memory.
+    /// A place straight ahead, if the frame ends below `until` there.
     #[inline]
-    pub(crate) fn place_ahead(&self, reserver: &Reserver, room: &Room) -> Option<Reservation> {
+    pub(crate) fn place_below(&self, room: &Room, until: u64) -> Option<Reservation> {
         let WriteRing::Extended(side) = self else { return None };
-        side.place_ahead(room).filter(|place| reserver.has_up_to(place.end()) && !side.is_short())
+        side.place_below(room, until)
     }
 
-    /// Up to where small frames may go without another thought; `None` if none may.
+    /// Up to where frames of `most` bytes or less may go straight ahead without another thought; `None` if none may.
     #[inline]
-    pub(crate) fn small_until(&self, buffer: &Buffer, reserver: &Reserver) -> Option<u64> {
+    pub(crate) fn fast_until(&self, reserver: &Reserver, most: usize) -> Option<u64> {
         let WriteRing::Extended(side) = self else { return None };
-        let usual = !side.is_short() && buffer.mapping.geometry().payload_size > extended::ALIGN_FROM * 2;
-        usual.then(|| side.open_until().min(reserver.up_to()))
+        (!side.is_short()).then(|| side.fast_until(most as u64).min(reserver.up_to()))
     }
 
     /// Whether a frame of `len` bytes at `start` leaves less room behind it than a 1.x reader needs to get past.
@@ -471,10 +470,13 @@ impl WriteRing {
 
     /// A wait for space begins. Returns whether it may spin.
     pub(crate) fn begin_wait(&mut self) -> bool {
-        match self {
-            WriteRing::Classic(side) => side.begin_wait(),
-            WriteRing::Extended(_) => true,
-        }
+        if let WriteRing::Classic(side) = self { side.begin_wait() } else { true }
+    }
+
+    /// Before the first spin of a wait for `len` bytes: leaves the reader alone for a moment, where that pays.
+    pub(crate) fn stay_away(&mut self, len: usize) {
+        let WriteRing::Extended(side) = self else { return };
+        side.stay_away(len);
     }
 
     /// Spins until something has changed since the last look, as long as that is worth while.

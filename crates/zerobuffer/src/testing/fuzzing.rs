@@ -274,7 +274,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 }
                 let tag = Tag { deadline: u64::from(start & 8), ..Tag::default() };
                 let room = Room::of(len, &tag);
-                let place = match writer.place_ahead(&room) {
+                let place = match writer.place_below(&room, writer.fast_until(size)) {
                     Some(place) => place,
                     None => match writer.place(mapping, &room, start & 32 != 0) {
                         Ok(Some((place, _))) => place,

@@ -77,7 +77,9 @@ fn write(heap: &Heap, frames: u64) {
     for number in 1..=frames {
         let place = loop {
             let look = |side: &mut WriteSide| side.place(heap, &ROOM, false).unwrap().map(|(place, _)| place);
-            if let Some(place) = side.place_ahead(&ROOM).or_else(|| look(&mut side)) {
+            if let Some(place) =
+                side.place_below(&ROOM, side.fast_until(heap.size())).or_else(|| look(&mut side))
+            {
                 break place;
             }
             if !side.is_short() {
@@ -197,7 +199,7 @@ fn frames_come_back(owned: [bool; 3]) {
         let heap = Arc::new((Heap::new(8, 0), ReleaseQueue::new()));
         let mut side = WriteSide::resume(&heap.0, heap.0.size()).unwrap();
         for _ in owned {
-            let place = side.place_ahead(&ROOM).unwrap();
+            let place = side.place_below(&ROOM, side.fast_until(heap.0.size())).unwrap();
             side.commit(&heap.0, place, 16, Tag::default()).unwrap();
         }
         let mut side = ReadSide::new(&heap.0, heap.0.size());

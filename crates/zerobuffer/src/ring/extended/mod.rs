@@ -7,6 +7,7 @@
 mod fast_path;
 mod growth_backoff;
 mod leaps;
+mod lines;
 mod plan;
 mod poll_backoff;
 mod reader;
@@ -17,7 +18,6 @@ mod tests;
 mod writer;
 
 pub(crate) use fast_path::FastPath;
-pub(crate) use plan::ALIGN_FROM;
 pub(crate) use reader::ReadSide;
 pub(crate) use release::ReleaseQueue;
 pub(crate) use writer::{Marker, WriteSide, wake_reader};

@@ -29,10 +29,6 @@ const EARLY: u64 = 10;
 pub(crate) const ALIGN_FROM: u64 = 1024;
 pub(crate) const CACHE_LINE: u64 = 64;
 
-/// How far ahead each side asks for cache lines: where a header stands depends on the one before it, so that the processor
-/// itself would wait for each of them in turn, some 100 ns from the other core.
-pub(crate) const AHEAD: u64 = 1024;
-
 /// Bytes of the header of a frame of `len` bytes at `position`, and of the whole frame. `least` is the size of the header
 /// proper, 16 or more.
 #[inline]

@@ -1,8 +1,10 @@
 //! The reader's side of an extended ring.
 
+use std::time::Instant;
+
 use super::leaps::Leap;
-use super::plan::{AHEAD, CACHE_LINE};
-use super::poll_backoff::PollBackoff;
+use super::lines;
+use super::poll_backoff::{Found, PollBackoff};
 use crate::layout::{Cursor, HeaderWord};
 use crate::memory::Memory;
 use crate::ring::{FrameRecord, Look, RingFault};
@@ -94,10 +96,12 @@ impl ReadSide {
         self.backoff.stay_away();
     }
 
-    /// After that look, which found a frame or not.
+    /// After that look: the frame that it found, if it found one.
     #[inline]
-    pub(crate) fn learn(&mut self, found: bool) {
-        self.backoff.learn(found.then(|| self.limit - self.cursor.position()));
+    pub(crate) fn learn(&mut self, frame: Option<&FrameRecord>) {
+        let behind = self.limit - self.cursor.position();
+        let found = frame.map(|frame| Found { bytes: frame.bytes(), behind });
+        self.backoff.learn(found, self.count, Instant::now);
     }
 
     /// Whether there are frames that have not been read.
@@ -123,11 +127,7 @@ impl ReadSide {
         if !sound || !in_order || word.flags() & HeaderWord::FIRST != 0 {
             return false;
         }
-        if end + AHEAD <= self.limit {
-            // Of what lies further ahead a small frame has one line or two.
-            memory.prefetch(end + AHEAD - CACHE_LINE);
-            memory.prefetch(end + AHEAD - 2 * CACHE_LINE);
-        }
+        lines::ask_to_read(memory, end, end - position, self.limit);
         *record = self.advance(memory, word, sequence, end);
         true
     }
@@ -224,11 +224,8 @@ impl ReadSide {
             false => limit,
         };
         (self.cursor, self.limit, self.backed) = (cursor, limit, backed.min(limit));
-        // Only what is committed: the line of a header that is being written would be taken from the writer.
-        let mut line = self.cursor.position();
-        while line < self.limit.min(self.cursor.position() + AHEAD) {
-            memory.prefetch(line);
-            line += CACHE_LINE;
+        if from < limit {
+            lines::ask_for_first(memory, from, limit);
         }
         Ok(())
     }

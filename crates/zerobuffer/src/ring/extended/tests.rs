@@ -76,7 +76,7 @@ fn a_header_that_is_too_short_for_a_deadline_has_none() {
 }
 
 #[test]
-fn small_frames_are_fast_while_the_clock_stands_still_and_31_of_them_at_most() {
+fn frames_are_fast_while_the_clock_stands_still_and_31_of_them_at_most() {
     let mut path = FastPath::new();
     assert!(path.is_calm(|| panic!("the clock need not be read")));
     assert_eq!(path.until(), None, "nothing is known yet");
@@ -100,10 +100,108 @@ fn small_frames_are_fast_while_the_clock_stands_still_and_31_of_them_at_most() {
     }
     assert!(path.is_now(5) && !path.is_now(6));
     path.grant(5, 640);
+    path.suspend();
+    assert_eq!(path.until(), Some(0), "a frame is acquired");
+    path.resume();
+    assert_eq!(path.until(), Some(640), "not any more");
     path.close();
+    path.resume();
     assert_eq!(path.until(), None, "closed");
     path.grant(6, 640);
     assert_eq!(path.until(), None, "the clock has gone on");
+}
+
+/// A writer whose next frame is most likely fast: so many frames within one tick of the coarse clock.
+fn warm_up(reader: &mut Reader, writer: &mut Writer) {
+    for _ in 0..40 {
+        writer.write_frame(&[1; 8]).unwrap();
+        reader.try_read_frame().unwrap().expect("a frame");
+    }
+}
+
+#[test]
+fn frames_on_the_fast_path_are_checked_like_all_others() {
+    let name = name("fast");
+    let config = BufferConfig::default().payload_size(64 << 10);
+    let mut reader = Reader::create(&name, config).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    let most = writer.max_frame_size();
+    let frames = vec![3; most + 1];
+    for _ in 0..50 {
+        warm_up(&mut reader, &mut writer);
+        for (len, kind) in [(0, ErrorKind::InvalidFrameSize), (most + 1, ErrorKind::FrameTooLarge)] {
+            assert_eq!(writer.write_frame(&frames[..len]).unwrap_err().kind(), kind);
+            warm_up(&mut reader, &mut writer);
+            assert_eq!(writer.acquire_frame(len).unwrap_err().kind(), kind);
+            warm_up(&mut reader, &mut writer);
+        }
+        assert_eq!(writer.acquire_frame(usize::MAX).unwrap_err().kind(), ErrorKind::FrameTooLarge);
+        warm_up(&mut reader, &mut writer);
+        writer.acquire_frame_buffer(100).unwrap();
+        assert_eq!(writer.write_frame(&frames[..8]).unwrap_err().kind(), ErrorKind::InvalidState);
+        assert_eq!(writer.acquire_frame_buffer(8).unwrap_err().kind(), ErrorKind::InvalidState);
+        for bad in [0, 101, usize::MAX] {
+            assert_eq!(writer.commit_frame(Some(bad)).unwrap_err().kind(), ErrorKind::InvalidFrameSize);
+        }
+        writer.acquired().expect("still acquired").fill(9);
+        writer.commit_frame(Some(60)).unwrap();
+        assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), [9; 60]);
+        assert_eq!(writer.commit_frame(None).unwrap_err().kind(), ErrorKind::InvalidState);
+        warm_up(&mut reader, &mut writer);
+        drop(writer.acquire_frame(most).unwrap());
+        warm_up(&mut reader, &mut writer);
+        writer.write_frame(&frames[..most]).unwrap();
+        assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), frames[..most]);
+    }
+}
+
+#[test]
+fn frames_of_every_size_arrive_whole_whatever_path_they_take() {
+    let name = name("sizes");
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(1 << 20)).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    let data: Vec<u8> = (0..20_000_u32).map(|i| (i * 31 + 7) as u8).collect();
+    let mut copy = vec![0; data.len()];
+    for round in 0..4 {
+        for len in (1..300).chain((1000..1100).step_by(3)).chain([2047, 2048, 2049, 8191, 20_000]) {
+            if round % 2 == 0 {
+                writer.write_frame(&data[..len]).unwrap();
+            } else {
+                let mut frame = writer.acquire_frame(len).unwrap();
+                frame.copy_from_slice(&data[..len]);
+                frame.commit().unwrap();
+            }
+            if round > 1 {
+                let frame = reader.try_read_frame().unwrap().expect("a frame");
+                assert_eq!(frame.copy_to(&mut copy), len);
+            } else {
+                let frame = reader.read_frame_ref(Duration::ZERO).unwrap().expect("a frame");
+                assert_eq!(frame.copy_to(&mut copy), len);
+            }
+            assert_eq!(copy[..len], data[..len], "{len} bytes in round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_lap_that_begins_in_place_overwrites_nothing_that_is_unread() {
+    let name = name("lap");
+    // Room for five frames of 928 bytes in a lap.
+    let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096)).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    let (mut written, mut read) = (0_u8, 0_u8);
+    for _ in 0..2000 {
+        while let Some(mut frame) = writer.try_acquire_frame(900).unwrap() {
+            frame.fill(written);
+            frame.commit().unwrap();
+            written = written.wrapping_add(1);
+            assert!(written.wrapping_sub(read) <= 5, "more frames than there is room for");
+        }
+        for _ in 0..2 {
+            assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), [read; 900]);
+            read = read.wrapping_add(1);
+        }
+    }
 }
 
 #[test]
