@@ -15,6 +15,8 @@ pub(crate) struct GrowthBackoff {
     left: u64,
     /// After how many MiB, or frames, if that one fails.
     backoff: u64,
+    /// The reader has been far behind since it last caught up.
+    behind: bool,
 }
 
 impl GrowthBackoff {
@@ -27,12 +29,22 @@ impl GrowthBackoff {
     /// So that trying costs no more than 1/64 of what copying does.
     const BACKOFF_MAX: u64 = 64;
 
+    /// The most that is written between two looks at the reader while there is no try: as much as memory is reserved at a time.
+    const STRIDE: u64 = 256 << 10;
+
     pub(crate) fn new() -> GrowthBackoff {
-        GrowthBackoff { left: 0, backoff: 1 }
+        GrowthBackoff { left: 0, backoff: 1, behind: false }
     }
 
-    /// Before a frame of `len` bytes leaves the caches, for `fresh` memory or not: how long to wait, if at all.
-    pub(crate) fn before_growing(&mut self, len: u64, fresh: bool) -> Option<Duration> {
+    /// Before a frame of `len` bytes leaves the caches, for `fresh` memory or not, while `used` bytes have not been given back:
+    /// how long to wait, if at all.
+    pub(crate) fn before_growing(&mut self, len: u64, fresh: bool, used: u64) -> Option<Duration> {
+        if used > CALM {
+            self.behind = true;
+        } else if self.behind && used <= CALM / 4 {
+            // It has caught up, but for what was committed just now.
+            self.restore();
+        }
         if self.left > 0 {
             self.left = self.left.saturating_sub(len);
             return None;
@@ -45,6 +57,13 @@ impl GrowthBackoff {
     pub(crate) fn failed(&mut self, len: u64) {
         self.left = self.backoff.saturating_mul(CALM.max(len));
         self.backoff = (2 * self.backoff).min(Self::BACKOFF_MAX);
+    }
+
+    /// How many bytes may be written after a frame that left the caches, before the next look at the reader.
+    pub(crate) fn stride(&mut self) -> u64 {
+        let stride = self.left.min(Self::STRIDE);
+        self.left -= stride;
+        stride
     }
 
     /// The reader has caught up.
@@ -63,7 +82,7 @@ mod tests {
             let mut patience = GrowthBackoff::new();
             let (mut tries, mut waited, mut bytes) = (0_u64, Duration::ZERO, 0);
             while bytes < 1000 * CALM.max(len) {
-                if let Some(wait) = patience.before_growing(len, false) {
+                if let Some(wait) = patience.before_growing(len, false, 0) {
                     assert_eq!(wait, Duration::from_nanos(CALM.max(len) / GrowthBackoff::COPY));
                     patience.failed(len);
                     (tries, waited) = (tries + 1, waited + wait);
@@ -78,10 +97,39 @@ mod tests {
         }
         let mut patience = GrowthBackoff::new();
         patience.failed(64);
-        assert_eq!(patience.before_growing(64, false), None);
+        assert_eq!(patience.before_growing(64, false, 0), None);
         patience.restore();
-        let large = patience.before_growing(3 << 20, true).expect("it paid, so it is tried at once");
+        let large = patience.before_growing(3 << 20, true, 0).expect("it paid, so it is tried at once");
         assert_eq!(large, Duration::from_nanos((3 << 20) / GrowthBackoff::FRESH));
-        assert_eq!(patience.before_growing(1 << 30, true), Some(Duration::from_nanos(GrowthBackoff::MOST)));
+        assert_eq!(
+            patience.before_growing(1 << 30, true, 0),
+            Some(Duration::from_nanos(GrowthBackoff::MOST))
+        );
+    }
+
+    #[test]
+    fn a_reader_that_has_caught_up_gets_another_chance_and_one_that_keeps_frames_does_not() {
+        for kept in [64, CALM / 4, CALM / 4 + 64, CALM] {
+            let mut patience = GrowthBackoff::new();
+            patience.failed(64);
+            assert_eq!(patience.before_growing(64, true, kept), None, "it never was far behind");
+        }
+        for (used, again) in [(CALM / 4, true), (CALM / 4 + 64, false)] {
+            let mut patience = GrowthBackoff::new();
+            patience.failed(64);
+            assert_eq!(patience.before_growing(64, true, CALM + 64), None);
+            assert_eq!(patience.before_growing(64, true, used).is_some(), again);
+            patience.failed(64);
+            assert_eq!(patience.before_growing(64, true, 64).is_some(), !again, "once");
+        }
+    }
+
+    #[test]
+    fn between_two_looks_at_the_reader_no_more_is_written_than_between_two_tries() {
+        let mut patience = GrowthBackoff::new();
+        assert_eq!(patience.stride(), 0);
+        patience.failed(64);
+        assert_eq!((0..5).map(|_| patience.stride()).sum::<u64>(), CALM);
+        assert!(patience.before_growing(64, true, 0).is_some());
     }
 }

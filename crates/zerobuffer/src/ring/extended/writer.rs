@@ -251,7 +251,7 @@ impl WriteSide {
                 && !left.is_zero()
             {
                 let fresh = !reserver.has_up_to(place.end());
-                if let Some(wait) = self.backoff.before_growing(len, fresh) {
+                if let Some(wait) = self.backoff.before_growing(len, fresh, self.used()) {
                     found = self.wait_for_warm_bytes(buffer, room, only_start, wait.min(left))?;
                     match found {
                         Some((_, true)) => self.backoff.failed(len),
@@ -263,12 +263,25 @@ impl WriteSide {
             }
             let Some((place, _)) = found else { return Err(NoPlace::Full) };
             match reserver.reserve(place.start, place.header + len) {
-                Ok(()) => return Ok(place),
+                Ok(()) => {
+                    if let Some((Reservation { way: Way::Ahead, .. }, true)) = found {
+                        // The bytes up to the end of the ring are free, or the writer would not grow into them.
+                        let open = (place.end() + self.backoff.stride()).min(self.size);
+                        self.open = self.open.max(open);
+                    }
+                    return Ok(place);
+                }
                 Err(error) if place.start == 0 || only_start => return Err(NoPlace::NoMemory(error)),
                 // No memory straight ahead: go on with what there is, from the start of the ring.
                 Err(_) => only_start = true,
             }
         }
+    }
+
+    /// Bytes that have not been given back, if the reader is in this lap; else many.
+    fn used(&self) -> u64 {
+        let same = self.tail.lap() == self.head.lap();
+        if same { self.head.position() - self.tail.position() } else { u64::MAX }
     }
 
     /// Spins for up to `wait`, until there is a place in what is in the caches: the reader may be about to give it back.
