@@ -79,7 +79,7 @@ impl<T> Exclusive<T> {
     /// InvalidState if another thread uses it, Closed.
     #[inline(always)]
     pub(crate) fn enter(&self) -> Result<Entered<'_, T>, Failure> {
-        let Some(entered) = self.enter_as(thread_number()).or_else(|| self.enter_after_all()) else {
+        let Some(entered) = self.enter_as(thread_number()).ok().or_else(|| self.enter_after_all()) else {
             return Err(self.refusal());
         };
         // Relaxed: a close that is not seen here waits for this call.
@@ -93,33 +93,33 @@ impl<T> Exclusive<T> {
     /// The value, for a moment without any wait, on any thread. Calls of other threads wait for its end
     /// instead of being refused. `None` if another thread uses the value, or it is gone.
     pub(crate) fn enter_briefly(&self) -> Option<Entered<'_, T>> {
-        loop {
-            let entered = self.enter_as(BRIEF);
-            if entered.is_some() || self.user.load(Ordering::Relaxed) != BRIEF || self.is_forked() {
-                return entered.filter(|entered| !entered.value_is_gone());
-            }
-            std::thread::yield_now();
-        }
+        self.enter_when_no_visit(BRIEF).filter(|entered| !entered.value_is_gone())
     }
 
-    /// The right to use the value, which may be gone, unless a thread has it.
+    /// The right to use the value, which may be gone, or the number of the thread that has it.
     #[inline(always)]
-    fn enter_as(&self, user: u64) -> Option<Entered<'_, T>> {
+    fn enter_as(&self, user: u64) -> Result<Entered<'_, T>, u64> {
         // Acquire pairs with the Release in the drop of Entered: what the last user did comes before what this one does.
-        let free = self.user.compare_exchange(FREE, user, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        free.then(|| Entered { handle: self })
+        let entered = self.user.compare_exchange(FREE, user, Ordering::Acquire, Ordering::Relaxed);
+        entered.map(|_| Entered { handle: self })
+    }
+
+    /// As `enter_as`, after the end of a brief visit; `None` if a thread has the value for a call.
+    fn enter_when_no_visit(&self, user: u64) -> Option<Entered<'_, T>> {
+        loop {
+            match self.enter_as(user) {
+                Ok(entered) => return Some(entered),
+                // What the exchange has met decides, as the visit may be over by now.
+                Err(BRIEF) if !self.is_forked() => std::thread::yield_now(),
+                Err(_) => return None,
+            }
+        }
     }
 
     /// The right to use the value, after a short wait if another thread is inside briefly.
     #[cold]
     fn enter_after_all(&self) -> Option<Entered<'_, T>> {
-        loop {
-            let entered = self.enter_as(thread_number());
-            if entered.is_some() || self.user.load(Ordering::Relaxed) != BRIEF || self.is_forked() {
-                return entered;
-            }
-            std::thread::yield_now();
-        }
+        self.enter_when_no_visit(thread_number())
     }
 
     /// Whether this process is a forked child of the one that made the handle.
@@ -165,7 +165,7 @@ impl<T> Exclusive<T> {
         // Release pairs with the Acquire in why().
         self.closing.store(true, Ordering::Release);
         let entered = loop {
-            if let Some(entered) = self.enter_as(thread_number()) {
+            if let Ok(entered) = self.enter_as(thread_number()) {
                 break entered;
             }
             if self.is_forked() {
@@ -335,6 +335,24 @@ mod tests {
         let entered = handle.enter().ok().unwrap();
         assert!(handle.enter_briefly().is_none());
         drop(entered);
+    }
+
+    #[test]
+    fn a_caller_between_brief_visits_is_never_refused() {
+        let handle = Exclusive::new("some-name", 1);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        drop(handle.enter_briefly());
+                    }
+                });
+            }
+            let refused = (0..200_000).filter(|_| handle.enter().is_err()).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
     }
 
     #[test]
