@@ -172,6 +172,13 @@ pub fn run_peer(roles: &[(&str, Body)]) {
     std::process::exit(0);
 }
 
+/// How long this thread has been ready to run while other threads had the processors: the second field of
+/// /proc/PID/schedstat (Linux, Documentation/scheduler/sched-stats.rst).
+pub fn kept_waiting() -> Duration {
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(figures.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0))
+}
+
 /// Sends `message` to the parent.
 pub fn say(message: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
