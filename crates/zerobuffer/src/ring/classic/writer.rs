@@ -330,13 +330,11 @@ impl WriteSide {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::release::ReleaseQueue;
     use super::*;
     use crate::config::BufferConfig;
     use crate::lifecycle::registry;
     use crate::os;
     use crate::reader::Reader;
-    use crate::sync::{AtomicBool, AtomicU64};
     use crate::writer::Writer;
 
     fn buffer(what: &str) -> (String, Reader, Mapping) {
@@ -379,57 +377,6 @@ mod tests {
         // The writer died between its two stores.
         assert_eq!(recover(TailWord::settled(0)), Some(512));
         assert_eq!(TailWord(oieb.tail_word.load(Ordering::SeqCst)), TailWord::settled(512));
-    }
-
-    struct Over<'a>(&'a AtomicBool);
-
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-
-    #[test]
-    fn a_recovery_never_pairs_a_tail_with_a_count_of_another_moment() {
-        let (_name, _reader, mapping) = buffer("pairs");
-        let oieb = mapping.oieb();
-        let written = 1024 - 16;
-        let begin = || {
-            oieb.payload_free_bytes.store(1024 - written, Ordering::SeqCst);
-            oieb.tail_word.store(TailWord::settled(0).0, Ordering::SeqCst);
-        };
-        // A recovery of an empty ring stores a tail itself.
-        begin();
-        // Odd while the words are set for the next round.
-        let round = AtomicU64::new(1);
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // Sets it when it fails, too.
-                let _over = Over(&is_over);
-                let mut recoveries = 0;
-                while recoveries < 50_000 {
-                    let before = round.load(Ordering::SeqCst);
-                    let recovered = WriteSide::recover(&mapping);
-                    let is_of_one_round = before.is_multiple_of(2) && round.load(Ordering::SeqCst) == before;
-                    if let (Ok(Some(side)), true) = (recovered, is_of_one_round) {
-                        assert_eq!(side.position, written);
-                        recoveries += 1;
-                    }
-                }
-            });
-            while !is_over.load(Ordering::SeqCst) {
-                // A reader gives back all but the last 16 bytes, in steps.
-                begin();
-                round.fetch_add(1, Ordering::SeqCst);
-                let mut queue = ReleaseQueue::new();
-                for _ in 0..written / 16 - 1 {
-                    queue.push_skipped(16);
-                    queue.give_back(&mapping);
-                }
-                round.fetch_add(1, Ordering::SeqCst);
-            }
-        });
     }
 
     #[test]
