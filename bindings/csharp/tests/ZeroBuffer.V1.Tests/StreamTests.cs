@@ -95,7 +95,9 @@ public sealed class StreamTests
         }
         writer.Kill();
         writer.End();
+        long start = Stopwatch.GetTimestamp();
         Assert.Throws<WriterDeadException>(() => reader.ReadFrame(Moment));
+        Assert.True(Stopwatch.GetElapsedTime(start) >= Moment - TimeSpan.FromMilliseconds(20), "told before the time is over");
     }
 
     [Fact]
