@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::WriterWord;
 use crate::lifecycle::liveness::{WriterId, WriterState, WriterWords};
 use crate::lifecycle::registry::OwnedFiles;
 
@@ -12,13 +13,19 @@ use crate::lifecycle::registry::OwnedFiles;
 pub(crate) struct EndsTold {
     /// The last writer whose end was told.
     last: Option<WriterId>,
-    /// A 1.x writer has been seen whose end was not told.
-    foreign: bool,
+    /// The pid of a 1.x writer that has been seen and whose end was not told.
+    foreign: Option<u64>,
+    /// That pid, and when it was found missing first, until another frame comes.
+    cleared: Option<(u64, Instant)>,
     /// Frames were delivered since the last end was told.
     frames: bool,
-    /// The ends of native writers up to this epoch have been told. Ends that fall together are told as one, and a death
-    /// among them as a death.
+    /// Epoch of the writer of those frames, if its first frame said so.
+    author: Option<u32>,
+    /// The ends of native writers up to this epoch have been told.
     epoch: u32,
+    /// The end of one among several writers was told as a death, and it may have been another one that died. Until the reader has
+    /// caught up, every end is told as a death.
+    cautious: bool,
 }
 
 /// An end that is to be told, once all that was committed has been read.
@@ -35,57 +42,160 @@ impl EndsTold {
         self.frames = true;
     }
 
-    /// Whether frames of a writer were delivered whose end was not told.
-    pub(crate) fn owes_end(&self) -> bool {
-        self.frames
+    /// Whether the first frame of a writer may be delivered: the end of the writer whose frames were read must have been told,
+    /// and so must the deaths of writers that came between them and wrote nothing. `word` is the writer's, if it is known.
+    pub(crate) fn begins(&mut self, word: Option<WriterWord>) -> bool {
+        if self.frames {
+            return false;
+        }
+        self.author = word.map(WriterWord::epoch);
+        let Some(word) = word else { return true };
+        let before = WriterWord::epoch_before(word.epoch());
+        if word.died_among(self.epoch, before) {
+            return false;
+        }
+        self.epoch = before;
+        true
     }
 
     /// Whether the frames being read may be a 1.x writer's.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.foreign
+        self.foreign.is_some()
+    }
+
+    /// The first frame of a writer was delivered, whose words these may be.
+    pub(crate) fn began(&mut self, words: WriterWords) {
+        if words.pid != 0 && !words.is_ours() {
+            self.foreign = Some(words.pid);
+        }
+    }
+
+    /// The 1.x writer whose pid alone is missing, if `news` says no more than that, and since when. A 1.x writer that is
+    /// refused may clear the pid of the one that is connected (spec failure 21).
+    pub(crate) fn cleared(&mut self, news: News) -> Option<(u64, Instant)> {
+        let pid = self.foreign?;
+        let successor = match news.id {
+            None => false,
+            Some(WriterId::Ours { epoch }) => WriterWord::epochs_between(self.epoch, epoch) > 0,
+            Some(WriterId::Foreign { .. }) => true,
+        };
+        if news.died || successor {
+            return None;
+        }
+        Some(*self.cleared.get_or_insert_with(|| (pid, Instant::now())))
+    }
+
+    /// Whether the close that a missing pid shows is not believed yet.
+    pub(crate) fn doubts_close(&self) -> bool {
+        self.foreign.is_some() && self.cleared.is_some_and(|(_, since)| since.elapsed() < CLEARED_GRACE)
+    }
+
+    /// A frame came. Returns the pid that was found missing before it.
+    #[inline]
+    pub(crate) fn take_cleared(&mut self) -> Option<u64> {
+        self.cleared.take().map(|(pid, _)| pid)
+    }
+
+    /// The 1.x writer with this pid goes on.
+    pub(crate) fn goes_on(&mut self, pid: u64) {
+        self.foreign = Some(pid);
     }
 
     /// The end that the writer's state shows and that was not told, if any.
     pub(crate) fn news(&mut self, state: WriterState) -> Option<News> {
         let (id, died) = match state {
             WriterState::Alive(id) => {
-                self.foreign |= matches!(id, WriterId::Foreign { .. });
+                if let WriterId::Foreign { pid } = id {
+                    self.foreign = Some(pid);
+                }
+                self.cleared = None;
                 return None;
             }
             WriterState::Dead(id) => (Some(id), true),
             WriterState::Closed(id) => (Some(id), false),
             WriterState::None => (None, false),
         };
-        let is_new = self.frames || self.foreign || (id.is_some() && id != self.last);
+        let is_new = self.frames || self.foreign.is_some() || (id.is_some() && id != self.last);
         is_new.then_some(News { id, died })
+    }
+
+    /// The writer whose frames were read, if it is known to have closed though a later one died, of those up to `upto`: its
+    /// end is told alone.
+    fn closed_before_a_death(&self, word: WriterWord, upto: u32) -> Option<u32> {
+        self.author.filter(|author| {
+            self.frames
+                && WriterWord::epochs_between(*author, upto) > 0
+                && !word.died_among(self.epoch, *author)
+        })
     }
 
     /// Tells an end. `words` are the writer's as of now.
     pub(crate) fn tell(&mut self, buffer: &Buffer, news: News, words: WriterWords) -> Error {
+        let mut told = EndsTold {
+            last: news.id.or(self.last),
+            epoch: self.epoch,
+            cleared: self.cleared,
+            ..EndsTold::default()
+        };
         let mut died = news.died;
-        let mut epoch = self.epoch;
         if let Some(WriterId::Ours { epoch: ended }) = news.id {
             // The last one's own fate is known; those of its predecessors are in its word, or its successor's.
-            died |= words.word.died_among(epoch, ended.saturating_sub(1));
-            epoch = ended;
+            died |= words.word.died_among(self.epoch, WriterWord::epoch_before(ended));
+            told.epoch = ended;
+            if died && let Some(author) = self.closed_before_a_death(words.word, ended) {
+                died = false;
+                told.epoch = author;
+                told.last = Some(WriterId::Ours { epoch: author });
+            }
         }
-        *self = EndsTold { last: news.id.or(self.last), foreign: false, frames: false, epoch };
+        *self = told;
         end_of_writer(buffer, died)
     }
 
-    /// Tells the end of the writer whose frames were read, as the next frame is another one's. `words` are the last writer's.
-    ///
-    /// Which writers ended here is not known exactly if several came and went since the last end was told: some may have
-    /// written nothing. So all but the last one are taken together.
-    pub(crate) fn tell_restart(&mut self, buffer: &Buffer, words: WriterWords) -> Error {
-        let epoch = words.word.epoch().saturating_sub(1);
-        let died = if epoch > self.epoch {
-            words.word.died_among(self.epoch, epoch)
-        } else {
-            words.word.predecessor_died()
+    /// Tells the end of the writer whose frames were read, or of writers that wrote nothing, as the next frame is another
+    /// one's. That one's word is `next`, if the frame carries it; `words` are the last writer's.
+    pub(crate) fn tell_restart(
+        &mut self,
+        buffer: &Buffer,
+        next: Option<WriterWord>,
+        words: WriterWords,
+    ) -> Error {
+        let (epoch, died) = match next {
+            Some(next) => self.ends_before(next),
+            None => self.an_end_before(words),
         };
-        *self = EndsTold { frames: false, epoch: epoch.max(self.epoch), ..*self };
-        end_of_writer(buffer, words.is_ours() && died)
+        *self = EndsTold { frames: false, author: None, cleared: None, epoch, ..*self };
+        end_of_writer(buffer, died)
+    }
+
+    /// Up to which writer ends are told before the first frame of the writer of `next`, and whether one of them died.
+    fn ends_before(&self, next: WriterWord) -> (u32, bool) {
+        let upto = WriterWord::epoch_before(next.epoch());
+        if !next.died_among(self.epoch, upto) {
+            return (upto, false);
+        }
+        match self.closed_before_a_death(next, upto) {
+            Some(author) => (author, false),
+            None => (upto, true),
+        }
+    }
+
+    /// The same in a classic ring, where a frame does not say whose it is. If several writers came and went, any of them but
+    /// the last may be the one whose frames were read, so all of them count.
+    fn an_end_before(&mut self, words: WriterWords) -> (u32, bool) {
+        let word = words.word;
+        let untold = WriterWord::epochs_between(self.epoch, word.epoch());
+        let (writers, last, last_died) = match words.is_ours() {
+            true => (untold.saturating_sub(1), WriterWord::epoch_before(word.epoch()), false),
+            // A 1.x writer came after the last native one.
+            false => (untold, word.epoch(), word.epoch() != 0 && !word.is_closed()),
+        };
+        if writers == 0 {
+            return (self.epoch, self.cautious || words.is_ours() && word.predecessor_died());
+        }
+        let died = last_died || word.died_among(self.epoch, last);
+        self.cautious |= died && writers > 1;
+        (last, died || self.cautious)
     }
 }
 
@@ -96,6 +206,13 @@ fn end_of_writer(buffer: &Buffer, died: bool) -> Error {
     };
     buffer.error(kind, format!("{what}: read again to wait for the next writer"))
 }
+
+/// How long a 1.x writer may write nothing, without its pid, before that counts as a close, while its process lives and has the
+/// buffer mapped, as far as is known.
+pub(crate) const CLEARED_GRACE: Duration = Duration::from_millis(500);
+
+/// How long, while its process lives and has not mapped the buffer: a close that is real shall be told soon.
+pub(crate) const UNMAPPED_GRACE: Duration = Duration::from_millis(30);
 
 /// How often a waiting reader makes sure that its names still lead to its buffer.
 const NAMES_CHECK: Duration = Duration::from_secs(1);
@@ -158,7 +275,7 @@ mod tests {
         // One that was seen and wrote nothing.
         let mut seen = told();
         assert!(seen.news(WriterState::Alive(foreign)).is_none());
-        assert!(seen.is_foreign() && !seen.owes_end());
+        assert!(seen.is_foreign() && seen.begins(None), "no frames wait for their end");
         assert_eq!(news(seen, WriterState::None), Some((None, false)));
     }
 }

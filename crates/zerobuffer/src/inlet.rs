@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::WaitStrategy;
-use crate::end_of_writer::{EndsTold, NamesWatch};
+use crate::end_of_writer::{CLEARED_GRACE, EndsTold, NamesWatch, News, UNMAPPED_GRACE};
 use crate::error::{ErrorKind, Result};
 use crate::layout::WRITER_ROLE_BYTE;
 use crate::lifecycle::create::{Locks, Parts};
@@ -213,12 +213,13 @@ impl Inlet {
     #[inline(never)]
     fn look_closer(&mut self) -> Result<bool> {
         // While the end of the writer whose frames were read is untold, its successor's first frame waits for it.
-        let restart = !self.told.owes_end();
-        match self.ring.look(&self.lender, &mut self.reserver, restart) {
+        let told = &mut self.told;
+        match self.ring.look(&self.lender, &mut self.reserver, |word| told.begins(word)) {
             Look::Frame(record) => {
                 if self.told.is_foreign() {
                     self.ring.reserve_ahead(&self.lender, &mut self.reserver, false);
                 }
+                self.know_author(record.sequence);
                 self.last = record;
                 self.note();
                 Ok(true)
@@ -227,9 +228,53 @@ impl Inlet {
                 self.doubt.end();
                 Ok(false)
             }
-            Look::Restart => Err(self.told.tell_restart(&self.lender.buffer, self.writer_words())),
+            Look::Restart(next) => {
+                let words = self.writer_words();
+                Err(self.told.tell_restart(&self.lender.buffer, next, words))
+            }
             Look::Unsure(fault) => self.resolve(fault).map(|()| false),
         }
+    }
+
+    /// Learns from a frame who may have written it.
+    #[inline]
+    fn know_author(&mut self, sequence: u64) {
+        if let Some(pid) = self.told.take_cleared()
+            && sequence != 1
+            && self.ring.checks_sequence()
+        {
+            self.put_pid_back(pid);
+        }
+        if sequence == 1 {
+            self.told.began(self.writer_words());
+        }
+    }
+
+    /// A 1.x writer goes on, though its pid was missing when everything had been read (spec failure 21). Without the pid, another
+    /// writer could connect beside it.
+    #[cold]
+    fn put_pid_back(&mut self, pid: u64) {
+        let buffer = &self.lender.buffer;
+        stop_point!("read:writer-pid");
+        // Release and Acquire, as in connect(): a writer that comes meanwhile keeps its own pid there.
+        let shown = &buffer.mapping.oieb().writer_pid;
+        if shown.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.told.goes_on(pid);
+            log::warn!(
+                "buffer `{}`: another writer cleared the pid of the 1.x writer {pid}, which goes on; it has been put back",
+                buffer.name()
+            );
+        }
+    }
+
+    /// Whether `news` may be no end, but the pid of a connected 1.x writer that another one cleared (spec failure 21).
+    fn is_doubtful(&mut self, news: News) -> bool {
+        let Some((pid, since)) = self.told.cleared(news) else { return false };
+        if !os::process_exists(pid) {
+            return false;
+        }
+        let mapped = os::process_maps(pid, self.files.segment) != Some(false);
+        since.elapsed() < if mapped { CLEARED_GRACE } else { UNMAPPED_GRACE }
     }
 
     /// Tolerates contradictory words for a while, then repairs them or fails.
@@ -290,7 +335,7 @@ impl Inlet {
         if self.look()? {
             return Ok(true);
         }
-        if self.doubt.is_on() {
+        if self.doubt.is_on() || self.is_doubtful(news) {
             return Ok(false);
         }
         if news.died {
@@ -311,7 +356,7 @@ impl Inlet {
 
     /// Whether a writer lives, even if frames are unread.
     pub(crate) fn writer_lives(&self) -> bool {
-        matches!(self.writer_state(), Ok(WriterState::Alive(_)))
+        matches!(self.writer_state(), Ok(WriterState::Alive(_))) || self.told.doubts_close()
     }
 
     /// Waits up to `timeout` for a writer. Returns whether one is there, or left frames.

@@ -327,6 +327,9 @@ impl Writer {
         oieb.writer_word.store(words.word.closed().0, Ordering::Release);
         // As late as possible: a reader that dies after this look leaves its files to the next creation.
         let reader = liveness::reader_state(|| Ok(liveness::reader_words(oieb)), &role);
+        if matches!(reader, Ok(ReaderState::Alive)) {
+            ring.tell_old_reader(buffer);
+        }
         stop_point!("close:writer-unlock");
         drop(role);
         ring.close(buffer);

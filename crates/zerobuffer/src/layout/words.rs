@@ -105,12 +105,29 @@ impl WriterWord {
     pub(crate) fn predecessor_died(self) -> bool {
         self.0 & Self::PREDECESSOR_DIED != 0
     }
-    /// Whether an earlier writer with an epoch above `after` and at most `upto` is known to have died.
+    /// The epoch before `epoch`.
+    pub(crate) fn epoch_before(epoch: u32) -> u32 {
+        if epoch <= 1 { Self::EPOCH_MASK as u32 } else { epoch - 1 }
+    }
+    /// The epoch after `epoch`.
+    pub(crate) fn epoch_after(epoch: u32) -> u32 {
+        epoch % Self::EPOCH_MASK as u32 + 1
+    }
+    /// How many epochs `newer` is ahead of `older`; 0 if it is not. Epochs go round, so the shorter way decides which one is
+    /// ahead. Epoch 0 is before all others.
+    pub(crate) fn epochs_between(older: u32, newer: u32) -> u32 {
+        let all = Self::EPOCH_MASK as u32;
+        match (newer + all - older) % all {
+            _ if older == 0 => newer,
+            ahead if ahead <= all / 2 => ahead,
+            _ => 0,
+        }
+    }
+    /// Whether an earlier writer with an epoch behind `after` and up to `upto` is known to have died.
     pub(crate) fn died_among(self, after: u32, upto: u32) -> bool {
-        let last = self.epoch().saturating_sub(1);
-        let upto = upto.min(last);
+        let back = |epoch| Self::epochs_between(epoch, self.epoch()).saturating_sub(1);
         // Writers further back than the fates reach are not known to have died.
-        let (newest, oldest) = (last - upto, last.saturating_sub(after).min(u64::BITS - 1));
+        let (newest, oldest) = (back(upto), back(after).min(u64::BITS - 1));
         let mask = (1_u64 << oldest) - 1;
         oldest > newest && self.fates() & mask >> newest << newest != 0
     }
@@ -192,6 +209,8 @@ impl HeaderWord {
     pub(crate) const FIRST: u16 = 1 << 9;
     /// The third word of the header is a deadline.
     pub(crate) const DEADLINE: u16 = 1 << 8;
+    /// The fourth word of the header is the [`WriterWord`] of the frame's writer.
+    pub(crate) const SIGNED: u16 = 1 << 3;
     const FLAGS_MASK: u16 = (1 << 10) - 1;
 
     pub(crate) fn new(len: u64, units: u64, flags: u16) -> HeaderWord {
@@ -290,6 +309,34 @@ mod tests {
         assert!(second.died_among(0, 1) && !second.died_among(1, 2));
         let last = WriterWord(WriterWord::EPOCH_MASK << 32);
         assert_eq!(last.next(1, false).epoch(), 1);
+    }
+
+    #[test]
+    fn epochs_are_compared_across_their_wrap() {
+        let last = WriterWord::EPOCH_MASK as u32;
+        assert_eq!([0, 1, 2, last].map(WriterWord::epoch_before), [last, last, 1, last - 1]);
+        assert_eq!([0, 1, last - 1, last].map(WriterWord::epoch_after), [1, 2, last, 1]);
+        for (older, newer, ahead) in [
+            (0, 0, 0),
+            (0, 5, 5),
+            (0, last, last),
+            (5, 5, 0),
+            (5, 7, 2),
+            (7, 5, 0),
+            (last, 1, 1),
+            (1, last, 0),
+            (last - 1, 3, 4),
+            (3, last - 1, 0),
+        ] {
+            assert_eq!(WriterWord::epochs_between(older, newer), ahead, "{older} to {newer}");
+        }
+        // The writers of the last two epochs and the first two; the last one and the first one died.
+        let word = [false, true, true, false]
+            .iter()
+            .fold(WriterWord(u64::from(last - 1) << 32), |word, died| word.next(1, *died));
+        assert_eq!(word.epoch(), 3);
+        assert!(word.died_among(last - 1, last) && word.died_among(last, 1) && !word.died_among(1, 2));
+        assert!(word.died_among(last - 2, 2) && !word.died_among(last - 2, last - 1));
     }
 
     #[test]

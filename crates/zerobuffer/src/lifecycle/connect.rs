@@ -198,12 +198,13 @@ enum Joined {
 /// Takes the writer's place in an extended ring. Its writers are native, whatever pid `writer_pid` shows.
 fn join_extended(name: &str, mapping: &Mapping) -> Result<WriteRing> {
     let oieb = mapping.oieb();
-    let ring = WriteRing::join_extended(mapping).map_err(|fault| fault_error(name, fault))?;
     let last = WriterWords::load(oieb).word;
     let died = last.epoch() != 0 && !last.is_closed();
+    let word = last.next(std::process::id(), died);
+    let ring = WriteRing::join_extended(mapping, word).map_err(|fault| fault_error(name, fault))?;
     stop_point!("connect:writer-word");
     // Release pairs with the Acquire load in WriterWords::load.
-    oieb.writer_word.store(last.next(std::process::id(), died).0, Ordering::Release);
+    oieb.writer_word.store(word.0, Ordering::Release);
     show_taken(mapping);
     Ok(ring)
 }
@@ -292,7 +293,7 @@ fn join_classic(name: &str, mapping: &Mapping) -> Result<Joined> {
         }
         Entry::Extended => {
             show_taken(mapping);
-            WriteRing::join_extended(mapping)
+            WriteRing::join_extended(mapping, word)
         }
         Entry::Classic if reader_is_ours && died => recover(name, mapping),
         Entry::Classic => WriteRing::join_classic(mapping, reader_is_ours),

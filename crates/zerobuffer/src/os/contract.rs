@@ -127,6 +127,8 @@ const _: fn(&str) -> Result<(Semaphore, FileInfo)> = Semaphore::open;
 const _: fn(&Semaphore) = Semaphore::post;
 /// The count, as it was a moment ago.
 const _: fn(&Semaphore) -> i32 = Semaphore::value;
+/// How many threads wait, as it was a moment ago; 0 on a system that does not tell.
+const _: fn(&Semaphore) -> u32 = Semaphore::waiters;
 /// Takes one if there is one.
 const _: fn(&Semaphore) -> bool = Semaphore::try_wait;
 /// Takes one, waiting on a clock that cannot be set. May return early.
@@ -156,6 +158,8 @@ const _: fn() = register_for_barriers;
 
 /// Whether a process lives; a process that has ended and waits for its parent does not. For 1.x peers.
 const _: fn(u64) -> bool = process_exists;
+/// Whether a process has mapped a file; `None` if that cannot be told. For 1.x peers.
+const _: fn(u64, FileId) -> Option<bool> = process_maps;
 /// While the value lives, no other thread of C code can cancel this one, which would unwind through Rust code.
 const _: fn() -> Uncancelled = Uncancelled::new;
 /// A clock in nanoseconds that cannot be set, equal for all processes of one time namespace.

@@ -199,6 +199,9 @@ impl Semaphore {
     pub(crate) fn value(&self) -> i32 {
         match self.0 {}
     }
+    pub(crate) fn waiters(&self) -> u32 {
+        match self.0 {}
+    }
     pub(crate) fn try_wait(&self) -> bool {
         match self.0 {}
     }
@@ -225,6 +228,15 @@ pub(crate) fn barrier_registered() -> bool {
 pub(crate) fn register_for_barriers() {}
 
 pub(crate) fn process_exists(_: u64) -> bool {
+    false
+}
+
+pub(crate) fn process_maps(_: u64, _: FileId) -> Option<bool> {
+    None
+}
+
+#[cfg(all(test, not(loom)))]
+pub(crate) fn pin_thread(_: usize) -> bool {
     false
 }
 

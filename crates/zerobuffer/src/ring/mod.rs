@@ -1,10 +1,11 @@
 //! The ring of frames: how it is laid out, read, written and given back.
 //!
 //! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two native peers. The first
-//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file alone asks which
-//! kind a ring is.
+//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file and `close.rs` alone
+//! ask which kind a ring is.
 
 pub(crate) mod classic;
+mod close;
 pub(crate) mod entry;
 pub(crate) mod extended;
 mod lender;
@@ -19,7 +20,7 @@ pub(crate) use record::{
 };
 
 use crate::buffer::Buffer;
-use crate::layout::WRITER_ROLE_BYTE;
+use crate::layout::{WRITER_ROLE_BYTE, WriterWord};
 use crate::lifecycle::liveness::WriterWords;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
@@ -52,6 +53,14 @@ impl ReadRing {
         match self {
             ReadRing::Classic(side) => side.any_sequence = true,
             ReadRing::Extended(side) => side.any_sequence = true,
+        }
+    }
+
+    /// Whether frames come in the order of their sequence numbers.
+    pub(crate) fn checks_sequence(&self) -> bool {
+        match self {
+            ReadRing::Classic(side) => !side.any_sequence,
+            ReadRing::Extended(side) => !side.any_sequence,
         }
     }
 
@@ -94,13 +103,19 @@ impl ReadRing {
         side.take(mapping, record) || side.refresh(mapping, &mut back).is_ok() && side.take(mapping, record)
     }
 
-    /// One look at the ring, for a frame or for what is there instead. `restart` allows the first frame of another writer.
-    pub(crate) fn look(&mut self, lender: &Lender, memory: &mut Reserver, restart: bool) -> Look {
+    /// One look at the ring, for a frame or for what is there instead. `begins` is asked before the first frame of another
+    /// writer is taken, whose word it gets, if that is known.
+    pub(crate) fn look(
+        &mut self,
+        lender: &Lender,
+        memory: &mut Reserver,
+        begins: impl FnMut(Option<WriterWord>) -> bool,
+    ) -> Look {
         self.decide(lender);
         let mapping = &lender.buffer.mapping;
         match self {
             ReadRing::Extended(side) => {
-                let look = side.look(mapping, restart, |from, to| memory.back(from, to));
+                let look = side.look(mapping, begins, |from, to| memory.back(from, to));
                 // Whatever was found instead of a frame, the writer must not wait for what is withheld.
                 if !matches!(look, Look::Frame(_)) && lender.extended.drained(mapping) {
                     lender.ring_writer();
@@ -109,7 +124,7 @@ impl ReadRing {
             }
             ReadRing::Classic(side) => {
                 let mut queue = lender.classic();
-                let look = side.look(mapping, &mut queue, memory, restart);
+                let look = side.look(mapping, &mut queue, memory, begins);
                 let wake = queue.take_wake();
                 drop(queue);
                 if wake {
@@ -279,23 +294,6 @@ impl ReadRing {
             side.settle(epoch);
         }
     }
-
-    /// Wakes a writer that waits for a reader that has just gone.
-    pub(crate) fn close(&self, lender: &Lender) {
-        let buffer = &lender.buffer;
-        match self {
-            ReadRing::Extended(_) => {
-                stop_point!("close:ring-writer");
-                doorbell::call(buffer.peers_doorbell());
-            }
-            // To a native writer a token more is a mere wake-up; a 1.x writer could be surprised.
-            ReadRing::Classic(_) if WriterWords::load(buffer.mapping.oieb()).is_ours() => {
-                stop_point!("close:post-sem-r");
-                buffer.sem_r.post();
-            }
-            ReadRing::Classic(_) => {}
-        }
-    }
 }
 
 /// The ring as a writer sees it.
@@ -307,10 +305,11 @@ pub(crate) enum WriteRing {
 }
 
 impl WriteRing {
-    /// A place in an extended ring, behind the last committed frame.
-    pub(crate) fn join_extended(mapping: &Mapping) -> Result<WriteRing, RingFault> {
+    /// A place in an extended ring, behind the last committed frame, for the writer of `word`.
+    pub(crate) fn join_extended(mapping: &Mapping, word: WriterWord) -> Result<WriteRing, RingFault> {
         let size = mapping.geometry().extended_size();
-        extended::WriteSide::resume(mapping, size).map(WriteRing::Extended)
+        let side = extended::WriteSide::resume(mapping, size)?;
+        Ok(WriteRing::Extended(side.signing(word)))
     }
 
     /// A place in a classic ring whose last writer closed, or whose reader is a 1.x peer.
@@ -509,42 +508,6 @@ impl WriteRing {
             WriteRing::Extended(side) => {
                 side.sleep(&buffer.mapping, limit, || buffer.is_interrupted() || more())
             }
-        }
-    }
-
-    // ---- coming and going ----
-
-    /// The pid that `writer_pid` shows while this writer lives: in an extended ring the reader's, which keeps 1.x writers
-    /// away.
-    pub(crate) fn shown_pid(&self, buffer: &Buffer) -> u64 {
-        match self {
-            WriteRing::Classic(_) => u64::from(std::process::id()),
-            WriteRing::Extended(_) => buffer.mapping.oieb().reader_pid.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Takes this writer's pid away, before its word says "closed": "closed" beside a pid means a 1.x writer that came later.
-    pub(crate) fn clear_pid(&self, buffer: &Buffer) {
-        if let WriteRing::Classic(_) = self {
-            stop_point!("close:writer-pid");
-            let pid = u64::from(std::process::id());
-            let shown = &buffer.mapping.oieb().writer_pid;
-            let _ = shown.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
-
-    /// Wakes a reader that waits for a writer that has just gone.
-    pub(crate) fn close(&self, buffer: &Buffer) {
-        match self {
-            WriteRing::Extended(_) => {
-                stop_point!("close:ring-reader");
-                doorbell::call(buffer.peers_doorbell());
-            }
-            WriteRing::Classic(side) if side.reader_is_ours => {
-                stop_point!("close:post-sem-w");
-                buffer.sem_w.post();
-            }
-            WriteRing::Classic(_) => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What passes between a ring and its handles: frames, places for frames, findings.
 
 use crate::error::{ErrorKind, SequenceGap};
-use crate::layout::{Cursor, FRAME_HEADER, HeaderWord};
+use crate::layout::{Cursor, FRAME_HEADER, HeaderWord, WriterWord};
 
 /// Where a frame lies, and its place in the order of giving back.
 ///
@@ -192,8 +192,8 @@ pub(crate) enum Look {
     Frame(FrameRecord),
     /// Nothing is committed that has not been read.
     Empty,
-    /// The next frame is the first of another writer.
-    Restart,
+    /// The next frame is the first of another writer, whose word it may carry.
+    Restart(Option<WriterWord>),
     /// The words contradict each other, for nanoseconds or for good.
     Unsure(RingFault),
 }

@@ -155,7 +155,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     while !bytes.0.is_empty() {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
-            0..=2 => match side.look(mapping, &mut queue, reserver, true) {
+            0..=2 => match side.look(mapping, &mut queue, reserver, |_| true) {
                 Look::Frame(record) => {
                     let sum = arena.touch(&record);
                     if honest {
@@ -168,7 +168,7 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                     side.repair(mapping, &mut queue, reserver);
                 }
                 Look::Empty => assert!(!honest || order.read == order.written, "a frame is not seen"),
-                Look::Restart => assert!(!honest),
+                Look::Restart(_) => assert!(!honest),
             },
             3 if !held.is_empty() => {
                 let ticket = held.swap_remove(usize::from(bytes.byte()) % held.len());
@@ -241,7 +241,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                 let mut record = FrameRecord::NONE;
                 let look = match side.take(mapping, &mut record) {
                     true => Look::Frame(record),
-                    false => side.look(mapping, true, |from, to| reserver.back(from, to)),
+                    false => side.look(mapping, |_| true, |from, to| reserver.back(from, to)),
                 };
                 match look {
                     Look::Frame(record) => {
@@ -260,7 +260,7 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
                         releases.drained(mapping);
                     }
                     Look::Unsure(fault) => assert!(!honest, "{fault:?}"),
-                    Look::Restart => unreachable!("allowed"),
+                    Look::Restart(_) => unreachable!("allowed"),
                 }
             }
             3 if !held.is_empty() => {

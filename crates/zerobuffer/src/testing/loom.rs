@@ -2,7 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p zerobuffer --lib --release loom` (`cargo xtask test loom`).
 //!
 //! loom does not know membarrier, so here both sides fence. [`crate::wait::doorbell`] has the argument for
-//! barriers, and `tests/promises/extended_sleeps.rs` tests them by millions of sleeps.
+//! barriers, and a test that fails without them.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -112,7 +112,7 @@ fn read(heap: &Heap, frames: u64) {
     while next <= frames {
         let mut record = FrameRecord::NONE;
         if !side.take(heap, &mut record) {
-            match side.look(heap, true, |_, to| Some(to)) {
+            match side.look(heap, |_| true, |_, to| Some(to)) {
                 Look::Frame(frame) => record = frame,
                 Look::Empty => {
                     if held.drained(heap) {
@@ -209,7 +209,7 @@ fn frames_come_back(owned: [bool; 3]) {
         for owned in owned {
             let mut record = FrameRecord::NONE;
             if !side.take(&heap.0, &mut record) {
-                let Look::Frame(frame) = side.look(&heap.0, true, |_, to| Some(to)) else {
+                let Look::Frame(frame) = side.look(&heap.0, |_| true, |_, to| Some(to)) else {
                     panic!("no frame")
                 };
                 record = frame;

@@ -1,6 +1,7 @@
-//! Real sleeps with the barrier that no model checker knows (src/wait/doorbell.rs): two processes that block
-//! at every frame, in both roles. A lost wake-up shows as a wait that ended only with its slice (5 ms),
-//! although its frame, or its space, had been there for long. Every frame carries the time of its commit.
+//! Real sleeps: two processes that block at every frame, in both roles. A lost wake-up shows as a wait that ended only with its
+//! slice (5 ms), although its frame, or its space, had been there for long. Every frame carries the time of its commit.
+//!
+//! These writers are too slow to leave out their fences. What barriers are for shows in the tests of src/wait/doorbell.rs.
 
 use crate::support;
 

@@ -748,8 +748,9 @@ fn failure_13_a_frame_that_reaches_past_what_is_committed_is_refused_in_an_exten
         drop(reader.try_read_frame().unwrap().unwrap());
         writer.write_frame(&[2; 512]).unwrap();
         let forge = Forge::segment(&name);
-        assert_eq!(forge.get(CONTROL), (1008 + 528) / 16, "the ring is where this test looks for it");
-        forge.set(RING + 1008, 1 << 48 | 512_u64.checked_add_signed(more).unwrap());
+        // The first header has room for the writer's word.
+        assert_eq!(forge.get(CONTROL), (1024 + 528) / 16, "the ring is where this test looks for it");
+        forge.set(RING + 1024, 1 << 48 | 512_u64.checked_add_signed(more).unwrap());
         let result = reader.read_frame(Duration::from_millis(200));
         if more > 0 {
             assert_eq!(
@@ -774,7 +775,8 @@ fn failure_13_impossible_words_of_a_new_lap_make_no_frame_of_what_lies_there() {
     }
     let forge = Forge::segment(&name);
     let end = forge.get(CONTROL);
-    assert_eq!(end, 3 * 128 / 16, "the ring is where this test looks for it");
+    // The first header has room for the writer's word.
+    assert_eq!(end, (3 * 128 + 16) / 16, "the ring is where this test looks for it");
     // The lap has ended where the reader stands, but the next one cannot reach beyond the ring. At its start is what would
     // be a frame, if anything were committed there.
     forge.set(RING + 8, 4);

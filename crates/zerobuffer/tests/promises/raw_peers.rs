@@ -3,9 +3,10 @@
 
 use crate::support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::forge::{Forge, at};
+use crate::support::forge::{Forge, OldSemaphore, at};
+use crate::support::ledger::Stopwatch;
 use crate::support::{Name, Random, fill, is_filled};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer};
 
@@ -15,6 +16,7 @@ const RING: u64 = 128 + METADATA as u64;
 
 /// Counts of frames and markers, which `at` does not name.
 const WRITTEN_COUNT: u64 = 0x40;
+const READ_COUNT: u64 = 0x48;
 
 fn classic(payload: usize) -> BufferConfig {
     BufferConfig::default().metadata_size(METADATA).payload_size(payload).classic(true)
@@ -119,6 +121,7 @@ impl OldReader {
     fn give_back(&mut self, position: u64, bytes: u64) {
         self.position = position;
         self.segment.set(at::READ_POS, position);
+        self.segment.set(READ_COUNT, self.segment.get(READ_COUNT) + 1);
         self.segment.set(at::FREE_BYTES, self.segment.get(at::FREE_BYTES) + bytes);
     }
 
@@ -271,4 +274,197 @@ fn memory_is_reserved_well_ahead_of_a_1_x_writer_of_large_frames() {
         wait(&mut reader);
     }
     assert!(memory(&small) < 16 << 20, "{} bytes of memory for 200 KB", memory(&small));
+}
+
+/// A second 1.x C# writer is refused, and then clears the pid of the one that is connected.
+fn refuse_another(name: &str) {
+    Forge::segment(name).set(at::WRITER_PID, 0);
+}
+
+#[test]
+fn failure_21_a_refused_writer_does_not_end_the_stream_of_the_one_that_is_connected() {
+    let own = u64::from(std::process::id());
+    for polls in [false, true] {
+        let name = Name::new("refused");
+        let mut reader = Reader::create(&name, classic(4096)).unwrap();
+        let shown = Forge::segment(&name);
+        let mut writer = CSharpWriter::connect(&name);
+        for index in 0..30 {
+            let data = [index; 20];
+            writer.write(&data);
+            assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), data);
+            if index % 10 != 5 {
+                continue;
+            }
+            refuse_another(&name);
+            // Everything has been read, and no pid says that there is a writer.
+            let until = Instant::now() + Duration::from_millis(100);
+            while Instant::now() < until {
+                let wait = if polls { Duration::ZERO } else { Duration::from_millis(60) };
+                assert!(reader.read_frame(wait).expect("no end").is_none());
+            }
+            assert!(reader.is_writer_connected(), "it is not known to have gone");
+            assert_eq!(shown.get(at::WRITER_PID), 0);
+            // The frame proves that the writer is there: its pid is put back, so that no other writer gets in.
+            writer.write(&[1]);
+            assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), [1]);
+            assert_eq!(shown.get(at::WRITER_PID), own);
+            assert_eq!(Writer::connect(&name).unwrap_err().kind(), ErrorKind::WriterAlreadyConnected);
+        }
+        // Now it closes, and its process lives on.
+        shown.set(at::WRITER_PID, 0);
+        let start = Stopwatch::start();
+        assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+        start.assert_within(Duration::from_secs(1));
+        assert!(reader.try_read_frame().unwrap().is_none(), "the end is told once");
+        assert_eq!(shown.get(at::WRITER_PID), 0);
+    }
+}
+
+/// One that takes longer than the reader believes it: the frames are not lost, and the end is told again.
+#[test]
+fn failure_21_a_stream_that_goes_on_after_its_end_was_told_has_its_pid_and_another_end() {
+    let name = Name::new("refused-slow");
+    let mut reader = Reader::create(&name, classic(4096)).unwrap();
+    let mut writer = CSharpWriter::connect(&name);
+    writer.write(&[1]);
+    assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), [1]);
+    refuse_another(&name);
+    assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+    writer.write(&[2]);
+    assert_eq!(*reader.read_frame(support::PATIENCE).unwrap().expect("a frame"), [2]);
+    assert_eq!(Forge::segment(&name).get(at::WRITER_PID), u64::from(std::process::id()));
+    assert!(reader.read_frame(Duration::from_millis(1)).unwrap().is_none());
+    // The next writer starts again at 1: no pid of an earlier one is put back for it.
+    Forge::segment(&name).set(at::WRITER_PID, 0);
+    assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+    let position = writer.position;
+    let mut next = CSharpWriter::connect(&name);
+    next.position = position;
+    next.write(&[3]);
+    Forge::segment(&name).set(at::WRITER_PID, 0);
+    assert_eq!(*reader.read_frame(support::PATIENCE).unwrap().expect("a frame"), [3]);
+    assert_eq!(Forge::segment(&name).get(at::WRITER_PID), 0);
+    assert_eq!(reader.read_frame(support::PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+}
+
+// ---- ends that a waiting 1.x peer is to learn of ----
+
+/// Reads as a 1.x reader does: a token stands for a frame, unless there is no writer and nothing unread. Returns the frames.
+fn read_until_the_end(mut old: OldReader, tokens: &OldSemaphore) -> usize {
+    let mut frames = 0;
+    loop {
+        assert!(tokens.wait(support::PATIENCE), "a 1.x reader is not told");
+        let segment = &old.segment;
+        if segment.get(at::WRITER_PID) == 0 && segment.get(WRITTEN_COUNT) <= segment.get(READ_COUNT) {
+            return frames;
+        }
+        old.read();
+        frames += 1;
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < support::PATIENCE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn failure_23_a_1_x_reader_that_waits_learns_of_our_writers_close_at_once() {
+    const N: usize = 1 << 16;
+    for frames in [0_usize, 1, 100] {
+        let name = Name::new("farewell");
+        let reader = Reader::create(&name, classic(N)).unwrap();
+        let old = OldReader::instead_of(&name);
+        let (tokens, segment) = (Forge::semaphore(&name, 'w'), Forge::segment(&name));
+        let semaphore = OldSemaphore::open(&name, 'w');
+        let mut writer = Writer::connect(&name).unwrap();
+        for index in 0..frames {
+            writer.write_frame(&[1; 300][..100 + index]).unwrap();
+        }
+        let thread = std::thread::spawn(move || read_until_the_end(old, &semaphore));
+        let drained =
+            || segment.get(at::FREE_BYTES) == N as u64 && tokens.waiters() > 0 && tokens.tokens() == 0;
+        wait_until("the reader does not wait", drained);
+        let start = Stopwatch::start();
+        writer.close().unwrap();
+        assert_eq!(thread.join().unwrap(), frames);
+        start.assert_within(Duration::from_millis(500));
+        assert_eq!(tokens.tokens(), 0);
+        drop(reader);
+    }
+}
+
+#[test]
+fn failure_23_no_token_of_a_close_is_left_for_the_next_writers_frames() {
+    // A reader that does not wait, with and without unread frames; one that stands still; one whose counts would deceive it.
+    for (unread, waiters, drift) in [(0, 0, 0), (3, 0, 0), (3, 1, 0), (0, 1, 0), (0, 1, 1)] {
+        let name = Name::new("farewell-none");
+        let reader = Reader::create(&name, classic(4096)).unwrap();
+        let mut old = OldReader::instead_of(&name);
+        let tokens = Forge::semaphore(&name, 'w');
+        let semaphore = OldSemaphore::open(&name, 'w');
+        let mut writer = Writer::connect(&name).unwrap();
+        writer.write_frame(&[7; 50]).unwrap();
+        assert!(semaphore.wait(Duration::ZERO) && old.read() == [7; 50]);
+        for _ in 0..unread {
+            writer.write_frame(&[8; 50]).unwrap();
+        }
+        old.segment.set(WRITTEN_COUNT, old.segment.get(WRITTEN_COUNT) + drift);
+        tokens.set_waiters(waiters);
+        let start = Stopwatch::start();
+        writer.close().unwrap();
+        start.assert_within(Duration::from_secs(1));
+        tokens.set_waiters(0);
+        assert_eq!(tokens.tokens(), unread, "{unread} unread, {waiters} wait, {drift}");
+        let mut next = Writer::connect(&name).unwrap();
+        next.write_frame(&[9; 50]).unwrap();
+        for _ in 0..unread {
+            assert!(semaphore.wait(Duration::ZERO) && old.read() == [8; 50]);
+        }
+        assert!(semaphore.wait(Duration::ZERO) && old.read() == [9; 50]);
+        assert!(!semaphore.wait(Duration::ZERO), "a token without a frame");
+        drop((next, reader));
+    }
+}
+
+/// The counts of a 1.x reader that has lost one keep it from believing in a close: it would read what is no frame.
+#[test]
+fn failure_23_a_waiting_1_x_reader_is_not_woken_when_it_would_take_the_token_for_a_frame() {
+    let name = Name::new("farewell-drift");
+    let reader = Reader::create(&name, classic(4096)).unwrap();
+    let old = OldReader::instead_of(&name);
+    let tokens = Forge::semaphore(&name, 'w');
+    let semaphore = OldSemaphore::open(&name, 'w');
+    let writer = Writer::connect(&name).unwrap();
+    old.segment.set(WRITTEN_COUNT, 1);
+    let thread = std::thread::spawn(move || semaphore.wait(Duration::from_millis(300)));
+    wait_until("the reader does not wait", || tokens.waiters() > 0);
+    writer.close().unwrap();
+    assert!(!thread.join().unwrap(), "woken without a frame");
+    drop(reader);
+}
+
+#[test]
+fn failure_23_a_1_x_writer_that_waits_for_space_learns_of_our_readers_close_at_once() {
+    let name = Name::new("farewell-reader");
+    let mut reader = Reader::create(&name, classic(1024)).unwrap();
+    let mut writer = CSharpWriter::connect(&name);
+    writer.write(&[3; 100]);
+    assert_eq!(*reader.try_read_frame().unwrap().expect("a frame"), [3; 100]);
+    let (tokens, semaphore) = (Forge::semaphore(&name, 'r'), OldSemaphore::open(&name, 'r'));
+    while semaphore.wait(Duration::ZERO) {}
+    let thread = std::thread::spawn(move || {
+        assert!(semaphore.wait(support::PATIENCE), "a 1.x writer is not told");
+        writer.segment.get(at::READER_PID)
+    });
+    wait_until("the writer does not wait", || tokens.waiters() > 0);
+    let start = Stopwatch::start();
+    reader.close().unwrap();
+    assert_eq!(thread.join().unwrap(), 0);
+    start.assert_within(Duration::from_millis(500));
+    name.assert_nothing_left();
 }

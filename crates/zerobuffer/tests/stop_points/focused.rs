@@ -7,6 +7,7 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, WriterOptions};
 
 use crate::cases::{go_on_with_a_new_writer, use_and_close};
 use crate::roles;
+use crate::support::forge::{Forge, Mapped, at};
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, Sink, Source};
 use crate::support::{Name, PATIENCE, Peer, role};
@@ -321,6 +322,99 @@ fn a_writer_that_halts_before_its_last_ring_has_closed() {
         writer.signal(libc::SIGCONT);
         assert!(writer.wait().success());
         drop(reader);
+        name.assert_nothing_left();
+    }
+}
+
+/// A writer that closes towards a 1.x reader that stands still: it posts a token, and takes it back.
+#[test]
+fn a_writer_killed_or_halted_while_it_tells_a_1x_reader_of_its_close_has_closed() {
+    for (point, kills) in [
+        ("close:tell-reader", true),
+        ("close:tell-reader", false),
+        ("close:take-back", true),
+        ("close:take-back", false),
+    ] {
+        let name = Ring::Classic.name("farewell");
+        let ledger = Ledger::create();
+        let mut reader = Reader::create(&name, config(&name)).unwrap();
+        let (segment, tokens) = (Forge::segment(&name), Forge::semaphore(&name, 'w'));
+        let word = segment.get(at::READER_WORD);
+        segment.set(at::READER_WORD, 0);
+        let mut writer = Peer::start_with(role!(roles::connector), &[&name], |command| {
+            let action = if kills { "kill" } else { "halt" };
+            command.env("ZEROBUFFER_STOP", format!("{action}:1:{point}"));
+        });
+        writer.hear();
+        tokens.set_waiters(1);
+        writer.close_input();
+        if kills {
+            assert_eq!(writer.wait().signal(), Some(libc::SIGKILL), "{point} was not passed");
+        } else {
+            wait_for("the halt", || writer.is_stopped());
+            let error = Writer::connect(&name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WriterAlreadyConnected, "{point}: {error}");
+            writer.signal(libc::SIGCONT);
+            assert!(writer.wait().success());
+            assert_eq!(tokens.tokens(), 0, "{point}: a token without a frame");
+        }
+        tokens.set_waiters(0);
+        segment.set(at::READER_WORD, word);
+        assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed, "{point}");
+        go_on_with_a_new_writer(&name, &mut reader, &mut Sink::new(100, 2), &ledger);
+        drop(reader);
+        name.assert_nothing_left();
+    }
+}
+
+/// Writes a frame of 8 bytes as a 1.x writer does.
+fn write_as_1x(segment: &Forge, position: u64, sequence: u64) {
+    let start = 128 + segment.get(at::METADATA_SIZE).next_multiple_of(64) + position;
+    [8, sequence, sequence]
+        .into_iter()
+        .zip(0..)
+        .for_each(|(word, index)| segment.set(start + 8 * index, word));
+    segment.set(at::WRITE_POS, position + 24);
+    segment.set(at::FREE_BYTES, segment.get(at::FREE_BYTES) - 24);
+}
+
+#[test]
+fn a_reader_killed_or_halted_while_it_puts_a_pid_back_leaves_no_wrong_one() {
+    for kills in [true, false] {
+        let name = Ring::Classic.name("put-back");
+        let mut reader = Peer::start_with(role!(roles::careful_reader), &[&name], |command| {
+            let action = if kills { "kill" } else { "halt" };
+            command.env("ZEROBUFFER_STOP", format!("{action}:1:read:writer-pid"));
+        });
+        reader.expect("created");
+        let segment = Forge::segment(&name);
+        // A process that has not mapped the segment cannot be its writer.
+        let _mapped = Mapped::segment(&name);
+        let own = u64::from(std::process::id());
+        segment.set(at::WRITER_PID, own);
+        write_as_1x(&segment, 0, 1);
+        reader.expect("frame 1");
+        // As a 1.x writer that is refused does. The reader looks every 20 ms.
+        segment.set(at::WRITER_PID, 0);
+        std::thread::sleep(HALT);
+        write_as_1x(&segment, 24, 2);
+        if kills {
+            assert_eq!(reader.wait().signal(), Some(libc::SIGKILL), "the point was not passed");
+            assert_eq!(segment.get(at::WRITER_PID), 0);
+            use_and_close(
+                &name,
+                Reader::create(&name, BufferConfig::default()).expect("a new reader at once"),
+            );
+            continue;
+        }
+        wait_for("the halt", || reader.is_stopped());
+        assert_eq!(segment.get(at::WRITER_PID), 0);
+        reader.signal(libc::SIGCONT);
+        reader.expect("frame 2");
+        assert_eq!(segment.get(at::WRITER_PID), own);
+        segment.set(at::WRITER_PID, 0);
+        reader.expect("WriterClosed");
+        assert!(reader.wait().success());
         name.assert_nothing_left();
     }
 }

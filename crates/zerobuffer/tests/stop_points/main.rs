@@ -62,7 +62,10 @@ const SCENARIOS: [Scenario; 18] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("close:tell-reader", "a_writer_killed_or_halted_while_it_tells_a_1x_reader_of_its_close_has_closed"),
+    ("close:take-back", "a_writer_killed_or_halted_while_it_tells_a_1x_reader_of_its_close_has_closed"),
+    ("read:writer-pid", "a_reader_killed_or_halted_while_it_puts_a_pid_back_leaves_no_wrong_one"),
     ("connect:dead-pid", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:tail", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),
     ("connect:write-pos", "a_successor_goes_on_exactly_wherever_its_predecessors_were_killed"),

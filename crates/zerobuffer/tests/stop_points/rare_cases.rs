@@ -102,8 +102,8 @@ pub(crate) fn overtaken_writer_case(action: &Action, ring: Ring, moment: &str) -
     assert_eq!(Writer::connect(&name).unwrap_err().kind(), ErrorKind::WriterAlreadyConnected);
     assert!(reader.read_frame(Duration::from_millis(30)).unwrap().is_none());
     poke(&name, WRITER_PID, 0);
-    // The reader's report depends on the other peers; it comes once.
-    let end = reader.read_frame(Duration::from_millis(100));
+    // The reader's report depends on the other peers; it comes once. This process lives on, so a missing pid alone is believed late.
+    let end = reader.read_frame(PATIENCE);
     assert!(matches!(end.map_err(|e| e.kind()), Err(ErrorKind::WriterClosed | ErrorKind::WriterDead)));
     go_on_with_a_new_writer(&name, &mut reader, &mut Sink::new(100, 2), &ledger);
     drop(reader);

@@ -62,6 +62,48 @@ impl Forge {
     pub fn set_tokens(&self, count: u32) {
         self.write(0, &count.to_le_bytes());
     }
+
+    /// How many threads wait for a semaphore: the high half.
+    pub fn waiters(&self) -> u32 {
+        self.get(4) as u32
+    }
+
+    pub fn set_waiters(&self, count: u32) {
+        self.write(4, &count.to_le_bytes());
+    }
+}
+
+/// A semaphore of a buffer, opened as a 1.x peer opens it.
+pub struct OldSemaphore(*mut libc::sem_t);
+
+// SAFETY: semaphores are made for use by many threads.
+unsafe impl Send for OldSemaphore {}
+
+impl OldSemaphore {
+    /// The semaphore of buffer `name`: `w` or `r`.
+    pub fn open(name: &str, which: char) -> OldSemaphore {
+        let path = std::ffi::CString::new(format!("/sem-{which}-{name}")).expect("no zero byte");
+        // SAFETY: the path ends with a zero byte and lives until the call returns.
+        let semaphore = unsafe { libc::sem_open(path.as_ptr(), 0) };
+        assert_ne!(semaphore, libc::SEM_FAILED, "sem_open: {}", std::io::Error::last_os_error());
+        OldSemaphore(semaphore)
+    }
+
+    /// Takes a token, waiting up to `limit`. Returns whether there was one.
+    pub fn wait(&self, limit: std::time::Duration) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let end = now + limit;
+        let end = libc::timespec { tv_sec: end.as_secs() as i64, tv_nsec: end.subsec_nanos().into() };
+        // SAFETY: the semaphore is open until drop; `end` lives until the call returns.
+        unsafe { libc::sem_timedwait(self.0, &raw const end) == 0 }
+    }
+}
+
+impl Drop for OldSemaphore {
+    fn drop(&mut self) {
+        // SAFETY: opened by `open`, and not used after this.
+        unsafe { libc::sem_close(self.0) };
+    }
 }
 
 /// A segment mapped, to forge it faster than its users can look.

@@ -17,8 +17,12 @@ pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::generation as fork_generation;
 pub(crate) use futex::{futex_wait, futex_wake};
 pub(crate) use lock::{LockFile, LockView};
+#[cfg(all(test, not(loom)))]
+pub(crate) use process::pin_thread;
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
-pub(crate) use process::{Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists};
+pub(crate) use process::{
+    Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps,
+};
 pub(crate) use segment::{Segment, map_shared, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};

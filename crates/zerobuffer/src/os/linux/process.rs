@@ -3,9 +3,11 @@
 
 use std::ffi::c_int;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::files::{check, open_path};
+use crate::os::FileId;
 
 unsafe extern "C" {
     // Not in the libc crate for Linux.
@@ -68,6 +70,22 @@ fn is_zombie(pid: libc::pid_t) -> bool {
     matches!(state, Some("Z" | "X")) && threads.is_some_and(|threads| threads <= 1)
 }
 
+/// Whether a process has mapped a file; `None` if that cannot be told, as of another user's process. In proc_pid_maps(5) field 4
+/// is the device and field 5 the inode number.
+pub(crate) fn process_maps(pid: u64, file: FileId) -> Option<bool> {
+    let path = format!("/proc/{pid}/maps");
+    let mut maps = File::from(open_path(Path::new(&path), libc::O_RDONLY, 0).ok()?);
+    let mut text = Vec::new();
+    maps.read_to_end(&mut text).ok()?;
+    let device = format!("{:02x}:{:02x}", libc::major(file.device), libc::minor(file.device));
+    let inode = file.inode.to_string();
+    Some(text.split(|byte| *byte == b'\n').any(|line| {
+        // A path may contain anything, but stands behind these fields.
+        let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).skip(3);
+        fields.next() == Some(device.as_bytes()) && fields.next() == Some(inode.as_bytes())
+    }))
+}
+
 /// Returns nanoseconds instead of a `Duration`, whose arithmetic would take longer than reading the coarse
 /// clock.
 fn clock(id: libc::clockid_t) -> u64 {
@@ -106,6 +124,24 @@ fn offset_in(text: &str) -> Option<i64> {
 /// The monotonic clock to within a few milliseconds, read in a few nanoseconds.
 pub(crate) fn coarse_now() -> u64 {
     clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Lets this thread run on one processor alone, the `nth` of those that it may run on. Returns whether there is one.
+#[cfg(all(test, not(loom)))]
+pub(crate) fn pin_thread(nth: usize) -> bool {
+    // SAFETY: a set of processors is plain integers, and the kernel writes no more than its size.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size, &raw mut allowed) != 0 {
+            return false;
+        }
+        let mut usable = (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &allowed));
+        let Some(cpu) = usable.nth(nth) else { return false };
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut one);
+        libc::sched_setaffinity(0, size, &raw const one) == 0
+    }
 }
 
 /// Kills or halts this process; for stop points.
@@ -153,6 +189,24 @@ mod tests {
         ] {
             assert_eq!(offset_in(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_mapped_file_is_found_among_the_mappings_of_its_process() {
+        use crate::os::{Segment, map_shared, unmap};
+        let own = std::process::id().into();
+        let segment = Segment::create_unnamed(0o600).unwrap();
+        segment.set_len(4096).unwrap();
+        let file = segment.id().unwrap();
+        assert_eq!(process_maps(own, file), Some(false));
+        let base = map_shared(&segment, 4096, false).unwrap();
+        assert_eq!(process_maps(own, file), Some(true));
+        assert_eq!(process_maps(own, FileId { device: file.device ^ 1, ..file }), Some(false));
+        assert_eq!(process_maps(own, FileId { inode: u64::MAX, ..file }), Some(false));
+        // SAFETY: mapped above with this length, and not used.
+        unsafe { unmap(base, 4096) };
+        assert_eq!(process_maps(own, file), Some(false));
+        assert_eq!(process_maps(u64::MAX, file), None);
     }
 
     #[test]

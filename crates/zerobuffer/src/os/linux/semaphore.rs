@@ -9,6 +9,7 @@ use std::io::{Error, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::files::Folder;
@@ -143,6 +144,15 @@ impl Semaphore {
         // SAFETY: mapped until drop; `value` has room for the result.
         unsafe { libc::sem_getvalue(self.0.as_ptr(), &raw mut value) };
         value
+    }
+
+    /// How many threads wait, in any process, as it was a moment ago.
+    pub(crate) fn waiters(&self) -> u32 {
+        // glibc's `struct new_sem` on 64-bit systems: the count in the low half, the waiters in the high one.
+        // SAFETY: mapped until drop and aligned as glibc's own 64-bit word, which glibc changes by atomic operations alone.
+        let word = unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) };
+        // Relaxed: the caller only wants to know whether there are any.
+        (word.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// Takes one if there is one.

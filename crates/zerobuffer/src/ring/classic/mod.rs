@@ -6,6 +6,7 @@
 //! `payload_write_pos`, the counts and the semaphores are kept for 1.x peers and never decide (spec failure 17).
 
 mod ahead;
+pub(crate) mod farewell;
 pub(crate) mod plan;
 mod reader;
 mod release;

@@ -165,19 +165,19 @@ impl ReadSide {
         given_back
     }
 
-    /// Looks for the next frame and takes it. `restart` allows a frame with sequence number 1 of another writer.
+    /// Looks for the next frame and takes it. `begins` is asked before the first frame of another writer is taken.
     /// `memory` knows, or finds out, where the ring has memory: nothing else is touched.
     pub(crate) fn look(
         &mut self,
         mapping: &Mapping,
         queue: &mut ReleaseQueue,
         memory: &mut Reserver,
-        restart: bool,
+        mut begins: impl FnMut(Option<WriterWord>) -> bool,
     ) -> Look {
         // What is known to be committed is read without another look at the count. Not so what a 1.x writer committed,
         // whose count may be wrong for a while (spec failure 17).
         if queue.lazy && queue.backlog > 0 {
-            if let frame @ Look::Frame(_) = self.parse(mapping, queue, memory, restart) {
+            if let frame @ Look::Frame(_) = self.parse(mapping, queue, memory, &mut begins) {
                 return frame;
             }
             // Anything but a frame is said of the newest count only, and with all space given back.
@@ -196,7 +196,7 @@ impl ReadSide {
         if let Err(fault) = self.follow_rewind(mapping, queue) {
             return Look::Unsure(fault);
         }
-        self.parse(mapping, queue, memory, restart)
+        self.parse(mapping, queue, memory, &mut begins)
     }
 
     /// Takes the next frame of the backlog.
@@ -205,7 +205,7 @@ impl ReadSide {
         mapping: &Mapping,
         queue: &mut ReleaseQueue,
         memory: &mut Reserver,
-        restart: bool,
+        begins: &mut impl FnMut(Option<WriterWord>) -> bool,
     ) -> Look {
         let capacity = mapping.geometry().payload_size;
         for _ in 0..=MAX_SKIPS {
@@ -242,7 +242,7 @@ impl ReadSide {
                 self.skip(mapping, queue, capacity - self.position, true);
                 continue;
             }
-            return self.take(mapping, queue, memory, header, restart);
+            return self.take(mapping, queue, memory, header, begins);
         }
         Look::Unsure(RingFault::corrupt("the ring holds nothing but wraps".to_owned()))
     }
@@ -253,7 +253,7 @@ impl ReadSide {
         queue: &mut ReleaseQueue,
         memory: &mut Reserver,
         header: FrameHeader,
-        restart: bool,
+        begins: &mut impl FnMut(Option<WriterWord>) -> bool,
     ) -> Look {
         let unread = queue.backlog;
         let capacity = mapping.geometry().payload_size;
@@ -275,8 +275,9 @@ impl ReadSide {
             if header.sequence != 1 || !self.writer_changed(mapping) {
                 return Look::Unsure(RingFault::out_of_sequence(self.expected, header.sequence));
             }
-            if !restart {
-                return Look::Restart;
+            // A classic frame does not say whose it is.
+            if !begins(None) {
+                return Look::Restart(None);
             }
         }
         if memory.ensure(self.position, self.position + need).is_err() {
@@ -284,7 +285,9 @@ impl ReadSide {
         }
         if header.sequence == 1 {
             // The writer in the word may be a later one already, so count on by one only.
-            self.epoch = self.epoch.saturating_add(1).min(writer_word(mapping).epoch());
+            if self.epoch != writer_word(mapping).epoch() {
+                self.epoch = WriterWord::epoch_after(self.epoch);
+            }
             queue.lazy = WriterWords::load(mapping.oieb()).is_ours();
         }
         self.expected = header.sequence.wrapping_add(1);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::leaps::Leap;
 use super::lines;
 use super::poll_backoff::{Found, PollBackoff};
-use crate::layout::{Cursor, HeaderWord};
+use crate::layout::{Cursor, HeaderWord, WriterWord};
 use crate::memory::Memory;
 use crate::ring::{FrameRecord, Look, RingFault};
 use crate::sync::Ordering;
@@ -34,6 +34,17 @@ fn back_ahead(
 ) -> Option<u64> {
     let wanted = limit.min(needed.max(from + STRIDE));
     back(from, wanted).or_else(|| if wanted == needed { None } else { back(from, needed) })
+}
+
+/// The word of its writer that the frame with this header carries, which lies within what has memory.
+fn signature(memory: &impl Memory, position: u64, header: HeaderWord) -> Option<WriterWord> {
+    if header.flags() & HeaderWord::SIGNED == 0 || header.header() < 2 * Cursor::UNIT {
+        return None;
+    }
+    let [_, word] = memory.words(position + Cursor::UNIT)?;
+    // Relaxed: the Acquire load of `head` came before.
+    let word = WriterWord(word.load(Ordering::Relaxed));
+    (word.epoch() != 0).then_some(word)
 }
 
 /// The reader's books.
@@ -145,12 +156,12 @@ impl ReadSide {
         FrameRecord::extended(word, sequence, self.cursor, drains)
     }
 
-    /// Looks for the next frame and takes it. `restart` allows the first frame of another writer; `back` makes sure
-    /// that the ring has memory from one position to another, before anything there is touched, and returns up to where it has.
+    /// Looks for the next frame and takes it. `begins` is asked before the first frame of another writer is taken, whose word
+    /// it gets, if the frame carries it. `back` makes sure that the ring has memory from one position to another, before anything there is touched, and returns up to where it has.
     pub(crate) fn look(
         &mut self,
         memory: &impl Memory,
-        restart: bool,
+        begins: impl FnMut(Option<WriterWord>) -> bool,
         mut back: impl FnMut(u64, u64) -> Option<u64>,
     ) -> Look {
         if let Err(fault) = self.refresh(memory, &mut back) {
@@ -159,7 +170,7 @@ impl ReadSide {
         if self.cursor == self.head {
             return Look::Empty;
         }
-        self.judge(memory, restart, &mut back)
+        self.judge(memory, begins, &mut back)
     }
 
     /// Reads `head`, and finds out up to where the reader may go. Goes nowhere if anything is wrong: `limit` belongs to the
@@ -234,7 +245,7 @@ impl ReadSide {
     fn judge(
         &mut self,
         memory: &impl Memory,
-        restart: bool,
+        mut begins: impl FnMut(Option<WriterWord>) -> bool,
         back: &mut impl FnMut(u64, u64) -> Option<u64>,
     ) -> Look {
         let position = self.cursor.position();
@@ -254,8 +265,9 @@ impl ReadSide {
             )));
         }
         if word.flags() & HeaderWord::FIRST != 0 {
-            if !restart {
-                return Look::Restart;
+            let writer = signature(memory, position, word);
+            if !begins(writer) {
+                return Look::Restart(writer);
             }
         } else if sequence != self.expected && !self.any_sequence {
             return Look::Unsure(RingFault::out_of_sequence(self.expected, sequence));

@@ -8,7 +8,7 @@ use super::lines;
 use super::plan::{self, Placement, Question};
 use super::poll_backoff::{Found, PollBackoff, pauses_in};
 use crate::buffer::Buffer;
-use crate::layout::{Cursor, HeaderWord};
+use crate::layout::{Cursor, HeaderWord, WriterWord};
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
@@ -39,6 +39,8 @@ pub(crate) struct WriteSide {
     sequence: u64,
     /// The next frame is this writer's first.
     first: bool,
+    /// The writer's word, which its first frame carries; epoch 0: none.
+    word: WriterWord,
     /// Frames committed since the buffer was made.
     count: u64,
     /// Position of the header that was committed last.
@@ -83,6 +85,7 @@ impl WriteSide {
             open: 0,
             sequence: 1,
             first: true,
+            word: WriterWord(0),
             count,
             last: head,
             largest: 0,
@@ -92,6 +95,17 @@ impl WriteSide {
         };
         side.look_tail(memory)?;
         Ok(side)
+    }
+
+    /// Lets the first frame carry the writer's word.
+    pub(crate) fn signing(self, word: WriterWord) -> WriteSide {
+        // No place straight ahead is given away: the first frame's header needs room for the word.
+        WriteSide { word, open: 0, ..self }
+    }
+
+    /// Whether the next frame carries the writer's word.
+    fn signs(&self) -> bool {
+        self.first && self.word.epoch() != 0
     }
 
     /// Whether the reader has given back something since the last look, or seems to.
@@ -201,8 +215,13 @@ impl WriteSide {
         only_start: bool,
     ) -> Result<Option<(Reservation, bool)>, RingFault> {
         self.look_tail(memory)?;
+        let mut least = room.header;
+        if self.signs() {
+            least = least.max(2 * Cursor::UNIT);
+            self.open = 0;
+        }
         let (len, start) = (room.len, self.head.position());
-        let sizes = |position| plan::sizes(position, len as u64, room.header);
+        let sizes = |position| plan::sizes(position, len as u64, least);
         let (header, ahead) = sizes(start);
         let (start_header, at_start) = sizes(0);
         let (leap_header, at_lap_end) = sizes(self.lap_end);
@@ -356,7 +375,7 @@ impl WriteSide {
         let sequence = tag.sequence.unwrap_or(self.sequence);
         let mut flags = tag.flags;
         if self.first {
-            flags |= HeaderWord::FIRST;
+            flags |= self.sign(memory, start, header).ok_or_else(out_of_bounds)?;
         }
         let written = &memory.control().written;
         // Relaxed throughout: no reader looks at any of this before the Release store of `head`.
@@ -391,6 +410,20 @@ impl WriteSide {
             self.open = plan::open_until(self.size, self.head, self.tail, self.leapt);
         }
         Ok(sequence)
+    }
+
+    /// Stores the writer's word in the header of its first frame; returns the flags that say so.
+    #[cold]
+    fn sign(&mut self, memory: &impl Memory, start: u64, header: u64) -> Option<u16> {
+        if !self.signs() || header < 2 * Cursor::UNIT {
+            return Some(HeaderWord::FIRST);
+        }
+        self.open = plan::open_until(self.size, self.head, self.tail, self.leapt);
+        let [_, word] = memory.words(start + Cursor::UNIT)?;
+        stop_point!("extended:sign");
+        // Relaxed: the Release store of `head` follows.
+        word.store(self.word.0, Ordering::Relaxed);
+        Some(HeaderWord::FIRST | HeaderWord::SIGNED)
     }
 
     /// Stores how the reader gets to a place that is not straight ahead; returns the lap that it is in.

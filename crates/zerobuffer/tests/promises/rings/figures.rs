@@ -24,14 +24,16 @@ fn the_frames_that_are_held_are_counted_in_whatever_order_they_are_released() {
         (held.frames, held.bytes, held.oldest)
     };
     assert_eq!(held(&reader), (0, 0, None));
+    // The header of a writer's first frame in an extended ring has room for the writer's word.
+    let word = if support::is_classic() { 0 } else { 16 };
     let first = reader.read_frame(PATIENCE).unwrap().unwrap();
-    assert_eq!(held(&reader), (1, bytes(100), Some(1)));
+    assert_eq!(held(&reader), (1, word + bytes(100), Some(1)));
     let second = reader.read_frame(PATIENCE).unwrap().unwrap();
     let third = reader.read_frame(PATIENCE).unwrap().unwrap();
-    assert_eq!(held(&reader), (3, bytes(100) + bytes(200) + bytes(300), Some(1)));
+    assert_eq!(held(&reader), (3, word + bytes(100) + bytes(200) + bytes(300), Some(1)));
     second.release();
     // Its space cannot go back before that of the first.
-    assert_eq!(held(&reader), (2, bytes(100) + bytes(200) + bytes(300), Some(1)));
+    assert_eq!(held(&reader), (2, word + bytes(100) + bytes(200) + bytes(300), Some(1)));
     first.release();
     assert_eq!(held(&reader), (1, bytes(300), Some(3)));
     third.release();

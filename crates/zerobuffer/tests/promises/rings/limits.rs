@@ -278,7 +278,9 @@ fn forged(arguments: &[String]) {
             fill_up();
             let forge = Forge::segment(name);
             // A second frame that ends where memory does, or reaches beyond, and more behind it.
-            let (at, end) = (128, unwritten + if with_header { 4096 } else { 0 });
+            // The header of the first frame in an extended ring has room for the writer's word.
+            let at = if classic { 128 } else { 144 };
+            let end = unwritten + if with_header { 4096 } else { 0 };
             let committed = unwritten + 64 * KIB as u64;
             let kind = if classic { 0 } else { 1 << 48 };
             forge.set(START + at, kind | (end - at - 16));

@@ -3,6 +3,7 @@
 mod basics;
 mod bindings;
 mod cleanup;
+mod ends;
 mod figures;
 mod give_back;
 mod idle;

@@ -574,7 +574,9 @@ fn failure_02_bytes_go_back_in_ring_order_only() {
     }
     // The oldest takes its released successors with it, up to the next one held.
     frames[0] = None;
-    assert_eq!(back(), before + 3 * bytes);
+    // The header of the first frame in an extended ring has room for the writer's word.
+    let word = if support::is_classic() { 0 } else { 16 };
+    assert_eq!(back(), before + 3 * bytes + word);
     for id in [5, 6] {
         let mut frame = writer.acquire_frame(150).unwrap();
         fill(id, &mut frame);
