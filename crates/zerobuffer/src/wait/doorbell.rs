@@ -112,6 +112,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::sync::{AtomicBool, AtomicU64};
 
     /// A publisher clears the bit and dies before the wake; its successor wakes the owner all the same.
     #[test]
@@ -138,5 +139,161 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(owner.join().unwrap() < limit, "the owner slept to its limit");
+    }
+
+    /// One thread publishes a position while the other one goes to sleep, round after round, on two processors: the store buffer
+    /// of the publisher's is full of stores to lines that it does not have, so that its position comes late.
+    struct Race {
+        bell: AtomicU32,
+        position: AtomicU64,
+        /// The round that the owner has begun.
+        begun: AtomicU64,
+        /// The round that the publisher has ended, times two, and whether it saw the owner asleep.
+        ended: AtomicU64,
+        /// What the publisher writes before its position.
+        lines: Vec<AtomicU64>,
+    }
+
+    /// Words of a cache line.
+    const LINE: usize = 8;
+    /// As many as fit a store buffer, or nearly.
+    const STORES: usize = 40;
+
+    impl Race {
+        fn new() -> Race {
+            Race {
+                bell: AtomicU32::new(0),
+                position: AtomicU64::new(0),
+                begun: AtomicU64::new(0),
+                ended: AtomicU64::new(0),
+                // More than the caches of a core hold.
+                lines: std::iter::repeat_with(|| AtomicU64::new(0)).take(8 << 20).collect(),
+            }
+        }
+
+        /// Runs rounds until `enough` wake-ups were lost, or for `limit`, or for `most` rounds. `sleep` sleeps as [`sleep`] does.
+        /// Returns how many rounds there were, and how many wake-ups were lost.
+        fn run(
+            &self,
+            most: u64,
+            enough: u64,
+            limit: Duration,
+            sleep: impl Fn(&AtomicU32, &mut dyn FnMut() -> bool) + Send,
+        ) -> (u64, u64) {
+            let first = self.begun.load(Ordering::Relaxed);
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    crate::os::pin_thread(1);
+                    self.publish(first, &stop);
+                });
+                let owner = scope.spawn(|| {
+                    crate::os::pin_thread(0);
+                    let result = self.own(first, most, enough, limit, sleep, &stop);
+                    stop.store(true, Ordering::Release);
+                    result
+                });
+                owner.join().unwrap()
+            })
+        }
+
+        fn own(
+            &self,
+            first: u64,
+            most: u64,
+            enough: u64,
+            limit: Duration,
+            sleep: impl Fn(&AtomicU32, &mut dyn FnMut() -> bool),
+            stop: &AtomicBool,
+        ) -> (u64, u64) {
+            let start = Instant::now();
+            let (mut rounds, mut lost) = (0, 0);
+            while rounds < most && lost < enough && (rounds % 64 != 0 || start.elapsed() < limit) {
+                rounds += 1;
+                let round = first + rounds;
+                set(&self.bell, 0);
+                self.begun.store(round, Ordering::Release);
+                // The owner goes to sleep sooner or later than its frame is written.
+                (0..rounds % 64).for_each(|_| core::hint::spin_loop());
+                let mut saw = false;
+                sleep(&self.bell, &mut || {
+                    saw = self.position.load(Ordering::Relaxed) == round;
+                    // What matters is known: no need to sleep.
+                    true
+                });
+                let ended = await_change(&self.ended, |ended| ended / 2 == round, stop);
+                lost += u64::from(!saw && ended % 2 == 0);
+            }
+            (rounds, lost)
+        }
+
+        fn publish(&self, first: u64, stop: &AtomicBool) {
+            for round in first + 1.. {
+                await_change(&self.begun, |begun| begun == round, stop);
+                if stop.load(Ordering::Acquire) {
+                    return;
+                }
+                for store in 0..STORES {
+                    let line = (round as usize * STORES + store) * 7919 % (self.lines.len() / LINE);
+                    self.lines[line * LINE].store(round, Ordering::Relaxed);
+                }
+                self.position.store(round, Ordering::Release);
+                let asleep = wants(&self.bell) & SLEEPING != 0;
+                self.ended.store(round * 2 + u64::from(asleep), Ordering::Release);
+            }
+        }
+    }
+
+    /// Spins until `word` is what is wanted; returns it. Lets others run now and then: the two may share a processor.
+    fn await_change(word: &AtomicU64, wanted: impl Fn(u64) -> bool, stop: &AtomicBool) -> u64 {
+        loop {
+            for _ in 0..1000 {
+                let seen = word.load(Ordering::Acquire);
+                if wanted(seen) || stop.load(Ordering::Relaxed) {
+                    return seen;
+                }
+                core::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// What the barrier is for: without it, the shipped code loses wake-ups, as a copy of it without the barrier shows on this machine.
+    #[test]
+    fn no_wake_up_is_lost_by_a_publisher_without_a_fence() {
+        if !barrier_works() {
+            eprintln!("this kernel offers no barriers");
+            return;
+        }
+        let race = Race::new();
+        let shipped =
+            |bell: &AtomicU32, ready: &mut dyn FnMut() -> bool| sleep(bell, 0, Duration::ZERO, ready);
+        if !barrier_registered() {
+            // Barriers do not reach this process yet: its publisher must fence.
+            let (rounds, lost) = race.run(100_000, 1, Duration::from_secs(5), shipped);
+            assert_eq!(lost, 0, "of {rounds} rounds of a publisher that is not registered");
+        }
+        crate::os::register_for_barriers();
+        let start = Instant::now();
+        while !barrier_registered() {
+            assert!(start.elapsed() < Duration::from_secs(30), "this process cannot register for barriers");
+            std::thread::yield_now();
+        }
+        let without = |bell: &AtomicU32, ready: &mut dyn FnMut() -> bool| {
+            bell.store(BARRIER | SLEEPING, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            ready();
+        };
+        let (rounds, lost) = race.run(u64::MAX, 200, Duration::from_secs(5), without);
+        eprintln!("without a barrier {lost} of {rounds} wake-ups were lost");
+        if lost < 20 {
+            eprintln!("this machine is too busy, or of a kind, to show what the barrier is for");
+            return;
+        }
+        // As many as would lose some 1,000 wake-ups.
+        let enough = rounds.saturating_mul(1000) / lost;
+        let (rounds, lost) = race.run(enough.max(20_000), 1, Duration::from_secs(20), shipped);
+        eprintln!("with barriers {lost} of {rounds} wake-ups were lost");
+        assert_eq!(lost, 0, "of {rounds} rounds");
     }
 }
