@@ -88,6 +88,29 @@ impl Wire {
         }
     }
 
+    /// The server's look: waits until `found` finds something in the list of requests, and in that of withdrawn ones.
+    fn await_requests<T>(&self, found: impl Fn(&VecDeque<Frame>, &[u64]) -> Option<T>) -> T {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(result) = found(&state.requests, &state.cancelled) {
+                return result;
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits until a request is withdrawn.
+    pub(crate) fn await_withdrawn(&self, sequence: u64) {
+        self.await_requests(|_, withdrawn| withdrawn.contains(&sequence).then_some(()));
+    }
+
+    /// Waits for the next request, leaves it there, and returns whether it is withdrawn.
+    pub(crate) fn next_is_withdrawn(&self) -> bool {
+        self.await_requests(|requests, withdrawn| {
+            requests.front().map(|frame| withdrawn.contains(&frame.sequence))
+        })
+    }
+
     /// The server's step: answers a request with the request's bytes.
     pub(crate) fn answer(&self, request: Frame) {
         lock(&self.state).responses.push_back(request);
@@ -206,6 +229,7 @@ impl Writer {
     }
     pub(crate) fn cancel(&mut self, place: Place) -> bool {
         lock(&self.wire.state).cancelled.push(place.0.0);
+        self.wire.changed.notify_all();
         true
     }
     pub(crate) fn acquire_tagged(&mut self, len: usize, _: &Tag) -> Result<()> {

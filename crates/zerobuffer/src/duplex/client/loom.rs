@@ -122,11 +122,109 @@ fn loom_a_cancelled_request_makes_its_sender_look_while_it_waits_for_space() {
         // It is under way before it is sent, or not at all yet.
         let cancelled = client.cancel_request(2).expect("no end");
         assert_eq!(wire.take_request().sequence(), 1);
+        if cancelled {
+            assert!(
+                wire.next_is_withdrawn(),
+                "the server may start a request that was cancelled before there was space"
+            );
+        }
         assert_eq!(sender.join().unwrap(), 2);
         if cancelled {
             let error = client.receive_response_to(2, FOREVER).expect_err("cancelled");
             assert_eq!(error.kind(), ErrorKind::Cancelled);
         }
+    });
+}
+
+#[test]
+fn loom_a_cancelled_request_is_withdrawn_while_a_sender_waits_for_space_behind_it() {
+    check(2, || {
+        let (wire, client) = client(1);
+        client.send_request(&[1]).expect("room");
+        let sender = {
+            let client = Arc::clone(&client);
+            thread::spawn(move || client.send_request(&[2]).expect("sent in the end"))
+        };
+        assert!(client.cancel_request(1).expect("no end"));
+        // The server reads nothing before, so the sender gets no space before.
+        wire.await_withdrawn(1);
+        assert_eq!(wire.take_request().sequence(), 2);
+        assert_eq!(sender.join().unwrap(), 2);
+    });
+}
+
+/// A thread that is woken to lead, and returns without having led because its request is cancelled, wakes another one.
+#[test]
+fn loom_a_thread_that_stops_waiting_passes_on_that_it_was_woken_to_lead() {
+    check(2, || {
+        let (wire, client) = client(4);
+        (1..=3).for_each(|byte| _ = client.send_request(&[byte]).expect("room"));
+        let [_first, second, third] = [(); 3].map(|()| wire.take_request());
+        wire.answer(third);
+        let waiters: Vec<_> = (1..=2)
+            .map(|sequence| {
+                let client = Arc::clone(&client);
+                thread::spawn(move || match client.receive_response_to(sequence, FOREVER) {
+                    Ok(response) => assert_eq!(*response.expect("a response"), [2]),
+                    Err(error) => assert_eq!((error.kind(), sequence), (ErrorKind::Cancelled, 1)),
+                })
+            })
+            .collect();
+        let response = client.receive_response_to(3, FOREVER).expect("no end").expect("a response");
+        assert_eq!(*response, [3]);
+        assert!(client.cancel_request(1).expect("no end"));
+        wire.answer(second);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    });
+}
+
+/// Two outcomes that come together may both wake the same thread, which takes one of them and wakes the next thread for the other.
+#[test]
+fn loom_a_receiver_wakes_the_next_one_for_an_outcome_that_it_leaves() {
+    check(1, || {
+        let (wire, client) = client(4);
+        (1..=3).for_each(|byte| _ = client.send_request(&[byte]).expect("room"));
+        let [first, second, third] = [(); 3].map(|()| wire.take_request());
+        let leader = {
+            let client = Arc::clone(&client);
+            thread::spawn(move || {
+                let response = client.receive_response_to(3, FOREVER).expect("no end").expect("a response");
+                assert_eq!(*response, [3]);
+            })
+        };
+        let receivers: Vec<_> = (0..2)
+            .map(|_| {
+                let client = Arc::clone(&client);
+                thread::spawn(move || {
+                    let response = client.receive_response(FOREVER).expect("no end").expect("a response");
+                    assert!(response[0] < 3);
+                })
+            })
+            .collect();
+        wire.answer(first);
+        wire.answer(second);
+        receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
+        wire.answer(third);
+        leader.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_close_ends_every_follower() {
+    check(1, || {
+        let (wire, client) = client(4);
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let client = Arc::clone(&client);
+                thread::spawn(move || {
+                    let error = client.receive_response(FOREVER).expect_err("closed");
+                    assert_eq!(error.kind(), ErrorKind::Closed);
+                })
+            })
+            .collect();
+        client.close();
+        assert_eq!(wire.open_ends(), 0, "closed when close() returns");
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
     });
 }
 
