@@ -44,6 +44,17 @@ impl FrameRecord {
         FrameRecord { ticket, ..self }
     }
 
+    /// All but the ticket, as words.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.place, self.word.0, self.sequence]
+    }
+
+    /// The opposite of [`FrameRecord::words`].
+    pub(crate) fn of_words([place, word, sequence]: [u64; 3]) -> FrameRecord {
+        FrameRecord { place, word: HeaderWord(word), sequence, ticket: 0 }
+    }
+
     /// Ring position of the first byte of data.
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {

@@ -275,7 +275,10 @@ pub fn assert_times(what: &str, times: &mut [Duration], stalls: &StallWatch) {
 #[test]
 #[should_panic(expected = "of stalls")]
 fn a_stopwatch_lets_nothing_pass_but_stalls() {
-    let watch = Stopwatch::start();
-    std::thread::sleep(Duration::from_secs(1));
-    watch.assert_within(Duration::from_millis(100));
+    // A busy machine may stand still for a second, but not every time.
+    for _ in 0..20 {
+        let watch = Stopwatch::start();
+        std::thread::sleep(Duration::from_secs(1));
+        watch.assert_within(Duration::from_millis(100));
+    }
 }

@@ -26,8 +26,7 @@ pub(crate) struct ReleaseQueue {
     /// `withheld`: while it is 0, the reader's thread alone; `LONE`, no thread; `LEAVING`, the one that releases the lone frame; else the
     /// lock's holder. A release changes it as its last step.
     outstanding: AtomicU64,
-    /// What the lone frame gives back: its `Cursor`, and its bytes times two plus whether it drains the ring; and its sequence
-    /// number. The reader's thread stores them.
+    /// The lone frame ([`FrameRecord::words`]). The reader's thread stores it.
     lone: [AtomicU64; 3],
     /// Up to where bytes may go back, as a `Cursor`.
     tail: AtomicU64,
@@ -94,9 +93,9 @@ impl ReleaseQueue {
     pub(crate) fn hold(&self, frame: &FrameRecord) -> u64 {
         // Acquire pairs with the Release in release().
         if self.outstanding.load(Ordering::Acquire) == 0 {
-            self.lone[0].store(frame.end().0, Ordering::Relaxed);
-            self.lone[1].store(frame.bytes() << 1 | u64::from(frame.drains()), Ordering::Relaxed);
-            self.lone[2].store(frame.sequence, Ordering::Relaxed);
+            for (word, value) in self.lone.iter().zip(frame.words()) {
+                word.store(value, Ordering::Relaxed);
+            }
             // Relaxed: made known to other threads with the frame itself.
             self.outstanding.store(LONE, Ordering::Relaxed);
             return LONE;
@@ -119,16 +118,16 @@ impl ReleaseQueue {
         // Relaxed: the figures order nothing.
         let outstanding = self.outstanding.load(Ordering::Relaxed);
         if matches!(outstanding, LONE | LEAVING) {
-            let [_, bytes, sequence] = self.lone_words();
-            return HeldFrames { frames: 1, bytes: bytes >> 1, oldest: Some(sequence) };
+            let lone = self.lone();
+            return HeldFrames { frames: 1, bytes: lone.bytes(), oldest: Some(lone.sequence) };
         }
         let bytes = queue.frames.iter().map(|(entry, _)| entry.bytes).sum();
         let oldest = queue.frames.iter().next().map(|(entry, _)| entry.sequence);
         HeldFrames { frames: outstanding, bytes, oldest }
     }
 
-    fn lone_words(&self) -> [u64; 3] {
-        self.lone.each_ref().map(|word| word.load(Ordering::Relaxed))
+    fn lone(&self) -> FrameRecord {
+        FrameRecord::of_words(self.lone.each_ref().map(|word| word.load(Ordering::Relaxed)))
     }
 
     /// The queue, with the lone frame in it unless that has been released. On the reader's thread.
@@ -138,10 +137,7 @@ impl ReleaseQueue {
             // Acquire pairs with the Release in release(), if it was released.
             match self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    let [end, bytes, sequence] = self.lone_words();
-                    let lone =
-                        Entry { end: Cursor(end), bytes: bytes >> 1, drains: bytes & 1 != 0, sequence };
-                    queue.lone = queue.frames.push(lone, false);
+                    queue.lone = queue.frames.push(Entry::new(&self.lone()), false);
                     break;
                 }
                 Err(LEAVING) if look < LOOKS => spin_loop(),
