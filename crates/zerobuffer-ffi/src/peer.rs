@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use zerobuffer::InterruptHandle;
 
+use crate::error::Failure;
+use crate::exclusive::Exclusive;
+
 /// The interrupt and the watch; gone once the handle is closed, as each keeps the buffer's memory mapped.
 type Parts<W> = Option<(Arc<InterruptHandle>, W)>;
 
@@ -38,9 +41,17 @@ impl<W> Peer<W> {
         self.parts()?.as_ref().map(|(interrupt, _)| Arc::clone(interrupt))
     }
 
-    /// Asks the watch; `None` once the handle is closed.
-    pub(crate) fn ask<A>(&self, question: impl FnOnce(&W) -> A) -> Option<A> {
-        self.parts()?.as_ref().map(|(_, watch)| question(watch))
+    /// Asks the watch of `handle`. Fails once the handle is closed, and in a forked child.
+    pub(crate) fn ask<T, A>(
+        &self,
+        handle: &Exclusive<T>,
+        question: impl FnOnce(&W) -> A,
+    ) -> Result<A, Failure> {
+        if handle.is_forked() {
+            return Err(handle.refusal());
+        }
+        let answer = self.parts().and_then(|parts| parts.as_ref().map(|(_, watch)| question(watch)));
+        answer.ok_or_else(|| handle.refusal())
     }
 
     /// Lets go of both.
@@ -64,15 +75,17 @@ mod tests {
         let name = format!("unit-ffi-peer-{}", std::process::id());
         let reader = Reader::create(&name, BufferConfig::default()).expect("a buffer");
         let peer = Peer::new(reader.interrupt_handle(), ());
+        let handle = Exclusive::new(&name, ());
         let (enter, entered) = channel();
         let (go, told) = channel::<()>();
         std::thread::scope(|scope| {
-            let peer = &peer;
+            let (peer, handle) = (&peer, &handle);
             scope.spawn(move || {
-                peer.ask(|()| {
+                let asked = peer.ask(handle, |()| {
                     enter.send(()).expect("a receiver");
                     told.recv().expect("a sender");
-                })
+                });
+                assert!(asked.is_ok(), "an answer");
             });
             entered.recv().expect("a question");
             let (begin, begun) = channel();

@@ -24,8 +24,8 @@ use crate::peer::Peer;
 /// `zb_reader_clear_interrupt`, `zb_reader_close`, `zb_reader_is_writer_connected`, `zb_reader_release_frame_ref_of`,
 /// `zb_reader_name` and the counters may be used from any thread at any time.
 pub struct zb_reader {
-    inner: Exclusive<Inner>,
-    peer: Peer<WriterWatch>,
+    pub(crate) inner: Exclusive<Inner>,
+    pub(crate) peer: Peer<WriterWatch>,
     name: CString,
     /// The number of the frame that is lent; 0 if none is, or a call that ends the loan has begun.
     lent: AtomicU64,
@@ -58,7 +58,7 @@ impl zb_frame_ref {
     const EMPTY: zb_frame_ref = zb_frame_ref { data: std::ptr::null(), size: 0, sequence: 0 };
 }
 
-struct Inner {
+pub(crate) struct Inner {
     lending: Lending,
     /// Keeps the memory mapped.
     batch: Vec<Frame>,
@@ -77,14 +77,6 @@ impl zb_reader {
     /// Frames and bytes read, as of the last call that read.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
-    }
-
-    /// Asks what may be asked on any thread.
-    pub(crate) fn ask<A>(&self, question: impl FnOnce(&WriterWatch) -> A) -> Result<A, Failure> {
-        if self.inner.is_forked() {
-            return Err(self.inner.refusal());
-        }
-        self.peer.ask(question).ok_or_else(|| self.inner.refusal())
     }
 
     /// Takes the frame that was lent when the reader was closed, if it is the one that is wanted.
@@ -375,7 +367,7 @@ pub unsafe extern "C" fn zb_reader_is_writer_connected(
         let (handle, out) = passed!(handle(reader, "reader")?, Out::new(connected, "answer")?);
         out.set(false);
         let cursor = handle.cursor.load(Ordering::Relaxed);
-        out.set(handle.ask(|watch| watch.is_writer_connected(cursor))?);
+        out.set(handle.peer.ask(&handle.inner, |watch| watch.is_writer_connected(cursor))?);
         Ok(ZB_OK)
     })
 }

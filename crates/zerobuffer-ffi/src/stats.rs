@@ -112,7 +112,7 @@ pub unsafe extern "C" fn zb_reader_get_stats(
         let handle = passed!(handle(reader, "reader")?);
         let (frames_read, bytes_read) = handle.counters();
         let (HeldFrames { frames, bytes, oldest, .. }, waits) =
-            handle.ask(|watch| (watch.held(), watch.waits()))?;
+            handle.peer.ask(&handle.inner, |watch| (watch.held(), watch.waits()))?;
         passed!(fill(
             stats,
             zb_reader_stats {
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn zb_writer_get_stats(
     guarded_wait!(error, {
         let handle = passed!(handle(writer, "writer")?);
         let (frames_written, bytes_written) = handle.counters();
-        let (waits, full) = handle.ask(zerobuffer::ReaderWatch::waits_and_full)?;
+        let (waits, full) = handle.peer.ask(&handle.writer, zerobuffer::ReaderWatch::waits_and_full)?;
         passed!(fill(stats, zb_writer_stats { size: 0, frames_written, bytes_written, waits, full })?);
         Ok(ZB_OK)
     })

@@ -20,8 +20,8 @@ use crate::peer::Peer;
 /// `zb_writer_clear_interrupt`, `zb_writer_close`, `zb_writer_is_reader_connected`, `zb_writer_name` and the counters may be used
 /// from any thread at any time.
 pub struct zb_writer {
-    writer: Exclusive<Writer>,
-    peer: Peer<ReaderWatch>,
+    pub(crate) writer: Exclusive<Writer>,
+    pub(crate) peer: Peer<ReaderWatch>,
     name: CString,
     write_timeout_ms: AtomicI64,
     // As of the last call that wrote, so that other threads may ask.
@@ -59,14 +59,6 @@ impl zb_writer {
     /// Frames and bytes written, as of the last call that wrote.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.frames_written.load(Ordering::Relaxed), self.bytes_written.load(Ordering::Relaxed))
-    }
-
-    /// Asks what may be asked on any thread.
-    pub(crate) fn ask<A>(&self, question: impl FnOnce(&ReaderWatch) -> A) -> Result<A, Failure> {
-        if self.writer.is_forked() {
-            return Err(self.writer.refusal());
-        }
-        self.peer.ask(question).ok_or_else(|| self.writer.refusal())
     }
 }
 
@@ -381,7 +373,7 @@ pub unsafe extern "C" fn zb_writer_is_reader_connected(
     guarded_wait!(error, {
         let (handle, out) = passed!(handle(writer, "writer")?, Out::new(connected, "answer")?);
         out.set(false);
-        out.set(handle.ask(ReaderWatch::is_reader_connected)?);
+        out.set(handle.peer.ask(&handle.writer, ReaderWatch::is_reader_connected)?);
         Ok(ZB_OK)
     })
 }
