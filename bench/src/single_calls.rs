@@ -143,7 +143,8 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<
         let bytes = of(&csharp, &format!("{}_bytes", must.row));
         let collections = of(&csharp, &format!("{}_collections", must.row)).unwrap_or_default();
         let good = own - rust.unwrap_or_default() <= must.bound
-            && bytes.unwrap_or_default() == 0.0
+            // What the runtime allocates once is nothing beside a million frames.
+            && bytes.unwrap_or_default() < 0.005
             && collections == 0.0;
         let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.1}"));
         println!(
