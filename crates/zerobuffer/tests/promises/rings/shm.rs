@@ -4,6 +4,7 @@ use super::support;
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::limits::{BALLAST, KIB, MIB, config, fill_up, in_small_shm, kind, small_shm};
@@ -11,7 +12,7 @@ use super::support::forge::{Forge, at};
 use super::support::{confine, role, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, inspect};
 
-support::peers!(sparse, docker, giant_metadata, read_only, missing_shm);
+support::peers!(sparse, hollow, docker, giant_metadata, read_only, missing_shm);
 
 /// Connects to a buffer whose reader has reserved nothing, where there is no memory.
 fn sparse(arguments: &[String]) {
@@ -57,6 +58,41 @@ fn sparse(arguments: &[String]) {
 fn failure_10_a_buffer_without_memory_raises_no_signal_in_its_writer() {
     confine::need_root("a /dev/shm of one's own");
     in_small_shm(role!(sparse), "size=1m");
+}
+
+/// Connects to a buffer behind whose first page there is a hole, where there is no memory to fill it.
+fn hollow(arguments: &[String]) {
+    let name = small_shm(arguments);
+    let reader = Reader::create(name, config(MIB / 4)).unwrap();
+    let segment = fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}")).unwrap();
+    let size = segment.metadata().unwrap().len();
+    // SAFETY: fallocate takes no pointers.
+    let punched = unsafe {
+        libc::fallocate(
+            segment.as_raw_fd(),
+            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+            4096,
+            size.next_multiple_of(4096).cast_signed() - 4096,
+        )
+    };
+    assert_eq!(punched, 0, "{}", std::io::Error::last_os_error());
+    fill_up();
+    // A classic ring needs nothing behind the first page until a frame is written.
+    if support::is_classic() {
+        drop(Writer::connect(name).unwrap());
+    } else {
+        assert_eq!(kind(Writer::connect(name)), "OutOfMemory");
+    }
+    // The reader's close looks at what was punched out.
+    fs::remove_file(BALLAST).unwrap();
+    drop(reader);
+    say("no signal");
+}
+
+#[test]
+fn failure_10_a_hole_in_a_buffer_raises_no_signal_in_a_writer_that_connects() {
+    confine::need_root("a /dev/shm of one's own");
+    in_small_shm(role!(hollow), "size=1m");
 }
 
 /// Writes into a `/dev/shm` that is smaller than the buffer, as a container's of 64 MB is, while its reader does not read.
