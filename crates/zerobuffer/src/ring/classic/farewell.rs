@@ -15,19 +15,18 @@ use crate::wait::Deadline;
 /// How long a closing writer waits for the reader to have read everything and wait for more, and then for it to take the token.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// How long the writer keeps its role behind that, until the reader has looked at the pid.
+/// How long the writer keeps its role once the token is taken: until the reader has looked at the pid.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// Between two looks.
+/// Pause between two looks at the semaphore.
 const PAUSE: Duration = Duration::from_micros(500);
 
 /// Wakes the 1.x reader, if it waits. The writer's pid is cleared, and its role is held.
 pub(crate) fn wake_reader(buffer: &Buffer) {
     let deadline = Deadline::after(LINGER);
     while !waits_for_more(buffer) {
-        match deadline.left(PAUSE) {
-            Some(pause) if is_alone(buffer) => std::thread::sleep(pause),
-            _ => return,
+        if !is_alone(buffer) || !deadline.pause(PAUSE) {
+            return;
         }
     }
     if !is_alone(buffer) {
@@ -37,13 +36,10 @@ pub(crate) fn wake_reader(buffer: &Buffer) {
     buffer.sem_w.post();
     let deadline = Deadline::after(LINGER);
     while buffer.sem_w.value() > 0 {
-        match deadline.left(PAUSE) {
-            Some(pause) if is_alone(buffer) => std::thread::sleep(pause),
-            _ => {
-                stop_point!("close:take-back");
-                buffer.sem_w.try_wait();
-                return;
-            }
+        if !is_alone(buffer) || !deadline.pause(PAUSE) {
+            stop_point!("close:take-back");
+            buffer.sem_w.try_wait();
+            return;
         }
     }
     std::thread::sleep(SETTLE);
@@ -51,7 +47,7 @@ pub(crate) fn wake_reader(buffer: &Buffer) {
 
 /// Whether no other writer has connected.
 fn is_alone(buffer: &Buffer) -> bool {
-    // Acquire: as in WriterWords::load.
+    // Acquire pairs with the store by which a writer that connects shows its pid.
     buffer.mapping.oieb().writer_pid.load(Ordering::Acquire) == 0
 }
 
