@@ -142,7 +142,7 @@ pub unsafe extern "C" fn zb_writer_get_stats(
     guarded_wait!(error, {
         let handle = passed!(handle(writer, "writer")?);
         let (frames_written, bytes_written) = handle.counters();
-        let (waits, full) = handle.peer.ask(&handle.writer, zerobuffer::ReaderWatch::waits_and_full)?;
+        let (waits, full) = handle.peer.ask(&handle.writer, |watch| (watch.waits(), watch.full()))?;
         passed!(fill(stats, zb_writer_stats { size: 0, frames_written, bytes_written, waits, full })?);
         Ok(ZB_OK)
     })

@@ -61,9 +61,14 @@ impl ReaderWatch {
         matches!(state(&self.buffer, &self.view), Ok(ReaderState::Alive))
     }
 
-    /// How often a call of the writer found no space: the times it began to wait for some, and the times it found none in time.
-    pub fn waits_and_full(&self) -> (u64, u64) {
-        (self.buffer.waits(), self.buffer.times_full())
+    /// How often a call of the writer found no space and began to wait for some.
+    pub fn waits(&self) -> u64 {
+        self.buffer.waits()
+    }
+
+    /// How often a call of the writer found no space in time.
+    pub fn full(&self) -> u64 {
+        self.buffer.times_full()
     }
 
     /// Withdraws a committed frame while the writer's next one is filled; see [`crate::Writer::marker`].
