@@ -102,8 +102,8 @@ pub(crate) fn calling(py: Python<'_>) -> Counted {
     announce(py, &CALLING)
 }
 
-/// Announces that a handle is being opened, or closed beside its gate, until what this returns is dropped. Stands still when the interpreter is
-/// ending.
+/// Announces that a handle is being opened, or closed beside its gate, until what this returns is dropped. Stands still
+/// when the interpreter is ending.
 pub(crate) fn unsettled(py: Python<'_>) -> Counted {
     announce(py, &UNSETTLED)
 }

@@ -104,7 +104,7 @@ impl<T> Exclusive<T> {
         entered.map(|_| Entered { handle: self })
     }
 
-    /// As `enter_as`, after the end of a brief visit; `None` if a thread has the value for a call.
+    /// The right to use the value, which may be gone, once no brief visit is under way; `None` if a thread has it for a call.
     fn enter_when_no_visit(&self, user: u64) -> Option<Entered<'_, T>> {
         loop {
             match self.enter_as(user) {

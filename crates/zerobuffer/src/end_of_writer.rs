@@ -180,8 +180,9 @@ impl EndsTold {
         }
     }
 
-    /// The same in a classic ring, where a frame does not say whose it is. If several writers came and went, any of them but
-    /// the last may be the one whose frames were read, so all of them count.
+    /// Up to which writer ends are told before the first frame of another writer in a classic ring, and as what. A frame does not
+    /// say whose it is there: if several writers came and went, any of them but the last may be the one whose frames were read,
+    /// so all of them count.
     fn an_end_before(&mut self, words: WriterWords) -> (u32, bool) {
         let word = words.word;
         let untold = WriterWord::epochs_between(self.epoch, word.epoch());
@@ -211,7 +212,8 @@ fn end_of_writer(buffer: &Buffer, died: bool) -> Error {
 /// buffer mapped, as far as is known.
 pub(crate) const CLEARED_GRACE: Duration = Duration::from_millis(500);
 
-/// How long, while its process lives and has not mapped the buffer: a close that is real shall be told soon.
+/// How long a 1.x writer may write nothing, without its pid, before that counts as a close, while its process lives and has not
+/// mapped the buffer: a close that is real shall be told soon.
 pub(crate) const UNMAPPED_GRACE: Duration = Duration::from_millis(30);
 
 /// How often a waiting reader makes sure that its names still lead to its buffer.
@@ -258,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_told_of_whoever_left_frames_or_was_seen() {
+    fn an_end_is_told_of_each_writer_that_left_frames_or_was_seen() {
         let [ours, later] = [1, 2].map(|epoch| WriterId::Ours { epoch });
         let foreign = WriterId::Foreign { pid: 1 };
         let told = || EndsTold { last: Some(ours), ..EndsTold::default() };

@@ -256,7 +256,8 @@ impl Inlet {
     fn put_pid_back(&mut self, pid: u64) {
         let buffer = &self.lender.buffer;
         stop_point!("read:writer-pid");
-        // Release and Acquire, as in connect(): a writer that comes meanwhile keeps its own pid there.
+        // Release pairs with the Acquire of an entry that looks at the pid; Acquire, with the store that cleared it. A writer that
+        // comes meanwhile keeps its own pid there.
         let shown = &buffer.mapping.oieb().writer_pid;
         if shown.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.told.goes_on(pid);

@@ -66,7 +66,7 @@ pub(super) unsafe fn copy_out(data: &[u8], target: *mut u8) {
     unsafe { copy(data, target) };
 }
 
-/// Whether the processor has FSRM, "fast short rep mov": bit 4 of edx of leaf 7.
+/// Whether the processor has FSRM, "fast short rep mov": bit 4 of edx of CPUID leaf 7 (Intel's manual, volume 2A, CPUID).
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn starts_quickly() -> bool {
