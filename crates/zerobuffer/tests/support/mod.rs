@@ -10,7 +10,9 @@ pub mod forge;
 pub mod ledger;
 pub mod stream;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -26,6 +28,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const ROLE: &str = "ZEROBUFFER_TEST_ROLE";
 const ARGUMENTS: &str = "ZEROBUFFER_TEST_ARGUMENTS";
+/// The descriptor through which a wrapper has started the peer.
+const PROGRAM: &str = "ZEROBUFFER_TEST_PROGRAM";
 const SEPARATOR: &str = "\x1f";
 
 /// A buffer name that no other test uses; its files are removed when it goes, whatever happened.
@@ -163,6 +167,10 @@ type Body = fn(&[String]);
 /// Plays the role that the environment asks for; returns at once in an ordinary test run.
 pub fn run_peer(roles: &[(&str, Body)]) {
     let Ok(role) = std::env::var(ROLE) else { return };
+    if let Some(descriptor) = std::env::var(PROGRAM).ok().and_then(|text| text.parse().ok()) {
+        // SAFETY: this process inherited the descriptor for its start only, and nothing else knows it.
+        unsafe { libc::close(descriptor) };
+    }
     let arguments = std::env::var(ARGUMENTS).unwrap_or_default();
     let arguments: Vec<String> =
         if arguments.is_empty() { vec![] } else { arguments.split(SEPARATOR).map(str::to_owned).collect() };
@@ -219,15 +227,29 @@ impl Peer {
         arguments: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Peer {
-        let own_path = std::env::current_exe().expect("own path");
+        // Through a descriptor: by its path, the program cannot be started where something is mounted over it.
+        let program = File::open("/proc/self/exe").expect("/proc is mounted");
+        let descriptor = program.as_raw_fd();
+        let path = format!("/proc/self/fd/{descriptor}");
         let mut command = match wrapper {
-            [] => Command::new(own_path),
-            [program, options @ ..] => {
-                let mut command = Command::new(program);
-                command.args(options).arg(own_path);
+            [] => Command::new(path),
+            [wrapper, options @ ..] => {
+                let mut command = Command::new(wrapper);
+                command.args(options).arg(path).env(PROGRAM, descriptor.to_string());
                 command
             }
         };
+        let wrapped = !wrapper.is_empty();
+        // SAFETY: fcntl is async-signal-safe; the closure owns the descriptor.
+        unsafe {
+            command.pre_exec(move || {
+                // The wrapper inherits the descriptor; the peer closes it.
+                if wrapped && libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
         command.args(["--exact", &role.test(), "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role.name).env(ARGUMENTS, arguments.join(SEPARATOR));
         change(&mut command);
