@@ -142,7 +142,10 @@ const _: u64 = SEM_FILE_LEN;
 
 /// Sleeps while a word has a value, up to a limit on a clock that cannot be set. May return early.
 const _: fn(&AtomicU32, u32, Duration) = futex_wait;
-/// Wakes one sleeper of a word, in any process.
+/// Sleeps while each of up to [`WAIT_ANY_MAX`] words has its value, up to a limit on that clock (`Duration::MAX`: no
+/// limit). May return early. [`WaitAny::NotOffered`] is always correct, and makes the caller look by the clock.
+const _: fn(&[(&AtomicU32, u32)], Duration) -> WaitAny = futex_wait_any;
+/// Wakes all sleepers of a word, in any process.
 const _: fn(&AtomicU32) = futex_wake;
 /// Whether this process can make all processors that run registered processes execute a full fence. `false`
 /// is always correct, and costs each frame a fence.

@@ -107,3 +107,15 @@ pub(crate) enum Found {
     /// There is no shared memory on this machine.
     NoSharedMemory,
 }
+
+/// The most words that one wait for several words takes.
+pub(crate) const WAIT_ANY_MAX: usize = 128;
+
+/// Outcome of a wait for several words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitAny {
+    /// A word was woken or has changed, the time is over, or the wait ended early.
+    Over,
+    /// This system, or this machine now, cannot wait for several words.
+    NotOffered,
+}

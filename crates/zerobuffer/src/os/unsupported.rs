@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::kinds::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile};
+use super::kinds::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile, WaitAny};
 
 /// Has no values.
 enum Never {}
@@ -211,6 +211,9 @@ impl Semaphore {
 }
 
 pub(crate) fn futex_wait(_: &AtomicU32, _: u32, _: Duration) {}
+pub(crate) fn futex_wait_any(_: &[(&AtomicU32, u32)], _: Duration) -> WaitAny {
+    WaitAny::NotOffered
+}
 pub(crate) fn futex_wake(_: &AtomicU32) {}
 
 pub(crate) fn barrier_works() -> bool {

@@ -15,7 +15,7 @@ mod semaphore;
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
 pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::generation as fork_generation;
-pub(crate) use futex::{futex_wait, futex_wake};
+pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
 pub(crate) use lock::{LockFile, LockView};
 #[cfg(all(test, not(loom)))]
 pub(crate) use process::pin_thread;
