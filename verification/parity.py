@@ -43,6 +43,8 @@ ROWS = {
     "client": ["DuplexChannelFactory", "ClientOptions"],
     "start": ["ImmutableDuplexServer", "ProcessingMode"],
     "handler, immutable": ["Request"],
+    "answer in place": ["ImmutableDuplexServer", "ResponseWriter", "ResponseMut"],
+    "answer in place, without a guard": ["ResponseWriter"],
     "handler, mutable": ["MutableFrame"],
     "request": ["Request", "MutableFrame"],
     "processing": ["ProcessingMode", "ImmutableDuplexServer", "MutableDuplexServer"],

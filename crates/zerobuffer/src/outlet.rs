@@ -152,6 +152,15 @@ impl Outlet {
         Err(self.places.full(len, self.timeout))
     }
 
+    /// As [`Outlet::acquire`], where `now` is the coarse clock as the caller has just read it: the fast path is left as soon
+    /// as that has gone on.
+    pub(crate) fn acquire_at(&mut self, len: usize, tag: &Tag, now: u64) -> Result<()> {
+        if !self.fast.is_now(now) {
+            self.fast.close();
+        }
+        self.acquire(len, tag)
+    }
+
     /// Acquires `len` bytes if there is space now. Returns whether there was.
     #[inline]
     pub(crate) fn try_acquire(&mut self, len: usize) -> Result<bool> {

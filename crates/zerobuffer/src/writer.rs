@@ -182,6 +182,11 @@ impl Writer {
         self.outlet.acquire(len, tag)
     }
 
+    /// As [`Writer::acquire_tagged`]. `now` is the coarse clock, as the caller has just read it.
+    pub(crate) fn acquire_tagged_at(&mut self, len: usize, tag: &Tag, now: u64) -> Result<()> {
+        self.outlet.acquire_at(len, tag, now)
+    }
+
     /// The bytes acquired, if any.
     #[inline]
     pub fn acquired(&mut self) -> Option<&mut [u8]> {

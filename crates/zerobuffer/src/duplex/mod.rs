@@ -76,6 +76,7 @@ pub use factory::DuplexChannelFactory;
 pub use server::Task;
 pub use server::{
     Deferred, ImmutableDuplexServer, MAX_POOL_SIZE, MutableDuplexServer, MutableFrame, Request, Responder,
+    ResponseMut, ResponseWriter,
 };
 
 /// How a server runs its handler.

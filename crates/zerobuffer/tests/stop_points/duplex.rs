@@ -33,13 +33,17 @@ fn config(channel: &str) -> BufferConfig {
 fn serve(channel: &str, handled: impl Fn() + Send + Sync + 'static) -> ImmutableDuplexServer {
     let server = DuplexChannelFactory::new().create_immutable_server(channel, config(channel)).unwrap();
     server
-        .start(
-            move |request| {
+        .start_in_place(
+            move |request, response| {
                 if **request == *SLOW {
                     std::thread::sleep(Duration::from_millis(5));
+                    handled();
+                    return Ok(response.write(request)?);
                 }
+                let mut bytes = response.acquire(request.len())?;
+                bytes.copy_from_slice(request);
                 handled();
-                Ok((&**request).into())
+                Ok(bytes.commit()?)
             },
             ProcessingMode::SingleThread,
         )
@@ -50,6 +54,16 @@ fn serve(channel: &str, handled: impl Fn() + Send + Sync + 'static) -> Immutable
 fn connect(channel: &str, timeout: Duration) -> Result<DuplexClient, Error> {
     let options = ClientOptions::default().connect_timeout(timeout).response_config(config(channel));
     DuplexChannelFactory::new().create_client_with(channel, options)
+}
+
+/// Answers two requests in place. Arguments: channel.
+pub(crate) fn short_server(arguments: &[String]) {
+    let (sender, handled) = channel();
+    let _server = serve(&arguments[0], move || _ = sender.send(()));
+    for _ in 0..2 {
+        handled.recv_timeout(PATIENCE).unwrap();
+    }
+    crate::support::hear();
 }
 
 /// Serves, then stops. Arguments: channel.
@@ -111,6 +125,31 @@ fn an_answer_that_comes_just_before_its_server_ends_reaches_a_lone_caller() {
         caller.signal(libc::SIGCONT);
         let status = caller.wait();
         assert!(status.success(), "{ring:?}: {status}");
+    }
+}
+
+#[test]
+fn a_server_that_is_halted_with_acquired_bytes_is_alive_and_its_late_response_is_dropped() {
+    for (ring, point) in [Ring::Extended, Ring::Classic]
+        .into_iter()
+        .flat_map(|ring| ["answer:acquired", "answer:commit"].map(|point| (ring, point)))
+    {
+        let channel = ring.name("stop-dh");
+        let _removed = buffers(&channel);
+        let mut victim = Action::Halt(point.into(), 1).start(role!(short_server), &[&channel]);
+        let client = connect(&channel, PATIENCE).unwrap();
+        // As long as a client takes to learn that its server has gone.
+        let error = client.call(b"first", Duration::from_millis(120)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{ring:?}, {point}");
+        wait_for("the halt", || victim.is_stopped());
+        assert!(client.is_server_connected());
+        victim.signal(libc::SIGCONT);
+        assert_eq!(*client.call(b"other", PATIENCE).unwrap(), *b"other", "{ring:?}, {point}");
+        assert!(client.receive_response(Duration::from_millis(20)).unwrap().is_none());
+        drop(client);
+        victim.tell("");
+        assert!(victim.wait().success());
+        buffers(&channel).iter().for_each(Name::assert_nothing_left);
     }
 }
 
@@ -234,4 +273,4 @@ pub(crate) fn assert_heard_soon() {
     );
 }
 
-crate::support::peers!(server, caller, lone_caller);
+crate::support::peers!(server, short_server, caller, lone_caller);

@@ -4,6 +4,7 @@ mod answer;
 mod pool;
 mod request;
 mod responder;
+mod response_writer;
 mod run;
 mod send;
 #[cfg(feature = "async")]
@@ -19,6 +20,7 @@ use self::answer::{Address, Answer};
 pub use self::pool::MAX_POOL_SIZE;
 pub use self::request::{MutableFrame, Request};
 pub use self::responder::{Deferred, Responder};
+pub use self::response_writer::{ResponseMut, ResponseWriter};
 use self::run::{Callbacks, Job, Run};
 use self::send::Names;
 #[cfg(feature = "async")]
@@ -370,10 +372,49 @@ impl ImmutableDuplexServer {
             if run.admits(&request, to) {
                 let mut responder = Responder::new(run, to);
                 let failed = guarded(run, to, || handler(&request, &mut responder)).err();
-                if !responder.is_answered() {
-                    run.answer(to, &failed.unwrap_or(Answer::Bytes(Reply::Borrowed(&[]))));
-                }
-                responder.leave(request);
+                responder.finish(request, failed);
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    /// Starts processing with a handler that writes its answer in place, in the response buffer; see [`ResponseWriter`] for an
+    /// example. Otherwise like [`ImmutableDuplexServer::start`]. A handler that gives no answer answers with no bytes; but if it
+    /// has acquired bytes and not committed them, its request fails. A failure after the commit reaches only `on_error`.
+    ///
+    /// In a thread pool the bytes are memory of this process instead, which is copied once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImmutableDuplexServer::start`].
+    pub fn start_in_place<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(&Request, &mut ResponseWriter<'_>) -> std::result::Result<(), HandlerError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.start_responding(move |request, responder| handler(request, responder.response()), mode)
+    }
+
+    /// Starts processing with a handler that owns the request, may keep it after it returns, and writes its answer in place. For
+    /// language bindings; otherwise like [`ImmutableDuplexServer::start_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImmutableDuplexServer::start`].
+    pub fn start_owned_in_place<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(Request, &mut ResponseWriter<'_>) -> std::result::Result<(), HandlerError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                let mut response = ResponseWriter::new(run, to);
+                let failed = guarded(run, to, || handler(request, &mut response)).err();
+                response.finish(failed);
             }
         };
         self.0.start(mode, Arc::new(job))

@@ -5,22 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answer::{Address, Answer};
 use super::request::Request;
+use super::response_writer::ResponseWriter;
 use super::run::Run;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Takes the answer to one request from its handler; see [`ImmutableDuplexServer::start_responding`].
 ///
 /// [`ImmutableDuplexServer::start_responding`]: super::ImmutableDuplexServer::start_responding
 pub struct Responder<'a> {
-    run: &'a Run,
-    to: Address,
-    answered: bool,
+    response: ResponseWriter<'a>,
     deferred: Option<Arc<Slot>>,
 }
 
 impl<'a> Responder<'a> {
     pub(crate) fn new(run: &'a Run, to: Address) -> Responder<'a> {
-        Responder { run, to, answered: false, deferred: None }
+        Responder { response: ResponseWriter::new(run, to), deferred: None }
     }
 
     /// Defers the answer: any thread gives it later, through [`Deferred`]. Until then the request stays in
@@ -28,7 +27,7 @@ impl<'a> Responder<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidState` if the request has been answered or deferred.
+    /// `InvalidState` if the request has been answered or deferred, or bytes are acquired for its answer.
     ///
     /// ```
     /// use std::sync::mpsc::channel;
@@ -53,19 +52,16 @@ impl<'a> Responder<'a> {
     /// # Ok::<(), zerobuffer::Error>(())
     /// ```
     pub fn defer(&mut self) -> Result<Deferred> {
-        let run = self.run.shared().filter(|_| !self.answered);
-        let Some(run) = run else {
-            let message = format!("request {} has been answered already", self.to.sequence);
-            return Err(Error::channel(ErrorKind::InvalidState, self.run.channel(), message));
-        };
-        self.answered = true;
+        let (run, to) = self.response.begin_deferred()?;
         let slot = Arc::<Slot>::default();
         self.deferred = Some(Arc::clone(&slot));
-        Ok(Deferred { run, to: self.to, slot, done: false })
+        Ok(Deferred { run, to, slot, done: false })
     }
 
-    /// The handler has returned. Leaves the request to the deferred answer, if the handler has deferred it.
-    pub(crate) fn leave(self, request: Request) {
+    /// The handler has returned, or has failed. Answers, if it has not. Leaves the request to the deferred answer, if the
+    /// handler has deferred it.
+    pub(crate) fn finish(mut self, request: Request, failed: Option<Answer<'static>>) {
+        self.response.finish(failed);
         if let Some(slot) = self.deferred {
             // Objects that are not needed any more are dropped without the lock.
             let rest = slot.hold(request);
@@ -78,27 +74,25 @@ impl<'a> Responder<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidState` if the request has been answered.
+    /// `InvalidState` if the request has been answered, or bytes are acquired for its answer.
     pub fn reply(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.answered {
-            let message = format!("request {} has been answered already", self.to.sequence);
-            return Err(Error::channel(ErrorKind::InvalidState, self.run.channel(), message));
-        }
-        self.answered = true;
-        self.run.answer(self.to, &Answer::Bytes(bytes.into()));
-        Ok(())
+        self.response.write(bytes)
+    }
+
+    /// Writes the answer in place.
+    pub fn response(&mut self) -> &mut ResponseWriter<'a> {
+        &mut self.response
     }
 
     /// Whether the request has been answered.
     pub fn is_answered(&self) -> bool {
-        self.answered
+        self.response.is_answered()
     }
 }
 
 impl fmt::Debug for Responder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Responder { to, answered, .. } = self;
-        f.debug_struct("Responder").field("sequence", &to.sequence).field("answered", answered).finish()
+        f.debug_struct("Responder").field("response", &self.response).finish()
     }
 }
 
@@ -175,8 +169,18 @@ impl Deferred {
     }
 }
 
+/// Counts a deferred answer as given, whatever happens meanwhile.
+struct Given<'a>(&'a Run);
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        self.0.count_deferred(true);
+    }
+}
+
 impl Drop for Deferred {
     fn drop(&mut self) {
+        let _counted = Given(&self.run);
         if !self.done {
             let words = "its handler has deferred the answer and given it up";
             self.run.report_failure(self.to.sequence, words);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{Address, Answer};
 use super::request::Request;
-use super::send::{AnswerSender, Names};
+use super::send::{AnswerSender, Lent, Names};
 use crate::buffer::InterruptHandle;
 use crate::config::BufferConfig;
 use crate::duplex::due::{self, Due};
@@ -82,6 +82,8 @@ pub(crate) struct Run {
     handlers: AtomicU64,
     /// One thread runs all handlers.
     single: bool,
+    /// Deferred answers that have not been given.
+    deferred: AtomicU64,
     threads: Mutex<Vec<ThreadId>>,
     thread_ended: Condvar,
 }
@@ -108,6 +110,7 @@ impl Run {
             turns: Turns::new(never_spins),
             handlers: AtomicU64::new(0),
             single,
+            deferred: AtomicU64::new(0),
             threads: Mutex::default(),
             thread_ended: Condvar::new(),
         }
@@ -310,6 +313,43 @@ impl Run {
         if let Err(error) = self.answers.send(to, answer) {
             self.report(&error.of_request(to.sequence));
         }
+    }
+
+    /// Acquires `len` bytes of the response buffer for an answer in place; [`AnswerSender::acquire`]. Returns `None` if other
+    /// threads may have to answer meanwhile, too: the handler of this answer would keep them waiting, and perhaps waits for one
+    /// of them.
+    pub(crate) fn acquire(&self, to: Address, len: usize) -> Result<Option<Lent>> {
+        // Acquire pairs with the Release in count_deferred(). A handler of this thread has counted what may come.
+        if !self.single || self.deferred.load(Ordering::Acquire) > 0 {
+            return Ok(None);
+        }
+        self.answers.acquire(to, len)
+    }
+
+    /// Sends an answer that was filled in place. Reports a failure to send it.
+    pub(crate) fn commit(&self, to: Address, lent: Lent, len: usize) {
+        if let Err(error) = self.answers.commit(to, lent, len) {
+            self.report(&error.of_request(to.sequence));
+        }
+    }
+
+    /// Takes back what was acquired.
+    pub(crate) fn put_back(&self, to: Address, lent: Lent) {
+        self.answers.put_back(to, lent.writer);
+    }
+
+    /// Fails if an answer of `len` bytes is known to be too large.
+    pub(crate) fn check_size(&self, len: usize) -> Result<()> {
+        self.answers.check_size(len)
+    }
+
+    /// Counts one more deferred answer, or one that was given.
+    pub(crate) fn count_deferred(&self, given: bool) {
+        // Release pairs with the Acquire in acquire(): who finds none any more finds the writer put back.
+        match given {
+            false => self.deferred.fetch_add(1, Ordering::Release),
+            true => self.deferred.fetch_sub(1, Ordering::Release),
+        };
     }
 
     /// Ends the run and gives up both buffers at once. Returns `HandlerBusy` if a handler still runs after a

@@ -13,12 +13,15 @@ use crate::duplex::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::testing::stop::stop_point;
 use crate::wait::Deadline;
 use crate::writer::Writer;
 
 /// How long a server waits for the response buffer of a client that has sent a request.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const CLIENT_POLL: Duration = Duration::from_millis(1);
+/// A handler that has taken so many nanoseconds to fill its answer makes a look at the client worth while.
+const LONG: u64 = 10_000_000;
 
 /// The names of a channel and its buffers.
 pub(crate) struct Names {
@@ -35,6 +38,8 @@ pub(crate) struct AnswerSender {
     client: AtomicU64,
     /// A client that has gone: its other requests are not started.
     gone: AtomicU64,
+    /// The largest answer that the client's response buffer holds; 0 before there is one.
+    largest: AtomicU64,
     /// Locked while an answer is sent, never while a handler runs.
     current: Mutex<Current>,
     interrupt: Mutex<Option<InterruptHandle>>,
@@ -44,7 +49,8 @@ pub(crate) struct AnswerSender {
 #[derive(Default)]
 struct Current {
     client: u64,
-    writer: Option<Writer>,
+    /// `None` while the client has none, and while a handler fills its answer in place.
+    writer: Option<Box<Writer>>,
     order: Order,
 }
 
@@ -56,6 +62,13 @@ struct Order {
     early: BTreeMap<u64, Vec<u8>>,
 }
 
+/// The response buffer's writer, taken out for an answer that its handler fills in place.
+pub(crate) struct Lent {
+    pub(crate) writer: Box<Writer>,
+    /// The coarse clock at the acquire.
+    since: u64,
+}
+
 impl AnswerSender {
     pub(crate) fn new(names: Arc<Names>) -> AnswerSender {
         AnswerSender {
@@ -63,6 +76,7 @@ impl AnswerSender {
             stopping: AtomicBool::new(false),
             client: AtomicU64::new(0),
             gone: AtomicU64::new(0),
+            largest: AtomicU64::new(0),
             current: Mutex::default(),
             interrupt: Mutex::new(None),
         }
@@ -100,7 +114,8 @@ impl AnswerSender {
         let result = loop {
             match self.connect() {
                 Ok(writer) => {
-                    current.writer = Some(writer);
+                    self.largest.store(writer.max_frame_size() as u64, Ordering::Relaxed);
+                    current.writer = Some(Box::new(writer));
                     break Ok(());
                 }
                 Err(error) => {
@@ -131,7 +146,7 @@ impl AnswerSender {
     }
 
     fn next_client(&self) -> (u64, MutexGuard<'_, Current>) {
-        // Release pairs with the Acquire in persist(): a thread that is interrupted sees the new number.
+        // Release pairs with the Acquire in is_over(): a thread that is interrupted sees the new number.
         let client = self.client.fetch_add(1, Ordering::AcqRel) + 1;
         self.interrupt();
         let mut current = lock(&self.current);
@@ -188,19 +203,25 @@ impl AnswerSender {
         writer: &mut Writer,
         to: Address,
         bytes: &[u8],
-        Order { next, early }: &mut Order,
+        order: &mut Order,
     ) -> Result<()> {
-        if to.sequence != *next {
+        if to.sequence != order.next {
             // An answer that is too large fails now: it must not cost memory until its turn comes.
             let (bytes, result) = if bytes.len() > writer.max_frame_size() {
                 (Answer::Withdrawn.plain(), Err(self.too_large(bytes.len())))
             } else {
                 (bytes, Ok(()))
             };
-            early.insert(to.sequence, bytes.to_vec());
+            order.early.insert(to.sequence, bytes.to_vec());
             return result;
         }
-        let mut result = self.write(writer, to, 0, bytes);
+        let result = self.write(writer, to, 0, bytes);
+        result.and(self.write_early(writer, to, order))
+    }
+
+    /// A response was written whose turn it was: writes the early ones that come next.
+    fn write_early(&self, writer: &mut Writer, to: Address, Order { next, early }: &mut Order) -> Result<()> {
+        let mut result = Ok(());
         *next += 1;
         while let Some(bytes) = early.remove(next) {
             let written = self.write(writer, Address { sequence: *next, ..to }, 0, &bytes);
@@ -231,6 +252,128 @@ impl AnswerSender {
         Err(error)
     }
 
+    /// Acquires `len` bytes of the response buffer for an answer that its handler fills in place, and takes the writer out.
+    /// Waits for space for as long as the client lives. Returns `None` if the answer has no place there: its client has gone,
+    /// the server is being stopped, or it is not the answer's turn.
+    ///
+    /// No other answer can be sent until the writer is back, by [`AnswerSender::commit`] or [`AnswerSender::put_back`].
+    pub(crate) fn acquire(&self, to: Address, len: usize) -> Result<Option<Lent>> {
+        let Some(mut writer) = self.take_writer(to) else { return Ok(None) };
+        let tag = Tag { deadline: to.mark, ..Tag::default() };
+        let error = loop {
+            if self.is_over(to) {
+                self.put_back(to, writer);
+                return Ok(None);
+            }
+            let since = due::coarse_now();
+            match writer.acquire_tagged_at(len, &tag, since) {
+                Ok(()) => {
+                    stop_point!("answer:acquired");
+                    return Ok(Some(Lent { writer, since }));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        if error.kind() == ErrorKind::ReaderDead {
+            self.gone.store(to.client, Ordering::Relaxed);
+            // Closing this side removes the files that a dead client left.
+            drop(writer);
+            return Ok(None);
+        }
+        self.put_back(to, writer);
+        Err(match error.kind() {
+            ErrorKind::FrameTooLarge => self.too_large(len),
+            kind => {
+                let words = format!("there is no place for its answer: {}", error.message());
+                Error::channel(kind, &self.names.channel, words)
+            }
+        })
+    }
+
+    /// Sends the first `len` bytes of what was acquired, and puts the writer back.
+    pub(crate) fn commit(&self, to: Address, Lent { mut writer, since }: Lent, len: usize) -> Result<()> {
+        let mut tag = Tag { sequence: Some(to.sequence), flags: 0, deadline: to.mark };
+        if len == 0 {
+            // A frame has at least one byte.
+            (tag.flags, _) = Answer::Bytes([][..].into()).tagged();
+            writer.acquired().and_then(<[u8]>::first_mut).into_iter().for_each(|byte| *byte = 0);
+        }
+        let result = loop {
+            if self.is_over(to) {
+                break Ok(());
+            }
+            stop_point!("answer:commit");
+            match writer.commit_tagged(Some(len.max(1)), tag) {
+                Ok(_) => break Ok(()),
+                // The bytes are still acquired.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let Err(error) = result else {
+            // A commit does not notice that the client died while a long handler filled the bytes.
+            let is_long = due::coarse_now().saturating_sub(since) >= LONG;
+            if is_long && !writer.is_reader_connected() {
+                self.gone.store(to.client, Ordering::Relaxed);
+            }
+            return self.restore(to, writer, true);
+        };
+        self.put_back(to, writer);
+        if error.kind() == ErrorKind::ReaderDead {
+            return Ok(());
+        }
+        // The client must not wait in vain.
+        let words = format!("its answer could not be sent: {}", error.message());
+        let error = Error::channel(error.kind(), &self.names.channel, words);
+        self.send(to, &Answer::Failed(error.message().into()))?;
+        Err(error)
+    }
+
+    /// Discards what was acquired, if anything was, and puts the writer back.
+    pub(crate) fn put_back(&self, to: Address, writer: Box<Writer>) {
+        let _ = self.restore(to, writer, false);
+    }
+
+    fn restore(&self, to: Address, mut writer: Box<Writer>, answered: bool) -> Result<()> {
+        writer.discard_frame();
+        let mut current = lock(&self.current);
+        if current.client != to.client || self.is_stopping() {
+            // A stop has taken it for given up.
+            drop(current);
+            drop(writer);
+            return Ok(());
+        }
+        let result = if answered && !writer.carries_tags() {
+            self.write_early(&mut writer, to, &mut current.order)
+        } else {
+            Ok(())
+        };
+        current.writer = Some(writer);
+        result
+    }
+
+    /// Takes the writer out, if the answer may be written now.
+    fn take_writer(&self, to: Address) -> Option<Box<Writer>> {
+        let mut current = lock(&self.current);
+        let Current { client, writer, order } = &mut *current;
+        let is_next = writer.as_ref()?.carries_tags() || order.next == to.sequence;
+        if *client == to.client && is_next { writer.take() } else { None }
+    }
+
+    /// Fails if an answer of `len` bytes is known to be too large.
+    pub(crate) fn check_size(&self, len: usize) -> Result<()> {
+        // Relaxed: it was stored before the client's first request was passed on.
+        let largest = self.largest.load(Ordering::Relaxed);
+        if largest > 0 && len as u64 > largest { Err(self.too_large(len)) } else { Ok(()) }
+    }
+
+    /// Whether no answer to this client is to be sent any more.
+    fn is_over(&self, to: Address) -> bool {
+        // Acquire pairs with the AcqRel in next_client(): a thread that is interrupted sees the new number.
+        self.is_stopping() || self.client.load(Ordering::Acquire) != to.client
+    }
+
     fn too_large(&self, len: usize) -> Error {
         let words = format!(
             "its answer of {len} bytes is too large for the response buffer: the client must create that with a larger \
@@ -244,7 +387,7 @@ impl AnswerSender {
         loop {
             // Another answer may have taken the interrupt that was meant for all answers that wait for space.
             // The two words are changed before the interrupt, so this check finds the change.
-            if self.is_stopping() || self.client.load(Ordering::Acquire) != to.client {
+            if self.is_over(to) {
                 return Ok(());
             }
             // The clock is read again: the handler may have taken long, and the client may have died

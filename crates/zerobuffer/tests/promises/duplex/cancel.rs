@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, Peer, Random, confine, role};
 
 #[test]
 fn a_request_cancelled_before_its_start_never_starts() {
-    for options in [&[][..], &["pool", "threads=1"]] {
+    for options in [&[][..], &["pool", "threads=1"], &["in-place"]] {
         let channel = Channel::new("cancel");
         let mut server = channel.server(options);
         let client = channel.client();

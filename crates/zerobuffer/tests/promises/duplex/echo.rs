@@ -47,7 +47,9 @@ fn exchange(client: &DuplexClient, expected: impl Fn(&[u8]) -> Vec<u8>) {
 
 #[test]
 fn requests_of_1_byte_to_10_megabytes_come_back_whole_from_every_kind_of_server() {
-    for options in [&[][..], &["pool"], &["classic"], &["classic", "pool"]] {
+    let plain = [&[][..], &["pool"], &["classic"], &["classic", "pool"]];
+    let in_place = plain.map(|options| [options, &["in-place"]].concat());
+    for options in plain.into_iter().chain(in_place.iter().map(Vec::as_slice)) {
         let channel = Channel::new("echo");
         let _server = channel.server(options);
         exchange(&channel.client(), <[u8]>::to_vec);
@@ -99,7 +101,7 @@ fn ten_requests_may_be_sent_before_any_response_is_read() {
 
 #[test]
 fn a_full_response_buffer_makes_the_server_wait_and_nothing_is_lost_when_it_is_drained() {
-    for options in [&[][..], &["pool"], &["classic"]] {
+    for options in [&[][..], &["pool"], &["classic"], &["in-place"], &["in-place", "classic"]] {
         let channel = Channel::new("full");
         let mut server = channel.server(options);
         let client = channel.client_with(BufferConfig::default().payload_size(64 << 10));
@@ -132,7 +134,7 @@ fn a_full_response_buffer_makes_the_server_wait_and_nothing_is_lost_when_it_is_d
 
 #[test]
 fn a_failing_handler_fails_its_request_alone_with_its_words() {
-    for options in [&[][..], &["pool"]] {
+    for options in [&[][..], &["pool"], &["in-place"], &["in-place", "pool"]] {
         let channel = Channel::new("fail");
         let mut server = channel.server(options);
         let client = channel.client();
@@ -154,12 +156,14 @@ fn a_failing_handler_fails_its_request_alone_with_its_words() {
 
 #[test]
 fn an_empty_answer_is_empty() {
-    let channel = Channel::new("empty");
-    let _server = channel.server(&[]);
-    let client = channel.client();
-    let response = client.call(b"!empty", PATIENCE).unwrap();
-    assert!(response.is_empty() && *response == *b"");
-    assert!(!client.call(b"x", PATIENCE).unwrap().is_empty());
+    for options in [&[][..], &["in-place"]] {
+        let channel = Channel::new("empty");
+        let _server = channel.server(options);
+        let client = channel.client();
+        let response = client.call(b"!empty", PATIENCE).unwrap();
+        assert!(response.is_empty() && *response == *b"");
+        assert!(!client.call(b"x", PATIENCE).unwrap().is_empty());
+    }
 }
 
 #[test]

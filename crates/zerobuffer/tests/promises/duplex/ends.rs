@@ -18,7 +18,7 @@ fn is_death(kind: ErrorKind) -> bool {
 
 #[test]
 fn a_server_killed_in_a_request_is_known_to_all_callers_within_100_ms() {
-    for options in [&[][..], &["pool"], &["classic"]] {
+    for options in [&[][..], &["pool"], &["classic"], &["in-place"], &["in-place", "classic"]] {
         let channel = Channel::new("killed");
         let mut server = channel.server(options);
         let client = channel.client();
@@ -112,15 +112,17 @@ fn responses_sent_before_the_server_died_are_delivered() {
 
 #[test]
 fn a_server_that_dies_of_its_own_handler_is_known_too() {
-    let channel = Channel::new("abort");
-    let _server = channel.server(&[]);
-    let client = channel.client();
-    assert!(is_death(client.call(b"!kill", PATIENCE).unwrap_err().kind()));
+    for options in [&[][..], &["in-place"], &["in-place", "classic"]] {
+        let channel = Channel::new("abort");
+        let _server = channel.server(options);
+        let client = channel.client();
+        assert!(is_death(client.call(b"!kill", PATIENCE).unwrap_err().kind()));
+    }
 }
 
 #[test]
 fn a_server_whose_client_is_killed_in_a_request_takes_the_next_one() {
-    for options in [&[][..], &["pool"], &["classic"]] {
+    for options in [&[][..], &["pool"], &["classic"], &["in-place"], &["in-place", "classic"]] {
         let channel = Channel::new("next");
         let mut server = channel.server(options);
         for round in 0..5 {
@@ -146,7 +148,7 @@ fn a_server_whose_client_is_killed_in_a_request_takes_the_next_one() {
 
 #[test]
 fn a_server_stuck_behind_a_full_response_buffer_is_freed_by_its_clients_death() {
-    for options in [&[][..], &["pool"]] {
+    for options in [&[][..], &["pool"], &["in-place"]] {
         let channel = Channel::new("stuck");
         let _server = channel.server(options);
         // It fetches one and keeps it; two do not fit its 256 MiB.
@@ -186,8 +188,14 @@ fn a_pool_whose_answers_wait_for_space_stops_within_100_ms() {
 
 #[test]
 fn no_handler_is_started_for_a_client_that_died_while_one_was_running() {
+    for options in [&[][..], &["in-place"]] {
+        start_no_handler_for_the_dead(options);
+    }
+}
+
+fn start_no_handler_for_the_dead(options: &[&str]) {
     let channel = Channel::new("long-dead");
-    let mut server = channel.server(&[]);
+    let mut server = channel.server(options);
     let requests = [&["quick"; 5][..], &["!hold 300"; 4]].concat();
     let mut client = Peer::start(role!(client), &[&[&*channel.name][..], &requests].concat());
     client.expect("sent");
@@ -229,7 +237,7 @@ fn an_idle_server_stops_within_100_ms_and_its_callers_learn_of_it() {
 
 #[test]
 fn a_server_with_a_busy_handler_stops_in_time_says_so_and_frees_its_names_at_once() {
-    for options in [&[][..], &["pool"]] {
+    for options in [&[][..], &["pool"], &["in-place"]] {
         let channel = Channel::new("busy");
         let mut server = channel.server(options);
         let client = channel.client();
@@ -313,8 +321,14 @@ fn closing_a_client_ends_all_its_calls_and_frees_the_channel_at_once() {
 
 #[test]
 fn requests_of_a_client_that_has_gone_are_not_started_however_fast_it_was() {
+    for options in [&[][..], &["in-place"]] {
+        start_few_for_a_client_that_has_gone(options);
+    }
+}
+
+fn start_few_for_a_client_that_has_gone(options: &[&str]) {
     let channel = Channel::new("hurry");
-    let mut server = channel.server(&[]);
+    let mut server = channel.server(options);
     let client = channel.client();
     // So many small answers that the server no longer looks at its client before each.
     for _ in 0..30 {

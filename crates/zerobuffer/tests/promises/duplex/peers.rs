@@ -10,7 +10,7 @@ use crate::support::PATIENCE;
 
 #[test]
 fn a_1x_client_gets_all_its_responses_from_every_kind_of_server() {
-    for options in [&[][..], &["pool", "threads=4"]] {
+    for options in [&[][..], &["pool", "threads=4"], &["in-place"], &["in-place", "pool", "threads=4"]] {
         let channel = Channel::new("old-client");
         let mut server = channel.server(options);
         let mut old = Old::start();

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use zerobuffer::BufferConfig;
-use zerobuffer::duplex::{ClientOptions, DuplexChannelFactory, HandlerError, ProcessingMode, Reply, Request};
+use zerobuffer::duplex::{
+    ClientOptions, DuplexChannelFactory, HandlerError, ImmutableDuplexServer, ProcessingMode, Reply, Request,
+    ResponseWriter,
+};
 
 use crate::support::{PATIENCE, hear, say};
 
@@ -15,7 +18,8 @@ static MOST: AtomicU64 = AtomicU64::new(0);
 static OPEN: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// Arguments: channel, then any of `pool`, `mutable`, `classic`, `payload=BYTES`, `threads=N`, `init`.
+/// Arguments: channel, then any of `pool`, `mutable`, `classic`, `payload=BYTES`, `threads=N`, `init`,
+/// `in-place`.
 ///
 /// Prints `running`. Obeys `stop` (prints its result, and `stopped`), `start`, `most` (prints how many
 /// handlers ran at once) and `started` (prints how many were started). Ends with its input.
@@ -50,7 +54,11 @@ pub(crate) fn server(arguments: &[String]) {
     if let Some(threads) = value("threads") {
         server.set_pool_size(threads);
     }
-    server.start(handle, mode).unwrap();
+    let start = |server: &ImmutableDuplexServer| match has("in-place") {
+        true => server.start_in_place(handle_in_place, mode).unwrap(),
+        false => server.start(handle, mode).unwrap(),
+    };
+    start(&server);
     say("running");
     while let Some(order) = hear() {
         match order.as_str() {
@@ -62,7 +70,7 @@ pub(crate) fn server(arguments: &[String]) {
                 }
             }
             "start" => {
-                server.start(handle, mode).unwrap();
+                start(&server);
                 say("running");
             }
             "is-running" => say(server.is_running()),
@@ -121,6 +129,21 @@ pub(crate) fn handle(request: &Request) -> Result<Reply<'_>, HandlerError> {
         _ => {}
     }
     Ok((&**request).into())
+}
+
+/// As [`handle`], in bytes that are acquired before anything else happens.
+pub(crate) fn handle_in_place(
+    request: &Request,
+    response: &mut ResponseWriter<'_>,
+) -> Result<(), HandlerError> {
+    let mut bytes = response.acquire(request.len())?;
+    let reply = handle(request)?;
+    if reply.len() != bytes.len() {
+        drop(bytes);
+        bytes = response.acquire(reply.len())?;
+    }
+    bytes.copy_from_slice(&reply);
+    Ok(bytes.commit()?)
 }
 
 struct Running;
