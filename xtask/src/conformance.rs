@@ -80,6 +80,13 @@ fn cpp_peer(root: &Path) -> Result<PathBuf> {
 const PRIVATE: &str = "mkdir -p /tmp/zerobuffer && mount -t tmpfs -o mode=1777 tmpfs /dev/shm \
     && mount -t tmpfs -o mode=1777 tmpfs /tmp/zerobuffer && exec \"$0\" \"$@\"";
 
+/// A command that is given a program and its arguments. The program gets SIGTERM when this process ends, however it ends.
+fn ending_with_this_process() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]);
+    command
+}
+
 /// Kills at random; `arguments` go to the soak.
 ///
 /// A 1.x reader that is created anywhere on the machine removes, by name, the files of readers that it takes
@@ -88,20 +95,47 @@ const PRIVATE: &str = "mkdir -p /tmp/zerobuffer && mount -t tmpfs -o mode=1777 t
 pub(crate) fn soak(root: &Path, arguments: &[String]) -> Result<()> {
     build(root)?;
     let program = root.join("target/debug/soak");
-    let mut command = if is_root() && has("unshare", &["-m", "true"]) {
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", PRIVATE]).arg(program);
-        command
+    let mut command = ending_with_this_process();
+    if is_root() && has("unshare", &["-m", "true"]) {
+        command.args(["unshare", "-m", "sh", "-c", PRIVATE]);
     } else {
         println!(
             "this process may not make a /dev/shm of its own: 1.x readers on this machine would disturb the run"
         );
-        Command::new(program)
-    };
+    }
+    command.arg(program);
     if let Some(peer) = crate::csharp::soak_peer(root)? {
         command.args(["--csharp", &peer]);
         // A .NET runtime that is killed would leave its diagnostic socket behind.
         command.env("DOTNET_EnableDiagnostics", "0");
     }
     run(command.current_dir(root).args(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn a_program_ends_with_the_process_that_started_it() {
+        let watched = "trap 'echo told; kill $!; exit' TERM; sleep 20 & echo ready; wait; echo left alone";
+        let wrapper = ending_with_this_process();
+        // A shell plays this process. Its second command keeps it from becoming the program.
+        let mut starter = Command::new("sh")
+            .args(["-c", "\"$0\" \"$@\"; true"])
+            .arg(wrapper.get_program())
+            .args(wrapper.get_args())
+            .args(["sh", "-c", watched])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(starter.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "ready");
+        starter.kill().unwrap();
+        starter.wait().unwrap();
+        assert_eq!(lines.next().unwrap(), "told");
+    }
 }
