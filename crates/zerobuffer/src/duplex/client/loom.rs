@@ -201,6 +201,10 @@ fn loom_a_receiver_wakes_the_next_one_for_an_outcome_that_it_leaves() {
                 })
             })
             .collect();
+        // An outcome that comes before a receiver waits does not wake it.
+        while client.state.following.load(Ordering::Relaxed) < 2 {
+            thread::yield_now();
+        }
         wire.answer(first);
         wire.answer(second);
         receivers.into_iter().for_each(|receiver| receiver.join().unwrap());
