@@ -23,6 +23,7 @@ ROWS = {
     "peer there?": ["Reader", "Writer"],
     "read": ["Reader"],
     "read, borrowed": ["Reader"],
+    "read the newest, passing over those before it": ["Reader"],
     "frame": ["Frame"],
     "release": ["Frame", "Reader"],
     "write": ["Writer"],

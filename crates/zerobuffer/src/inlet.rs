@@ -37,6 +37,8 @@ pub(crate) struct Inlet {
     pub(crate) reserver: Reserver,
     pub(crate) frames_read: u64,
     pub(crate) bytes_read: u64,
+    /// Frames passed over on the way to a newer one.
+    pub(crate) frames_skipped: u64,
     /// `bytes_read` at the last wait.
     bytes_before_wait: u64,
     /// The writer that a poll found alive, and the coarse clock then.
@@ -60,6 +62,7 @@ impl Inlet {
             reserver,
             frames_read: 0,
             bytes_read: 0,
+            frames_skipped: 0,
             bytes_before_wait: 0,
             polled: (None, 0),
         }

@@ -44,6 +44,7 @@ mod frame_copy;
 mod frame_mut;
 mod inlet;
 mod kept;
+mod latest;
 mod layout;
 mod lifecycle;
 mod memory;
@@ -71,7 +72,7 @@ pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
 pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
-pub use reader::{Frames, Reader};
+pub use reader::{Frames, LatestFrames, Reader};
 pub use reader_watch::ReaderWatch;
 pub use stats::{HeldFrames, ReaderStats, WriterStats};
 #[cfg(any(fuzzing, all(test, not(loom))))]

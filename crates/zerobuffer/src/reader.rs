@@ -113,6 +113,62 @@ impl Reader {
         Ok(None)
     }
 
+    /// Waits up to `timeout` for a frame, and returns the newest one: those before it are passed over, and their space goes
+    /// back at once. `None` when the time is over.
+    ///
+    /// A reader that is slower than its writer thus always has a fresh frame. The frames passed over are counted in
+    /// [`Reader::frames_skipped`]. Only frames of one writer are passed over: the newest frame of a writer that closed or
+    /// died comes before its end, and its end before the next writer's newest frame. The cost of a frame passed over is a look at
+    /// its header.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read_frame`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-latest-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?;
+    /// writer.write_frames([b"old", b"new"])?;
+    /// let frame = reader.read_latest_frame(Duration::from_secs(1))?.expect("a frame");
+    /// assert_eq!((&*frame, reader.frames_skipped()), (b"new".as_slice(), 1));
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn read_latest_frame(&mut self, timeout: Duration) -> Result<Option<Frame>> {
+        Ok(self.inlet.latest(timeout)?.then(|| self.own()))
+    }
+
+    /// As [`Reader::read_latest_frame`], but the frame borrows the reader, as in [`Reader::read_frame_ref`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read_frame`].
+    pub fn read_latest_frame_ref(&mut self, timeout: Duration) -> Result<Option<FrameRef<'_>>> {
+        let found = self.inlet.latest(timeout)?;
+        Ok(found.then(|| FrameRef::new(&self.inlet.lender, &self.inlet.last)))
+    }
+
+    /// The newest frame of one writer, again and again, waiting for each as long as it takes; ends when the writer closes.
+    ///
+    /// ```
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-latest-frames-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?;
+    /// writer.write_frames([b"one", b"two", b"six"])?;
+    /// writer.close()?;
+    /// let frames: Vec<u64> = reader.latest_frames().map(|frame| frame.map(|f| f.sequence())).collect::<Result<_, _>>()?;
+    /// assert_eq!(frames, [3]);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn latest_frames(&mut self) -> LatestFrames<'_> {
+        LatestFrames { reader: self }
+    }
+
     /// Waits up to `timeout` for a first frame, then appends it and those behind it, at most `max`, to `frames`, without
     /// waiting again. Returns how many were appended.
     ///
@@ -193,6 +249,11 @@ impl Reader {
     /// Frames read by this reader.
     pub fn frames_read(&self) -> u64 {
         self.inlet.frames_read
+    }
+
+    /// Frames that [`Reader::read_latest_frame`] passed over. They do not count as read.
+    pub fn frames_skipped(&self) -> u64 {
+        self.inlet.frames_skipped
     }
 
     /// Bytes of data (without headers) read by this reader.
@@ -285,6 +346,25 @@ impl Iterator for Frames<'_> {
 
     fn next(&mut self) -> Option<Result<Frame>> {
         match self.reader.read_frame(Duration::MAX) {
+            Ok(Some(frame)) => Some(Ok(frame)),
+            Ok(None) => None,
+            Err(error) if error.kind() == ErrorKind::WriterClosed => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// Iterator over the newest frames of one writer; see [`Reader::latest_frames`].
+#[derive(Debug)]
+pub struct LatestFrames<'a> {
+    reader: &'a mut Reader,
+}
+
+impl Iterator for LatestFrames<'_> {
+    type Item = Result<Frame>;
+
+    fn next(&mut self) -> Option<Result<Frame>> {
+        match self.reader.read_latest_frame(Duration::MAX) {
             Ok(Some(frame)) => Some(Ok(frame)),
             Ok(None) => None,
             Err(error) if error.kind() == ErrorKind::WriterClosed => None,

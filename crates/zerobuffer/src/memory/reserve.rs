@@ -79,7 +79,11 @@ impl Reserver {
 
     /// As `ensure`; returns up to where there is memory, `None` if there is not enough.
     pub(crate) fn back(&mut self, start: u64, end: u64) -> Option<u64> {
-        self.ensure(start, end).ok().map(|()| end.max(self.prefix))
+        self.ensure(start, end).ok()?;
+        let size = self.geometry.ring_size();
+        let last = end.min(size).saturating_sub(1) / CHUNK;
+        let known = if self.has(last) { ((last + 1) * CHUNK).min(size) } else { end };
+        Some(known.max(self.prefix))
     }
 
     /// Returns an error if memory is what the ring lacks: asks once more for what could not be had.

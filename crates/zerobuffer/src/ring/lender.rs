@@ -108,6 +108,13 @@ impl Lender {
         }
     }
 
+    /// Gives back frames of an extended ring that were passed over, on the reader's thread.
+    pub(super) fn pass_over(&self, passed: extended::Stretch) {
+        if self.extended.pass_over(&self.buffer.mapping, passed) {
+            self.ring_writer();
+        }
+    }
+
     fn release_classic(&self, ticket: u64) {
         let mut queue = self.classic();
         // A writer takes the tokens away before it waits for space, or does without.

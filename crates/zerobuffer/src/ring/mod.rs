@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use lender::Lender;
 pub(crate) use record::{
-    FaultKind, FrameAddress, FrameRecord, Look, NoPlace, Reservation, RingFault, Room, Tag, Way, flags,
+    FaultKind, FrameAddress, FrameRecord, Look, NoPlace, Passed, Reservation, RingFault, Room, Tag, Way,
+    flags,
 };
 
 use crate::buffer::Buffer;
@@ -134,6 +135,38 @@ impl ReadRing {
                     side.owe_token(&lender.buffer);
                 }
                 look
+            }
+        }
+    }
+
+    /// Goes on from `last`, the frame that was taken last and is not held, to the newest one of its writer, and gives back those
+    /// before it. `last` becomes that frame, if not all of them are cancelled.
+    pub(crate) fn pass_to_newest(
+        &mut self,
+        lender: &Lender,
+        memory: &mut Reserver,
+        last: &mut FrameRecord,
+    ) -> Passed {
+        let mapping = &lender.buffer.mapping;
+        match self {
+            ReadRing::Extended(side) => {
+                let (found, passed) = side.pass_to_newest(mapping, last, |from, to| memory.back(from, to));
+                if let Some(passed) = passed {
+                    lender.pass_over(passed);
+                }
+                Passed { frames: passed.map_or(0, |passed| passed.frames), found }
+            }
+            ReadRing::Classic(side) => {
+                let is_short = || lender.buffer.sem_r.value() <= 0;
+                let passed = side.pass_to_newest(mapping, &mut lender.classic(), memory, last, is_short);
+                let (frames, given_back) = passed;
+                if given_back {
+                    lender.wake_writer();
+                }
+                if frames > 0 {
+                    side.owe_tokens(&lender.buffer, frames);
+                }
+                Passed { frames, found: true }
             }
         }
     }

@@ -197,6 +197,15 @@ pub(crate) mod flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameAddress(pub(crate) Cursor);
 
+/// What a reader passed over on its way to the newest frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Frames that were not cancelled.
+    pub(crate) frames: u64,
+    /// There was a newest frame: not all of them were cancelled.
+    pub(crate) found: bool,
+}
+
 /// What a look at the ring found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Look {

@@ -32,11 +32,22 @@ impl<T> InOrder<T> {
 
     /// Marks the entry of `ticket` released.
     pub(crate) fn release(&mut self, ticket: u64) {
-        let index = ticket.wrapping_sub(self.first);
-        match usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index)) {
+        match self.entry(ticket) {
             Some((_, released)) => *released = true,
             None => debug_assert!(false, "ticket {ticket} released twice"),
         }
+    }
+
+    /// Changes the entry of `ticket`.
+    pub(crate) fn change(&mut self, ticket: u64, change: impl FnOnce(&mut T)) {
+        if let Some((entry, _)) = self.entry(ticket) {
+            change(entry);
+        }
+    }
+
+    fn entry(&mut self, ticket: u64) -> Option<&mut (T, bool)> {
+        let index = ticket.wrapping_sub(self.first);
+        usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index))
     }
 
     /// Takes the oldest entry, if it is released.

@@ -130,6 +130,11 @@ struct Order {
 }
 
 impl Order {
+    /// Some frames were passed over on the way to the newest one.
+    fn pass(&mut self, frames: u64) {
+        self.read += frames;
+    }
+
     fn check(&mut self, sum: u64, record: &FrameRecord) {
         assert_eq!(record.sequence, self.read + 1);
         assert_eq!(sum, record.len() as u64 * (record.sequence & 0xff));
@@ -155,8 +160,14 @@ fn run_classic(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     while !bytes.0.is_empty() {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
-            0..=2 => match side.look(mapping, &mut queue, reserver, |_| true) {
-                Look::Frame(record) => {
+            kind @ 0..=2 => match side.look(mapping, &mut queue, reserver, |_| true) {
+                Look::Frame(mut record) => {
+                    if kind == 2 {
+                        let is_short = || start & 8 != 0;
+                        let (passed, _) =
+                            side.pass_to_newest(mapping, &mut queue, reserver, &mut record, is_short);
+                        order.pass(passed);
+                    }
                     let sum = arena.touch(&record);
                     if honest {
                         order.check(sum, &record);
@@ -237,14 +248,25 @@ fn run_extended(arena: &mut Arena, bytes: &mut Bytes<'_>) {
     while !bytes.0.is_empty() {
         let Arena { mapping, reserver, .. } = &mut *arena;
         match bytes.byte() % 8 {
-            0..=2 => {
+            kind @ 0..=2 => {
                 let mut record = FrameRecord::NONE;
                 let look = match side.take(mapping, &mut record) {
                     true => Look::Frame(record),
                     false => side.look(mapping, |_| true, |from, to| reserver.back(from, to)),
                 };
                 match look {
-                    Look::Frame(record) => {
+                    Look::Frame(mut record) => {
+                        if kind == 2 {
+                            let back = |from, to| reserver.back(from, to);
+                            let (found, passed) = side.pass_to_newest(mapping, &mut record, back);
+                            if let Some(passed) = passed {
+                                releases.pass_over(mapping, passed);
+                                order.pass(passed.frames);
+                            }
+                            if !found {
+                                continue;
+                            }
+                        }
                         let sum = arena.touch(&record);
                         if honest {
                             order.check(sum, &record);

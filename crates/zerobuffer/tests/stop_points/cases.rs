@@ -113,12 +113,27 @@ pub(crate) fn go_on_with_a_new_writer(name: &Name, reader: &mut Reader, sink: &m
 /// A reader that suffers `action` at its work with a writer in this process. `over_leftovers`: it finds those of a
 /// reader that was killed. `succeed_first`: the next reader comes before the survivor closes.
 pub(crate) fn reader_case(action: &Action, ring: Ring, over_leftovers: bool, succeed_first: bool) -> bool {
+    reader_of_case(action, ring, over_leftovers, succeed_first, "all")
+}
+
+/// As `reader_case`, with a reader of the newest frames.
+pub(crate) fn latest_reader_case(action: &Action, ring: Ring) -> bool {
+    reader_of_case(action, ring, false, false, "latest")
+}
+
+fn reader_of_case(
+    action: &Action,
+    ring: Ring,
+    over_leftovers: bool,
+    succeed_first: bool,
+    which: &str,
+) -> bool {
     let name = ring.name("stop-r");
     let ledger = Ledger::create();
     if over_leftovers {
         leave_leftovers(&name);
     }
-    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path(), which]);
     let options = || WriterOptions::default().write_timeout(Duration::from_millis(1));
     let start = Instant::now();
     let writer = loop {

@@ -15,7 +15,7 @@ mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cases::{reader_case, sleeping_writer_case, writer_case};
+use cases::{latest_reader_case, reader_case, sleeping_writer_case, writer_case};
 use rare_cases::{
     adopter_case, bereaved_reader_case, clean_up_case, cleaner_case, foreign_writer_case, keeper_case,
     overtaken_writer_case, refused_writer_case,
@@ -33,12 +33,13 @@ enum Points {
 
 type Scenario = (&'static str, fn(&Action, Ring) -> bool, Points);
 
-const SCENARIOS: [Scenario; 18] = [
+const SCENARIOS: [Scenario; 19] = [
     ("writer, drained", |action, ring| writer_case(action, ring, "drain"), Points::All),
     ("writer, full", |action, ring| writer_case(action, ring, ""), Points::New),
     ("leaping writer", leaps::leaping_writer_case, Points::New),
     ("reader, survivor closes", |action, ring| reader_case(action, ring, false, false), Points::All),
     ("reader, successor first", |action, ring| reader_case(action, ring, false, true), Points::All),
+    ("reader of the newest frames", latest_reader_case, Points::All),
     ("reader over leftovers", |action, ring| reader_case(action, ring, true, false), Points::New),
     ("reader, writer asleep", sleeping_writer_case, Points::New),
     ("clean-up", clean_up_case, Points::New),

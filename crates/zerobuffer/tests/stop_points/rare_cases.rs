@@ -43,7 +43,7 @@ pub(crate) fn clean_up_case(action: &Action, ring: Ring) -> bool {
 pub(crate) fn foreign_writer_case(action: &Action, ring: Ring) -> bool {
     let name = ring.name("stop-f");
     let ledger = Ledger::create();
-    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path()]);
+    let mut victim = Victim::start(action, role!(roles::reader), &[&name, ledger.path(), "all"]);
     victim.peer.expect("created");
     poke(&name, WRITER_PID, u64::from(std::process::id()));
     // A lost update: bytes missing from the count, though nothing was written.

@@ -9,9 +9,9 @@ use crate::support::stream::{COMMITTED, RELEASED, Sink, Source};
 use crate::support::{PATIENCE, hear, say};
 use crate::victim::{DRAIN, FRAMES, KEPT, MAX, NOTICE, config};
 
-/// Reads as many frames as the script has, then closes.
+/// Reads as many frames as the script has, then closes. With "latest" it passes over those that are not the newest.
 pub(crate) fn reader(arguments: &[String]) {
-    let [name, ledger] = arguments else { panic!("name, ledger") };
+    let [name, ledger, which] = arguments else { panic!("name, ledger, which frames") };
     let ledger = Ledger::open(ledger);
     let mut reader = match Reader::create(name, config(name)) {
         Ok(reader) => reader,
@@ -20,8 +20,16 @@ pub(crate) fn reader(arguments: &[String]) {
     say("created");
     let mut sink = Sink::new(1, 2);
     while sink.received < FRAMES {
-        match reader.read_frame(Duration::from_millis(2)) {
-            Ok(Some(frame)) => sink.take(frame, &ledger),
+        let next = match which.as_str() {
+            "latest" => reader.read_latest_frame(Duration::from_millis(2)),
+            _ => reader.read_frame(Duration::from_millis(2)),
+        };
+        match next {
+            Ok(Some(frame)) => {
+                // Those before it were passed over.
+                sink.received = frame.sequence() - 1;
+                sink.take(frame, &ledger);
+            }
             Ok(None) if ledger.get(DRAIN) != 0 => sink.release_all(&ledger),
             Ok(None) => {}
             Err(error) => {

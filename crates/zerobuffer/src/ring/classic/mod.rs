@@ -7,6 +7,7 @@
 
 mod ahead;
 pub(crate) mod farewell;
+mod latest;
 pub(crate) mod plan;
 mod reader;
 mod release;

@@ -23,14 +23,14 @@ const TOKEN_BURST: u32 = 1 << 16;
 
 /// Skips in a row without a frame between them. One is the rule, two (an exact end, then a marker) are imaginable; more
 /// are a hostile writer's, who could hold the reader in its loop for as long as it likes.
-const MAX_SKIPS: u32 = 3;
+pub(super) const MAX_SKIPS: u32 = 3;
 
 /// The reader's books.
 pub(crate) struct ReadSide {
     /// Ring position of the next header; `capacity` after a frame that ended exactly there.
-    position: u64,
+    pub(super) position: u64,
     /// Sequence number of the next frame.
-    expected: u64,
+    pub(super) expected: u64,
     /// The writer whose frames are being read has at least this epoch (0: a 1.x writer, or none yet).
     epoch: u32,
     /// `payload_free_bytes` at the last look, to notice a change cheaply.
@@ -361,7 +361,7 @@ impl ReadSide {
     /// While a writer commits, or if it was stopped or died there, its position is one frame ahead of the count, and a
     /// frame that would fill the ring makes it look empty. A native writer loses no updates; for a 1.x writer the frames
     /// themselves must account for the count.
-    fn contradicted(&self, mapping: &Mapping, memory: &mut Reserver, unread: u64) -> bool {
+    pub(super) fn contradicted(&self, mapping: &Mapping, memory: &mut Reserver, unread: u64) -> bool {
         let capacity = mapping.geometry().payload_size;
         let words = WriterWords::load(mapping.oieb());
         if words.is_ours() && !words.word.is_closed() {
@@ -472,9 +472,19 @@ impl ReadSide {
 
     // ---- tokens of the writer ----
 
+    /// Frames of `bytes` bytes were read.
+    pub(super) fn note_read(&mut self, bytes: u64) {
+        self.ahead.read(bytes);
+    }
+
     /// One more frame was read, for which a token may come.
     pub(crate) fn owe_token(&mut self, buffer: &Buffer) {
-        self.tokens_owed += 1;
+        self.owe_tokens(buffer, 1);
+    }
+
+    /// So many more frames were read.
+    pub(crate) fn owe_tokens(&mut self, buffer: &Buffer, frames: u64) {
+        self.tokens_owed = self.tokens_owed.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
         if self.tokens_owed >= TOKEN_BATCH {
             self.settle_tokens(buffer);
         }

@@ -99,6 +99,14 @@ impl ReleaseQueue {
         self.frames.push(Entry { bytes, sequence: Some(sequence) }, false)
     }
 
+    /// The frame of `ticket`, the last one read, is passed over, with `bytes` behind it.
+    pub(super) fn pass_over(&mut self, ticket: u64, bytes: u64) {
+        self.held += bytes;
+        self.frames.change(ticket, |entry| {
+            *entry = Entry { bytes: entry.bytes + bytes, sequence: None };
+        });
+    }
+
     /// Appends bytes that were skipped.
     pub(super) fn push_skipped(&mut self, bytes: u64) {
         self.held += bytes;

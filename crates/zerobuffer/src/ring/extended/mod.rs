@@ -6,6 +6,7 @@
 
 mod fast_path;
 mod growth_backoff;
+mod latest;
 mod leaps;
 mod lines;
 mod plan;
@@ -18,6 +19,7 @@ mod tests;
 mod writer;
 
 pub(crate) use fast_path::FastPath;
+pub(crate) use latest::Stretch;
 pub(crate) use reader::ReadSide;
 pub(crate) use release::ReleaseQueue;
 pub(crate) use writer::{Marker, WriteSide, wake_reader};

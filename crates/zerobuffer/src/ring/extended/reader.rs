@@ -52,19 +52,19 @@ pub(crate) struct ReadSide {
     /// Bytes of the ring.
     size: u64,
     /// The next header.
-    cursor: Cursor,
+    pub(super) cursor: Cursor,
     /// `head` at the last look.
-    head: Cursor,
+    pub(super) head: Cursor,
     /// Up to where the lap of `cursor` is known to be committed.
-    limit: u64,
+    pub(super) limit: u64,
     /// Up to where it is known to have memory too; at most `limit`.
-    backed: u64,
+    pub(super) backed: u64,
     /// Sequence number of the next frame.
-    expected: u64,
+    pub(super) expected: u64,
     /// Frames come in any order of sequence numbers (responses of a duplex server).
     pub(crate) any_sequence: bool,
     /// Frames read since the buffer was made.
-    count: u64,
+    pub(super) count: u64,
     backoff: PollBackoff,
 }
 
@@ -180,12 +180,29 @@ impl ReadSide {
         memory: &impl Memory,
         back: &mut impl FnMut(u64, u64) -> Option<u64>,
     ) -> Result<(), RingFault> {
-        let control = memory.control();
         if self.cursor.position() == self.limit {
             // Acquire pairs with the Release store in WriteSide::commit: frames and lap_end are there.
-            self.head = Cursor(control.written.head.load(Ordering::Acquire));
+            self.head = Cursor(memory.control().written.head.load(Ordering::Acquire));
         }
-        let head = self.head;
+        let (cursor, limit) = self.reach(memory, self.head)?;
+        let from = cursor.position();
+        let backed = match from < limit {
+            true => back_ahead(back, from, limit.min(from + STEP), limit)
+                .ok_or_else(|| without_memory(from, limit))?,
+            false => limit,
+        };
+        (self.cursor, self.limit, self.backed) = (cursor, limit, backed.min(limit));
+        if from < limit {
+            lines::ask_for_first(memory, from, limit);
+        }
+        Ok(())
+    }
+
+    /// Where the reader goes on, and up to where that lap is committed, for a `head` that was read after the bytes before the
+    /// cursor.
+    #[inline]
+    pub(super) fn reach(&self, memory: &impl Memory, head: Cursor) -> Result<(Cursor, u64), RingFault> {
+        let control = memory.control();
         let bounded = |limit: u64, from: u64| {
             (from <= limit && limit <= self.size && limit.is_multiple_of(Cursor::UNIT))
                 .then_some(limit)
@@ -227,18 +244,7 @@ impl ReadSide {
             }
             next.0 = cursor.next_lap();
         }
-        let (cursor, limit) = next;
-        let from = cursor.position();
-        let backed = match from < limit {
-            true => back_ahead(back, from, limit.min(from + STEP), limit)
-                .ok_or_else(|| without_memory(from, limit))?,
-            false => limit,
-        };
-        (self.cursor, self.limit, self.backed) = (cursor, limit, backed.min(limit));
-        if from < limit {
-            lines::ask_for_first(memory, from, limit);
-        }
-        Ok(())
+        Ok(next)
     }
 
     /// What is wrong with the next frame, or special about it.

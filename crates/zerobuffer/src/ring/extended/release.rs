@@ -3,6 +3,7 @@
 
 use std::sync::PoisonError;
 
+use super::latest::Stretch;
 use crate::layout::Cursor;
 use crate::memory::Memory;
 use crate::ring::FrameRecord;
@@ -199,6 +200,20 @@ impl ReleaseQueue {
         }
         queue.frames.push(Entry::new(frame), true);
         false
+    }
+
+    /// Frames that were passed over go back as one, on the reader's thread, which holds none of them. Returns whether the writer's
+    /// bell is to be rung.
+    pub(crate) fn pass_over(&self, memory: &impl Memory, passed: Stretch) -> bool {
+        let Stretch { end, bytes, sequence, .. } = passed;
+        if self.outstanding.load(Ordering::Acquire) != 0 {
+            let mut queue = self.queue_with_lone();
+            if !queue.frames.is_empty() {
+                queue.frames.push(Entry { end, bytes, drains: true, sequence }, true);
+                return false;
+            }
+        }
+        self.advance(memory, end, bytes, true)
     }
 
     /// `bytes` up to `end` may go back: at once, or with others.

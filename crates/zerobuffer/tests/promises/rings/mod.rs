@@ -9,6 +9,7 @@ mod give_back;
 mod idle;
 mod kept;
 mod kills;
+mod latest;
 mod limits;
 mod model;
 mod races;

@@ -29,6 +29,8 @@ enum Step {
     Read,
     ReadRef,
     ReadBatch(usize),
+    ReadLatest,
+    ReadLatestRef,
     /// Which of the frames held.
     Release(usize),
     ReleaseAll,
@@ -83,6 +85,8 @@ fn step() -> impl Strategy<Value = Step> {
         16 => Just(Step::Read),
         4 => Just(Step::ReadRef),
         3 => (0_usize..6).prop_map(Step::ReadBatch),
+        2 => Just(Step::ReadLatest),
+        1 => Just(Step::ReadLatestRef),
         12 => any::<usize>().prop_map(Step::Release),
         2 => Just(Step::ReleaseAll),
         1 => Just(Step::CloseWriter),
@@ -125,6 +129,7 @@ struct Run {
     /// Frames were read since an end was reported.
     news: bool,
     read: (u64, u64),
+    skipped: u64,
 }
 
 /// The result of a reader's call: content and sequence number of a frame, nothing, or an error.
@@ -157,6 +162,7 @@ impl Run {
             reported: 0,
             news: false,
             read: (0, 0),
+            skipped: 0,
         }
     }
 
@@ -445,6 +451,36 @@ impl Run {
         }
     }
 
+    /// The model reads all frames of one writer that there are, and keeps the last one.
+    fn read_latest(&mut self, borrowed: bool) {
+        let mut answer = self.answer();
+        while let Answer::Frame(known) = answer
+            && self.unread.front().is_some_and(|next| next.sequence != 1)
+        {
+            self.lent.push_back((known, true));
+            self.skipped += 1;
+            answer = self.unread.pop_front().map_or(Answer::Nothing, Answer::Frame);
+        }
+        if borrowed {
+            let result = self.reader.read_latest_frame_ref(Duration::ZERO).map_err(|error| error.kind());
+            let found = result.map(|frame| frame.map(|frame| (frame.to_vec(), frame.sequence())));
+            Run::check_answer(&answer, found);
+        } else {
+            let result = self.reader.read_latest_frame(Duration::ZERO).map_err(|error| error.kind());
+            let found =
+                result.as_ref().map(|frame| frame.as_ref().map(|frame| (frame.to_vec(), frame.sequence())));
+            Run::check_answer(&answer, found.map_err(|kind| *kind));
+            if let (Answer::Frame(known), Ok(Some(frame))) = (&answer, result) {
+                self.held.push((frame, *known));
+            }
+        }
+        if let Answer::Frame(known) = answer {
+            self.took(known);
+            let id = if borrowed { known.id } else { u64::MAX };
+            self.gave_back(id);
+        }
+    }
+
     fn release(&mut self, which: usize) {
         if self.held.is_empty() {
             return;
@@ -461,6 +497,8 @@ impl Run {
             Step::Read => self.read(),
             Step::ReadRef => self.read_ref(),
             Step::ReadBatch(max) => self.read_batch(*max),
+            Step::ReadLatest => self.read_latest(false),
+            Step::ReadLatestRef => self.read_latest(true),
             Step::Release(which) => self.release(*which),
             Step::ReleaseAll => (0..self.held.len()).for_each(|which| self.release(which * 7)),
             Step::CloseWriter => drop(self.writer.take()),
@@ -481,6 +519,7 @@ impl Run {
             assert_eq!(used, 0, "an empty ring with bytes in use");
         }
         assert_eq!((self.reader.frames_read(), self.reader.bytes_read()), self.read);
+        assert_eq!(self.reader.frames_skipped(), self.skipped);
         let connected = self.writer.is_some() || !self.unread.is_empty();
         assert_eq!(self.reader.is_writer_connected(), connected);
         for (frame, known) in &self.held {
