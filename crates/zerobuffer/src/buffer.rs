@@ -1,8 +1,11 @@
 //! One opened buffer: the state that readers, writers and keepers share.
 
-use std::sync::Arc;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
 
+use crate::descriptor::{self, Control, Descriptor, Wire};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::BellLine;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::os;
@@ -33,6 +36,10 @@ pub(crate) struct Buffer {
     full: AtomicU64,
     /// The fork generation of the process that opened it.
     generation: u64,
+    /// What an event loop polls, once it was asked for.
+    descriptor: OnceLock<Descriptor>,
+    /// To the other side's descriptor.
+    wire: Wire,
 }
 
 impl Buffer {
@@ -53,6 +60,8 @@ impl Buffer {
             waits: AtomicU64::new(0),
             full: AtomicU64::new(0),
             generation: os::fork_generation(),
+            descriptor: OnceLock::new(),
+            wire: Wire::new(),
         }
     }
 
@@ -100,24 +109,113 @@ impl Buffer {
 
     /// The doorbell on which this side sleeps.
     pub(crate) fn doorbell(&self) -> &AtomicU32 {
-        self.doorbell_of(self.side)
+        &self.line().bell
     }
 
-    /// The doorbell on which the other side sleeps.
-    #[inline]
-    pub(crate) fn peers_doorbell(&self) -> &AtomicU32 {
+    /// This side's doorbell, and what stands behind it.
+    fn line(&self) -> &BellLine {
+        let control = self.mapping.control();
         match self.side {
-            Side::Reader => self.doorbell_of(Side::Writer),
-            Side::Writer => self.doorbell_of(Side::Reader),
+            Side::Reader => &control.reader_bell,
+            Side::Writer => &control.writer_bell,
         }
     }
 
-    #[inline]
-    fn doorbell_of(&self, side: Side) -> &AtomicU32 {
+    /// The doorbell on which the other side sleeps.
+    fn peers_line(&self) -> &BellLine {
         let control = self.mapping.control();
-        match side {
-            Side::Reader => &control.reader_bell.bell,
-            Side::Writer => &control.writer_bell.bell,
+        match self.side {
+            Side::Reader => &control.writer_bell,
+            Side::Writer => &control.reader_bell,
+        }
+    }
+
+    /// Wakes the other side of an extended ring, if it sleeps or has armed its descriptor.
+    #[cold]
+    pub(crate) fn ring_peer(&self) {
+        doorbell::ring(self.peers_line(), |id| self.wire.ring(id));
+    }
+
+    /// Wakes the other side for something else than a position, stored just before.
+    pub(crate) fn call_peer(&self) {
+        doorbell::call(self.peers_line(), |id| self.wire.ring(id));
+    }
+
+    /// Wakes the other side whatever its bell says.
+    pub(crate) fn rouse_peer(&self) {
+        doorbell::rouse(self.peers_line(), |id| self.wire.ring(id));
+    }
+
+    // ---- the descriptor ----
+
+    pub(crate) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What an event loop polls, if it was asked for.
+    #[inline]
+    pub(crate) fn descriptor(&self) -> Option<&Descriptor> {
+        self.descriptor.get()
+    }
+
+    /// The descriptor, which is open until it is closed with its handle.
+    pub(crate) fn borrow_descriptor(&self) -> Result<BorrowedFd<'_>> {
+        let Some(descriptor) = self.descriptor() else {
+            return Err(self.error(ErrorKind::Closed, "the descriptor is closed"));
+        };
+        Ok(descriptor.borrow())
+    }
+
+    /// Makes the descriptor. `view` shows the other side's role.
+    pub(crate) fn make_descriptor(&self, listener: Arc<Control>, view: os::LockView) -> std::io::Result<()> {
+        let line = self.mapping.can_be_extended().then(|| self.line());
+        // A buffer whose name is gone gets a pipe.
+        let segment = line.and_then(|_| os::Folder::shared_memory().info(&self.name).ok().flatten());
+        let descriptor = Descriptor::new(line, segment.as_ref(), listener, view)?;
+        // The caller has made sure that there is none.
+        let _ = self.descriptor.set(descriptor);
+        Ok(())
+    }
+
+    /// Closes the descriptor, if there is one, and removes its FIFO.
+    pub(crate) fn close_descriptor(&self) {
+        if let Some(descriptor) = self.descriptor() {
+            descriptor.count_waiter(self.own_semaphore(), false);
+            descriptor.close(self.mapping.can_be_extended().then(|| self.line()));
+        }
+    }
+
+    /// Removes the FIFO that the last process in this role left behind.
+    pub(crate) fn forget_predecessor(&self) {
+        if self.mapping.can_be_extended() {
+            descriptor::remove_orphan(self.line());
+            // Relaxed: a publisher that still sees it finds a FIFO that is gone.
+            self.line().fifo.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes the FIFO that the other side left behind, if it died.
+    pub(crate) fn forget_dead_peer(&self) {
+        if self.mapping.can_be_extended() {
+            descriptor::remove_orphan(self.peers_line());
+        }
+    }
+
+    /// The semaphore that the other side posts.
+    pub(crate) fn own_semaphore(&self) -> &os::Semaphore {
+        match self.side {
+            Side::Reader => &self.sem_w,
+            Side::Writer => &self.sem_r,
+        }
+    }
+
+    /// The other side's position in an extended ring.
+    pub(crate) fn peers_position(&self) -> u64 {
+        let control = self.mapping.control();
+        // Acquire: a thread that finds a change here finds what was committed or given back.
+        match self.side {
+            Side::Reader => control.written.head.load(Ordering::Acquire),
+            Side::Writer => control.read.tail.load(Ordering::Acquire),
         }
     }
 
@@ -145,11 +243,11 @@ impl Buffer {
         // Release pairs with the swap in take_interrupt. Token and doorbell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
         if self.mapping.can_be_extended() {
-            doorbell::call(self.doorbell());
+            doorbell::call(self.line(), |_| false);
         }
-        match self.side {
-            Side::Reader => self.sem_w.post(),
-            Side::Writer => self.sem_r.post(),
+        self.own_semaphore().post();
+        if let Some(descriptor) = self.descriptor() {
+            descriptor.ring();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::attention::Attention;
 use crate::config::WaitStrategy;
 use crate::end_of_writer::{CLEARED_GRACE, EndsTold, NamesWatch, News, UNMAPPED_GRACE};
 use crate::error::{ErrorKind, Result};
@@ -18,6 +19,8 @@ use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 use crate::wait::{Deadline, Doubt, FIRST_SLICE, SLICE, Spin, UNSURE_SLICE};
 use crate::writer_watch::WriterWatch;
+
+mod attend;
 
 /// The working half of a [`crate::Reader`].
 pub(crate) struct Inlet {
@@ -43,6 +46,7 @@ pub(crate) struct Inlet {
     bytes_before_wait: u64,
     /// The writer that a poll found alive, and the coarse clock then.
     polled: (Option<WriterWords>, u64),
+    attention: Attention,
 }
 
 impl Inlet {
@@ -65,6 +69,7 @@ impl Inlet {
             frames_skipped: 0,
             bytes_before_wait: 0,
             polled: (None, 0),
+            attention: Attention::Ready,
         }
     }
 
@@ -83,12 +88,9 @@ impl Inlet {
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<bool> {
         self.lender.buffer.check_mine()?;
         if timeout.is_zero() {
-            if self.look()? {
-                return Ok(true);
-            }
-            self.lender.buffer.take_interrupt()?;
-            return self.poll_writer();
+            return self.look_now(true);
         }
+        self.leave_armed();
         self.ring.stay_away();
         let found = self.look()?;
         self.ring.learn(found.then_some(&self.last));
@@ -165,7 +167,25 @@ impl Inlet {
     #[inline(never)]
     pub(crate) fn poll(&mut self) -> Result<bool> {
         self.lender.buffer.check_mine()?;
-        Ok(self.look()? || self.poll_writer()?)
+        self.look_now(false)
+    }
+
+    /// One look at the ring and, if there is nothing, at an interrupt if that is wanted, and at the writer.
+    #[inline]
+    fn look_now(&mut self, interruptible: bool) -> Result<bool> {
+        let found = self.glance(interruptible);
+        if self.lender.buffer.descriptor().is_none() { found } else { self.attend(found, interruptible) }
+    }
+
+    #[inline]
+    fn glance(&mut self, interruptible: bool) -> Result<bool> {
+        if self.look()? {
+            return Ok(true);
+        }
+        if interruptible {
+            self.lender.buffer.take_interrupt()?;
+        }
+        self.poll_writer()
     }
 
     fn poll_writer(&mut self) -> Result<bool> {
@@ -367,6 +387,7 @@ impl Inlet {
     pub(crate) fn wait_for_writer(&mut self, timeout: Duration) -> Result<bool> {
         let _uncancelled = os::Uncancelled::new();
         let deadline = Deadline::after(timeout);
+        self.leave_armed();
         loop {
             self.lender.buffer.check_mine()?;
             let words = self.writer_words();
@@ -391,6 +412,7 @@ impl Inlet {
     /// Closes the reader and removes the buffer's names. Frames still held stay valid.
     pub(crate) fn shut(&mut self) {
         let Some(locks) = self.locks.take() else { return };
+        self.close_descriptor();
         let buffer = &self.lender.buffer;
         if !buffer.is_mine() {
             // A forked child inherited this handle: the buffer stays the parent's (spec failure 9).

@@ -34,8 +34,10 @@
 // The model checker replaces some of this.
 #![cfg_attr(loom, allow(dead_code))]
 
+mod attention;
 mod buffer;
 mod config;
+mod descriptor;
 pub mod duplex;
 mod end_of_writer;
 mod error;
@@ -47,6 +49,8 @@ mod kept;
 mod latest;
 mod layout;
 mod lifecycle;
+#[cfg(not(loom))]
+mod listener;
 mod memory;
 mod metadata;
 mod os;

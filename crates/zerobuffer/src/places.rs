@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::attention::Attention;
 use crate::buffer::Buffer;
 use crate::config::WaitStrategy;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +17,8 @@ use crate::stats::WriterStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 use crate::wait::{Deadline, Doubt, FIRST_SLICE, SLICE, Spin, UNSURE_SLICE};
+
+mod attend;
 
 /// How often a writer that never blocks makes sure that its reader lives, in nanoseconds.
 const READER_CHECK: u64 = 10_000_000;
@@ -42,6 +45,7 @@ pub(crate) struct Places {
     pub(crate) bytes_written: u64,
     /// `bytes_written` at the last wait.
     bytes_before_wait: u64,
+    attention: Attention,
 }
 
 impl Places {
@@ -65,6 +69,7 @@ impl Places {
             frames_written: 0,
             bytes_written: 0,
             bytes_before_wait: 0,
+            attention: Attention::Ready,
         }
     }
 
@@ -136,7 +141,7 @@ impl Places {
     #[inline(never)]
     fn tend(&mut self, now: u64) -> Result<()> {
         // The time is noted only if all is well: a reader that was found dead must not seem alive a moment later.
-        self.check_reader()?;
+        self.check_reader().inspect_err(|_| self.leave_armed(0))?;
         self.reader_checked = now;
         let frames = self.frames_written - std::mem::replace(&mut self.frames_at_check, self.frames_written);
         self.ring.tend(&self.buffer, frames >= MANY_FRAMES);
@@ -188,23 +193,21 @@ impl Places {
         }
         match self.find(room, timeout) {
             Ok(place) => {
+                self.leave_armed(0);
                 self.ring.say_short(&self.buffer, false);
                 return Ok(Some(place));
             }
-            Err(NoPlace::NoMemory(error)) => return Err(self.no_memory(error)),
+            Err(NoPlace::NoMemory(error)) => {
+                self.leave_armed(0);
+                return Err(self.no_memory(error));
+            }
             Err(NoPlace::Full | NoPlace::Unsure(_)) => {}
         }
-        self.ring.say_short(&self.buffer, true);
         if timeout.is_zero() {
-            // A full ring is polled often; whether the reader lives is asked once in a tick of the coarse clock.
-            if self.clock_read != self.found_full {
-                self.check_reader()?;
-                self.found_full = self.clock_read;
-            }
-            self.ring.give_up(&self.buffer);
-            self.buffer.count_full();
-            return Ok(None);
+            return self.give_up(room);
         }
+        self.leave_armed(0);
+        self.ring.say_short(&self.buffer, true);
         self.buffer.take_interrupt()?;
         self.buffer.count_wait();
         let place = self.wait_for_place(room, Deadline::after(timeout))?;
@@ -213,6 +216,27 @@ impl Places {
             None => self.buffer.count_full(),
         }
         Ok(place)
+    }
+
+    /// There is no place now, and no time to wait for one.
+    fn give_up(&mut self, room: &Room) -> Result<Option<Reservation>> {
+        // An armed bell says it already.
+        if !self.attention.is_by_bell() {
+            self.ring.say_short(&self.buffer, true);
+        }
+        // A full ring is polled often; whether the reader lives is asked once in a tick of the coarse clock.
+        if self.clock_read != self.found_full {
+            self.check_reader().inspect_err(|_| self.leave_armed(0))?;
+            self.found_full = self.clock_read;
+        }
+        self.ring.give_up(&self.buffer);
+        if self.buffer.descriptor().is_some()
+            && let Some(place) = self.arm(room)?
+        {
+            return Ok(Some(place));
+        }
+        self.buffer.count_full();
+        Ok(None)
     }
 
     /// One look for a place, with `left` of the call's time.

@@ -281,6 +281,41 @@ impl Reader {
         self.inlet.writer_watch()
     }
 
+    /// A file descriptor for event loops: *ready to read* means that there may be a frame, or the end of a writer. Works with level- and
+    /// edge-triggered epoll, poll, select, and everything that is made of them. Poll it for reading only.
+    ///
+    /// Whenever it is ready, read without waiting, for example by [`Reader::try_read_frame`]. It stays ready until such a
+    /// read returns `None`, so an edge-triggered loop reads until then. It is ready at first, and closed with the reader.
+    ///
+    /// Never write to it or read from it. It belongs to this process: a forked child has none. Blocking reads may be mixed
+    /// in; they make it ready once in vain.
+    ///
+    /// # Errors
+    ///
+    /// `System` if there is no file descriptor left, or no thread; `InvalidState` in a forked child.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-descriptor-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?; // usually in another process
+    /// let mut event = libc::pollfd { fd: reader.descriptor()?.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    /// assert!(reader.try_read_frame()?.is_none());
+    /// // SAFETY: one valid `pollfd`.
+    /// assert_eq!(unsafe { libc::poll(&mut event, 1, 0) }, 0, "there is nothing to read");
+    /// writer.write_frame(b"frame")?;
+    /// // SAFETY: one valid `pollfd`.
+    /// assert_eq!(unsafe { libc::poll(&mut event, 1, 5000) }, 1);
+    /// assert_eq!(&*reader.try_read_frame()?.expect("a frame"), b"frame");
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(not(loom))]
+    pub fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
+        self.inlet.descriptor()
+    }
+
     /// A handle with which another thread ends a blocked call.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(Arc::<Lender>::clone(&self.inlet.lender))

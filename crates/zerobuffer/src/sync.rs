@@ -17,12 +17,16 @@ pub(crate) fn rest() {
 }
 
 #[cfg(not(loom))]
-pub(crate) use crate::os::{barrier, barrier_registered, barrier_works, futex_wait, futex_wake};
+pub(crate) use crate::os::{
+    barrier, barrier_registered, barrier_works, futex_wait, futex_wait_any, futex_wake,
+};
 
 /// The model checker's types. It has no barriers that reach other threads, so both sides fence.
 #[cfg(loom)]
 mod model {
     use std::time::Duration;
+
+    use crate::os::WaitAny;
 
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -51,6 +55,15 @@ mod model {
         if word.load(Ordering::Relaxed) == expected {
             drop(QUEUE.1.wait(guard).expect("no thread panics with it"));
         }
+    }
+    /// Never times out either.
+    pub(crate) fn futex_wait_any(words: &[(&AtomicU32, u32)], _: Duration) -> WaitAny {
+        let guard = QUEUE.0.lock().expect("no thread panics with it");
+        // Relaxed: the kernel promises no more.
+        if words.iter().all(|(word, expected)| word.load(Ordering::Relaxed) == *expected) {
+            drop(QUEUE.1.wait(guard).expect("no thread panics with it"));
+        }
+        WaitAny::Over
     }
     pub(crate) fn futex_wake(_: &AtomicU32) {
         let _guard = QUEUE.0.lock().expect("no thread panics with it");

@@ -296,6 +296,39 @@ impl Writer {
         self.outlet.places.bytes_written
     }
 
+    /// A file descriptor for event loops: *ready to read* means that there may be space, or an end. Poll it for reading only, like a
+    /// reader's ([`Reader::descriptor`](crate::Reader::descriptor)). It is ready at first, and from then on unless the last
+    /// [`Writer::try_write_frame`] or [`Writer::try_acquire_frame`] returned `None`. Closed with the writer.
+    ///
+    /// Never write to it or read from it. It belongs to this process: a forked child has none.
+    ///
+    /// # Errors
+    ///
+    /// `System` if there is no file descriptor left, or no thread; `InvalidState` in a forked child.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-writer-descriptor-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default().payload_size(4096))?;
+    /// let mut writer = Writer::connect(&name)?;
+    /// let mut event = libc::pollfd { fd: writer.descriptor()?.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    /// while writer.try_write_frame(&[1; 1000])?.is_some() {}
+    /// // SAFETY: one valid `pollfd`.
+    /// assert_eq!(unsafe { libc::poll(&mut event, 1, 0) }, 0, "there is no space");
+    /// drop(reader.try_read_frame()?);
+    /// drop(reader.try_read_frame()?);
+    /// // SAFETY: one valid `pollfd`.
+    /// assert_eq!(unsafe { libc::poll(&mut event, 1, 5000) }, 1);
+    /// assert!(writer.try_write_frame(&[1; 1000])?.is_some());
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(not(loom))]
+    pub fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
+        self.outlet.places.descriptor()
+    }
+
     /// A handle with which another thread ends a blocked call.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(Arc::<Buffer>::clone(self.buffer()))
@@ -318,8 +351,9 @@ impl Writer {
     }
 
     fn shut(&mut self) {
-        let Places { buffer, ring, role, .. } = &mut self.outlet.places;
-        let Some(role) = role.take() else { return };
+        let Some(role) = self.outlet.places.role.take() else { return };
+        self.outlet.places.close_descriptor();
+        let Places { buffer, ring, .. } = &mut self.outlet.places;
         if !buffer.is_mine() {
             // A forked child inherited this handle: the connection stays the parent's (spec failure 9).
             return;
@@ -339,6 +373,7 @@ impl Writer {
         drop(role);
         ring.close(buffer);
         if !matches!(reader, Ok(ReaderState::Alive)) {
+            buffer.forget_dead_peer();
             let name = buffer.name();
             match registry::clean_after_reader(name, &self.files) {
                 Ok(true) => log::info!("buffer `{name}`: removed what its dead reader left behind"),

@@ -48,6 +48,18 @@ pub(crate) struct ReadLine {
 #[repr(C, align(128))]
 pub(crate) struct BellLine {
     pub(crate) bell: AtomicU32,
+    /// The number of the FIFO behind the owner's descriptor; 0 = none.
+    pub(crate) fifo: AtomicU64,
+    /// Its inode; stored first.
+    pub(crate) inode: AtomicU64,
+}
+
+impl BellLine {
+    /// The bell of an owner that has no descriptor.
+    #[cfg(test)]
+    pub(crate) fn new() -> BellLine {
+        BellLine { bell: AtomicU32::new(0), fifo: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    }
 }
 
 /// Bytes of the control block.
@@ -66,6 +78,9 @@ const _: () = {
     assert!(offset_of!(WrittenLine, count) == 48);
     assert!(offset_of!(ReadLine, tail) == 0);
     assert!(offset_of!(ReadLine, count) == 8);
+    assert!(offset_of!(BellLine, bell) == 0);
+    assert!(offset_of!(BellLine, fifo) == 8);
+    assert!(offset_of!(BellLine, inode) == 16);
 };
 
 /// A plain copy of the control block's words, for tools that only look.
@@ -78,6 +93,8 @@ pub(crate) struct ControlCopy {
     pub(crate) written_count: u64,
     pub(crate) tail: Cursor,
     pub(crate) read_count: u64,
+    /// Number and inode of the FIFOs of the reader and the writer; number 0: none.
+    pub(crate) fifos: [(u64, u64); 2],
 }
 
 impl ControlCopy {
@@ -100,6 +117,8 @@ impl ControlCopy {
             written_count: written(offset_of!(WrittenLine, count)),
             tail: Cursor(read(offset_of!(ReadLine, tail))),
             read_count: read(offset_of!(ReadLine, count)),
+            fifos: [offset_of!(Control, reader_bell), offset_of!(Control, writer_bell)]
+                .map(|line| (at(line + offset_of!(BellLine, fifo)), at(line + offset_of!(BellLine, inode)))),
         }
     }
 }

@@ -26,12 +26,15 @@ use crate::error::{Error, Result};
 use crate::lifecycle::first_block;
 use crate::lifecycle::locks::{self, NameLock};
 use crate::lifecycle::registry::{self, Remains, Standing};
-use crate::os::{self, FileInfo, Folder};
+use crate::os::{self, FifoId, FileInfo, Folder};
 use crate::testing::stop::stop_point;
 
 /// Semaphores without a segment may belong to a 1.x C# reader that is creating its buffer. Its lock is
 /// elsewhere, so they count as left behind only after this time.
 const UNBORN_AGE: Duration = Duration::from_secs(10);
+
+/// A FIFO of this age that no process holds is left behind.
+const YOUNG_FIFO: Duration = Duration::from_secs(1);
 
 /// Files under one name that look as if dead processes had left them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,14 @@ impl Leftover {
     /// `PermissionDenied` if the files are another user's, or the folder of lock files cannot be trusted; `System`.
     pub fn remove(&self) -> Result<bool> {
         let name = self.name.as_str();
+        if let (Some(_), [Some(id), _]) = (fifo_number(name), self.remains.fifos) {
+            stop_point!("clean:fifo");
+            return os::Fifo::remove_orphan(id).map_err(|error| {
+                Error::os_denied(name, "remove it", error, || {
+                    "it is another user's; clean as that user, or as root".into()
+                })
+            });
+        }
         let failed = |error: io::Error| {
             Error::os_denied(name, "remove its files", error, || {
                 "they are another user's; clean as that user, or as root".into()
@@ -114,7 +125,12 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
     let failed = |error| Error::os("*", "list the shared memory", error);
     let failed_locks = |error| Error::os_locks("*", "list the lock files", error);
     let mut names = BTreeSet::new();
+    let mut found = Vec::new();
     for entry in shm.names().map_err(failed)? {
+        if let Some(number) = fifo_number(&entry) {
+            found.extend(examine_fifo(&shm, entry, number).unwrap_or_default());
+            continue;
+        }
         match entry.strip_prefix(os::SEM_FILE_PREFIX) {
             None => names.insert(entry),
             Some(sem) => match sem.strip_prefix("sem-w-").or_else(|| sem.strip_prefix("sem-r-")) {
@@ -132,7 +148,6 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
             names.extend(files.iter().filter_map(|file| file.strip_suffix(".lock")).map(str::to_owned));
         }
     }
-    let mut found = Vec::new();
     for name in names.into_iter().filter(|name| registry::check_name(name).is_ok()) {
         match examine(&name, locks.as_ref().unwrap_or(&shm), Lock::Unknown) {
             Ok(Some(leftover)) => found.push(leftover),
@@ -142,6 +157,33 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
         }
     }
     Ok(found)
+}
+
+/// The number of the FIFO whose file has this name.
+fn fifo_number(file: &str) -> Option<u64> {
+    let number = u64::from_str_radix(file.strip_prefix(os::FIFO_FILE_PREFIX)?, 16).ok()?;
+    (number != 0 && os::fifo_file(number) == file).then_some(number)
+}
+
+/// Judges the FIFO of a descriptor. Returns `None` if it is in use.
+fn examine_fifo(shm: &Folder, file: String, number: u64) -> io::Result<Option<Leftover>> {
+    let Some(info) = shm.info(&file)? else { return Ok(None) };
+    let id = FifoId { number, inode: info.id.inode };
+    if os::Fifo::look(id)?.is_none_or(|state| state.in_use) {
+        return Ok(None);
+    }
+    // Its owner locks it just after it has made it.
+    let age = info.changed_ago();
+    let obstacle = (age < YOUNG_FIFO)
+        .then(|| format!("made {:.1} s ago: a process may be about to use it", age.as_secs_f64()));
+    Ok(Some(Leftover {
+        files: vec![shm.path_of(&file)],
+        name: file,
+        remains: Remains { fifos: [Some(id), None], ..Remains::default() },
+        bytes: info.memory,
+        cause: "the process of this descriptor is gone".into(),
+        obstacle,
+    }))
 }
 
 /// What the caller knows about the name's lock.
@@ -200,6 +242,11 @@ fn examine(name: &str, folder: &Folder, lock: Lock) -> io::Result<Option<Leftove
         Standing::Stale(remains) => {
             if remains.segment.is_some() {
                 files.add(&shm, name)?;
+            }
+            for id in remains.fifos.into_iter().flatten() {
+                if os::Fifo::look(id)?.is_some_and(|state| !state.in_use) {
+                    files.add(&shm, &os::fifo_file(id.number))?;
+                }
             }
             let mut youngest = Duration::MAX;
             for (semaphore, id) in semaphores.iter().zip(remains.semaphores) {

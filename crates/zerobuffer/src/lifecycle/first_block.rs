@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::error::Result;
-use crate::layout::{Geometry, OIEB_SIZE, OiebCopy, ReaderWord};
+use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OIEB_SIZE, OiebCopy, ReaderWord};
 use crate::lifecycle::liveness::{self, ReaderState, WriterState, WriterWords};
-use crate::os;
+use crate::os::{self, FifoId};
 
 /// A copy of a segment's first block, with the length of its file at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,17 @@ impl FirstBlock {
     /// Whether the block says that this is a buffer of protocol 1.
     pub(crate) fn is_of_protocol_1(&self) -> bool {
         self.is_whole && self.oieb.oieb_size == OIEB_SIZE && self.oieb.version[0] == 1
+    }
+
+    /// The FIFOs of the reader's and the writer's descriptors that the segment names.
+    pub(crate) fn fifos(&self, name: &str, segment: &os::Segment) -> io::Result<[Option<FifoId>; 2]> {
+        let Some(control) = self.geometry(name).ok().and_then(|geometry| geometry.control) else {
+            return Ok([None; 2]);
+        };
+        let mut bytes = [0; CONTROL_SIZE as usize];
+        segment.read_at(&mut bytes, control)?;
+        let words = ControlCopy::parse(&bytes).fifos;
+        Ok(words.map(|(number, inode)| (number != 0).then_some(FifoId { number, inode })))
     }
 
     /// The geometry that the block announces, checked against the length of the file.

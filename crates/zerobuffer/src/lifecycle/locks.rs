@@ -30,7 +30,7 @@ pub(super) fn file_name(name: &str) -> String {
 
 /// The mode of a lock file or semaphore of a buffer of `mode`. Users who may only read the buffer get no
 /// rights: they need neither file, and could hold locks on it.
-pub(super) fn mode_without_mere_readers(mode: u32) -> u32 {
+pub(crate) fn mode_without_mere_readers(mode: u32) -> u32 {
     [(0o600, 0o700), (0o060, 0o070), (0o006, 0o007)]
         .iter()
         .filter(|(both, _)| mode & both == *both)

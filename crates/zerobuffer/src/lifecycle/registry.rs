@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::first_block::{self, FirstBlock};
 use crate::lifecycle::liveness::{self, ReaderState};
 use crate::lifecycle::locks::{self, LOCK_POLL, LOCK_TRIES, NameLock};
-use crate::os::{self, Cause, FileId, FileInfo, Folder, Found, Removal, SemaphoreFile};
+use crate::os::{self, Cause, FifoId, FileId, FileInfo, Folder, Found, Removal, SemaphoreFile};
 use crate::testing::stop::stop_point;
 use crate::wait::poll_until;
 
@@ -104,6 +104,8 @@ pub(crate) struct Remains {
     pub(crate) segment: Option<FileId>,
     /// The writer's semaphore first.
     pub(crate) semaphores: [Option<FileId>; 2],
+    /// The FIFOs that the segment names, the reader's first. They may be gone, or not be this buffer's.
+    pub(crate) fifos: [Option<FifoId>; 2],
 }
 
 impl Remains {
@@ -111,6 +113,11 @@ impl Remains {
     /// without semaphores. Returns false if another process is making or removing one of the files.
     pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
         let shm = Folder::shared_memory();
+        for id in self.fifos.into_iter().flatten() {
+            stop_point!("clean:unlink-fifo");
+            // Only one that no process holds, whatever the segment says. If it stays, the next clean-up finds it.
+            log_failure(os::Fifo::remove_orphan(id));
+        }
         if let Some(id) = self.segment {
             stop_point!("clean:unlink-shm");
             if shm.remove(name, id)? == Removal::Busy {
@@ -143,6 +150,7 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
     };
     let info = segment.info()?;
     // A semaphore of the segment's owner that names the segment proves that it is a buffer's.
+    let block = FirstBlock::read(&segment)?;
     let is_named =
         semaphores.iter().flatten().any(|sem| sem.segment == Some(info.id) && sem.info.owner == info.owner);
     let remains = Remains {
@@ -151,8 +159,8 @@ pub(crate) fn standing(name: &str) -> io::Result<Standing> {
         semaphores: semaphores.map(|sem| {
             sem.filter(|sem| is_semaphore(sem) && sem.info.owner == info.owner).map(|sem| sem.info.id)
         }),
+        fifos: block.fifos(name, &segment)?,
     };
-    let block = FirstBlock::read(&segment)?;
     if block.is_blank() {
         // The buffers of native peers are complete before they have a name.
         let age = info.changed_ago();
@@ -199,7 +207,7 @@ fn without_segment(semaphores: [Option<SemaphoreFile>; 2]) -> Standing {
     let marked = semaphores.map(|sem| sem.filter(|sem| sem.segment.is_some()).map(|sem| sem.info.id));
     match marked {
         [None, None] => Standing::Nothing,
-        semaphores => Standing::Stale(Remains { segment: None, semaphores }),
+        semaphores => Standing::Stale(Remains { semaphores, ..Remains::default() }),
     }
 }
 
@@ -224,7 +232,7 @@ fn semaphores_in_the_way(name: &str) -> io::Result<InTheWay> {
         && [first, second].iter().all(|sem| is_semaphore(sem) && sem.info.owner == os::user())
     {
         let semaphores = [Some(first.info.id), Some(second.info.id)];
-        return Ok(InTheWay::Old(Remains { segment: None, semaphores }));
+        return Ok(InTheWay::Old(Remains { semaphores, ..Remains::default() }));
     }
     let shm = Folder::shared_memory();
     let files = semaphore_files(name);

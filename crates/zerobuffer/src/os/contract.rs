@@ -138,6 +138,47 @@ const _: &str = SEM_FILE_PREFIX;
 /// Length of the file of a 1.x peer's semaphore.
 const _: u64 = SEM_FILE_LEN;
 
+/// The count, as a word that [`futex_wait_any`] can sleep on.
+const _: fn(&Semaphore) -> &AtomicU32 = Semaphore::count;
+/// Counts one more thread that waits, so that posters wake the count.
+const _: fn(&Semaphore) = Semaphore::add_waiter;
+/// Takes that back.
+const _: fn(&Semaphore) = Semaphore::remove_waiter;
+
+// ---- descriptors that event loops poll ----
+
+/// Makes a FIFO of a file's owner in the folder of shared memory, with exactly this mode and a name that other users cannot
+/// guess. The process holds it until it ends or drops the result.
+const _: fn(&FileInfo, u32) -> Result<Fifo> = Fifo::create;
+/// Makes a pipe, which only this process can write to.
+const _: fn() -> Result<Fifo> = Fifo::pipe;
+/// The descriptor to poll; -1 in a forked child.
+const _: fn(&Fifo) -> std::os::fd::RawFd = Fifo::fd;
+/// Which FIFO it is; `None` for a pipe.
+const _: fn(&Fifo) -> Option<FifoId> = Fifo::id;
+/// Makes the descriptor ready. Never waits.
+const _: fn(&Fifo) = Fifo::ring;
+/// Makes it no longer ready. Returns whether it was.
+const _: fn(&Fifo) -> bool = Fifo::drain;
+/// Whether it is ready.
+const _: fn(&Fifo) -> bool = Fifo::is_ready;
+/// Removes the FIFO's name, if that still leads to it.
+const _: fn(&Fifo) -> Result<()> = Fifo::remove;
+/// Looks at a FIFO; `None` if it is not there, or another file is in its place.
+const _: fn(FifoId) -> Result<Option<FifoState>> = Fifo::look;
+/// Removes the FIFO of a process that is gone. Returns whether it did.
+const _: fn(FifoId) -> Result<bool> = Fifo::remove_orphan;
+/// Opens another process's FIFO to make its descriptor ready.
+const _: fn(FifoId) -> Result<FifoEnd> = FifoEnd::open;
+/// Which FIFO it is.
+const _: fn(&FifoEnd) -> FifoId = FifoEnd::id;
+/// Makes the descriptor ready, without a signal or a wait. Returns whether it did.
+const _: fn(&FifoEnd) -> bool = FifoEnd::ring;
+/// The name of the file of the FIFO with this number.
+const _: fn(u64) -> String = fifo_file;
+/// The prefix of such a name. No buffer's name may begin with it.
+const _: &str = FIFO_FILE_PREFIX;
+
 // ---- sleeping on a word of shared memory ----
 
 /// Sleeps while a word has a value, up to a limit on a clock that cannot be set. May return early.
@@ -163,6 +204,8 @@ const _: fn() = register_for_barriers;
 const _: fn(u64) -> bool = process_exists;
 /// Whether a process has mapped a file; `None` if that cannot be told. For 1.x peers.
 const _: fn(u64, FileId) -> Option<bool> = process_maps;
+/// Starts a thread that gets none of the program's signals.
+const _: fn(&str, fn()) -> Result<()> = spawn_quiet;
 /// While the value lives, no other thread of C code can cancel this one, which would unwind through Rust code.
 const _: fn() -> Uncancelled = Uncancelled::new;
 /// A clock in nanoseconds that cannot be set, equal for all processes of one time namespace.

@@ -15,12 +15,15 @@ pub(crate) struct FileInfo {
     pub(crate) id: FileId,
     /// Neither a link nor a folder nor a device.
     pub(crate) is_file: bool,
+    pub(crate) is_fifo: bool,
     /// Length in bytes.
     pub(crate) len: u64,
     /// Bytes of memory that it occupies.
     pub(crate) memory: u64,
     /// The owner's user id.
     pub(crate) owner: u32,
+    /// The group id.
+    pub(crate) group: u32,
     /// Permission bits.
     pub(crate) mode: u32,
     /// Last change of the content.
@@ -106,6 +109,21 @@ pub(crate) enum Found {
     UnsafeFolder,
     /// There is no shared memory on this machine.
     NoSharedMemory,
+}
+
+/// Identity of a FIFO: the number in its name, and its inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FifoId {
+    pub(crate) number: u64,
+    pub(crate) inode: u64,
+}
+
+/// What is known about a FIFO that another process may own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FifoState {
+    pub(crate) info: FileInfo,
+    /// Its owner lives, or that cannot be told.
+    pub(crate) in_use: bool,
 }
 
 /// The most words that one wait for several words takes.

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::kinds::{Attempt, Cause, FileId, FileInfo, Removal, SemaphoreFile, WaitAny};
+use super::kinds::{Attempt, Cause, FifoId, FifoState, FileId, FileInfo, Removal, SemaphoreFile, WaitAny};
 
 /// Has no values.
 enum Never {}
@@ -202,12 +202,82 @@ impl Semaphore {
     pub(crate) fn waiters(&self) -> u32 {
         match self.0 {}
     }
+    pub(crate) fn count(&self) -> &AtomicU32 {
+        match self.0 {}
+    }
+    pub(crate) fn add_waiter(&self) {
+        match self.0 {}
+    }
+    pub(crate) fn remove_waiter(&self) {
+        match self.0 {}
+    }
     pub(crate) fn try_wait(&self) -> bool {
         match self.0 {}
     }
     pub(crate) fn wait(&self, _: Duration) -> bool {
         match self.0 {}
     }
+}
+
+pub(crate) const FIFO_FILE_PREFIX: &str = "sem.zbf-";
+
+pub(crate) fn fifo_file(number: u64) -> String {
+    format!("{FIFO_FILE_PREFIX}{number:016x}")
+}
+
+/// Has no values.
+pub(crate) struct Fifo(Never);
+
+impl Fifo {
+    pub(crate) fn create(_: &FileInfo, _: u32) -> Result<Fifo> {
+        refused()
+    }
+    pub(crate) fn pipe() -> Result<Fifo> {
+        refused()
+    }
+    pub(crate) fn fd(&self) -> std::os::fd::RawFd {
+        match self.0 {}
+    }
+    pub(crate) fn id(&self) -> Option<FifoId> {
+        match self.0 {}
+    }
+    pub(crate) fn ring(&self) {
+        match self.0 {}
+    }
+    pub(crate) fn drain(&self) -> bool {
+        match self.0 {}
+    }
+    pub(crate) fn is_ready(&self) -> bool {
+        match self.0 {}
+    }
+    pub(crate) fn remove(&self) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn look(_: FifoId) -> Result<Option<FifoState>> {
+        refused()
+    }
+    pub(crate) fn remove_orphan(_: FifoId) -> Result<bool> {
+        refused()
+    }
+}
+
+/// Has no values.
+pub(crate) struct FifoEnd(Never);
+
+impl FifoEnd {
+    pub(crate) fn open(_: FifoId) -> Result<FifoEnd> {
+        refused()
+    }
+    pub(crate) fn id(&self) -> FifoId {
+        match self.0 {}
+    }
+    pub(crate) fn ring(&self) -> bool {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn spawn_quiet(_: &str, _: impl FnOnce() + Send + 'static) -> Result<()> {
+    refused()
 }
 
 pub(crate) fn futex_wait(_: &AtomicU32, _: u32, _: Duration) {}

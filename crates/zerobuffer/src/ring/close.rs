@@ -4,7 +4,6 @@ use super::{Lender, ReadRing, WriteRing, classic};
 use crate::buffer::Buffer;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
-use crate::wait::doorbell;
 
 impl ReadRing {
     /// Wakes a writer that waits for a reader that has just gone.
@@ -13,7 +12,7 @@ impl ReadRing {
         match self {
             ReadRing::Extended(_) => {
                 stop_point!("close:ring-writer");
-                doorbell::call(buffer.peers_doorbell());
+                buffer.call_peer();
             }
             // A writer of either kind looks for space again, finds none, and then looks at the reader. This buffer gets no other
             // reader, whom the token could mislead.
@@ -59,7 +58,7 @@ impl WriteRing {
         match self {
             WriteRing::Extended(_) => {
                 stop_point!("close:ring-reader");
-                doorbell::call(buffer.peers_doorbell());
+                buffer.call_peer();
             }
             WriteRing::Classic(side) if side.reader_is_ours => {
                 stop_point!("close:post-sem-w");

@@ -10,7 +10,6 @@ use crate::memory::Memory;
 use crate::stats::HeldFrames;
 use crate::sync::{AtomicBool, Ordering};
 use crate::testing::stop::stop_point;
-use crate::wait::doorbell;
 
 /// What a reader and its frames share. Frames may outlive the reader.
 pub(crate) struct Lender {
@@ -134,7 +133,7 @@ impl Lender {
     #[cold]
     pub(super) fn ring_writer(&self) {
         stop_point!("extended:ring-writer");
-        doorbell::ring(self.buffer.peers_doorbell());
+        self.buffer.ring_peer();
     }
 
     /// The first word of a frame's header as it is now; `None` in a classic ring.

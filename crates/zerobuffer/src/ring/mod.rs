@@ -1,9 +1,10 @@
 //! The ring of frames: how it is laid out, read, written and given back.
 //!
 //! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two native peers. The first
-//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file and `close.rs` alone
-//! ask which kind a ring is.
+//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file, `arming.rs`
+//! and `close.rs` alone ask which kind a ring is.
 
+mod arming;
 pub(crate) mod classic;
 mod close;
 pub(crate) mod entry;
@@ -44,6 +45,7 @@ impl ReadRing {
     pub(crate) fn new(buffer: &Buffer) -> ReadRing {
         let undecided = buffer.mapping.can_be_extended();
         if undecided {
+            buffer.forget_predecessor();
             doorbell::set(buffer.doorbell(), 0);
         }
         ReadRing::Classic(classic::ReadSide::new(buffer.mapping.geometry().payload_size, undecided))
@@ -359,10 +361,11 @@ impl WriteRing {
     /// Tells a reader that waits for its writer that one has connected.
     pub(crate) fn announce(&self, buffer: &Buffer, reader_is_ours: bool) {
         if let WriteRing::Extended(_) = self {
+            buffer.forget_predecessor();
             doorbell::set(buffer.doorbell(), 0);
             stop_point!("connect:ring");
             // The reader may sleep without saying so: the writer before died just as it woke it.
-            doorbell::rouse(buffer.peers_doorbell());
+            buffer.rouse_peer();
         }
         if reader_is_ours {
             // A native reader waits with the semaphore until it knows that the ring is an extended one.
@@ -385,7 +388,7 @@ impl WriteRing {
     pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         match self {
             WriteRing::Classic(_) => None,
-            WriteRing::Extended(side) => side.write_fast(&buffer.mapping, data, tag, until),
+            WriteRing::Extended(side) => side.write_fast(buffer, data, tag, until),
         }
     }
 
@@ -472,7 +475,7 @@ impl WriteRing {
     pub(crate) fn wake(&self, buffer: &Buffer, frames: usize) {
         match self {
             WriteRing::Classic(side) => side.wake(buffer, frames),
-            WriteRing::Extended(_) => extended::wake_reader(&buffer.mapping),
+            WriteRing::Extended(_) => extended::wake_reader(buffer),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::layout::{BellLine, Control, Cursor, ReadLine, WrittenLine};
 use crate::memory::Memory;
 use crate::ring::extended::{ReadSide, ReleaseQueue, WriteSide};
 use crate::ring::{FrameRecord, Look, Room, Tag};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::doorbell;
 
 /// An extended ring on the heap.
@@ -31,7 +31,6 @@ impl Heap {
     fn new(units: usize, lap: u64) -> Heap {
         let number = AtomicU64::new;
         let begin = Cursor::new(lap, 0).0;
-        let bell = || BellLine { bell: AtomicU32::new(0) };
         Heap {
             control: Control {
                 written: WrittenLine {
@@ -42,8 +41,8 @@ impl Heap {
                     count: number(0),
                 },
                 read: ReadLine { tail: number(begin), count: number(0) },
-                reader_bell: bell(),
-                writer_bell: bell(),
+                reader_bell: BellLine::new(),
+                writer_bell: BellLine::new(),
             },
             units: (0..units).map(|_| [number(0), number(0)]).collect(),
             data: (0..units).map(|_| UnsafeCell::new(0)).collect(),
@@ -96,7 +95,7 @@ fn write(heap: &Heap, frames: u64) {
         assert_eq!(side.commit(heap, place, 16, Tag::default()).unwrap(), number);
         let bell = &heap.control.reader_bell.bell;
         if doorbell::wants(bell) & doorbell::SLEEPING != 0 {
-            doorbell::ring(bell);
+            doorbell::ring(&heap.control.reader_bell, |_| false);
         }
     }
 }
@@ -106,7 +105,7 @@ fn read(heap: &Heap, frames: u64) {
     let mut side = ReadSide::new(heap, heap.size());
     let held = ReleaseQueue::new();
     held.start(side.cursor(), heap.size());
-    let ring_writer = || doorbell::ring(&heap.control.writer_bell.bell);
+    let ring_writer = || doorbell::ring(&heap.control.writer_bell, |_| false);
     let mut next = 1;
     let mut waits = false;
     while next <= frames {
@@ -175,18 +174,18 @@ fn loom_a_ring_with_room_for_one_frame_passes_three() {
 #[test]
 fn loom_an_interrupt_ends_a_sleep() {
     check(3, || {
-        let heap = Arc::new((AtomicBool::new(false), AtomicU32::new(0)));
+        let heap = Arc::new((AtomicBool::new(false), BellLine::new()));
         let other = Arc::clone(&heap);
         let interrupter = thread::spawn(move || {
             // The store of Interrupt::interrupt.
             other.0.store(true, Ordering::Release);
-            doorbell::call(&other.1);
+            doorbell::call(&other.1, |_| false);
         });
-        let (interrupted, bell) = &*heap;
+        let (interrupted, line) = &*heap;
         // The load and swap of take_interrupt. (The load is needed here: loom would let a swap that read
         // false undo the store.)
         while !(interrupted.load(Ordering::Relaxed) && interrupted.swap(false, Ordering::Acquire)) {
-            doorbell::sleep(bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
+            doorbell::sleep(&line.bell, 0, FOREVER, || interrupted.load(Ordering::Relaxed));
         }
         interrupter.join().unwrap();
     });

@@ -5,4 +5,6 @@
 pub mod fuzzing;
 #[cfg(all(test, loom))]
 mod loom;
+#[cfg(all(test, loom))]
+mod loom_descriptor;
 pub(crate) mod stop;

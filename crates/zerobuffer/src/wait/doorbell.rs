@@ -15,9 +15,14 @@
 //! it falls before the look at the bell, that look sees SLEEPING; if behind it, then it is behind the store of the
 //! position too, which the owner's second look then sees. The publisher relies on it only while its own process is
 //! registered and the owner's bell says [`BARRIER`]; if either is missing, it fences.
+//!
+//! An owner whose descriptor is polled does not sleep itself: it *arms* its bell ([`DESCRIPTOR`]), and the publisher writes
+//! a byte to the FIFO that the words behind the bell name ([`crate::descriptor`]).
 
 use std::time::Duration;
 
+use crate::layout::BellLine;
+use crate::os::FifoId;
 use crate::sync::{
     AtomicU32, Ordering, barrier, barrier_registered, barrier_works, compiler_fence, fence, futex_wait,
     futex_wake,
@@ -29,6 +34,11 @@ pub(crate) const SLEEPING: u32 = 1;
 pub(crate) const SHORT: u32 = 1 << 1;
 /// The owner issues a barrier before it sleeps.
 pub(crate) const BARRIER: u32 = 1 << 2;
+
+/// The owner has a descriptor polled meanwhile. Set only together with [`SLEEPING`].
+pub(crate) const DESCRIPTOR: u32 = 1 << 3;
+/// From this bit on: which arming of the descriptor it is. So a listener that read an older one does not fall asleep.
+pub(crate) const TURN: u32 = 8;
 
 /// What the owner's bell says while it is awake.
 pub(crate) fn awake() -> u32 {
@@ -66,6 +76,32 @@ pub(crate) fn sleep(bell: &AtomicU32, more: u32, limit: Duration, ready: impl Fn
     }
 }
 
+/// Arms the bell for the arming `turn` of a descriptor; returns what it says. The owner looks once more after that. The bell
+/// says `more` all the time.
+pub(crate) fn arm(bell: &AtomicU32, more: u32, turn: u32) -> u32 {
+    let mut armed = awake() | SLEEPING | DESCRIPTOR | more | turn << TURN;
+    // Relaxed throughout: ordered by the fences.
+    bell.store(armed, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    if armed & BARRIER != 0 && !barrier() {
+        // Refused from now on; as in sleep().
+        armed &= !BARRIER;
+        bell.store(armed, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+    armed
+}
+
+/// Whether a publisher has answered an armed bell, or has died before it could.
+pub(crate) fn is_rung(bell: u32) -> bool {
+    bell & (SLEEPING | DESCRIPTOR) == DESCRIPTOR
+}
+
+/// Whether the bell is armed, and not rung.
+pub(crate) fn is_armed(bell: u32) -> bool {
+    bell & (SLEEPING | DESCRIPTOR) == SLEEPING | DESCRIPTOR
+}
+
 /// For the publisher, after it stored a position: what the owner wants, if anything ([`SLEEPING`], [`SHORT`]).
 #[inline]
 pub(crate) fn wants(bell: &AtomicU32) -> u32 {
@@ -83,27 +119,43 @@ fn wants_fenced(bell: &AtomicU32) -> u32 {
 
 /// Wakes the owner for something else than a position, stored just before: an interrupt, an arrival, an end. What the
 /// owner looks at with its bell set is seen, or else the owner is woken.
-pub(crate) fn call(bell: &AtomicU32) {
-    // Between the store and the look at the bell; pairs with the fence in sleep().
+/// `send` as in [`ring`].
+pub(crate) fn call(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
+    // Between the store and the look at the bell; pairs with the fences in sleep() and arm().
     fence(Ordering::SeqCst);
-    ring(bell);
+    ring(line, send);
+}
+
+/// The FIFO behind the owner's descriptor, if there is one. While the owner changes it, one that does not exist.
+pub(crate) fn fifo_of(line: &BellLine) -> Option<FifoId> {
+    // Acquire pairs with the Release store of a number: its inode is there.
+    let number = line.fifo.load(Ordering::Acquire);
+    (number != 0).then(|| FifoId { number, inode: line.inode.load(Ordering::Relaxed) })
 }
 
 /// Wakes the owner even if its bell does not say that it sleeps, for a publisher that takes over from another one: that one may have died between
 /// clearing [`SLEEPING`] and the wake.
-pub(crate) fn rouse(bell: &AtomicU32) {
-    // Relaxed: as in ring(); the futex call orders more than enough.
-    bell.fetch_and(!SLEEPING, Ordering::Relaxed);
-    futex_wake(bell);
+pub(crate) fn rouse(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
+    // Release pairs with the Acquire of a listener, which rings for what it finds cleared.
+    line.bell.fetch_and(!SLEEPING, Ordering::Release);
+    fifo_of(line).map(send);
+    futex_wake(&line.bell);
 }
 
-/// Wakes the owner if it sleeps.
+/// Wakes the owner if it sleeps. `send` writes a byte to the FIFO of an owner whose descriptor is polled, and returns whether
+/// it could; if not, the wake reaches the owner's listener.
 #[cold]
-pub(crate) fn ring(bell: &AtomicU32) {
-    // Relaxed: ordered by the fence in wants().
-    if bell.fetch_and(!SLEEPING, Ordering::Relaxed) & SLEEPING != 0 {
-        futex_wake(bell);
+pub(crate) fn ring(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
+    // Acquire pairs with the owner's fence in arm(): the words behind the bell are those of that time or newer. Release, with the
+    // Acquire of a listener. The rest is ordered by the fence in wants().
+    let bell = line.bell.fetch_and(!SLEEPING, Ordering::AcqRel);
+    if bell & SLEEPING == 0 {
+        return;
     }
+    if bell & DESCRIPTOR != 0 && fifo_of(line).is_some_and(send) {
+        return;
+    }
+    futex_wake(&line.bell);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -117,24 +169,24 @@ mod tests {
     /// A publisher clears the bit and dies before the wake; its successor wakes the owner all the same.
     #[test]
     fn a_successor_wakes_an_owner_whose_bell_no_longer_says_that_it_sleeps() {
-        let bell = Arc::new(AtomicU32::new(0));
-        let sleeper = Arc::clone(&bell);
+        let line = Arc::new(BellLine::new());
+        let sleeper = Arc::clone(&line);
         let limit = Duration::from_secs(30);
         let owner = std::thread::spawn(move || {
             let start = Instant::now();
-            sleep(&sleeper, 0, limit, || false);
+            sleep(&sleeper.bell, 0, limit, || false);
             start.elapsed()
         });
         let mut cleared = false;
         while !owner.is_finished() {
             // The owner has set its bell; whether it is in the kernel already is not to be seen, so this goes on until it ends.
-            if bell.load(Ordering::SeqCst) & SLEEPING != 0 && !cleared {
+            if line.bell.load(Ordering::SeqCst) & SLEEPING != 0 && !cleared {
                 std::thread::sleep(Duration::from_millis(50));
-                bell.fetch_and(!SLEEPING, Ordering::SeqCst);
+                line.bell.fetch_and(!SLEEPING, Ordering::SeqCst);
                 cleared = true;
             }
             if cleared {
-                rouse(&bell);
+                rouse(&line, |_| true);
             }
             std::thread::yield_now();
         }

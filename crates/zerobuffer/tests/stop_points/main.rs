@@ -3,6 +3,7 @@
 
 mod cases;
 mod clients;
+mod descriptors;
 mod duplex;
 mod entry;
 mod focused;
@@ -63,7 +64,17 @@ const SCENARIOS: [Scenario; 19] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 23] = [
+    ("descriptor:create", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
+    ("descriptor:inode", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
+    ("descriptor:number", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
+    ("descriptor:forget", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
+    ("descriptor:unlink", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
+    ("descriptor:open", "a_frame_whose_writer_dies_before_it_rings_makes_the_descriptor_ready"),
+    ("descriptor:ring", "a_frame_whose_writer_dies_before_it_rings_makes_the_descriptor_ready"),
+    ("descriptor:remove-orphan", "a_dead_owners_fifo_is_removed_wherever_the_process_that_removes_it_dies"),
+    ("clean:unlink-fifo", "a_dead_owners_fifo_is_removed_wherever_the_process_that_removes_it_dies"),
+    ("clean:fifo", "a_dead_owners_fifo_is_removed_wherever_the_process_that_removes_it_dies"),
     ("close:tell-reader", "a_writer_killed_or_halted_while_it_tells_a_1x_reader_of_its_close_has_closed"),
     ("close:take-back", "a_writer_killed_or_halted_while_it_tells_a_1x_reader_of_its_close_has_closed"),
     ("read:writer-pid", "a_reader_killed_or_halted_while_it_puts_a_pid_back_leaves_no_wrong_one"),

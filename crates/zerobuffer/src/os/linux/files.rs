@@ -85,7 +85,7 @@ pub(super) fn c_path(path: &Path) -> Result<CString> {
 ///
 /// A program that has closed its standard streams gets their numbers for the next files that it opens. This
 /// function moves such a file to a higher number.
-fn own(fd: RawFd) -> Result<OwnedFd> {
+pub(super) fn own(fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: the callers pass a fresh descriptor that has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if fd.as_raw_fd() > HIGHEST_STANDARD { Ok(fd) } else { duplicate(fd.as_raw_fd()) }
@@ -132,10 +132,12 @@ fn info_of(stat: &libc::stat) -> FileInfo {
     FileInfo {
         id: FileId { device: stat.st_dev, inode: stat.st_ino },
         is_file: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
+        is_fifo: stat.st_mode & libc::S_IFMT == libc::S_IFIFO,
         len: stat.st_size.try_into().unwrap_or(0),
         // st_blocks counts units of 512 bytes, whatever the block size (stat(3type)).
         memory: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
         owner: stat.st_uid,
+        group: stat.st_gid,
         mode: stat.st_mode & 0o7777,
         modified: time(stat.st_mtime, stat.st_mtime_nsec),
         changed: time(stat.st_ctime, stat.st_ctime_nsec),
@@ -268,6 +270,23 @@ impl Folder {
                 info if info.is_file => Ok((fd, info)),
                 _ => alien(),
             },
+        }
+    }
+
+    /// Makes a FIFO with the name `name`, which only its owner may use.
+    pub(super) fn make_fifo(&self, name: &str) -> Result<()> {
+        let (folder, name) = self.at(name)?;
+        // SAFETY: `name` is a C string.
+        check(unsafe { libc::mkfifoat(folder, name.as_ptr(), 0o600) }).map(|_| ())
+    }
+
+    /// Removes the file `name`, if it is there.
+    pub(super) fn unlink(&self, name: &str) -> Result<()> {
+        let (folder, name) = self.at(name)?;
+        // SAFETY: `name` is a C string.
+        match check(unsafe { libc::unlinkat(folder, name.as_ptr(), 0) }) {
+            Err(error) if !is_not_found(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -42,7 +42,7 @@ impl LockFile {
         })
     }
 
-    fn fd(&self) -> RawFd {
+    pub(super) fn fd(&self) -> RawFd {
         self.0.fd()
     }
 

@@ -4,6 +4,7 @@
 //! and `sem_open` place them.
 
 mod barrier;
+mod fifo;
 mod files;
 mod fork;
 mod futex;
@@ -13,6 +14,7 @@ mod segment;
 mod semaphore;
 
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
+pub(crate) use fifo::{FIFO_FILE_PREFIX, Fifo, FifoEnd, fifo_file};
 pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::generation as fork_generation;
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
@@ -22,7 +24,7 @@ pub(crate) use process::pin_thread;
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
 pub(crate) use process::{
-    Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps,
+    Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps, spawn_quiet,
 };
 pub(crate) use segment::{Segment, map_shared, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};

@@ -9,7 +9,7 @@ use std::io::{Error, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::files::Folder;
@@ -153,6 +153,28 @@ impl Semaphore {
         let word = unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) };
         // Relaxed: the caller only wants to know whether there are any.
         (word.load(Ordering::Relaxed) >> 32) as u32
+    }
+
+    /// The count, as a word to sleep on. A poster wakes it only while [`Semaphore::add_waiter`] is in force.
+    pub(crate) fn count(&self) -> &AtomicU32 {
+        // SAFETY: mapped until drop. glibc's 64-bit word begins with the count (little-endian); glibc changes the word by atomic
+        // operations, and sleeps on the count in the same way.
+        unsafe { AtomicU32::from_ptr(self.0.as_ptr().cast()) }
+    }
+
+    /// Counts one more thread that waits, so that posters wake it.
+    pub(crate) fn add_waiter(&self) {
+        // SAFETY: as in waiters().
+        let word = unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) };
+        // SeqCst: a post that does not see it comes before the caller's next look at the count.
+        word.fetch_add(1 << 32, Ordering::SeqCst);
+    }
+
+    /// Takes back [`Semaphore::add_waiter`].
+    pub(crate) fn remove_waiter(&self) {
+        // SAFETY: as in waiters().
+        let word = unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) };
+        word.fetch_sub(1 << 32, Ordering::SeqCst);
     }
 
     /// Takes one if there is one.

@@ -43,6 +43,7 @@ mod tests {
     #[test]
     fn a_leap_is_not_in_use() {
         let mut words = ControlCopy {
+            fifos: [(0, 0); 2],
             head: Cursor::new(3, 640),
             lap_end: 480,
             leaps: [(Cursor(0), 0), (Cursor::new(3, 160), 480)],
@@ -65,6 +66,7 @@ mod tests {
     #[test]
     fn a_position_may_be_the_end_of_the_ring_and_none_behind_it() {
         let words = ControlCopy {
+            fifos: [(0, 0); 2],
             head: Cursor::new(1, 32),
             lap_end: 1024,
             leaps: [(Cursor(0), 0); 2],
@@ -98,7 +100,7 @@ mod tests {
             let [head, lap_end, from, from1, to, to1, tail, written_count, read_count] = words;
             let leaps = [(Cursor(from), to), (Cursor(from1), to1)];
             let words =
-                ControlCopy { head: Cursor(head), lap_end, leaps, written_count, tail: Cursor(tail), read_count };
+                ControlCopy { head: Cursor(head), lap_end, leaps, written_count, tail: Cursor(tail), read_count, fifos: [(0, 0); 2] };
             if let Ok(used) = used(&words, size) {
                 prop_assert!(used <= 2 * size);
             }

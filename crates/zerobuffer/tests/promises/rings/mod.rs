@@ -4,6 +4,7 @@ mod basics;
 mod bindings;
 mod cleanup;
 mod ends;
+mod event_loops;
 mod figures;
 mod give_back;
 mod idle;

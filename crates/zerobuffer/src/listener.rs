@@ -1,0 +1,296 @@
+//! The threads that make descriptors ready where the other side cannot: where it only woke the bell, because it cannot open
+//! the FIFO; where it posts a semaphore; and where a wake-up was lost in the kernel or with a process that died.
+//!
+//! One thread serves up to [`MOST`] descriptors. It sleeps without a limit while nothing happens, and ends with the last of
+//! its descriptors. A forked child starts its own.
+//!
+//! UNSAFE: a list of listeners that a forked child leaves behind.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::AtomicPtr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::buffer::{Buffer, HasBuffer, Side};
+use crate::descriptor::{Control, Source};
+use crate::lifecycle::liveness::{self, ReaderState, WriterState, WriterWords};
+use crate::os::{self, WAIT_ANY_MAX, WaitAny};
+use crate::sync::{AtomicU32, Ordering, futex_wait, futex_wait_any};
+use crate::wait::doorbell;
+
+/// Descriptors of one thread: one word is that of its control.
+const MOST: usize = WAIT_ANY_MAX - 1;
+
+/// How long after an arming to look again: barriers may miss a processor (docs/PROTOCOL.md), whose stores are long seen by then.
+const AGAIN: Duration = Duration::from_millis(1);
+
+/// How often to look where the system cannot wait for several words.
+const BY_CLOCK: Duration = Duration::from_millis(20);
+
+/// How often to ask whether the other side of an armed descriptor lives.
+const PEERS: Duration = Duration::from_millis(20);
+
+/// One thread, and the buffers whose descriptors it serves.
+struct Listener {
+    control: Arc<Control>,
+    buffers: Mutex<Vec<Arc<dyn HasBuffer>>>,
+}
+
+impl Listener {
+    fn buffers(&self) -> MutexGuard<'_, Vec<Arc<dyn HasBuffer>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All listeners of one process.
+struct Listeners {
+    generation: u64,
+    all: Mutex<Vec<Arc<Listener>>>,
+}
+
+static LISTENERS: AtomicPtr<Listeners> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Listeners {
+    /// Those of this process. In a forked child they are new: a thread that is not here may hold the parent's lock.
+    fn of_process() -> &'static Listeners {
+        let generation = os::fork_generation();
+        loop {
+            // Acquire pairs with the Release below.
+            let now = LISTENERS.load(Ordering::Acquire);
+            // SAFETY: null, or a leaked box.
+            let known = unsafe { now.as_ref() };
+            if let Some(known) = known.filter(|known| known.generation == generation) {
+                return known;
+            }
+            let new = Box::new(Listeners { generation, all: Mutex::new(Vec::new()) });
+            let new = Box::into_raw(new);
+            if LISTENERS.compare_exchange(now, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: made above, and no other thread has seen it.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds a listener for `buffer`, whose descriptor `make` makes. The listener looks at it from then on.
+pub(crate) fn register(
+    buffer: &Arc<dyn HasBuffer>,
+    make: impl FnOnce(Arc<Control>) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut all = Listeners::of_process().all();
+    let listener = match all.iter().find(|listener| listener.buffers().len() < MOST) {
+        Some(listener) => Arc::clone(listener),
+        None => {
+            let listener =
+                Arc::new(Listener { control: Arc::new(Control::new()), buffers: Mutex::default() });
+            // It finds a buffer when it first looks, as it needs the lock of `all` to end.
+            let own = Arc::clone(&listener);
+            os::spawn_quiet("zb-descriptors", move || serve(&own))?;
+            all.push(Arc::clone(&listener));
+            listener
+        }
+    };
+    let made = make(Arc::clone(&listener.control));
+    if made.is_ok() {
+        listener.buffers().push(Arc::clone(buffer));
+    }
+    drop(all);
+    listener.control.kick();
+    made
+}
+
+/// The descriptor of `buffer` is about to close.
+pub(crate) fn forget(buffer: &Buffer) {
+    let all = Listeners::of_process().all();
+    for listener in all.iter() {
+        let mut buffers = listener.buffers();
+        if let Some(at) = buffers.iter().position(|other| std::ptr::eq(other.buffer(), buffer)) {
+            // Dropped without the lock: the last owner unmaps the buffer.
+            let gone = buffers.swap_remove(at);
+            drop(buffers);
+            listener.control.kick();
+            drop(all);
+            drop(gone);
+            return;
+        }
+    }
+}
+
+/// Whether the listener of this thread has nothing to serve, and ends.
+fn ends(listener: &Arc<Listener>) -> bool {
+    let mut all = Listeners::of_process().all();
+    let ends = listener.buffers().is_empty();
+    if ends {
+        all.retain(|other| !Arc::ptr_eq(other, listener));
+    }
+    ends
+}
+
+/// What a listener's thread knows about one descriptor.
+struct Book {
+    buffer: Arc<dyn HasBuffer>,
+    /// What to sleep on.
+    listen: Listen,
+    /// The bell that it rang for last.
+    rung: u32,
+    /// The arming for which it has looked again.
+    looked: u32,
+    /// The last arming that it saw, and when.
+    seen: (u32, Instant),
+}
+
+enum Listen {
+    Nothing,
+    /// The bell, with this value.
+    Bell(u32),
+    /// The semaphore, at 0.
+    Semaphore,
+}
+
+impl Book {
+    fn new(buffer: Arc<dyn HasBuffer>) -> Book {
+        Book { buffer, listen: Listen::Nothing, rung: 0, looked: 0, seen: (0, Instant::now()) }
+    }
+
+    fn word(&self) -> Option<(&AtomicU32, u32)> {
+        let buffer = self.buffer.buffer();
+        match self.listen {
+            Listen::Nothing => None,
+            Listen::Bell(bell) => Some((buffer.doorbell(), bell)),
+            Listen::Semaphore => Some((buffer.own_semaphore().count(), 0)),
+        }
+    }
+
+    /// Rings what is to be rung. Returns for how long to sleep at most.
+    fn serve(&mut self, now: Instant) -> Duration {
+        self.listen = Listen::Nothing;
+        let buffer = self.buffer.buffer();
+        let Some(descriptor) = buffer.descriptor() else { return Duration::MAX };
+        let (arming, source) = descriptor.armings();
+        match source {
+            Source::None => Duration::MAX,
+            Source::Bell => {
+                // Acquire pairs with the publisher's read-modify-write.
+                let bell = buffer.doorbell().load(Ordering::Acquire);
+                // The publisher has cleared the bit: it has rung or woken, or died before it could.
+                if doorbell::is_rung(bell) && bell != self.rung {
+                    self.rung = bell;
+                    descriptor.ring();
+                }
+                self.listen = Listen::Bell(bell);
+                if bell & doorbell::BARRIER == 0 || arming == self.looked {
+                    return Duration::MAX;
+                }
+                if arming != self.seen.0 {
+                    self.seen = (arming, now);
+                }
+                let age = now - self.seen.1;
+                if age < AGAIN {
+                    return AGAIN - age;
+                }
+                self.looked = arming;
+                if doorbell::is_armed(bell) && buffer.peers_position() != descriptor.known() {
+                    descriptor.ring();
+                }
+                Duration::MAX
+            }
+            Source::Semaphore => {
+                // Acquire: a look behind this one sees what was posted for.
+                if descriptor.rung_for(arming) {
+                } else if buffer.own_semaphore().count().load(Ordering::Acquire) != 0 {
+                    descriptor.ring_for(arming);
+                } else {
+                    self.listen = Listen::Semaphore;
+                }
+                Duration::MAX
+            }
+        }
+    }
+
+    /// Rings if the other side lived when the descriptor was armed, and does no longer. Returns how long to sleep at most.
+    fn ask_for_peer(&self) -> Duration {
+        let buffer = self.buffer.buffer();
+        match buffer.descriptor() {
+            Some(descriptor) if descriptor.peer_lived() => {
+                if !peer_lives(buffer, descriptor.view()) {
+                    descriptor.make_ready();
+                }
+                PEERS
+            }
+            _ => Duration::MAX,
+        }
+    }
+}
+
+/// Whether the other side lives, as far as can be told.
+fn peer_lives(buffer: &Buffer, view: &os::LockView) -> bool {
+    let oieb = buffer.mapping.oieb();
+    match buffer.side() {
+        Side::Reader => {
+            let state = liveness::writer_state(|| Ok(WriterWords::load(oieb)), view);
+            state.map_or(true, |state| matches!(state, WriterState::Alive(_)))
+        }
+        Side::Writer => {
+            let state = liveness::reader_state(|| Ok(liveness::reader_words(oieb)), view);
+            state.map_or(true, |state| state == ReaderState::Alive)
+        }
+    }
+}
+
+/// Serves the descriptors of a listener until there are none.
+fn serve(listener: &Arc<Listener>) {
+    let control = &listener.control;
+    let mut books: Vec<Book> = Vec::new();
+    let mut adopted = None;
+    loop {
+        control.woke();
+        // Acquire pairs with the Release in kick().
+        let kicks = control.word().load(Ordering::Acquire);
+        if adopted != Some(kicks) {
+            adopted = Some(kicks);
+            adopt(listener, &mut books);
+        }
+        if books.is_empty() && ends(listener) {
+            return;
+        }
+        let look = |books: &mut [Book]| {
+            let now = Instant::now();
+            books.iter_mut().map(|book| book.serve(now)).min().unwrap_or(Duration::MAX)
+        };
+        let mut limit = look(&mut books);
+        if limit == Duration::MAX {
+            // What is noted from here on comes with a kick.
+            control.announce_sleep();
+            limit = look(&mut books);
+        }
+        let limit = books.iter().map(Book::ask_for_peer).min().unwrap_or(limit).min(limit);
+        let mut words = [(control.word(), kicks); WAIT_ANY_MAX];
+        let mut count = 1;
+        for word in books.iter().filter_map(Book::word) {
+            words[count] = word;
+            count += 1;
+        }
+        if futex_wait_any(&words[..count], limit) == WaitAny::NotOffered {
+            futex_wait(control.word(), kicks, limit.min(BY_CLOCK));
+        }
+    }
+}
+
+/// Brings the books up to date with the descriptors that have come and gone.
+fn adopt(listener: &Listener, books: &mut Vec<Book>) {
+    let buffers = listener.buffers().clone();
+    books.retain(|book| buffers.iter().any(|buffer| is_same(buffer, &book.buffer)));
+    for buffer in buffers {
+        if !books.iter().any(|book| is_same(&buffer, &book.buffer)) {
+            books.push(Book::new(buffer));
+        }
+    }
+}
+
+fn is_same(one: &Arc<dyn HasBuffer>, other: &Arc<dyn HasBuffer>) -> bool {
+    std::ptr::eq(one.buffer(), other.buffer())
+}

@@ -1,0 +1,28 @@
+//! What a descriptor waits for, by the kind of ring.
+
+use super::{Lender, ReadRing, WriteRing};
+use crate::descriptor::Source;
+
+impl ReadRing {
+    /// Before a descriptor is armed: takes the tokens of frames already read. Returns what the descriptor waits for.
+    pub(crate) fn before_arming(&mut self, lender: &Lender) -> Source {
+        match self {
+            ReadRing::Classic(side) => {
+                side.settle_tokens(&lender.buffer);
+                side.burn_tokens(&lender.buffer);
+                Source::Semaphore
+            }
+            ReadRing::Extended(_) => Source::Bell,
+        }
+    }
+}
+
+impl WriteRing {
+    /// What a descriptor waits for.
+    pub(crate) fn source(&self) -> Source {
+        match self {
+            WriteRing::Classic(_) => Source::Semaphore,
+            WriteRing::Extended(_) => Source::Bell,
+        }
+    }
+}
