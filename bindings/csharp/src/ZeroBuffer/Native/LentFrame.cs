@@ -33,11 +33,12 @@ internal sealed unsafe class LentFrame : FrameState
         }
         if (_reader.TryEnterBriefly())
         {
-            // No other thread reads meanwhile, so that the frame that is lent is this one.
-            if (TryEnd(version))
+            // No other thread reads meanwhile, so that the frame that is lent is this one. Another thread may end it at the same
+            // time: then the library gives the bytes back once, and the second call finds nothing lent.
+            if (Version == version)
             {
+                EndAsPublisher();
                 _ = Api.zb_reader_release_frame_ref(_reader.Pointer, null);
-                // Other threads change it from a version that they ended, which is another one.
                 Volatile.Write(ref _reader.Lent, 0);
             }
             _reader.Leave(asOwner: true);
