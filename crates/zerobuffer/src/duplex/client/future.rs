@@ -224,6 +224,9 @@ impl ClientState {
             if leading.is_some() {
                 self.unfollow(&mut inbox, id.take());
             }
+            if !stalled.is_empty() {
+                inbox.copy_responses(self.max_request_size);
+            }
             drop(inbox);
             match &mut leading {
                 Some(lead) => _ = lead.read(slice, |_| false),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::response::Received;
 use crate::duplex::due::Due;
 use crate::duplex::port::{Frame, Place};
 use crate::duplex::sync::{Thread, thread};
@@ -77,7 +78,7 @@ pub(crate) enum Waiter {
 }
 
 pub(crate) enum Outcome {
-    Response(Frame),
+    Response(Received),
     Cancelled,
 }
 
@@ -143,7 +144,7 @@ impl Inbox {
     /// withdrawn request.
     pub(crate) fn enter_outcome(&mut self, sequence: u64, outcome: Outcome) -> Option<Waiter> {
         let entry = self.entries.get_mut(&sequence).filter(|entry| entry.is_pending())?;
-        if let Outcome::Response(frame) = &outcome
+        if let Outcome::Response(Received::Frame(frame)) = &outcome
             && !is_answer(frame, entry.due)
         {
             return None;
@@ -173,6 +174,30 @@ impl Inbox {
         entry.ready = true;
         self.ready.push_back(sequence);
         waiter
+    }
+
+    /// Copies responses that no caller has fetched, the oldest request's first, up to `most` bytes of copies. Returns whether
+    /// any was copied.
+    pub(crate) fn copy_responses(&mut self, most: usize) -> bool {
+        let mut copied = 0;
+        let mut frames = Vec::new();
+        for (sequence, entry) in &mut self.entries {
+            match &mut entry.outcome {
+                Some(Outcome::Response(response)) if response.is_copy() => copied += response.len(),
+                Some(Outcome::Response(response)) => frames.push((*sequence, response)),
+                _ => {}
+            }
+        }
+        frames.sort_unstable_by_key(|(sequence, _)| *sequence);
+        let mut any = false;
+        for (_, response) in frames {
+            copied += response.len();
+            if copied > most {
+                break;
+            }
+            any |= response.copy();
+        }
+        any
     }
 
     /// Adds this thread to those that wait. Returns its number among them.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::inbox::{Outcome, Waiter};
+use super::response::Received;
 use super::send::LOOK;
 use super::state::{ClientState, GONE, Wakers, wake_all};
 use crate::duplex::port::{Frame, Reader};
@@ -92,7 +93,8 @@ impl<'a> Leading<'a> {
 
     /// Enters a response, and wakes the thread that waits for it.
     fn deliver(&mut self, frame: Frame) {
-        let waiter = lock(&self.state.inbox).enter_outcome(frame.sequence(), Outcome::Response(frame));
+        let waiter = lock(&self.state.inbox)
+            .enter_outcome(frame.sequence(), Outcome::Response(Received::Frame(frame)));
         match waiter {
             None => {}
             Some(Waiter::Thread(thread)) => {
@@ -122,6 +124,23 @@ impl<'a> Leading<'a> {
                 Err(error) => return self.read_failed(&error),
             }
         }
+    }
+
+    /// Takes the responses that are there for others. Returns whether there were any.
+    pub(crate) fn take_in(&mut self) -> bool {
+        let mut any = false;
+        while let Some(reader) = self.reader().filter(|reader| !reader.is_quiet()) {
+            match reader.try_read_frame() {
+                Ok(Some(frame)) => self.deliver(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    self.read_failed(&error);
+                    break;
+                }
+            }
+            any = true;
+        }
+        any
     }
 
     /// The server has gone, and may never have connected to the response buffer. Reads the responses that are

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Outcome, Waiter, Wants, is_answer};
 use super::leader::Leading;
-use super::response::Response;
+use super::response::{Received, Response};
 use super::send::Sent;
 use super::state::ClientState;
 #[cfg(feature = "async")]
@@ -55,7 +55,7 @@ impl ClientState {
             if let Some(frame) = leading.read(left, mine) {
                 leading.hand_out();
                 drop(leading);
-                return self.conclude(sent.sequence, Outcome::Response(frame));
+                return self.conclude(sent.sequence, Outcome::Response(Received::Frame(frame)));
             }
             self.check_end()?;
             if leading.owes_wakes() {
@@ -116,8 +116,8 @@ impl ClientState {
             inbox.leader = if leading.is_some() { None } else { inbox.leader };
             if let Some(outcome) = inbox.take(wants) {
                 drop(inbox);
-                if let (Some(began), (_, Outcome::Response(frame))) = (began, &outcome) {
-                    self.turns.learn(began.elapsed(), frame.len());
+                if let (Some(began), (_, Outcome::Response(response))) = (began, &outcome) {
+                    self.turns.learn(began.elapsed(), response.len());
                 }
                 if let Some(leading) = &mut leading {
                     leading.hand_out();
@@ -202,24 +202,34 @@ impl ClientState {
         drop(self.try_lead());
     }
 
+    /// Takes in the responses that no caller has read, as copies, so that they keep no space of either buffer: the server gives
+    /// back a request that its response refers to when the client has given back the response. Returns whether there were any.
+    ///
+    /// As many bytes are copied as the request buffer has, so that a client that never reads takes no memory without limit.
+    pub(crate) fn take_in(&self) -> bool {
+        let came = self.try_lead().is_some_and(|mut leading| leading.take_in());
+        lock(&self.inbox).copy_responses(self.max_request_size) || came
+    }
+
     /// Turns an outcome into the caller's result.
     pub(crate) fn conclude(&self, sequence: u64, outcome: Outcome) -> Result<Response> {
-        let frame = match outcome {
+        let received = match outcome {
             Outcome::Cancelled => {
                 let error = self.error(ErrorKind::Cancelled, format!("request {sequence} was cancelled"));
                 return Err(error.of_request(sequence));
             }
-            Outcome::Response(frame) => frame,
+            Outcome::Response(received) => received,
         };
-        let bits = frame.flags();
+        let bits = received.flags();
         if bits & flags::FAILED == 0 {
-            return Ok(Response::new(frame));
+            return Ok(Response::new(received));
         }
         if bits & flags::CANCELLED != 0 {
             return Err(self.too_late(sequence));
         }
         // A server that breaks the limit must not cost memory.
-        let message = if bits & flags::EMPTY != 0 { &[] } else { &frame[..frame.len().min(MESSAGE_MAX)] };
+        let message =
+            if bits & flags::EMPTY != 0 { &[] } else { &received[..received.len().min(MESSAGE_MAX)] };
         let message = String::from_utf8_lossy(message).into_owned();
         Err(self.error(ErrorKind::RequestFailed, message).of_request(sequence))
     }

@@ -1,6 +1,6 @@
 //! The sending half of a client: one thread at a time has the request writer, the others wait for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::inbox::Entry;
 use super::state::{ClientState, GONE, WriterSlot, wake_all};
@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How often a waiting thread checks that the server lives. The server's death shows at the response buffer
 /// only if the server had connected there.
 pub(crate) const LOOK: Duration = Duration::from_millis(40);
+
+/// The first wait for space, after which responses that have come meanwhile are taken in. Each further one is twice as long.
+const SPACE: Duration = Duration::from_millis(5);
 
 /// A request that has been sent.
 #[derive(Debug, Clone, Copy)]
@@ -132,15 +135,18 @@ impl ClientState {
     }
 
     /// Runs a step that may wait for space, and repeats it after every interrupt that was not meant to end
-    /// it.
+    /// it. Before each wait, takes in the responses that have come.
     pub(crate) fn persist<T>(
         &self,
         mut writer: Box<Writer>,
         until: Due,
         mut attempt: impl FnMut(&mut Writer) -> Result<T>,
     ) -> (Box<Writer>, Result<T>) {
+        let mut slice = Duration::ZERO;
+        let (mut began, mut is_over) = (None, false);
         loop {
-            writer.set_write_timeout(until.left().unwrap_or_default());
+            let left = until.left();
+            writer.set_write_timeout(left.unwrap_or_default().min(slice));
             match attempt(&mut writer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     lock(&self.sender).withdraw_with(&mut writer);
@@ -148,9 +154,26 @@ impl ClientState {
                         return (writer, Err(error));
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::BufferFull => {
+                    let began = *began.get_or_insert_with(Instant::now);
+                    // After the time is over there is one more attempt, if it may succeed.
+                    let last = std::mem::replace(&mut is_over, left.is_none());
+                    if !self.take_in() && is_over || last {
+                        return (writer, Err(self.full(began.elapsed())));
+                    }
+                    slice = (slice * 2).clamp(SPACE, LOOK);
+                }
                 result => return (writer, result),
             }
         }
+    }
+
+    fn full(&self, waited: Duration) -> Error {
+        let message = format!(
+            "no space for the request within {waited:.0?}: the server is slower than its clients, or responses are held; receive \
+             and drop them faster, or allow more time"
+        );
+        self.error(ErrorKind::BufferFull, message)
     }
 
     /// Enters a request that is about to be committed.

@@ -1,5 +1,6 @@
 //! Requests and responses of every size, by every way of sending and receiving.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use zerobuffer::duplex::{
@@ -129,6 +130,59 @@ fn a_full_response_buffer_makes_the_server_wait_and_nothing_is_lost_when_it_is_d
             assert!(!std::mem::replace(&mut seen[index], true), "response {index} came twice");
         }
         assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_client_that_sends_before_it_reads_takes_in_what_has_come_when_it_needs_space() {
+    // Some 260 requests fit, and 16 responses.
+    const REQUESTS: usize = 400;
+    for options in [&["payload=1048576"][..], &["payload=1048576", "pool"], &["payload=1048576", "classic"]] {
+        let channel = Channel::new("take-in");
+        let _server = channel.server(options);
+        let client = channel.client_with(BufferConfig::default().payload_size(64 << 10));
+        let send = |index: usize| {
+            if index.is_multiple_of(2) {
+                return client.send_request(&bytes(index, 4000));
+            }
+            let mut buffer = client.acquire_request_buffer(4000)?;
+            buffer.copy_from_slice(&bytes(index, 4000));
+            buffer.commit()
+        };
+        let mut sent: BTreeSet<u64> = (0..REQUESTS).map(|index| send(index).unwrap()).collect();
+        while !sent.is_empty() {
+            let response = client.receive_response(PATIENCE).unwrap().expect("in time");
+            let sequence = response.sequence();
+            assert!(sent.remove(&sequence), "response {sequence}");
+            assert!(*response == *bytes(sequence as usize - 1, 4000), "response {sequence}");
+        }
+        assert_eq!(*client.call(b"and on", PATIENCE).unwrap(), *b"and on");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_keeps_copies_of_as_many_bytes_as_the_request_buffer_has() {
+    let channel = Channel::new("never-read");
+    let _server = channel.server(&["payload=65536"]);
+    let options = zerobuffer::duplex::ClientOptions::default()
+        .connect_timeout(PATIENCE)
+        .request_timeout(Duration::from_millis(300))
+        .response_config(BufferConfig::default().payload_size(64 << 10));
+    let client = DuplexChannelFactory::new().create_client_with(&channel.name, options).unwrap();
+    let mut sent = 0;
+    let error = loop {
+        match client.send_request(&bytes(sent, 4000)) {
+            Ok(_) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::BufferFull);
+    assert!(error.to_string().contains("responses are held"), "{error}");
+    // Two buffers, and the copies.
+    assert!((40..60).contains(&sent), "{sent} requests were sent");
+    for index in 0..sent {
+        let response = client.receive_response(PATIENCE).unwrap().expect("in time");
+        assert!(*response == *bytes(index, 4000), "response {index}");
     }
 }
 
