@@ -1,6 +1,8 @@
 //! The client of a duplex channel.
 
 use std::ffi::{CString, c_char};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer, ThreadRequest};
 
@@ -18,11 +20,22 @@ use crate::panic::{guarded_or, guarded_wait};
 pub struct zb_client {
     /// The acquired request, which is dropped before the client. The core lends one at a time.
     acquired: ThreadRequest,
-    client: DuplexClient,
+    pub(crate) client: DuplexClient,
     channel: CString,
+    /// For an event loop, once it was asked for.
+    fd: OnceLock<OwnedFd>,
 }
 
 impl zb_client {
+    /// The number of the descriptor, which is open as long as the handle.
+    pub(crate) fn descriptor(&self) -> Result<RawFd, Failure> {
+        if self.fd.get().is_none() {
+            // Another thread may be faster; then its descriptor is the one.
+            let _ = self.fd.set(self.client.descriptor()?);
+        }
+        Ok(self.fd.get().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
     /// The request that this thread has acquired.
     fn take_acquired(&self) -> Result<RequestBuffer, Failure> {
         self.acquired.take().ok_or_else(|| {
@@ -62,7 +75,12 @@ pub unsafe extern "C" fn zb_client_connect_n(
         out.set(std::ptr::null_mut());
         let options = options.map(|given| given.options.clone()).unwrap_or_default();
         let client = DuplexChannelFactory::new().create_client_with(channel, options)?;
-        out.set(give(zb_client { acquired: ThreadRequest::default(), client, channel: text(channel) }));
+        out.set(give(zb_client {
+            acquired: ThreadRequest::default(),
+            client,
+            channel: text(channel),
+            fd: OnceLock::new(),
+        }));
         Ok(ZB_OK)
     })
 }

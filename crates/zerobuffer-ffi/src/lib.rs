@@ -39,6 +39,7 @@ mod interrupt;
 mod kept;
 mod lending;
 mod log;
+mod notify;
 mod panic;
 mod peer;
 mod reader;

@@ -64,6 +64,12 @@ pub(crate) struct Inner {
     batch: Vec<Frame>,
 }
 
+impl Inner {
+    pub(crate) fn reader(&self) -> &Reader {
+        self.lending.look()
+    }
+}
+
 impl zb_reader {
     /// Enters a call that ends the loan.
     #[inline(always)]

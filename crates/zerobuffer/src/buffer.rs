@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::BellLine;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
+use crate::notifier::Callback;
 use crate::os;
 use crate::ring::RingFault;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -132,6 +133,7 @@ impl Buffer {
 
     /// Wakes the other side of an extended ring, if it sleeps or has armed its descriptor.
     #[cold]
+    #[inline(never)]
     pub(crate) fn ring_peer(&self) {
         doorbell::ring(self.peers_line(), |id| self.wire.ring(id));
     }
@@ -164,6 +166,18 @@ impl Buffer {
             return Err(self.error(ErrorKind::Closed, "the descriptor is closed"));
         };
         Ok(descriptor.borrow())
+    }
+
+    /// Calls `callback` once, as soon as the descriptor is ready.
+    pub(crate) fn notify(&self, callback: Callback) -> Result<()> {
+        self.check_mine()?;
+        let Some(descriptor) = self.descriptor() else { return Ok(()) };
+        descriptor.notify(callback).map_err(|error| self.os_error("wait for the descriptor", error))
+    }
+
+    /// Calls a callback off that still waits. Returns whether there was one.
+    pub(crate) fn cancel_notify(&self) -> bool {
+        self.is_mine() && self.descriptor().is_some_and(Descriptor::cancel_notify)
     }
 
     /// Makes the descriptor. `view` shows the other side's role.
@@ -306,6 +320,40 @@ impl InterruptHandle {
     /// [`ErrorKind::Interrupted`].
     pub fn interrupt(&self) {
         self.0.buffer().interrupt();
+    }
+
+    /// Makes the handle's descriptor ready, if there is one.
+    pub(crate) fn ring_descriptor(&self) {
+        if let Some(descriptor) = self.0.buffer().descriptor() {
+            descriptor.make_ready();
+        }
+    }
+
+    /// Calls `with` with the handle's descriptor, if there is one that is not closed.
+    pub(crate) fn with_descriptor<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        self.0.buffer().descriptor()?.with(with)
+    }
+
+    /// Calls `callback` once, as soon as the descriptor is ready.
+    pub(crate) fn notify(&self, callback: Callback) -> Result<()> {
+        self.0.buffer().notify(callback)
+    }
+
+    /// Calls a callback off that still waits. Returns whether there was one.
+    pub(crate) fn cancel_notify(&self) -> bool {
+        self.0.buffer().cancel_notify()
+    }
+
+    /// Makes the handle's descriptor no longer ready, if there is one.
+    pub(crate) fn drain_descriptor(&self) {
+        if let Some(descriptor) = self.0.buffer().descriptor() {
+            descriptor.drain();
+        }
+    }
+
+    /// Whether there is a descriptor.
+    pub(crate) fn has_descriptor(&self) -> bool {
+        self.0.buffer().descriptor().is_some()
     }
 
     /// Withdraws an interrupt that no call has met yet.

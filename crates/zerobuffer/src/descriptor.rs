@@ -9,10 +9,11 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::layout::BellLine;
 use crate::lifecycle::locks::mode_without_mere_readers;
+use crate::notifier::{Callback, Notified};
 use crate::os::{self, FifoId, FileInfo};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence, futex_wake};
 use crate::testing::stop::stop_point;
@@ -143,6 +144,8 @@ pub(crate) struct Descriptor {
     counted: AtomicBool,
     /// Shows the other side's role.
     view: os::LockView,
+    /// For callbacks, once one was asked for.
+    notified: OnceLock<Notified>,
 }
 
 impl Descriptor {
@@ -180,6 +183,7 @@ impl Descriptor {
             rung: AtomicU32::new(0),
             counted: AtomicBool::new(false),
             view,
+            notified: OnceLock::new(),
         })
     }
 
@@ -190,8 +194,24 @@ impl Descriptor {
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
+    /// Calls `with` with the descriptor, unless it is closed; it is not closed meanwhile.
+    pub(crate) fn with<R>(&self, with: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        let fifo = self.fifo();
+        fifo.is_some().then(|| with(self.borrow()))
+    }
+
     fn fifo(&self) -> MutexGuard<'_, Option<os::Fifo>> {
         self.fifo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `callback` once, as soon as it is ready.
+    pub(crate) fn notify(&self, callback: Callback) -> std::io::Result<()> {
+        self.notified.get_or_init(Notified::new).notify(self.borrow(), callback)
+    }
+
+    /// Calls the callback off, if it still waits. Returns whether it did.
+    pub(crate) fn cancel_notify(&self) -> bool {
+        self.notified.get().is_some_and(Notified::cancel)
     }
 
     /// Makes it ready, on any thread.
@@ -217,6 +237,9 @@ impl Descriptor {
 
     /// Removes the FIFO; the descriptor is closed. `line` as in [`Descriptor::new`].
     pub(crate) fn close(&self, line: Option<&BellLine>) {
+        if let Some(notified) = self.notified.get() {
+            notified.end(self.borrow());
+        }
         let Some(fifo) = self.fifo().take() else { return };
         if let Some(line) = line {
             stop_point!("descriptor:forget");

@@ -53,6 +53,7 @@ mod lifecycle;
 mod listener;
 mod memory;
 mod metadata;
+mod notifier;
 mod os;
 mod outlet;
 mod places;
@@ -61,8 +62,12 @@ mod reader_watch;
 mod ring;
 mod stats;
 mod sync;
+#[cfg(all(feature = "async", not(loom)))]
+mod tasks;
 mod testing;
 mod wait;
+#[cfg(not(loom))]
+mod wait_set;
 mod writer;
 mod writer_watch;
 
@@ -79,9 +84,13 @@ pub use lifecycle::{cleanup, inspect};
 pub use reader::{Frames, LatestFrames, Reader};
 pub use reader_watch::ReaderWatch;
 pub use stats::{HeldFrames, ReaderStats, WriterStats};
+#[cfg(all(feature = "async", not(loom)))]
+pub use tasks::{FrameStream, ReadFrame, WriteFrame};
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]
 pub use testing::fuzzing;
+#[cfg(not(loom))]
+pub use wait_set::WaitSet;
 pub use writer::{MemoryGuard, Writer};
 pub use writer_watch::WriterWatch;
 

@@ -316,6 +316,43 @@ impl Reader {
         self.inlet.descriptor()
     }
 
+    /// Calls `callback` once, as soon as there may be a frame, or an end: at once if the [descriptor](Reader::descriptor) is ready. A thread
+    /// of the library calls it, one for the whole process, so it only passes the news on: it wakes a thread or a task, or posts to
+    /// an event loop. A second callback replaces one that still waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::descriptor`]; then the callback is dropped.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-notify-reader-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?; // usually in another process
+    /// reader.descriptor()?; // from here on, a read that finds nothing waits for news
+    /// assert!(reader.try_read_frame()?.is_none());
+    /// let (sender, news) = channel();
+    /// reader.notify(move || sender.send(()).unwrap())?;
+    /// writer.write_frame(b"frame")?;
+    /// news.recv_timeout(Duration::from_secs(5)).expect("news");
+    /// assert!(reader.try_read_frame()?.is_some());
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(not(loom))]
+    pub fn notify(&self, callback: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.descriptor()?;
+        self.inlet.lender.buffer.notify(Box::new(callback))
+    }
+
+    /// Calls a callback of [`Reader::notify`] off, and drops it. Returns whether it still waited: if not, it has been called, or is
+    /// being called.
+    pub fn cancel_notify(&self) -> bool {
+        self.inlet.lender.buffer.cancel_notify()
+    }
+
     /// A handle with which another thread ends a blocked call.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(Arc::<Lender>::clone(&self.inlet.lender))
@@ -331,6 +368,11 @@ impl Reader {
     #[inline]
     pub(crate) fn set_crowded(&mut self, crowded: bool) {
         self.inlet.crowded = crowded;
+    }
+
+    /// Whether the descriptor is not ready: the last look found nothing.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.inlet.is_armed()
     }
 
     /// Whether this reader only ever waits asleep.

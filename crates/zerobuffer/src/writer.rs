@@ -329,6 +329,43 @@ impl Writer {
         self.outlet.places.descriptor()
     }
 
+    /// Calls `callback` once, as soon as there may be space, or an end: at once if the [descriptor](Writer::descriptor) is ready. A thread
+    /// of the library calls it, one for the whole process, so it only passes the news on: it wakes a thread or a task, or posts to
+    /// an event loop. A second callback replaces one that still waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::descriptor`]; then the callback is dropped.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-notify-writer-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// let mut writer = Writer::connect(&name)?; // usually in another process
+    /// writer.descriptor()?; // from here on, a write that finds no space waits for some
+    /// while writer.try_write_frame(&[1; 1 << 20])?.is_some() {}
+    /// let (sender, news) = channel();
+    /// writer.notify(move || sender.send(()).unwrap())?;
+    /// drop(reader.read_frame(Duration::ZERO)?);
+    /// news.recv_timeout(Duration::from_secs(5)).expect("news");
+    /// assert!(writer.try_write_frame(&[1; 1 << 20])?.is_some());
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    #[cfg(not(loom))]
+    pub fn notify(&self, callback: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.descriptor()?;
+        self.buffer().notify(Box::new(callback))
+    }
+
+    /// Calls a callback of [`Writer::notify`] off, and drops it. Returns whether it still waited: if not, it has been called, or is
+    /// being called.
+    pub fn cancel_notify(&self) -> bool {
+        self.buffer().cancel_notify()
+    }
+
     /// A handle with which another thread ends a blocked call.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(Arc::<Buffer>::clone(self.buffer()))

@@ -35,7 +35,7 @@
 /**
  * Minor version of the ABI: raised when an item is added.
  */
-#define ZB_ABI_VERSION_MINOR 2
+#define ZB_ABI_VERSION_MINOR 3
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
@@ -339,6 +339,12 @@ typedef int32_t zb_log_level;
  * close that call's handle and add or remove loggers, and must call nothing else. Must not unwind.
  */
 typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
+
+/**
+ * Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop. It
+ * may call any function of this library.
+ */
+typedef void (*zb_notify)(void *user_data);
 
 /**
  * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
@@ -1256,6 +1262,98 @@ zb_status zb_set_logger(zb_log_callback callback,
                         void *user_data,
                         zb_destroy destroy,
                         struct zb_error **error);
+
+/**
+ * A file descriptor for event loops: *ready to read* (POLLIN, EPOLLIN) means that there may be a frame, or an end.
+ *
+ * Works with poll, select, and epoll of both kinds. Poll it for reading only. It is ready at first. Whenever it is
+ * ready, read with a time-out of 0: it stays ready until such a read returns `ZB_TIMEOUT`, so an edge-triggered
+ * loop reads until then. Never read from it, write to it or close it: it is closed with the reader. A forked child has none.
+ *
+ * Errors: `SYSTEM` if there is no file descriptor left, or no thread; `INVALID_STATE` in a forked child.
+ */
+zb_status zb_reader_fd(const struct zb_reader *reader,
+                       int *fd,
+                       struct zb_error **error);
+
+/**
+ * Calls `callback` once, as soon as there may be a frame, or an end: at once if the descriptor (`zb_reader_fd`) is ready. So read with a
+ * time-out of 0 first, and ask when that returns `ZB_TIMEOUT`. One thread of the library calls back for the whole process. A second
+ * callback replaces one that still waits.
+ *
+ * `destroy`, which may be NULL, is called exactly once with `user_data`: after the callback, when the callback is called off or
+ * replaced, when the reader is closed, or before this function returns an error.
+ *
+ * Errors: those of `zb_reader_fd`.
+ */
+zb_status zb_reader_notify(const struct zb_reader *reader,
+                           zb_notify callback,
+                           void *user_data,
+                           zb_destroy destroy,
+                           struct zb_error **error);
+
+/**
+ * Calls a callback of `zb_reader_notify` off. `waited`, which may be NULL, gets whether it still waited: if not, it has been called, or
+ * is being called.
+ */
+zb_status zb_reader_cancel_notify(const struct zb_reader *reader,
+                                  bool *waited,
+                                  struct zb_error **error);
+
+/**
+ * A file descriptor for event loops, like `zb_reader_fd`: *ready to read* means that there may be space, or an end. Poll it for reading, too.
+ * It stays ready until a write that does not wait finds no space (`zb_writer_try_write_frame`).
+ *
+ * Errors: `SYSTEM` if there is no file descriptor left, or no thread; `INVALID_STATE` in a forked child.
+ */
+zb_status zb_writer_fd(const struct zb_writer *writer,
+                       int *fd,
+                       struct zb_error **error);
+
+/**
+ * Calls `callback` once, as soon as there may be space, or an end; otherwise like `zb_reader_notify`.
+ *
+ * Errors: those of `zb_writer_fd`.
+ */
+zb_status zb_writer_notify(const struct zb_writer *writer,
+                           zb_notify callback,
+                           void *user_data,
+                           zb_destroy destroy,
+                           struct zb_error **error);
+
+/**
+ * Calls a callback of `zb_writer_notify` off; otherwise like `zb_reader_cancel_notify`.
+ */
+zb_status zb_writer_cancel_notify(const struct zb_writer *writer, bool *waited, struct zb_error **error);
+
+/**
+ * A file descriptor for event loops, like `zb_reader_fd`: *ready to read* means that there may be a response for
+ * `zb_client_receive_response`, or the channel's end. It stays ready until that returns `ZB_TIMEOUT` for a time-out of 0. It is closed
+ * with `zb_client_free`. Other threads may use the client meanwhile.
+ *
+ * Errors: `SYSTEM` if there is no file descriptor left, or no thread; `INVALID_STATE` in a forked child; the one
+ * that ended the channel.
+ */
+zb_status zb_client_fd(const struct zb_client *client,
+                       int *fd,
+                       struct zb_error **error);
+
+/**
+ * Calls `callback` once, as soon as there may be a response for `zb_client_receive_response`, or the channel's end; otherwise like
+ * `zb_reader_notify`.
+ *
+ * Errors: those of `zb_client_fd`.
+ */
+zb_status zb_client_notify(const struct zb_client *client,
+                           zb_notify callback,
+                           void *user_data,
+                           zb_destroy destroy,
+                           struct zb_error **error);
+
+/**
+ * Calls a callback of `zb_client_notify` off; otherwise like `zb_reader_cancel_notify`.
+ */
+zb_status zb_client_cancel_notify(const struct zb_client *client, bool *waited, struct zb_error **error);
 
 /**
  * Creates the buffer `name` and becomes its reader. `config` may be NULL for all defaults. Free it with `zb_reader_free`.

@@ -60,6 +60,14 @@ fn error(kind: ErrorKind) -> Error {
     Error::new(kind, "model", "in the model")
 }
 
+/// No event loop polls the model.
+impl InterruptHandle {
+    pub(crate) fn has_descriptor(&self) -> bool {
+        false
+    }
+    pub(crate) fn ring_descriptor(&self) {}
+}
+
 impl Wire {
     /// Makes a channel with room for so many requests, and both ends of a client.
     pub(crate) fn new(room: usize) -> (Arc<Wire>, Writer, Reader) {
@@ -160,6 +168,9 @@ impl Reader {
         InterruptHandle(Arc::clone(&self.0), Side::Reader)
     }
     pub(crate) fn set_crowded(&mut self, _: bool) {}
+    pub(crate) fn is_armed(&self) -> bool {
+        true
+    }
     pub(crate) fn is_quiet(&self) -> bool {
         lock(&self.0.state).responses.is_empty()
     }

@@ -30,6 +30,11 @@ impl Inlet {
         }
     }
 
+    /// Whether the descriptor is armed.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.attention.is_armed()
+    }
+
     /// Makes the descriptor ready, if it is armed: before a wait, which rings for itself alone.
     #[inline]
     pub(super) fn leave_armed(&mut self) {

@@ -9,6 +9,7 @@
 //! complete; no call waits longer than its limit.
 
 use std::io::{Error, Result};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -178,6 +179,19 @@ const _: fn(&FifoEnd) -> bool = FifoEnd::ring;
 const _: fn(u64) -> String = fifo_file;
 /// The prefix of such a name. No buffer's name may begin with it.
 const _: &str = FIFO_FILE_PREFIX;
+
+/// Makes a poller of descriptors.
+const _: fn() -> Result<Poller> = Poller::new;
+/// Waits for a descriptor from now on, and returns a key for it. The key is not the largest number.
+const _: fn(&Poller, BorrowedFd<'_>, u64) -> Result<()> = Poller::add;
+/// Waits for a descriptor once: it is returned when it is ready, and then no more until the next call.
+const _: fn(&Poller, BorrowedFd<'_>, u64) -> Result<()> = Poller::once;
+/// Waits for a descriptor no more.
+const _: fn(&Poller, BorrowedFd<'_>) = Poller::remove;
+/// Ends a wait, or the next one.
+const _: fn(&Poller) = Poller::wake;
+/// Waits, and appends the keys of what is ready. Returns whether `wake` ended it. May return early.
+const _: fn(&Poller, Duration, &mut Vec<u64>) -> Result<bool> = Poller::wait;
 
 // ---- sleeping on a word of shared memory ----
 

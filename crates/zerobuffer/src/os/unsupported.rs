@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io::{Error, ErrorKind, Result};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -272,6 +273,30 @@ impl FifoEnd {
         match self.0 {}
     }
     pub(crate) fn ring(&self) -> bool {
+        match self.0 {}
+    }
+}
+
+/// Has no values.
+pub(crate) struct Poller(Never);
+
+impl Poller {
+    pub(crate) fn new() -> Result<Poller> {
+        refused()
+    }
+    pub(crate) fn add(&self, _: BorrowedFd<'_>, _: u64) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn once(&self, _: BorrowedFd<'_>, _: u64) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn remove(&self, _: BorrowedFd<'_>) {
+        match self.0 {}
+    }
+    pub(crate) fn wake(&self) {
+        match self.0 {}
+    }
+    pub(crate) fn wait(&self, _: Duration, _: &mut Vec<u64>) -> Result<bool> {
         match self.0 {}
     }
 }

@@ -50,6 +50,20 @@ impl<'a> Leading<'a> {
         self.reader.as_mut()?.as_deref_mut()
     }
 
+    /// Whether the reader's descriptor is not ready: all has been read.
+    pub(crate) fn is_armed(&mut self) -> bool {
+        self.reader().is_some_and(|reader| reader.is_armed())
+    }
+
+    /// Makes the reader's descriptor.
+    #[cfg(not(loom))]
+    pub(crate) fn make_descriptor(&mut self) -> crate::error::Result<()> {
+        match self.reader() {
+            Some(reader) => reader.descriptor().map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether tasks wait until this leader gives up the reader.
     pub(crate) fn owes_wakes(&self) -> bool {
         !self.wakers.is_empty()
@@ -96,7 +110,8 @@ impl<'a> Leading<'a> {
         let waiter = lock(&self.state.inbox)
             .enter_outcome(frame.sequence(), Outcome::Response(Received::Frame(frame)));
         match waiter {
-            None => {}
+            // It may be for an event loop.
+            None => self.state.ring_descriptor(),
             Some(Waiter::Thread(thread)) => {
                 thread.unpark();
                 self.woke = true;
@@ -200,7 +215,12 @@ impl<'a> Leading<'a> {
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
+        // An event loop may have found the reader taken.
+        let ring = self.state.has_descriptor() && !self.is_armed();
         self.reader = None;
+        if ring {
+            self.state.ring_descriptor();
+        }
         // Both sides change one word, so one change comes after the other. A follower, or a thread that
         // closes the client, enters itself and then tries once more to take the reader, both under the lock
         // on the inbox. Either this thread sees the entry, or the follower sees that the reader is free.

@@ -1,5 +1,7 @@
 //! The client of a channel.
 
+#[cfg(not(loom))]
+mod descriptor;
 #[cfg(feature = "async")]
 mod future;
 mod in_place;
@@ -192,6 +194,10 @@ impl DuplexClient {
     /// `Closed`, or another error that ended it. Responses that had arrived come first.
     pub fn receive_response(&self, timeout: Duration) -> Result<Option<Response>> {
         self.state.check_mine()?;
+        #[cfg(not(loom))]
+        if timeout.is_zero() && self.state.has_descriptor() {
+            return self.state.look_for_any();
+        }
         self.state.wait(Wants::Any, Due::after(timeout))
     }
 

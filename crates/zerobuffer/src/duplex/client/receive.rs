@@ -253,7 +253,7 @@ impl ClientState {
             Some(Waiter::Task(waker)) => wake_all(vec![waker]),
             // The leader may be the thread that waits for this outcome.
             None if leader == Some(Wants::One(sequence)) || leader == Some(Wants::Any) => self.wake_leader(),
-            None => {}
+            None => self.ring_descriptor(),
         }
         Ok(true)
     }

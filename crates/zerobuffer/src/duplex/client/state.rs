@@ -40,7 +40,7 @@ pub(crate) struct ClientState {
     closing: AtomicBool,
     /// Tests whether the server lives, and withdraws requests, while a thread has the writer.
     pub(crate) server: ReaderWatch,
-    reader_interrupt: InterruptHandle,
+    pub(super) reader_interrupt: InterruptHandle,
     writer_interrupt: InterruptHandle,
     /// Flags and deadlines travel both ways.
     pub(crate) tags: bool,
@@ -201,6 +201,7 @@ impl ClientState {
         }
         self.over.store(true, Ordering::Release);
         inbox.wake_followers();
+        self.ring_descriptor();
         #[cfg(feature = "async")]
         let (tasks, reader) = inbox.take_all_tasks();
         #[cfg(not(feature = "async"))]
@@ -212,6 +213,17 @@ impl ClientState {
         #[cfg(feature = "async")]
         reader.inspect(std::thread::Thread::unpark);
         tasks
+    }
+
+    /// Whether an event loop polls this client.
+    #[inline]
+    pub(crate) fn has_descriptor(&self) -> bool {
+        self.reader_interrupt.has_descriptor()
+    }
+
+    /// Makes the descriptor ready, if there is one: there may be an outcome.
+    pub(crate) fn ring_descriptor(&self) {
+        self.reader_interrupt.ring_descriptor();
     }
 
     /// Makes the leader look at the inbox.

@@ -9,6 +9,7 @@ mod files;
 mod fork;
 mod futex;
 mod lock;
+mod poller;
 mod process;
 mod segment;
 mod semaphore;
@@ -19,6 +20,7 @@ pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::generation as fork_generation;
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
 pub(crate) use lock::{LockFile, LockView};
+pub(crate) use poller::Poller;
 #[cfg(all(test, not(loom)))]
 pub(crate) use process::pin_thread;
 #[cfg(feature = "stop-points")]

@@ -158,7 +158,7 @@ impl WriteSide {
 
     /// Writes a frame straight ahead, if it ends below `until` there, and tells the reader. What the slow path does for any
     /// frame, in a quarter of the instructions. The caller got `until` from [`WriteSide::fast_until`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         let (len, header) = (data.len(), tag.header());
         if len.wrapping_sub(1) >= plan::ALIGN_FROM as usize - 1 {
@@ -463,7 +463,7 @@ impl WriteSide {
 }
 
 /// Wakes the reader, if it sleeps, after a commit.
-#[inline]
+#[inline(always)]
 pub(crate) fn wake_reader(buffer: &Buffer) {
     if doorbell::wants(&buffer.mapping.control().reader_bell.bell) & doorbell::SLEEPING != 0 {
         stop_point!("extended:ring-reader");

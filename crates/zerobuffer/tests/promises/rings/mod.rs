@@ -6,6 +6,7 @@ mod cleanup;
 mod ends;
 mod event_loops;
 mod figures;
+mod futures;
 mod give_back;
 mod idle;
 mod kept;
