@@ -12,7 +12,7 @@ use crate::tools::{self, run};
 /// measure is left out or a known limit is shown.
 type Check = (&'static str, &'static [&'static str], bool);
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 26] = [
     ("entry", &["OLDS=1"], true),
     ("entry", &["OLDS=2"], true),
     ("entry", &["OLDS=1", "NO_MARK"], false),
@@ -22,11 +22,23 @@ const CHECKS: [Check; 14] = [
     ("entry", &["OLDS=1", "NO_UNDO"], false),
     ("entry", &["OLDS=1", "PER_OLD=3", "NOBODY_LOOKS"], false),
     ("bell", &[], true),
+    ("bell", &["FENCED"], true),
     ("bell", &["REFUSED"], true),
-    ("bell", &["NO_BARRIER"], false),
-    ("bell", &["SLEEPER_NEVER_FENCES"], false),
-    ("bell", &["NEVER_FENCES", "REFUSED"], false),
-    ("bell", &["REFUSED", "STUBBORN"], false),
+    ("bell", &["NEVER_MISSES", "NO_SECOND_LOOK"], true),
+    ("bell", &["SOON"], true),
+    ("bell", &["SOON", "RINGS_ONLY"], true),
+    ("bell", &["NO_SECOND_LOOK"], false),
+    ("bell", &["NEVER_MISSES", "NO_SECOND_LOOK", "NO_BARRIER"], false),
+    ("bell", &["NEVER_MISSES", "NO_SECOND_LOOK", "REFUSED"], false),
+    ("bell", &["FENCED", "SLEEPER_NEVER_FENCES"], false),
+    ("bell", &["FENCED", "NEVER_FENCES"], false),
+    ("bell", &["NEWS_BEFORE_ARMING"], false),
+    ("bell", &["NO_WORDS"], false),
+    ("bell", &["NO_ROUSE"], false),
+    ("bell", &["NO_LAST_RING"], false),
+    ("bell", &["LOOK_ONCE"], false),
+    ("bell", &["SOON", "NO_LOCK"], false),
+    ("bell", &["SOON", "RINGS_ONLY", "NO_BELL"], false),
 ];
 
 pub(crate) fn command(root: &Path) -> Result<()> {

@@ -31,6 +31,9 @@ pub(crate) struct Buffer {
     /// Posted by the reader.
     pub(crate) sem_r: os::Semaphore,
     interrupted: AtomicBool,
+    /// The watcher has found something about the peer; renamed: it may be that the buffer has lost its name.
+    news: AtomicBool,
+    renamed: AtomicBool,
     /// How often this side began to wait for the other one.
     waits: AtomicU64,
     /// How often this side, a writer, found no space in time.
@@ -58,6 +61,8 @@ impl Buffer {
             sem_w,
             sem_r,
             interrupted: AtomicBool::new(false),
+            news: AtomicBool::new(false),
+            renamed: AtomicBool::new(false),
             waits: AtomicU64::new(0),
             full: AtomicU64::new(0),
             generation: os::fork_generation(),
@@ -150,6 +155,7 @@ impl Buffer {
 
     // ---- the descriptor ----
 
+    /// The side that the handle has.
     pub(crate) fn side(&self) -> Side {
         self.side
     }
@@ -249,6 +255,63 @@ impl Buffer {
 
     pub(crate) fn times_full(&self) -> u64 {
         self.full.load(Ordering::Relaxed)
+    }
+
+    // ---- news of the peer ----
+
+    /// Tells the handle that there is news of its peer, or of the buffer's name, and wakes it.
+    pub(crate) fn tell_news(&self, renamed: bool) {
+        // Relaxed: the store of `news` publishes it.
+        if renamed {
+            self.renamed.store(true, Ordering::Relaxed);
+        }
+        // Release pairs with the swap in take_news. A thread that sets a bell later sees it: rouse() fences.
+        self.news.store(true, Ordering::Release);
+        self.ring_own();
+    }
+
+    /// Wakes the thread that waits for this side, even if a peer died just as it did so.
+    fn ring_own(&self) {
+        if self.mapping.can_be_extended() {
+            doorbell::rouse(self.line(), |_| false);
+        }
+        // A thread that waits although there is a token was not woken for it.
+        let semaphore = self.own_semaphore();
+        if semaphore.value() <= 0 || semaphore.waiters() > 0 {
+            semaphore.post();
+        }
+        if let Some(descriptor) = self.descriptor() {
+            descriptor.ring();
+        }
+    }
+
+    /// Whether this side may sleep although a peer that died has set out to wake it.
+    pub(crate) fn may_sleep_in_vain(&self) -> bool {
+        // Relaxed: a hint, asked for again and again.
+        let is_rung = || self.doorbell().load(Ordering::Relaxed) & doorbell::SLEEPING == 0;
+        let semaphore = self.own_semaphore();
+        self.mapping.can_be_extended() && is_rung() || semaphore.value() > 0 && semaphore.waiters() > 0
+    }
+
+    /// Lets the handle make sure of the buffer's name.
+    pub(crate) fn note_renamed(&self) {
+        // As in tell_news(); the handle's own thread calls this.
+        self.renamed.store(true, Ordering::Relaxed);
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Whether there is news that was not taken. A hint: take_news() acquires.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Relaxed)
+    }
+
+    /// Takes the news, before the peer is judged. Returns whether the buffer may have lost its name.
+    pub(crate) fn take_news(&self) -> bool {
+        // A plain load comes first: most waits meet none.
+        self.has_news()
+            && self.news.swap(false, Ordering::Acquire)
+            && self.renamed.swap(false, Ordering::Relaxed)
     }
 
     // ---- interrupts ----

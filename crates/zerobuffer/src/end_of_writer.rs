@@ -216,7 +216,7 @@ pub(crate) const CLEARED_GRACE: Duration = Duration::from_millis(500);
 /// mapped the buffer: a close that is real shall be told soon.
 pub(crate) const UNMAPPED_GRACE: Duration = Duration::from_millis(30);
 
-/// How often a waiting reader makes sure that its names still lead to its buffer.
+/// How often a reader that wakes makes sure that its names still lead to its buffer.
 const NAMES_CHECK: Duration = Duration::from_secs(1);
 
 /// Notices that another process removed or replaced the buffer's names, as 1.x readers do when they think its reader dead.
@@ -230,9 +230,15 @@ impl NamesWatch {
         NamesWatch { checked: Instant::now(), lost: false }
     }
 
-    /// Fails if the names are lost and no writer is connected.
-    pub(crate) fn check(&mut self, buffer: &Buffer, files: &OwnedFiles, state: WriterState) -> Result<()> {
-        if self.checked.elapsed() < NAMES_CHECK {
+    /// Fails if the names are lost and no writer is connected. Looks if the kernel has told of a change, and now and then.
+    pub(crate) fn check(
+        &mut self,
+        buffer: &Buffer,
+        files: &OwnedFiles,
+        state: WriterState,
+        renamed: bool,
+    ) -> Result<()> {
+        if !renamed && self.checked.elapsed() < NAMES_CHECK {
             return Ok(());
         }
         self.checked = Instant::now();

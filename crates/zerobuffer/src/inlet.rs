@@ -13,6 +13,7 @@ use crate::lifecycle::liveness::{self, WriterState, WriterWords};
 use crate::lifecycle::registry::OwnedFiles;
 use crate::memory::reserve::Reserver;
 use crate::os;
+use crate::peer_watch::{self, PeerWatch};
 use crate::ring::{FaultKind, FrameRecord, Lender, Look, ReadRing, RingFault};
 use crate::stats::ReaderStats;
 use crate::sync::Ordering;
@@ -31,6 +32,7 @@ pub(crate) struct Inlet {
     locks: Option<Locks>,
     told: EndsTold,
     names: NamesWatch,
+    watch: PeerWatch,
     /// The last frame read; meaningless before the first. Kept in one place, as copying it costs more than a small frame.
     pub(crate) last: FrameRecord,
     pub(crate) spin: Spin,
@@ -56,6 +58,7 @@ impl Inlet {
             ring: ReadRing::new(&buffer),
             lender: Arc::new(Lender::new(buffer)),
             names: NamesWatch::new(),
+            watch: PeerWatch::default(),
             files,
             locks: Some(locks),
             told: EndsTold::default(),
@@ -127,11 +130,16 @@ impl Inlet {
             if self.ring.settle_tokens(&self.lender) && self.look()? {
                 return Ok(true);
             }
+            let watched = !self.spin.is_endless() && self.is_watched();
+            let renamed = self.lender.buffer.take_news();
             let words = self.writer_words();
-            if self.judge_writer()? {
+            if self.judge_writer(renamed)? {
                 return Ok(true);
             }
-            let slice = if self.doubt.is_on() { UNSURE_SLICE } else { longest };
+            let slice = match self.doubt.is_on() {
+                true => UNSURE_SLICE,
+                false => peer_watch::slice(watched, longest),
+            };
             let Some(left) = deadline.left(slice) else { return Ok(false) };
             let found = if self.spin.is_endless() {
                 self.ring.spin(&self.lender, &mut self.spin, Some(began));
@@ -152,14 +160,22 @@ impl Inlet {
         }
     }
 
+    /// Whether the watcher tells of the writer's end, and every writer wakes the reader for all else.
+    fn is_watched(&mut self) -> bool {
+        self.ring.is_native() && self.watch.stands(&self.lender, self.reserver.segment())
+    }
+
     /// Sleeps for up to `limit`, until there is something to look at: a frame, an interrupt, or other news of the writer
     /// than `words` tell. Returns whether a token ended the sleep.
     fn sleep(&self, limit: Duration, words: WriterWords) -> bool {
         // A writer that closes stores its word, gives its role up, and rings. So what it had not done before this look it
         // does before it rings.
         let closed = words.is_ours() && words.word.is_closed();
-        let news =
-            || self.writer_words() != words || closed && self.role_is_held(WRITER_ROLE_BYTE) == Some(false);
+        let news = || {
+            self.lender.buffer.has_news()
+                || self.writer_words() != words
+                || closed && self.role_is_held(WRITER_ROLE_BYTE) == Some(false)
+        };
         self.ring.sleep(&self.lender, limit, news)
     }
 
@@ -196,7 +212,7 @@ impl Inlet {
         }
         self.polled = (None, 0);
         let _uncancelled = os::Uncancelled::new();
-        let found = self.judge_writer()?;
+        let found = self.judge_writer(false)?;
         let lives = seen.0.is_some_and(|words| words.is_ours() && !words.word.is_closed());
         if !found && lives {
             self.polled = seen;
@@ -340,8 +356,8 @@ impl Inlet {
     }
 
     /// Looks at the writer; tells its end if all that it committed has been read, and the end was not told. Returns whether
-    /// a frame was found meanwhile.
-    fn judge_writer(&mut self) -> Result<bool> {
+    /// a frame was found meanwhile. `renamed`: the buffer may have lost its name.
+    fn judge_writer(&mut self, renamed: bool) -> Result<bool> {
         if let Some(locks) = &self.locks {
             self.ring.end_entry(&self.lender, &mut self.reserver, &locks.role);
         }
@@ -352,7 +368,7 @@ impl Inlet {
             if self.told.is_foreign() {
                 self.ring.reserve_ahead(&self.lender, &mut self.reserver, false);
             }
-            self.names.check(&self.lender.buffer, &self.files, state)?;
+            self.names.check(&self.lender.buffer, &self.files, state, renamed)?;
             return Ok(false);
         };
         // Its last frames may have been committed after the last look at the ring, but before its end.
@@ -390,13 +406,15 @@ impl Inlet {
         self.leave_armed();
         loop {
             self.lender.buffer.check_mine()?;
+            let watched = self.is_watched();
+            let renamed = self.lender.buffer.take_news();
             let words = self.writer_words();
             if self.ring.has_unread(&self.lender) || matches!(self.writer_state()?, WriterState::Alive(_)) {
                 return Ok(true);
             }
             self.lender.buffer.take_interrupt()?;
-            self.names.check(&self.lender.buffer, &self.files, WriterState::None)?;
-            let Some(left) = deadline.left(SLICE) else { return Ok(false) };
+            self.names.check(&self.lender.buffer, &self.files, WriterState::None, renamed)?;
+            let Some(left) = deadline.left(peer_watch::slice(watched, SLICE)) else { return Ok(false) };
             // A native writer posts and rings when it connects.
             self.sleep(left, words);
         }
@@ -418,6 +436,7 @@ impl Inlet {
             // A forked child inherited this handle: the buffer stays the parent's (spec failure 9).
             return;
         }
+        self.watch.end();
         // A writer that fills the ring of a reader which never looked waits as writers of extended rings do.
         self.ring.decide(&self.lender);
         let pid = u64::from(std::process::id());

@@ -56,6 +56,7 @@ mod metadata;
 mod notifier;
 mod os;
 mod outlet;
+mod peer_watch;
 mod places;
 mod reader;
 mod reader_watch;

@@ -11,6 +11,7 @@ use crate::layout::FRAME_HEADER;
 use crate::lifecycle::liveness::{self, ReaderState};
 use crate::memory::reserve::Reserver;
 use crate::os;
+use crate::peer_watch::{self, PeerWatch};
 use crate::reader_watch;
 use crate::ring::{NoPlace, Reservation, Room, Tag, WriteRing};
 use crate::stats::WriterStats;
@@ -33,6 +34,7 @@ pub(crate) struct Places {
     /// The writer's role; `None` once closed.
     pub(crate) role: Option<os::LockFile>,
     pub(crate) reserver: Reserver,
+    pub(crate) watch: PeerWatch,
     spin: Spin,
     /// The coarse clock as it was read last.
     clock_read: u64,
@@ -61,6 +63,7 @@ impl Places {
             ring,
             role: Some(role),
             reserver,
+            watch: PeerWatch::default(),
             spin: Spin::new(wait),
             clock_read: 0,
             reader_checked: os::coarse_now(),
@@ -282,10 +285,15 @@ impl Places {
                     slice = UNSURE_SLICE;
                 }
             }
+            spin = self.spin.is_endless();
+            let watched = !spin && self.is_watched();
+            self.buffer.take_news();
             let words = liveness::reader_words(self.buffer.mapping.oieb());
             self.check_reader()?;
-            spin = self.spin.is_endless();
             let by_clock = by_clock.filter(|_| !spin);
+            if slice != UNSURE_SLICE {
+                slice = peer_watch::slice(watched, slice);
+            }
             let Some(left) = deadline.left(by_clock.unwrap_or(slice)) else { return Ok(None) };
             if !spin {
                 stop_point!("write:wait");
@@ -293,7 +301,7 @@ impl Places {
                     std::thread::sleep(left);
                 } else {
                     let role = self.role()?;
-                    let news = || reader_watch::has_news(&self.buffer, role, words);
+                    let news = || self.buffer.has_news() || reader_watch::has_news(&self.buffer, role, words);
                     if !self.ring.sleep(&self.buffer, left, news) {
                         longest = SLICE;
                     }
@@ -301,6 +309,11 @@ impl Places {
             }
             self.buffer.take_interrupt()?;
         }
+    }
+
+    /// Whether the watcher tells of the reader's end, and the reader wakes the writer for all else.
+    fn is_watched(&mut self) -> bool {
+        self.ring.is_native() && self.watch.stands(&self.buffer, self.reserver.segment())
     }
 
     // ---- errors ----

@@ -390,11 +390,12 @@ impl Writer {
     fn shut(&mut self) {
         let Some(role) = self.outlet.places.role.take() else { return };
         self.outlet.places.close_descriptor();
-        let Places { buffer, ring, .. } = &mut self.outlet.places;
+        let Places { buffer, ring, watch, .. } = &mut self.outlet.places;
         if !buffer.is_mine() {
             // A forked child inherited this handle: the connection stays the parent's (spec failure 9).
             return;
         }
+        watch.end();
         let oieb = buffer.mapping.oieb();
         let words = WriterWords::load(oieb);
         ring.clear_pid(buffer);

@@ -275,6 +275,11 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     }
     stop_point!("adopt:reader-pid");
     oieb.reader_pid.store(u64::from(pid), Ordering::Release);
+    if buffer.mapping.is_extended() {
+        // A writer that waits for space has another reader now, and shall watch that one.
+        stop_point!("adopt:ring-writer");
+        buffer.rouse_peer();
+    }
     let reserver = Reserver::new(segment, geometry);
     Ok(Some(Parts { buffer, files, locks: Locks { name: name_lock, role }, reserver }))
 }

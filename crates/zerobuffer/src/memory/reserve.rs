@@ -5,6 +5,7 @@
 //! read: an honest writer's frames have their memory, but a forged position may lead to where nothing was ever written.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::layout::{FRAME_HEADER, Geometry};
 use crate::os;
@@ -19,7 +20,7 @@ const RETRY: u64 = 100_000_000;
 
 /// Which parts of one ring are known to have memory.
 pub(crate) struct Reserver {
-    segment: os::Segment,
+    segment: Arc<os::Segment>,
     geometry: Geometry,
     /// One bit per chunk.
     chunks: Box<[u64]>,
@@ -37,13 +38,18 @@ impl Reserver {
     pub(crate) fn new(segment: os::Segment, geometry: Geometry) -> Reserver {
         let words = geometry.ring_size().div_ceil(CHUNK).div_ceil(64);
         Reserver {
-            segment,
+            segment: Arc::new(segment),
             geometry,
             chunks: vec![0; words as usize].into(),
             prefix: 0,
             failed: None,
             tight: None,
         }
+    }
+
+    /// The file of the buffer.
+    pub(crate) fn segment(&self) -> &Arc<os::Segment> {
+        &self.segment
     }
 
     fn has(&self, chunk: u64) -> bool {

@@ -111,6 +111,26 @@ const _: fn(&LockView, i64) -> Result<bool> = LockView::role_is_held;
 /// A number that differs between a process and its forked children; a constant on a system without fork.
 const _: fn() -> u64 = fork_generation;
 
+/// A value that each process makes for itself: a forked child does not see its parent's.
+const _: fn() -> OfProcess<u8> = OfProcess::new;
+/// The value of this process, which this call makes if there is none.
+const _: fn(&'static OfProcess<u8>, Make) -> Result<&'static u8> = OfProcess::get_or_make;
+type Make = fn() -> Result<u8>;
+
+// ---- news of open files ----
+
+/// A new queue of events, which a forked child does not inherit.
+const _: fn() -> Result<FileWatch> = FileWatch::new;
+/// Watches a segment's file, until `remove`: that some process closes it, having opened it for writing, and that it loses its
+/// name. The same file has the same id.
+const _: fn(&FileWatch, &Segment) -> Result<WatchId> = FileWatch::add;
+/// Ends the watch of a file.
+const _: fn(&FileWatch, WatchId) = FileWatch::remove;
+/// Waits up to a limit until there are events, and hands over those that are there. May return early.
+const _: fn(&FileWatch, Option<Duration>, &mut dyn FnMut(FileEvent)) = FileWatch::events;
+/// Starts a thread that lasts as long as the process, takes no signals, and has precise timers.
+const _: fn(&str, fn()) -> Result<()> = spawn_background;
+
 // ---- semaphores ----
 
 /// Creates a semaphore for a segment, with exactly this mode and the count 0; [`Cause::Exists`] if the name

@@ -137,3 +137,18 @@ pub(crate) enum WaitAny {
     /// This system, or this machine now, cannot wait for several words.
     NotOffered,
 }
+
+/// Names a file that a `FileWatch` watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct WatchId(pub(crate) i32);
+
+/// What a `FileWatch` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileEvent {
+    /// An open file that could be written to is being closed. Its locks are dropped a moment later.
+    Closed(WatchId),
+    /// The file has got or lost a name, or has changed its owner or mode.
+    Renamed(WatchId),
+    /// Some events are lost.
+    Lost,
+}

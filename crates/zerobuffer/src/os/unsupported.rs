@@ -11,7 +11,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::kinds::{Attempt, Cause, FifoId, FifoState, FileId, FileInfo, Removal, SemaphoreFile, WaitAny};
+use super::kinds::{
+    Attempt, Cause, FifoId, FifoState, FileEvent, FileId, FileInfo, Removal, SemaphoreFile, WaitAny, WatchId,
+};
 
 /// Has no values.
 enum Never {}
@@ -362,3 +364,40 @@ pub(crate) fn coarse_now() -> u64 {
 
 #[cfg(feature = "stop-points")]
 pub(crate) fn stop_self(_: bool) {}
+
+/// Every process is one of its own here.
+pub(crate) struct OfProcess<T: 'static>(std::sync::OnceLock<T>);
+
+impl<T: Send + Sync> OfProcess<T> {
+    pub(crate) const fn new() -> OfProcess<T> {
+        OfProcess(std::sync::OnceLock::new())
+    }
+    pub(crate) fn get_or_make(&'static self, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+        if let Some(value) = self.0.get() {
+            return Ok(value);
+        }
+        let made = make()?;
+        Ok(self.0.get_or_init(|| made))
+    }
+}
+
+pub(crate) struct FileWatch(Never);
+
+impl FileWatch {
+    pub(crate) fn new() -> Result<FileWatch> {
+        refused()
+    }
+    pub(crate) fn add(&self, _: &Segment) -> Result<WatchId> {
+        match self.0 {}
+    }
+    pub(crate) fn remove(&self, _: WatchId) {
+        match self.0 {}
+    }
+    pub(crate) fn events(&self, _: Option<Duration>, _: &mut dyn FnMut(FileEvent)) {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn spawn_background(_: &str, _: impl FnOnce() + Send + 'static) -> Result<()> {
+    refused()
+}

@@ -1,9 +1,14 @@
-//! What a descriptor waits for, by the kind of ring.
+//! What a handle waits for, by the kind of ring.
 
 use super::{Lender, ReadRing, WriteRing};
 use crate::descriptor::Source;
 
 impl ReadRing {
+    /// Whether the peer is a native one, which wakes this side for all that it does.
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self, ReadRing::Extended(_))
+    }
+
     /// Before a descriptor is armed: takes the tokens of frames already read. Returns what the descriptor waits for.
     pub(crate) fn before_arming(&mut self, lender: &Lender) -> Source {
         match self {
@@ -18,6 +23,11 @@ impl ReadRing {
 }
 
 impl WriteRing {
+    /// Whether the peer is a native one, which wakes this side for all that it does.
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self, WriteRing::Extended(_))
+    }
+
     /// What a descriptor waits for.
     pub(crate) fn source(&self) -> Source {
         match self {

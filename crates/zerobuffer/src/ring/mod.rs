@@ -370,7 +370,8 @@ impl WriteRing {
         if reader_is_ours {
             // A native reader waits with the semaphore until it knows that the ring is an extended one.
             stop_point!("connect:post");
-            if buffer.sem_w.value() <= 0 {
+            // One that waits although there is a token was not woken for it: the writer before died just as it posted.
+            if buffer.sem_w.value() <= 0 || buffer.sem_w.waiters() > 0 {
                 buffer.sem_w.post();
             }
         }

@@ -191,6 +191,44 @@ fn loom_an_interrupt_ends_a_sleep() {
     });
 }
 
+/// A sleeper that is told of its peer's death by the watcher: it judges the peer, and only then sets its bell. The peer, who
+/// has committed a frame, may have died just as it woke the sleeper: it has cleared the bell, and wakes no thread.
+#[test]
+fn loom_news_that_come_after_the_judgement_end_a_sleep() {
+    check(3, || {
+        /// News, the bell, the peer's role, and its frame.
+        type Shared = (AtomicBool, BellLine, AtomicBool, AtomicU32);
+        let shared: Arc<Shared> =
+            Arc::new((AtomicBool::new(false), BellLine::new(), AtomicBool::new(true), AtomicU32::new(0)));
+        let other = Arc::clone(&shared);
+        let watcher = thread::spawn(move || {
+            let (news, line, held, frame) = &*other;
+            // The peer.
+            frame.store(1, Ordering::Release);
+            if doorbell::wants(&line.bell) & doorbell::SLEEPING != 0 {
+                line.bell.fetch_and(!doorbell::SLEEPING, Ordering::Relaxed);
+            }
+            held.store(false, Ordering::Release);
+            // The steps of Buffer::tell_news.
+            news.store(true, Ordering::Release);
+            doorbell::rouse(line, |_| false);
+        });
+        let (news, line, held, frame) = &*shared;
+        loop {
+            // (The load is needed here, as in the test above.)
+            if news.load(Ordering::Relaxed) {
+                news.swap(false, Ordering::Acquire);
+            }
+            if !held.load(Ordering::Acquire) {
+                break;
+            }
+            doorbell::sleep(&line.bell, 0, FOREVER, || news.load(Ordering::Relaxed));
+        }
+        assert_eq!(frame.load(Ordering::Relaxed), 1);
+        watcher.join().unwrap();
+    });
+}
+
 /// Reads frames of one unit one after the other. `owned` says which of them are owned and released by another
 /// thread; the others are lent.
 fn frames_come_back(owned: [bool; 3]) {

@@ -91,6 +91,48 @@ pub(crate) fn install() {
     });
 }
 
+/// A value that each process makes for itself: a forked child does not see its parent's, whose locks another thread of the parent may
+/// have held at the fork.
+pub(crate) struct OfProcess<T: 'static> {
+    /// The last one made, with the generation that made it. Never freed.
+    last: AtomicPtr<(u64, T)>,
+}
+
+impl<T: Send + Sync> OfProcess<T> {
+    pub(crate) const fn new() -> OfProcess<T> {
+        OfProcess { last: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// The value of this process, which this call makes if there is none.
+    pub(crate) fn get_or_make(
+        &'static self,
+        make: impl FnOnce() -> std::io::Result<T>,
+    ) -> std::io::Result<&'static T> {
+        let generation = generation();
+        // Acquire pairs with the Release of the exchange below.
+        let last = self.last.load(Ordering::Acquire);
+        // SAFETY: what the pointer has ever led to is never freed.
+        if let Some((of, value)) = unsafe { last.as_ref() }
+            && *of == generation
+        {
+            return Ok(value);
+        }
+        let made = Box::into_raw(Box::new((generation, make()?)));
+        match self.last.compare_exchange(last, made, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: the box is leaked from here on.
+            Ok(_) => Ok(unsafe { &(*made).1 }),
+            // Another thread of this process was faster.
+            Err(other) => {
+                // SAFETY: no other thread has seen this box. The other one is leaked; only null is none, which nothing stores.
+                unsafe {
+                    drop(Box::from_raw(made));
+                    Ok(&(*other).1)
+                }
+            }
+        }
+    }
+}
+
 /// An entered descriptor: closed on drop in the process that opened it, by the handler in a child.
 pub(crate) struct Slot(&'static AtomicI32);
 
@@ -201,6 +243,19 @@ mod tests {
         drop(slots);
         // Another thread may have been given some of the numbers.
         assert!(fds.iter().filter(|fd| is_open(**fd)).count() < fds.len() / 2, "they are closed");
+    }
+
+    #[test]
+    fn a_forked_child_makes_its_own_value() {
+        static VALUE: super::OfProcess<u32> = super::OfProcess::new();
+        install();
+        assert!(VALUE.get_or_make(|| Err(std::io::Error::other("none"))).is_err());
+        assert_eq!(*VALUE.get_or_make(|| Ok(1)).unwrap(), 1);
+        assert_eq!(*VALUE.get_or_make(|| Ok(2)).unwrap(), 1, "it is made once");
+        let childs =
+            || *VALUE.get_or_make(|| Ok(3)).unwrap() as i32 + *VALUE.get_or_make(|| Ok(4)).unwrap() as i32;
+        assert_eq!(in_child(childs), 6);
+        assert_eq!(*VALUE.get_or_make(|| Ok(5)).unwrap(), 1);
     }
 
     #[test]

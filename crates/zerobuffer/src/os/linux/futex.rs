@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::os::{WAIT_ANY_MAX, WaitAny};
 
-/// Sleeps while `word` is `expected`, for at most `limit` (monotonic clock). May return early, like every
-/// futex.
+/// Sleeps while `word` is `expected`, for at most `limit` (monotonic clock; a limit of centuries is none). May return
+/// early, like every futex.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),

@@ -8,6 +8,7 @@ mod fifo;
 mod files;
 mod fork;
 mod futex;
+mod inotify;
 mod lock;
 mod poller;
 mod process;
@@ -17,8 +18,9 @@ mod semaphore;
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
 pub(crate) use fifo::{FIFO_FILE_PREFIX, Fifo, FifoEnd, fifo_file};
 pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
-pub(crate) use fork::generation as fork_generation;
+pub(crate) use fork::{OfProcess, generation as fork_generation};
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
+pub(crate) use inotify::{FileWatch, spawn_background};
 pub(crate) use lock::{LockFile, LockView};
 pub(crate) use poller::Poller;
 #[cfg(all(test, not(loom)))]

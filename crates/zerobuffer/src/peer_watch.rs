@@ -1,0 +1,100 @@
+//! What the watcher does for a reader or a writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::{HasBuffer, Side};
+use crate::layout::{KEEPER_ROLE_BYTE, READER_ROLE_BYTE, WRITER_ROLE_BYTE};
+use crate::os;
+use crate::wait::watcher::{PeerLook, Registration, Watched};
+
+/// One side's eye on the other one's role.
+struct PeerRole {
+    buffer: Arc<dyn HasBuffer>,
+    /// An open file of the buffer that holds no role.
+    segment: Arc<os::Segment>,
+}
+
+impl Watched for PeerRole {
+    fn look(&self) -> PeerLook {
+        let held = |byte| self.segment.role_is_held(byte).unwrap_or(true);
+        let buffer = self.buffer.buffer();
+        let peer_lives = match buffer.side() {
+            Side::Reader => held(WRITER_ROLE_BYTE),
+            Side::Writer => held(READER_ROLE_BYTE) || held(KEEPER_ROLE_BYTE),
+        };
+        match peer_lives {
+            false => PeerLook::Gone,
+            true if buffer.may_sleep_in_vain() => PeerLook::Unsettled,
+            true => PeerLook::Quiet,
+        }
+    }
+
+    fn tell(&self, names: bool) {
+        self.buffer.buffer().tell_news(names);
+    }
+}
+
+/// How long to do without the watcher after it could not be had, in nanoseconds.
+const RETRY: u64 = 1_000_000_000;
+
+/// The watch of a handle over its peer, which begins with the first sleep.
+#[derive(Default)]
+pub(crate) struct PeerWatch {
+    registration: Option<Registration>,
+    /// The coarse clock when it could not be had.
+    failed: Option<u64>,
+}
+
+impl PeerWatch {
+    /// Whether the watcher tells this handle when its peer may have gone; sets the watch if there is none. Comes before the judgement of the
+    /// peer that precedes a sleep.
+    pub(crate) fn stands(
+        &mut self,
+        buffer: &Arc<impl HasBuffer + 'static>,
+        segment: &Arc<os::Segment>,
+    ) -> bool {
+        if self.registration.is_some() {
+            return true;
+        }
+        let now = os::coarse_now();
+        if self.failed.is_some_and(|at| now.saturating_sub(at) < RETRY) {
+            return false;
+        }
+        let role = PeerRole { buffer: buffer.clone(), segment: Arc::clone(segment) };
+        match Registration::new(segment, Arc::new(role)) {
+            Ok(registration) => {
+                self.registration = Some(registration);
+                self.failed = None;
+                // What happened to the name before is news too.
+                buffer.buffer().note_renamed();
+                true
+            }
+            Err(error) => {
+                self.failed = Some(now);
+                say_once(&error);
+                false
+            }
+        }
+    }
+
+    /// Ends the watch, before this side's own files are closed.
+    pub(crate) fn end(&mut self) {
+        self.registration = None;
+    }
+}
+
+/// How long a sleeper may sleep without the watcher.
+pub(crate) fn slice(stands: bool, slice: Duration) -> Duration {
+    if stands { Duration::MAX } else { slice }
+}
+
+fn say_once(error: &std::io::Error) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        log::warn!(
+            "this process cannot watch its peers ({error}), so waits look at them every 20 ms: raise \
+             fs.inotify.max_user_instances or max_user_watches, or mount /proc"
+        );
+    });
+}
