@@ -75,6 +75,7 @@ OTHER_TYPES = {
     "Request": ["Frame"],
     "MutableFrame": ["Frame"],
     "Response": ["Frame", "DuplexResponse"],
+    "ResponseMut": [],
     "FrameMut": [],
     "RequestBuffer": [],
     "ImmutableDuplexServer": ["ImmutableDuplexServer", "IImmutableDuplexServer", "IDuplexServer"],
@@ -117,6 +118,9 @@ C_NAMES = {
     "createMutableServer": "zb_server_create_mutable",
     "createClient": "zb_client_connect",
     "RequestHandler": "zb_handler",
+    "startInPlace": "zb_server_start",
+    "ResponseWriter": "zb_responder",
+    "write": "zb_responder_reply",
     "release": "zb_frame_release",
     "release_frame": "zb_frame_release",
     "interrupt": "zb_interrupt_fire",
@@ -142,6 +146,7 @@ C_PREFIXES = {
     "DuplexClient": "client",
     "ImmutableDuplexServer": "server",
     "MutableDuplexServer": "server",
+    "ResponseWriter": "responder",
 }
 
 failures = []

@@ -88,6 +88,51 @@ TEST_CASE("a handler can be called without a server") {
     static_assert(!std::is_constructible_v<RequestHandler, std::vector<std::string> (*)(const Frame&)>);
 }
 
+TEST_CASE("a handler may write its answer in place") {
+    for (const auto mode : {ProcessingMode::single_thread, ProcessingMode::thread_pool}) {
+        const Name name("in-place");
+        auto server = factory().createImmutableServer(name, medium());
+        server->startInPlace(
+            [](const Frame& request, ResponseWriter& response) {
+                const std::string text = text_of(request);
+                if (text == "nothing") return;
+                CHECK_THROWS_AS(response.commit(), invalid_state_exception);
+                CHECK_THROWS_AS((void)response.acquire(1U << 30U), frame_too_large_exception);
+                const std::span<std::uint8_t> bytes = response.acquire(request.size() + 5);
+                CHECK_THROWS_AS((void)response.acquire(1), invalid_state_exception);
+                CHECK_THROWS_AS(response.write("x", 1), invalid_state_exception);
+                CHECK_THROWS_AS(response.commit(request.size() + 6), invalid_frame_size_exception);
+                std::ranges::reverse_copy(request, bytes.begin());
+                if (text == "forget") return;
+                if (text == "throw") throw std::runtime_error("no such picture");
+                if (text == "none") return response.commit(0);
+                if (text == "copy") {
+                    response.discard();
+                    return response.write(request.span());
+                }
+                if (text == "whole") {
+                    std::ranges::fill(bytes, std::uint8_t{'w'});
+                    return response.commit();
+                }
+                response.commit(request.size());
+                CHECK_THROWS_AS((void)response.acquire(1), invalid_state_exception);
+            },
+            mode);
+        auto client = client_of(name);
+        const std::string large(3'110'400, 'x');
+        for (int round = 0; round < 3; ++round) {
+            CHECK(call(*client, "abc") == "cba");
+            CHECK(call(*client, large + "y") == "y" + large);
+            CHECK(call(*client, "nothing").empty());
+            CHECK(call(*client, "none").empty());
+            CHECK(call(*client, "copy") == "copy");
+            CHECK(call(*client, "whole") == "wwwwwwwwww");
+            CHECK_THROWS_WITH_AS(call(*client, "throw"), doctest::Contains("no such picture"), request_failed_exception);
+            CHECK_THROWS_WITH_AS(call(*client, "forget"), doctest::Contains("committed none"), request_failed_exception);
+        }
+    }
+}
+
 TEST_CASE("what a handler throws fails its request alone, with its words, and is told to onError") {
     const Name name("throws");
     auto server = factory().createImmutableServer(name, medium());

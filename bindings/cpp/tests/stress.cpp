@@ -125,8 +125,17 @@ private:
             case 4: {
                 auto made = std::make_shared<ImmutableDuplexServer>(channel, BufferConfig(64, 4096));
                 made->onError([](const zerobuffer_exception&) {});
-                made->start([](const Frame& request) { return request.span(); },
-                            pick(2) == 0 ? ProcessingMode::single_thread : ProcessingMode::thread_pool);
+                const auto mode = pick(2) == 0 ? ProcessingMode::single_thread : ProcessingMode::thread_pool;
+                if (pick(2) == 0) {
+                    made->start([](const Frame& request) { return request.span(); }, mode);
+                } else {
+                    made->startInPlace(
+                        [](const Frame& request, ResponseWriter& response) {
+                            std::ranges::copy(request, response.acquire(request.size()).begin());
+                            if (request.size() % 3 != 0) response.commit();
+                        },
+                        mode);
+                }
                 return world.server.set(std::move(made));
             }
             case 5: return world.client.set(std::make_shared<DuplexClient>(channel, ClientOptions().set_request_timeout(1).set_response_config(BufferConfig(64, 4096))));

@@ -39,7 +39,11 @@ mod _native {
     #[pymodule_export]
     use crate::duplex::client::{AsyncCall, DuplexClient};
     #[pymodule_export]
-    use crate::duplex::server::{Answer, ImmutableDuplexServer, MutableDuplexServer};
+    use crate::duplex::coroutine::Answer;
+    #[pymodule_export]
+    use crate::duplex::response_writer::{ResponseWriter, WritableResponse};
+    #[pymodule_export]
+    use crate::duplex::server::{ImmutableDuplexServer, MutableDuplexServer};
     #[pymodule_export]
     use crate::end::{close_all, leave_to_parent};
     #[pymodule_export]

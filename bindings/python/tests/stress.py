@@ -54,17 +54,30 @@ class Session:
 class Service:
     """An owner whose methods are its server's callbacks."""
 
-    def __init__(self, mode):
+    def __init__(self, mode, in_place):
         self.server = factory.create_immutable_server(f"{NAME}-d", CONFIG)
         self.server.on_error(self.failed)
         self.server.on_init(self.began)
         self.server.set_pool_size(2)
-        self.server.start(self.handle, mode)
+        if in_place:
+            self.server.start_in_place(self.fill, mode)
+        else:
+            self.server.start(self.handle, mode)
 
     def handle(self, frame):
         if frame.size % 7 == 0:
             raise KeyError("unlucky")
         return frame if frame.size % 2 else bytes(frame)
+
+    def fill(self, frame, response):
+        if frame.size % 7 == 0:
+            raise KeyError("unlucky")
+        view = response.acquire(frame.size)
+        view[:] = frame.data
+        if frame.size % 3:
+            response.commit()
+        elif frame.size % 2:
+            self.response = response
 
     def failed(self, error):
         self.error = error
@@ -163,7 +176,7 @@ def fill(rng):
 
 def serve(rng):
     shared["service"] = None
-    shared["service"] = Service(rng.choice(list(ProcessingMode)))
+    shared["service"] = Service(rng.choice(list(ProcessingMode)), rng.random() < 0.5)
 
 
 def stop(rng):

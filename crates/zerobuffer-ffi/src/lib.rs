@@ -43,6 +43,7 @@ mod notify;
 mod panic;
 mod peer;
 mod reader;
+mod response;
 mod server;
 mod stats;
 mod version;

@@ -52,8 +52,8 @@ pub struct zb_responder {
     failure: Option<String>,
 }
 
-/// Handles a request, on a thread of the server: answers by `zb_responder_reply`, or fails by `zb_responder_fail`, once. Doing
-/// neither answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
+/// Handles a request, on a thread of the server: answers by `zb_responder_reply`, or by `zb_responder_acquire` and
+/// `zb_responder_commit`, or fails by `zb_responder_fail`, once. Doing none of these answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
 pub type zb_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, request: *const zb_frame, responder: *mut zb_responder),
 >;
@@ -221,9 +221,14 @@ fn other_kind(server: &zb_server, kind: &str) -> Failure {
 }
 
 impl zb_responder {
+    /// What takes the answer, unless the request has failed.
+    pub(crate) fn open(&self) -> Option<*mut Responder<'static>> {
+        self.responder.filter(|_| self.failure.is_none())
+    }
+
     /// Defers the answer.
     pub(crate) fn defer(&mut self) -> Result<Deferred, Failure> {
-        let Some(responder) = self.responder.filter(|_| self.failure.is_none()) else {
+        let Some(responder) = self.open() else {
             let message = "the request has failed, or its changed bytes are the answer (mutable server)";
             return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
         };
@@ -240,7 +245,8 @@ impl zb_responder {
 /// Answers the request with a copy of `data`, made at once in the response buffer; the caller may free the
 /// bytes when this returns. The server's error callback gets an error of sending.
 ///
-/// Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
+/// Errors: `INVALID_STATE` if the request has been answered or failed, bytes are acquired for its answer, or the server is a
+/// mutable one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_responder_reply(
     responder: *mut zb_responder,
@@ -250,7 +256,7 @@ pub unsafe extern "C" fn zb_responder_reply(
 ) -> zb_status {
     guarded_wait!(error, {
         let (answer, data) = passed!(handle_mut(responder, "responder")?, bytes(data, size)?);
-        let Some(responder) = answer.responder.filter(|_| answer.failure.is_none()) else {
+        let Some(responder) = answer.open() else {
             let message = "the request has failed, or its changed bytes are the answer (mutable server)";
             return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
         };

@@ -22,6 +22,7 @@
 #include <zerobuffer/duplex/client.h>
 #include <zerobuffer/duplex/factory.h>
 #include <zerobuffer/duplex/request_handler.h>
+#include <zerobuffer/duplex/response_writer.h>
 #include <zerobuffer/duplex/server.h>
 
 #endif

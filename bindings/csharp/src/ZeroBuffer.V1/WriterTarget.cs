@@ -62,7 +62,7 @@ internal sealed class BufferTarget : WriterTarget
 /// <summary>The answer to the request that a thread of a server handles.</summary>
 internal sealed class AnswerTarget : WriterTarget
 {
-    private byte[] _bytes = Array.Empty<byte>();
+    private V2.DuplexChannel.ResponseWriter _response;
     private int _acquired;
     private ulong _sequence;
     private bool _answered;
@@ -71,46 +71,64 @@ internal sealed class AnswerTarget : WriterTarget
 
     internal override string Name { get; }
 
-    /// <summary>The server sends an answer when its handler returns, within a time of its own.</summary>
+    /// <summary>The server waits for space for as long as the client lives.</summary>
     internal override TimeSpan WriteTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>The client that sent the request.</summary>
     internal override bool IsReaderConnected => true;
 
-    /// <summary>What the handler wrote; nothing if it wrote nothing.</summary>
-    internal ReadOnlySpan<byte> Answer => _answered ? _bytes.AsSpan(0, _acquired) : default;
-
-    internal void Begin(ulong sequence)
+    internal void Begin(ulong sequence, V2.DuplexChannel.ResponseWriter response)
     {
+        _response = response;
         _sequence = sequence;
         _acquired = 0;
         _answered = false;
     }
 
+    /// <summary>The handler has returned: what it acquired and did not commit is no answer.</summary>
+    internal void End()
+    {
+        if (_acquired > 0 && !_answered)
+        {
+            _response.Discard();
+            _response.Write(default);
+        }
+    }
+
     internal override ulong Write(ReadOnlySpan<byte> data)
     {
-        data.CopyTo(Acquire(data.Length, out _));
-        return Commit();
+        CheckOpen();
+        if (_acquired > 0)
+        {
+            _response.Discard();
+        }
+        _response.Write(data);
+        _answered = true;
+        return _sequence;
     }
 
     internal override Span<byte> Acquire(int size, out ulong sequence)
     {
-        if (_answered)
+        CheckOpen();
+        if (_acquired > 0)
         {
-            throw new InvalidOperationException("A request has one response");
+            _response.Discard();
+            _acquired = 0;
         }
-        if (_bytes.Length < size)
-        {
-            _bytes = GC.AllocateUninitializedArray<byte>(size);
-        }
-        _acquired = size;
         sequence = _sequence;
-        return _bytes.AsSpan(0, size);
+        Span<byte> bytes = _response.Acquire(size);
+        _acquired = size;
+        return bytes;
     }
 
     internal override ulong Commit()
     {
-        _answered = _acquired > 0 && !_answered ? true : throw new InvalidOperationException("No frame is acquired");
+        if (_acquired == 0 || _answered)
+        {
+            throw new InvalidOperationException("No frame is acquired");
+        }
+        _response.Commit();
+        _answered = true;
         return _sequence;
     }
 
@@ -120,5 +138,13 @@ internal sealed class AnswerTarget : WriterTarget
     internal override void Dispose()
     {
         // The next request has the same one.
+    }
+
+    private void CheckOpen()
+    {
+        if (_answered)
+        {
+            throw new InvalidOperationException("A request has one response");
+        }
     }
 }

@@ -60,6 +60,90 @@ public sealed class DuplexTests
         Assert.Equal(new byte[] { 3, 2, 1 }, client.Call(new byte[] { 1, 2, 3 }, Soon).ToArray());
     }
 
+    [Theory]
+    [InlineData(ProcessingMode.SingleThread)]
+    [InlineData(ProcessingMode.ThreadPool)]
+    public void A_handler_may_write_its_answer_in_place(ProcessingMode mode)
+    {
+        string channel = Names.New();
+        ResponseWriter leaked = default;
+        using IImmutableDuplexServer server = Factory.CreateImmutableServer(channel, Small);
+        server.StartInPlace(
+            (request, response) =>
+            {
+                Assert.Throws<InvalidStateException>(response.Commit);
+                Span<byte> answer = response.Acquire(request.Size + 2);
+                Assert.Throws<InvalidStateException>(() => response.Acquire(1).Length);
+                Assert.Throws<InvalidStateException>(() => response.Write(new byte[1]));
+                Assert.Throws<InvalidFrameSizeException>(() => response.Commit(10_000));
+                request.Data.CopyTo(answer);
+                answer[..request.Size].Reverse();
+                response.Commit(request.Size);
+                Assert.Throws<InvalidStateException>(() => response.Acquire(1).Length);
+                Assert.NotEqual(default, response);
+                leaked = response;
+            },
+            mode);
+        using IDuplexClient client = Factory.CreateClient(channel);
+        for (byte number = 1; number < 100; number++)
+        {
+            Assert.Equal(new byte[] { 0, number }, client.Call(new byte[] { number, 0 }, Soon).ToArray());
+        }
+        server.Stop();
+        Assert.Throws<ObjectDisposedException>(() => leaked.Acquire(1).Length);
+        Assert.Throws<ObjectDisposedException>(leaked.Discard);
+        Assert.Throws<ObjectDisposedException>(() => default(ResponseWriter).Write(default));
+        Assert.Throws<ArgumentOutOfRangeException>(() => default(ResponseWriter).Acquire(-1).Length);
+    }
+
+    [Theory]
+    [InlineData(ProcessingMode.SingleThread)]
+    [InlineData(ProcessingMode.ThreadPool)]
+    public void An_answer_in_place_that_is_never_committed_fails_its_request(ProcessingMode mode)
+    {
+        string channel = Names.New();
+        using IImmutableDuplexServer server = Factory.CreateImmutableServer(channel, Small);
+        server.StartInPlace(
+            (request, response) =>
+            {
+                if (request.Data[0] == 0)
+                {
+                    return;
+                }
+                response.Acquire(4).Fill(1);
+                switch (request.Data[0])
+                {
+                    case 1:
+                        return;
+                    case 2:
+                        throw new FormatException("no such picture");
+                    case 3:
+                        response.Commit(0);
+                        return;
+                    case 4:
+                        response.Discard();
+                        response.Write("instead"u8);
+                        return;
+                    default:
+                        response.Discard();
+                        Assert.Throws<FrameTooLargeException>(() => response.Acquire(1 << 30).Length);
+                        response.Acquire(1)[0] = 5;
+                        response.Commit();
+                        return;
+                }
+            },
+            mode);
+        using IDuplexClient client = Factory.CreateClient(channel);
+        var forgotten = Assert.Throws<RequestFailedException>(() => client.Call(new byte[] { 1 }, Soon));
+        Assert.Contains("committed none", forgotten.Message, StringComparison.Ordinal);
+        var failed = Assert.Throws<RequestFailedException>(() => client.Call(new byte[] { 2 }, Soon));
+        Assert.Contains("no such picture", failed.Message, StringComparison.Ordinal);
+        Assert.Equal(0, client.Call(new byte[] { 0 }, Soon).Size);
+        Assert.Equal(0, client.Call(new byte[] { 3 }, Soon).Size);
+        Assert.Equal("instead"u8.ToArray(), client.Call(new byte[] { 4 }, Soon).ToArray());
+        Assert.Equal(new byte[] { 5 }, client.Call(new byte[] { 5 }, Soon).ToArray());
+    }
+
     [Fact]
     public void What_a_handler_throws_reaches_the_client_and_OnError()
     {

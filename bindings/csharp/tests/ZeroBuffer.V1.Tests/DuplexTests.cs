@@ -90,9 +90,15 @@ public sealed class DuplexTests
         Eventually.Holds(() => !errors.IsEmpty);
         Assert.True(errors.TryDequeue(out Exception? thrown));
         Assert.Equal("as ordered", Assert.IsType<TimeoutException>(thrown).Message);
-        // Two responses to one request are refused, and none is an empty one.
-        client.SendRequest(new byte[] { 2 });
-        Assert.False(client.ReceiveResponse(Eventually.Patience).IsValid);
+        // The second response to a request is refused, and none is an empty one.
+        ulong twice = client.SendRequest(new byte[] { 2 });
+        using (Frame first = client.ReceiveResponse(Eventually.Patience))
+        {
+            Assert.Equal((twice, 1), (first.Sequence, first.Size));
+        }
+        Eventually.Holds(() => !errors.IsEmpty);
+        Assert.True(errors.TryDequeue(out thrown));
+        Assert.IsType<InvalidOperationException>(thrown);
         ulong silent = client.SendRequest(new byte[] { 3 });
         using (Frame empty = client.ReceiveResponse(Eventually.Patience))
         {

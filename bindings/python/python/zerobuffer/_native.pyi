@@ -19,7 +19,9 @@ __all__ = [
     "MutableDuplexServer",
     "Reader",
     "ReaderStats",
+    "ResponseWriter",
     "WritableFrame",
+    "WritableResponse",
     "Writer",
     "WriterStats",
     "close_all",
@@ -689,6 +691,18 @@ class ImmutableDuplexServer:
         Raises:
             InvalidStateError: if it runs. After a stop, those of the constructor.
         """
+    def start_in_place(self, handler: Callable[[Frame, ResponseWriter], object], mode: Optional[ProcessingMode] = None) -> None:
+        """Starts processing with a handler that writes its answer in place, in the response buffer.
+
+        Args:
+            handler: Called with each request, as by `start`, and with a `ResponseWriter`. What it returns does not count. If it
+                writes no answer, the response has no bytes; but if it has acquired bytes and not committed them, the request
+                fails.
+            mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`, where answers are copied once.
+
+        Raises:
+            InvalidStateError: if it runs. After a stop, those of the constructor.
+        """
     def _start_async(self, schedule: Callable[[Frame, Answer], object]) -> None: ...
 
 @disjoint_base
@@ -753,6 +767,60 @@ class MutableDuplexServer:
         Raises:
             InvalidStateError: if it runs. After a stop, those of the constructor.
         """
+
+@final
+class ResponseWriter:
+    """Writes the answer to one request, usually in place; see `ImmutableDuplexServer.start_in_place`. Valid until the
+    handler returns.
+    """
+    def acquire(self, size: int) -> memoryview:
+        """Lends `size` bytes for the answer, to be filled and committed. Their first content is undefined.
+
+        They are bytes of the response buffer where one thread runs all handlers; this then waits for space for as long as
+        the client lives. In a thread pool they are memory of the process, which the commit copies.
+
+        Returns:
+            A writable view. It ends with the commit. Arrays made of it stay safe to use, but their content is undefined then.
+
+        Raises:
+            FrameTooLargeError: if the response buffer is too small.
+            InvalidStateError: if the request has been answered, bytes are acquired already, or the handler has returned.
+            OutOfMemoryError.
+        """
+    def commit(self, size: Optional[int] = None) -> None:
+        """Answers with the acquired bytes, or the first `size` of them; 0 answers with no bytes.
+
+        Raises:
+            InvalidStateError: if nothing is acquired, or the handler has returned.
+            InvalidFrameSizeError: if fewer bytes are acquired; they stay acquired.
+        """
+    def discard(self) -> None:
+        """Discards the acquired bytes, if any. The handler may acquire others, or `write`; if it does neither, its request fails.
+
+        Raises:
+            InvalidStateError: if the handler has returned.
+        """
+    def frame(self, size: int) -> WritableResponse:
+        """Bytes for the answer, to be filled in a `with` block: `with response.frame(n) as view: ...`
+
+        Entering the block acquires `size` bytes (see `acquire`); leaving it commits them, or discards them if it is left by
+        an exception. The block may also commit or discard them itself.
+        """
+    def write(self, data: _BytesLike) -> None:
+        """Answers with a copy of `data`.
+
+        Args:
+            data: bytes, a NumPy array or another contiguous buffer.
+
+        Raises:
+            InvalidStateError: if the request has been answered, bytes are acquired, or the handler has returned.
+        """
+
+@final
+class WritableResponse:
+    """A `with` block around an answer that is filled in place; see `ResponseWriter.frame`."""
+    def __enter__(self) -> memoryview: ...
+    def __exit__(self, kind: Optional[Type[BaseException]] = None, *_exception: object) -> None: ...
 
 @final
 class Answer:

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Awaitable, Callable, Optional, Tuple, Union
 
 from . import _native
-from ._native import BufferConfig, Frame
+from ._native import BufferConfig, Frame, ResponseWriter
 
 if TYPE_CHECKING:
     from ._native import _BytesLike
@@ -38,6 +38,7 @@ __all__ = [
     "ImmutableDuplexServer",
     "MutableDuplexServer",
     "ProcessingMode",
+    "ResponseWriter",
 ]
 
 

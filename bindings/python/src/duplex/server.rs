@@ -1,10 +1,8 @@
 //! Servers: handlers in Python, on the server's threads or as tasks of an event loop.
 
-use std::borrow::Cow;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
-use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -14,15 +12,15 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use zerobuffer::ErrorKind;
 use zerobuffer::duplex::{self, DuplexChannelFactory, HandlerError, MAX_POOL_SIZE, ProcessingMode, Request};
 
+use super::coroutine::{Answer, Slot};
 use super::executor::Running;
 use super::requests;
-use crate::buffers::copy;
+use super::response_writer::ResponseWriter;
 use crate::config::{BufferConfig, count};
 use crate::end::{self, Shut, call_python};
 use crate::errors::{Failure, exception, raise};
-use crate::frame::Frame;
 use crate::gate::{beside, duration, in_slices};
-use crate::lock::{Attached, Guarded};
+use crate::lock::Attached;
 use crate::owned::Owned;
 
 /// A mode from its name, or from an enum's member that has it as its value.
@@ -37,7 +35,7 @@ fn processing_mode(mode: Option<&Bound<'_, PyAny>>) -> PyResult<ProcessingMode> 
 }
 
 /// What the client is told of a failed handler.
-fn words(py: Python<'_>, error: &PyErr, sequence: u64) -> HandlerError {
+pub(super) fn words(py: Python<'_>, error: &PyErr, sequence: u64) -> HandlerError {
     let log = || -> PyResult<()> {
         let logger = py.import("logging")?.call_method1("getLogger", ("zerobuffer",))?;
         let options = PyDict::new(py);
@@ -370,6 +368,45 @@ server! {
         self.start_with(py, handler, move |server| server.start_owned(job, mode))
     }
 
+    /// Starts processing with a handler that writes its answer in place, in the response buffer.
+    ///
+    /// Args:
+    ///     handler: Called with each request, as by `start`, and with a `ResponseWriter`. What it returns does not count. If it
+    ///         writes no answer, the response has no bytes; but if it has acquired bytes and not committed them, the request
+    ///         fails.
+    ///     mode: `ProcessingMode.SINGLE_THREAD` or `THREAD_POOL`, where answers are copied once.
+    ///
+    /// Raises:
+    ///     InvalidStateError: if it runs. After a stop, those of the constructor.
+    #[pyo3(signature = (handler, mode=None))]
+    fn start_in_place(
+        &self,
+        py: Python<'_>,
+        handler: &Bound<'_, PyAny>,
+        mode: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (handler, mode) = (callable(handler, "the handler")?, processing_mode(mode)?);
+        let callables = Arc::clone(&self.callables);
+        let channel: Box<str> = self.server.channel().into();
+        let job = move |request: Request, response: &mut duplex::ResponseWriter<'_>| {
+            let sequence = request.sequence();
+            // Dropped last, without the GIL.
+            let (response, _lending) = ResponseWriter::lend(&channel, response);
+            with_python(|py| {
+                let Some(handler) = get(py, &callables.handler) else { return Err(GONE.into()) };
+                let write = || {
+                    let (frame, response) = (requests::plain(py, request)?, Bound::new(py, response)?);
+                    let result = handler.bind(py).call1((&frame, &response));
+                    frame.get().give_back(py);
+                    response.get().end_view(py);
+                    result.map(drop)
+                };
+                write().map_err(|error| words(py, &error, sequence))
+            })
+        };
+        self.start_with(py, handler, move |server| server.start_owned_in_place(job, mode))
+    }
+
     /// For `zerobuffer.duplex`: calls `schedule` with the frame and the `Answer` of each request.
     fn _start_async(&self, py: Python<'_>, schedule: Py<PyAny>) -> PyResult<()> {
         let callables = Arc::clone(&self.callables);
@@ -442,71 +479,3 @@ fn answer(py: Python<'_>, handler: &Py<PyAny>, request: Request) -> PyResult<Own
 }
 
 const GONE: &str = "the server is being dropped";
-const LOOP_ENDED: &str = "the event loop of the handler has ended";
-
-type Outcome = Result<duplex::Reply<'static>, HandlerError>;
-
-/// Where a coroutine's result goes.
-#[derive(Default)]
-struct Slot {
-    state: Guarded<(Option<Outcome>, Option<Waker>)>,
-    filled: AtomicBool,
-}
-
-impl Slot {
-    /// Puts the result in, if it is the first one.
-    fn fill(&self, result: Outcome) {
-        if self.filled.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let waker = self.state.with(|state| {
-            state.0 = Some(result);
-            state.1.take()
-        });
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    fn poll(&self, waker: &Waker) -> Poll<Outcome> {
-        let waker = waker.clone();
-        let (result, old) = self.state.with(|state| match state.0.take() {
-            Some(result) => (Some(result), None),
-            None => (None, state.1.replace(waker)),
-        });
-        drop(old);
-        result.map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-/// The answer that a coroutine owes; for `zerobuffer.duplex`. Only the first one counts. If it is dropped without one, the
-/// request has failed.
-#[pyclass(frozen, module = "zerobuffer._native")]
-pub(crate) struct Answer(Arc<Slot>);
-
-#[pymethods]
-impl Answer {
-    /// Answers with the bytes of a buffer; raises what `write_frame` does of what is none.
-    fn send(&self, py: Python<'_>, frame: &Bound<'_, Frame>, response: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = copy(Owned::of(response, "return in a handler")?.as_ref())?;
-        frame.get().give_back(py);
-        py.detach(|| self.0.fill(Ok(Cow::Owned(bytes))));
-        Ok(())
-    }
-
-    /// Tells the client that the handler failed.
-    fn fail(&self, py: Python<'_>, frame: &Bound<'_, Frame>, error: &Bound<'_, PyAny>) {
-        if self.0.filled.load(Ordering::Acquire) {
-            return;
-        }
-        let error = words(py, &PyErr::from_value(error.clone()), frame.get().number());
-        frame.get().give_back(py);
-        py.detach(|| self.0.fill(Err(error)));
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.0.filled.load(Ordering::Acquire) {
-            end::while_dropping(|py| py.detach(|| self.0.fill(Err(LOOP_ENDED.into()))));
-        }
-    }
-}

@@ -371,8 +371,8 @@ typedef struct zb_frame_ref {
 } zb_frame_ref;
 
 /**
- * Handles a request, on a thread of the server: answers by `zb_responder_reply`, or fails by `zb_responder_fail`, once. Doing
- * neither answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
+ * Handles a request, on a thread of the server: answers by `zb_responder_reply`, or by `zb_responder_acquire` and
+ * `zb_responder_commit`, or fails by `zb_responder_fail`, once. Doing none of these answers with 0 bytes. `request` and `responder` are valid during the call. Must not unwind.
  */
 typedef void (*zb_handler)(void *user_data, const struct zb_frame *request, struct zb_responder *responder);
 
@@ -1524,6 +1524,37 @@ zb_status zb_reader_close(const struct zb_reader *reader, struct zb_error **erro
 void zb_reader_free(struct zb_reader *reader);
 
 /**
+ * Lends `size` bytes for the answer, to be filled and committed. `data` gets the first of them; their content is undefined.
+ *
+ * They are bytes of the response buffer where one thread runs all handlers and no answer is deferred; this then waits for
+ * space for as long as the client lives. Elsewhere they are memory of the process, which the commit copies. They belong to the
+ * handler until it commits or discards them, or returns. A handler that acquires bytes and then neither commits nor answers
+ * otherwise fails its request.
+ *
+ * Errors: `FRAME_TOO_LARGE` if the response buffer is too small; `OUT_OF_MEMORY`; `INVALID_STATE` if the request has been
+ * answered, failed or deferred, bytes are acquired already, or the server is a mutable one.
+ */
+zb_status zb_responder_acquire(struct zb_responder *responder,
+                               size_t size,
+                               uint8_t **data,
+                               struct zb_error **error);
+
+/**
+ * Answers the request with the first `size` bytes acquired; `ZB_WHOLE_FRAME` stands for all of them, and 0 answers with no
+ * bytes. The server's error callback gets an error of sending.
+ *
+ * Errors: `INVALID_STATE` if nothing is acquired; `INVALID_FRAME_SIZE` if fewer bytes are (they stay acquired).
+ */
+zb_status zb_responder_commit(struct zb_responder *responder,
+                              size_t size,
+                              struct zb_error **error);
+
+/**
+ * Discards the bytes acquired, if any. The handler may acquire others, or answer by `zb_responder_reply`.
+ */
+void zb_responder_discard(struct zb_responder *responder);
+
+/**
  * Creates the request buffer of `channel` and its server, whose handler reads each request and answers with
  * its own bytes. `config` may be NULL for all defaults. Free it with `zb_server_free`.
  *
@@ -1588,7 +1619,8 @@ zb_status zb_server_start_mutable(const struct zb_server *server,
  * Answers the request with a copy of `data`, made at once in the response buffer; the caller may free the
  * bytes when this returns. The server's error callback gets an error of sending.
  *
- * Errors: `INVALID_STATE` if the request has been answered or failed, or the server is a mutable one.
+ * Errors: `INVALID_STATE` if the request has been answered or failed, bytes are acquired for its answer, or the server is a
+ * mutable one.
  */
 zb_status zb_responder_reply(struct zb_responder *responder,
                              const uint8_t *data,

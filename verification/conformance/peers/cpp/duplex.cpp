@@ -84,6 +84,18 @@ void Channels::serve(const Json& step) {
         events->changed.notify_all();
     });
     if (step.contains("threads")) immutable_->setPoolSize(step["threads"]);
+    if (step.value("in_place", false)) {
+        immutable_->startInPlace(
+            [events = events_](const Frame& request, ResponseWriter& response) {
+                const auto bytes = response.acquire(request.size());
+                obey(request, *events);
+                std::ranges::reverse_copy(request, bytes.begin());
+                if (is_order(request, "!forget")) return;
+                response.commit(is_order(request, "!empty") ? 0 : request.size());
+            },
+            mode);
+        return;
+    }
     immutable_->start(
         [events = events_](const Frame& request) {
             obey(request, *events);

@@ -166,6 +166,23 @@ internal sealed partial class Peer
         {
             IImmutableDuplexServer server = Factory.CreateImmutableServer(Text(step, "channel"), Config(step));
             Prepare(server, events, step);
+            if (step.Flag("in_place"))
+            {
+                server.StartInPlace(
+                    (request, response) =>
+                    {
+                        Span<byte> bytes = response.Acquire(request.Size);
+                        string? order = events.Obey(request);
+                        request.Data.CopyTo(bytes);
+                        bytes.Reverse();
+                        if (order != "!forget")
+                        {
+                            response.Commit(order == "!empty" ? 0 : request.Size);
+                        }
+                    },
+                    mode);
+                return;
+            }
             server.Start(
                 request =>
                 {

@@ -184,7 +184,7 @@ class Peer:
     # ---- duplex ----
 
     def do_serve(self, step):
-        if step.get("mutable") or step.get("pool"):
+        if step.get("mutable") or step.get("pool") or step.get("in_place"):
             raise Unsupported("1.x serves immutable requests on one thread")
         config = zerobuffer.BufferConfig(metadata_size=4096, payload_size=step.get("payload", 1 << 20))
 

@@ -269,7 +269,18 @@ class Peer:
         self.server.on_init(events.describe)
         if "threads" in step:
             self.server.set_pool_size(step["threads"])
-        self.server.start(answer, mode)
+        if not step.get("in_place"):
+            self.server.start(answer, mode)
+            return
+
+        def fill(frame, response):
+            view = response.acquire(len(frame))
+            order = events.obey(frame)
+            view[:] = bytes(frame.data)[::-1]
+            if order != b"!forget":
+                response.commit(0 if order == b"!empty" else None)
+
+        self.server.start_in_place(fill, mode)
 
     def do_stop(self, step):
         self.server.stop()

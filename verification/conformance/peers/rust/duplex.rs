@@ -7,7 +7,7 @@ use serde_json::Map;
 use zerobuffer::BufferConfig;
 use zerobuffer::duplex::{
     ClientOptions, DuplexChannelFactory, DuplexClient, HandlerError, ImmutableDuplexServer,
-    MutableDuplexServer, ProcessingMode, Reply, Request,
+    MutableDuplexServer, ProcessingMode, Reply, Request, ResponseWriter,
 };
 
 use crate::steps::{Answer, Step, described, fields, told};
@@ -157,7 +157,22 @@ impl Channels {
         if step.has("threads") {
             server.set_pool_size(step.size("threads", 2));
         }
-        server.start(move |request| answer(request, &events), mode).map_err(told)?;
+        if step.flag("in_place") {
+            let handler = move |request: &Request, response: &mut ResponseWriter<'_>| {
+                let mut bytes = response.acquire(request.len())?;
+                obey(request, || request.is_cancelled(), &events)?;
+                bytes.iter_mut().zip(request.iter().rev()).for_each(|(new, old)| *new = *old);
+                match &**request {
+                    b"!forget" => return Ok(()),
+                    b"!empty" => bytes.commit_len(0)?,
+                    _ => bytes.commit()?,
+                }
+                Ok(())
+            };
+            server.start_in_place(handler, mode).map_err(told)?;
+        } else {
+            server.start(move |request| answer(request, &events), mode).map_err(told)?;
+        }
         self.server = Some(Server::Immutable(server));
         done()
     }

@@ -7,6 +7,7 @@
 
 #include <zerobuffer/config.h>
 #include <zerobuffer/duplex/request_handler.h>
+#include <zerobuffer/duplex/response_writer.h>
 #include <zerobuffer/version.h>
 
 #include <chrono>
@@ -118,6 +119,19 @@ public:
 
     /** As start(RequestHandler, ProcessingMode), on a single thread. */
     void start(RequestHandler handler) { start(std::move(handler), ProcessingMode::single_thread); }
+
+    /**
+     * Starts processing with a handler that writes its answer in place, in the response buffer: see ResponseWriter. Otherwise like
+     * start(RequestHandler, ProcessingMode). In a thread pool the answer is copied once.
+     */
+    virtual void startInPlace(InPlaceHandler handler, ProcessingMode mode) {  // NOLINT(performance-unnecessary-value-param)
+        static_cast<void>(handler);
+        static_cast<void>(mode);
+        detail::unsupported("IImmutableDuplexServer::startInPlace");
+    }
+
+    /** As startInPlace(InPlaceHandler, ProcessingMode), on a single thread. */
+    void startInPlace(InPlaceHandler handler) { startInPlace(std::move(handler), ProcessingMode::single_thread); }
 };
 
 /** A server whose handler changes each request in place; the changed bytes are the response. */
@@ -230,6 +244,23 @@ public:
         void* owned = std::make_unique<RequestHandler>(std::move(handler)).release();
         detail::call(zb_server_start, handle(), run, static_cast<zb_processing_mode>(mode), owned,
                      zb_destroy{detail::destroy<RequestHandler>});
+    }
+
+    using IImmutableDuplexServer::startInPlace;
+
+    void startInPlace(InPlaceHandler handler, ProcessingMode mode) override {
+        const zb_handler run = [](void* user_data, const zb_frame* raw, zb_responder* responder) {
+            const auto answer = [&] {
+                Frame request;
+                detail::FrameAccess::borrow(request, *raw);
+                ResponseWriter response(responder);
+                (*static_cast<InPlaceHandler*>(user_data))(request, response);
+            };
+            detail::shielded(answer, [responder](const char* words) { zb_responder_fail(responder, words); });
+        };
+        void* owned = std::make_unique<InPlaceHandler>(std::move(handler)).release();
+        detail::call(zb_server_start, handle(), run, static_cast<zb_processing_mode>(mode), owned,
+                     zb_destroy{detail::destroy<InPlaceHandler>});
     }
 };
 

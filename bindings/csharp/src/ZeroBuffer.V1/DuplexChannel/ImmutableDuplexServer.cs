@@ -78,13 +78,13 @@ public sealed class ImmutableDuplexServer : IImmutableDuplexServer
         });
         try
         {
-            _server.Start(
-                request =>
+            _server.StartInPlace(
+                (request, response) =>
                 {
                     (AnswerTarget target, Writer writer) = answers.Value;
-                    target.Begin(request.Sequence);
+                    target.Begin(request.Sequence, response);
                     handler(new Frame(request), writer);
-                    return target.Answer;
+                    target.End();
                 },
                 (V2.DuplexChannel.ProcessingMode)mode);
         }

@@ -111,6 +111,22 @@ public interface IImmutableDuplexServer : IDuplexServer
     void Start(RequestHandler handler, ProcessingMode mode = ProcessingMode.SingleThread);
 
     /// <summary>
+    /// Starts processing by a handler that writes its answer in place, in the response buffer; see <see cref="ResponseWriter"/>. In a thread pool the
+    /// answer is copied once.
+    /// </summary>
+    /// <inheritdoc cref="Start"/>
+    /// <example>
+    /// <code>
+    /// server.StartInPlace((request, response) =>
+    /// {
+    ///     request.Data.CopyTo(response.Acquire(request.Size));
+    ///     response.Commit();
+    /// });
+    /// </code>
+    /// </example>
+    void StartInPlace(Action<Frame, ResponseWriter> handler, ProcessingMode mode = ProcessingMode.SingleThread);
+
+    /// <summary>
     /// Starts processing by a handler that awaits: no thread waits for its answer, and many requests may be under way. Returns at once.
     /// </summary>
     /// <param name="handler">

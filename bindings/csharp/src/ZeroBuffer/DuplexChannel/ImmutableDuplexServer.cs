@@ -33,6 +33,25 @@ public sealed class ImmutableDuplexServer : DuplexServer, IImmutableDuplexServer
     }
 
     /// <inheritdoc/>
+    public unsafe void StartInPlace(Action<Frame, ResponseWriter> handler, ProcessingMode mode = ProcessingMode.SingleThread)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        Run(
+            (request, responder) =>
+            {
+                try
+                {
+                    handler(request, ResponseState.Begin(responder));
+                }
+                finally
+                {
+                    ResponseState.End();
+                }
+            },
+            mode);
+    }
+
+    /// <inheritdoc/>
     public unsafe void StartAsync(Func<Frame, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler)
     {
         ArgumentNullException.ThrowIfNull(handler);

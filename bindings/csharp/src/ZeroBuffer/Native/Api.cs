@@ -338,6 +338,15 @@ internal static unsafe class Api
     internal static extern int zb_responder_reply(void* responder, byte* data, nuint size, void** error);
 
     [DllImport(Library)]
+    internal static extern int zb_responder_acquire(void* responder, nuint size, byte** data, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_responder_commit(void* responder, nuint size, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_responder_discard(void* responder);
+
+    [DllImport(Library)]
     internal static extern void zb_responder_fail(void* responder, byte* message);
 
     [DllImport(Library)]

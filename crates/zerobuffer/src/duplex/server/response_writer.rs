@@ -109,14 +109,14 @@ impl<'a> ResponseWriter<'a> {
     /// Those of [`ResponseWriter::acquire`]; `InvalidState` if bytes are acquired already.
     pub fn acquire_buffer(&mut self, len: usize) -> Result<()> {
         if !self.acquire_in_place(len)? {
-            self.run.check_size(len)?;
             self.acquired = Some(Acquired::Private { memory: take_memory(self.to.client, len), len });
         }
         Ok(())
     }
 
     /// Acquires `len` bytes of the response buffer. Returns `false` if the answer cannot be filled in place. For language
-    /// bindings that have memory of their own for that case.
+    /// bindings that have memory of their own for that case, and [`write`](ResponseWriter::write) it; if they do not, the request
+    /// fails.
     ///
     /// # Errors
     ///
@@ -125,6 +125,9 @@ impl<'a> ResponseWriter<'a> {
         self.check_open()?;
         // A frame has at least one byte.
         let lent = if len > 0 { self.run.acquire(self.to, len)? } else { None };
+        if lent.is_none() {
+            self.run.check_size(len)?;
+        }
         self.state = State::Discarded;
         self.acquired = lent.map(|lent| Acquired::InPlace { lent, len });
         Ok(self.acquired.is_some())
