@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 
-use crate::descriptor::{self, Control, Descriptor, Wire};
+use crate::descriptor::{self, Control, Descriptor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::BellLine;
 use crate::memory::Memory;
@@ -42,8 +42,6 @@ pub(crate) struct Buffer {
     generation: u64,
     /// What an event loop polls, once it was asked for.
     descriptor: OnceLock<Descriptor>,
-    /// To the other side's descriptor.
-    wire: Wire,
 }
 
 impl Buffer {
@@ -67,7 +65,6 @@ impl Buffer {
             full: AtomicU64::new(0),
             generation: os::fork_generation(),
             descriptor: OnceLock::new(),
-            wire: Wire::new(),
         }
     }
 
@@ -140,17 +137,17 @@ impl Buffer {
     #[cold]
     #[inline(never)]
     pub(crate) fn ring_peer(&self) {
-        doorbell::ring(self.peers_line(), |id| self.wire.ring(id));
+        doorbell::ring(self.peers_line(), |id| self.mapping.wire().ring(id));
     }
 
     /// Wakes the other side for something else than a position, stored just before.
     pub(crate) fn call_peer(&self) {
-        doorbell::call(self.peers_line(), |id| self.wire.ring(id));
+        doorbell::call(self.peers_line(), |id| self.mapping.wire().ring(id));
     }
 
     /// Wakes the other side whatever its bell says.
     pub(crate) fn rouse_peer(&self) {
-        doorbell::rouse(self.peers_line(), |id| self.wire.ring(id));
+        doorbell::rouse(self.peers_line(), |id| self.mapping.wire().ring(id));
     }
 
     // ---- the descriptor ----

@@ -14,44 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::layout::BellLine;
 use crate::lifecycle::locks::mode_without_mere_readers;
 use crate::notifier::{Callback, Notified};
-use crate::os::{self, FifoId, FileInfo};
+use crate::os::{self, FileInfo};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence, futex_wake};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
-
-/// The publisher's end of the other side's FIFO, opened at the first ring.
-pub(crate) struct Wire(Mutex<End>);
-
-enum End {
-    None,
-    Open(os::FifoEnd),
-    /// This FIFO could not be opened; the other side's listener hears the futex.
-    Refused(FifoId),
-}
-
-impl Wire {
-    pub(crate) fn new() -> Wire {
-        Wire(Mutex::new(End::None))
-    }
-
-    /// Writes a byte to the FIFO `id`. Returns whether that worked.
-    pub(crate) fn ring(&self, id: FifoId) -> bool {
-        let mut end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*end {
-            End::Open(open) if open.id() == id => {}
-            End::Refused(refused) if *refused == id => return false,
-            _ => {
-                stop_point!("descriptor:open");
-                *end = os::FifoEnd::open(id).map_or(End::Refused(id), End::Open);
-            }
-        }
-        stop_point!("descriptor:ring");
-        match &*end {
-            End::Open(open) => open.ring(),
-            _ => false,
-        }
-    }
-}
 
 /// Removes the FIFO that a dead owner of the bell left, and forgets it.
 pub(crate) fn remove_orphan(line: &BellLine) {
@@ -136,7 +102,7 @@ pub(crate) struct Descriptor {
     source: AtomicU32,
     /// The other side's position before the look that came with the last arming.
     known: AtomicU64,
-    /// The other side lived at that look.
+    /// The other side lived at that look, and no watcher tells of its end.
     peer_lived: AtomicBool,
     /// The arming for which the listener has rung because of the semaphore.
     rung: AtomicU32,
@@ -273,7 +239,7 @@ impl Descriptor {
         }
     }
 
-    /// Notes whether the other side lives, as the look that followed an arming found.
+    /// Notes whether the listener is to ask for the other side, which lived at the look that followed an arming.
     pub(crate) fn note_peer(&self, lives: bool) {
         self.peer_lived.store(lives, Ordering::Relaxed);
     }
@@ -315,7 +281,7 @@ impl Descriptor {
         &self.view
     }
 
-    /// Whether the other side lived then.
+    /// Whether the other side lived then, and no watcher tells of its end.
     pub(crate) fn peer_lived(&self) -> bool {
         self.peer_lived.load(Ordering::Relaxed)
     }

@@ -212,7 +212,8 @@ impl Inlet {
         }
         self.polled = (None, 0);
         let _uncancelled = os::Uncancelled::new();
-        let found = self.judge_writer(false)?;
+        let renamed = self.lender.buffer.take_news();
+        let found = self.judge_writer(renamed)?;
         let lives = seen.0.is_some_and(|words| words.is_ours() && !words.word.is_closed());
         if !found && lives {
             self.polled = seen;

@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_millis(1);
 /// How often to look where the system cannot wait for several words.
 const BY_CLOCK: Duration = Duration::from_millis(20);
 
-/// How often to ask whether the other side of an armed descriptor lives.
+/// How often to ask whether the other side of an armed descriptor lives, where the watcher does not tell.
 const PEERS: Duration = Duration::from_millis(20);
 
 /// One thread, and the buffers whose descriptors it serves.
@@ -89,7 +89,7 @@ pub(crate) fn register(
                 Arc::new(Listener { control: Arc::new(Control::new()), buffers: Mutex::default() });
             // It finds a buffer when it first looks, as it needs the lock of `all` to end.
             let own = Arc::clone(&listener);
-            os::spawn_quiet("zb-descriptors", move || serve(&own))?;
+            os::spawn_background("zb-descriptors", move || serve(&own))?;
             all.push(Arc::clone(&listener));
             listener
         }

@@ -86,7 +86,7 @@ impl Notified {
             None => {
                 let poller = Arc::new(Poller::new()?);
                 let own = Arc::clone(&poller);
-                os::spawn_quiet("zb-notify", move || serve(notifier, &own))?;
+                os::spawn_background("zb-notify", move || serve(notifier, &own))?;
                 state.poller = Some(Arc::clone(&poller));
                 poller
             }

@@ -66,11 +66,14 @@ impl Inlet {
             let source = self.ring.before_arming(&self.lender);
             self.attention.arm(&self.lender.buffer, source, 0);
         }
+        // The watch, as the kernel's bell, stands before the look.
+        let watched = self.is_watched();
         // The writer may have died since the first look, within the same tick of the clock.
         self.polled = (None, 0);
         let found = self.glance(interruptible)?;
         if let Some(descriptor) = self.lender.buffer.descriptor() {
-            descriptor.note_peer(self.writer_lives());
+            // What is not watched, the listener asks for.
+            descriptor.note_peer(!watched && self.writer_lives());
         }
         Ok(found)
     }

@@ -17,6 +17,7 @@ use crate::layout::{
 };
 use crate::os;
 use crate::sync::{AtomicU64, Ordering};
+use crate::wait::wire::Wire;
 
 /// One segment in this process's address space; unmapped on drop.
 pub(crate) struct Mapping {
@@ -29,6 +30,8 @@ pub(crate) struct Mapping {
     ring_size: u64,
     /// The control block, if the buffer has one.
     control: Option<NonNull<Control>>,
+    /// To the other side's descriptor: beside the bells, so that a frame costs no way to them.
+    wire: Wire,
 }
 
 // SAFETY: the mapping is plain shared memory, valid from any thread until drop. All access through `&self` is by
@@ -51,6 +54,7 @@ impl Mapping {
             geometry,
             ring: at(geometry.payload_offset()),
             ring_size: geometry.ring_size(),
+            wire: Wire::new(),
             control: geometry.control.map(|offset| {
                 debug_assert!(offset.is_multiple_of(LINE));
                 at(offset).cast()
@@ -198,6 +202,13 @@ impl Mapping {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len());
         }
         Some(())
+    }
+}
+
+impl Mapping {
+    /// To the other side's descriptor.
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
     }
 }
 

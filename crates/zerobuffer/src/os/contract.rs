@@ -238,8 +238,6 @@ const _: fn() = register_for_barriers;
 const _: fn(u64) -> bool = process_exists;
 /// Whether a process has mapped a file; `None` if that cannot be told. For 1.x peers.
 const _: fn(u64, FileId) -> Option<bool> = process_maps;
-/// Starts a thread that gets none of the program's signals.
-const _: fn(&str, fn()) -> Result<()> = spawn_quiet;
 /// While the value lives, no other thread of C code can cancel this one, which would unwind through Rust code.
 const _: fn() -> Uncancelled = Uncancelled::new;
 /// A clock in nanoseconds that cannot be set, equal for all processes of one time namespace.

@@ -303,10 +303,6 @@ impl Poller {
     }
 }
 
-pub(crate) fn spawn_quiet(_: &str, _: impl FnOnce() + Send + 'static) -> Result<()> {
-    refused()
-}
-
 pub(crate) fn futex_wait(_: &AtomicU32, _: u32, _: Duration) {}
 pub(crate) fn futex_wait_any(_: &[(&AtomicU32, u32)], _: Duration) -> WaitAny {
     WaitAny::NotOffered

@@ -50,6 +50,7 @@ impl Places {
             // The tokens of a classic ring were taken when the frame was given up.
             self.attention.arm(&self.buffer, self.ring.source(), doorbell::SHORT);
         }
+        let watched = self.is_watched();
         let alive = self.check_reader();
         let found = alive.and_then(|()| match self.find(room, Duration::ZERO) {
             Ok(place) => Ok(Some(place)),
@@ -58,7 +59,8 @@ impl Places {
         });
         if matches!(found, Ok(None)) {
             if let Some(descriptor) = self.buffer.descriptor() {
-                descriptor.note_peer(true);
+                // What is not watched, the listener asks for.
+                descriptor.note_peer(!watched);
             }
         } else {
             self.leave_armed(0);

@@ -385,11 +385,11 @@ impl WriteRing {
     // ---- places and frames ----
 
     /// Writes a frame straight ahead, if it ends below `until` there, and tells the reader.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         match self {
             WriteRing::Classic(_) => None,
-            WriteRing::Extended(side) => side.write_fast(buffer, data, tag, until),
+            WriteRing::Extended(side) => side.write_fast(&buffer.mapping, data, tag, until),
         }
     }
 
@@ -476,7 +476,7 @@ impl WriteRing {
     pub(crate) fn wake(&self, buffer: &Buffer, frames: usize) {
         match self {
             WriteRing::Classic(side) => side.wake(buffer, frames),
-            WriteRing::Extended(_) => extended::wake_reader(buffer),
+            WriteRing::Extended(_) => extended::wake_reader(&buffer.mapping),
         }
     }
 

@@ -6,6 +6,7 @@ mod budget;
 mod deadline;
 pub(crate) mod doorbell;
 pub(crate) mod watcher;
+pub(crate) mod wire;
 
 pub(crate) use budget::Spin;
 pub(crate) use deadline::{Deadline, Doubt, FIRST_SLICE, SLICE, UNSURE_LIMIT, UNSURE_SLICE, poll_until};

@@ -28,7 +28,7 @@ pub(crate) use process::pin_thread;
 #[cfg(feature = "stop-points")]
 pub(crate) use process::stop_self;
 pub(crate) use process::{
-    Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps, spawn_quiet,
+    Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps,
 };
 pub(crate) use segment::{Segment, map_shared, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};

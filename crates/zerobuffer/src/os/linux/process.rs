@@ -41,21 +41,6 @@ impl Drop for Uncancelled {
     }
 }
 
-/// Starts a thread that gets none of the program's signals.
-pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both have room for the results. A thread inherits the mask of the one that starts it.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
-    let started = std::thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(run);
-    // SAFETY: the call above has filled it in.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    started.map(|_| ())
-}
-
 /// Whether a process with this pid lives, in this process's pid namespace. Another user's process counts too.
 /// A process that has ended and waits to be reaped by its parent does not live.
 pub(crate) fn process_exists(pid: u64) -> bool {

@@ -10,6 +10,7 @@ use super::poll_backoff::{Found, PollBackoff, pauses_in};
 use crate::buffer::Buffer;
 use crate::layout::{Cursor, HeaderWord, WriterWord};
 use crate::memory::Memory;
+use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
 use crate::ring::{NoPlace, Reservation, RingFault, Room, Tag, Way};
 use crate::sync::Ordering;
@@ -158,30 +159,29 @@ impl WriteSide {
 
     /// Writes a frame straight ahead, if it ends below `until` there, and tells the reader. What the slow path does for any
     /// frame, in a quarter of the instructions. The caller got `until` from [`WriteSide::fast_until`].
-    #[inline(always)]
-    pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
+    #[inline]
+    pub(crate) fn write_fast(&mut self, mapping: &Mapping, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         let (len, header) = (data.len(), tag.header());
         if len.wrapping_sub(1) >= plan::ALIGN_FROM as usize - 1 {
-            return self.write_fast_aligned(buffer, data, tag, until);
+            return self.write_fast_aligned(mapping, data, tag, until);
         }
         // As `plan::sizes` has it for a frame that is not aligned.
         let start = self.head.position();
         if start + header + (len as u64).next_multiple_of(Cursor::UNIT) > until {
             return None;
         }
-        self.write_at(buffer, Self::ahead(start, header, len), data, tag)
+        self.write_at(mapping, Self::ahead(start, header, len), data, tag)
     }
 
     /// [`WriteSide::write_fast`] for the other frames; a function of its own, so that small ones do not pay for it.
     #[inline(never)]
-    fn write_fast_aligned(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
+    fn write_fast_aligned(&mut self, mapping: &Mapping, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         let place = self.place_below(&Room::of(data.len(), &tag), until)?;
-        if data.is_empty() { None } else { self.write_at(buffer, place, data, tag) }
+        if data.is_empty() { None } else { self.write_at(mapping, place, data, tag) }
     }
 
     #[inline(always)]
-    fn write_at(&mut self, buffer: &Buffer, place: Reservation, data: &[u8], tag: Tag) -> Option<u64> {
-        let mapping = &buffer.mapping;
+    fn write_at(&mut self, mapping: &Mapping, place: Reservation, data: &[u8], tag: Tag) -> Option<u64> {
         stop_point!("write:data");
         // SAFETY: this is the writer, the place is free and reserved (`until` of write_fast), and no slice of it is lent out, so
         // `data` cannot lie in it.
@@ -190,7 +190,7 @@ impl WriteSide {
             mapping.write_frame(place.data(), data)?;
         }
         let sequence = self.commit(mapping, place, data.len(), tag).ok()?;
-        wake_reader(buffer);
+        wake_reader(mapping);
         Some(sequence)
     }
 
@@ -463,12 +463,18 @@ impl WriteSide {
 }
 
 /// Wakes the reader, if it sleeps, after a commit.
-#[inline(always)]
-pub(crate) fn wake_reader(buffer: &Buffer) {
-    if doorbell::wants(&buffer.mapping.control().reader_bell.bell) & doorbell::SLEEPING != 0 {
+#[inline]
+pub(crate) fn wake_reader(mapping: &Mapping) {
+    if doorbell::wants(&mapping.control().reader_bell.bell) & doorbell::SLEEPING != 0 {
         stop_point!("extended:ring-reader");
-        buffer.ring_peer();
+        ring_reader(mapping);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn ring_reader(mapping: &Mapping) {
+    doorbell::ring(&mapping.control().reader_bell, |id| mapping.wire().ring(id));
 }
 
 /// See [`WriteSide::marker`].

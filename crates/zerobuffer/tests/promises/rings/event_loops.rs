@@ -13,7 +13,7 @@ use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOp
 /// A wake-up that does not come within this time is lost.
 const LOST: Duration = Duration::from_secs(10);
 
-support::peers!(echo, writer, reader, polling_echo, failing_opener, descriptor_owner);
+support::peers!(echo, writer, reader, polling_echo, failing_opener, descriptor_owner, idle_handles);
 
 fn small() -> BufferConfig {
     support::config().payload_size(4096).wait_strategy(WaitStrategy::Block)
@@ -584,4 +584,76 @@ fn twenty_readers_and_a_socket_are_waited_for_at_once() {
         }
     }
     drop(sender.join().unwrap());
+}
+
+// ---- idle handles ----
+
+/// Reads and writes frames of as many buffers as it is told, then waits for them all by their descriptors.
+fn idle_handles(arguments: &[String]) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for both calls.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    let epoll = Epoll::new();
+    let mut handles: Vec<(Reader, Writer)> = arguments
+        .iter()
+        .zip(0..)
+        .map(|(name, number)| {
+            let mut reader = Reader::create(name, small()).unwrap();
+            let mut writer = connect(name);
+            epoll.add(reader.descriptor().unwrap(), 0, number);
+            writer.write_frame(b"first").unwrap();
+            assert!(reader.try_read_frame().unwrap().is_some());
+            while reader.try_read_frame().unwrap().is_some() {}
+            (reader, writer)
+        })
+        .collect();
+    assert_eq!(epoll.wait(Duration::ZERO), Vec::<u64>::new());
+    say("idle");
+    hear();
+    for number in 0..handles.len() as u64 {
+        let (reader, writer) = &mut handles[number as usize];
+        writer.write_frame(b"frame").unwrap();
+        assert_eq!(epoll.wait(LOST), [number]);
+        assert!(reader.try_read_frame().unwrap().is_some() && reader.try_read_frame().unwrap().is_none());
+    }
+    say("done");
+}
+
+/// How often the threads of a process have run, and their names.
+fn runs(pid: u32) -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks
+        .map(|task| {
+            let path = task.unwrap().path();
+            let read = |file: &str| std::fs::read_to_string(path.join(file)).unwrap();
+            let runs = read("schedstat").split_whitespace().nth(2).unwrap().parse().unwrap();
+            (read("comm").trim().to_owned(), runs)
+        })
+        .collect()
+}
+
+#[test]
+fn many_idle_descriptors_need_few_threads_and_no_wake_up() {
+    // Enough for two listeners.
+    let names: Vec<Name> = (0..130).map(|_| Name::new("idle")).collect();
+    let arguments: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let mut peer = Peer::start(role!(idle_handles), &arguments);
+    peer.expect("idle");
+    std::thread::sleep(Duration::from_millis(300));
+    let before = runs(peer.pid());
+    std::thread::sleep(Duration::from_millis(1000));
+    let after = runs(peer.pid());
+    let listeners = before.iter().filter(|(name, _)| name == "zb-descriptors").count();
+    assert_eq!(listeners, 2, "{before:?}");
+    // In a classic ring the listener asks every 20 ms whether the writers live.
+    if !super::support::is_classic() {
+        assert_eq!(before, after, "a thread has run");
+    }
+    peer.tell("write");
+    peer.expect("done");
+    assert!(peer.wait().success());
 }
