@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -126,6 +127,8 @@ class Case(unittest.TestCase):
         """Waits for a line on standard error; returns what has been said until then."""
         said = ""
         while text not in said:
+            ready, _, _ = select.select([running.process.stderr], [], [], PATIENCE)
+            self.assertTrue(ready, f"{text!r} was not said, but {said!r}")
             line = running.process.stderr.readline().decode()
             self.assertTrue(line, (text, said))
             said += line
