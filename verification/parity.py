@@ -24,6 +24,7 @@ ROWS = {
     "read": ["Reader"],
     "read, borrowed": ["Reader"],
     "read the newest, passing over those before it": ["Reader"],
+    "a file descriptor for event loops": ["Reader", "Writer"],
     "frame": ["Frame"],
     "release": ["Frame", "Reader"],
     "write": ["Writer"],

@@ -189,6 +189,8 @@ CLI::App& add_reader(CLI::App& app, ReaderArgs& args) {
     ring(command, args.ring, "the ring");
     text(command, "--output", args.output, "FILE|-",
          "Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.");
+    flag(command, "--latest", args.latest,
+         "Read the newest frame each time, and pass over those that came before it. The summary counts them.");
     flag(command, "--keep", args.keep, "When a writer closes or dies, wait for the next one without limit.");
     common(command, args.report);
     return command;

@@ -56,6 +56,7 @@ struct ReaderArgs {
     std::uint64_t batch_size = 1;
     RingArgs ring;
     std::optional<std::string> output;
+    bool latest = false;
     bool keep = false;
     ReportArgs report;
 

@@ -50,11 +50,12 @@ void stream(const ReaderArgs& args, zerobuffer::Reader& reader, std::optional<Si
         stop.check();
         zerobuffer::Frame next;
         try {
-            next = next_frame(reader, args.timeout_ms, [&] {
+            const auto idle = [&] {
                 // The writer may be waiting for the space that is held here.
                 held.clear();
                 progress.wait(tally, arrivals.awaited());
-            });
+            };
+            next = args.latest ? latest_frame(reader, args.timeout_ms, idle) : next_frame(reader, args.timeout_ms, idle);
         } catch (const zerobuffer::writer_dead_exception& error) {
             arrivals.end();
             writer_died(args, tally, error);
@@ -111,6 +112,7 @@ void read(const ReaderArgs& args, Report& report, Tally& tally, Checks& checks) 
     } catch (const zerobuffer::zerobuffer_exception&) {
         // Then there is none to tell of.
     }
+    if (args.latest) report.frames_skipped = reader.frames_skipped();
     // The buffer is removed before the last bytes are written, so that no writer waits for a stalled pipe.
     std::optional<Failure> unclosed;
     try {

@@ -112,6 +112,7 @@ std::string Report::json(const Tally& tally) const {
     put("input_buffer", input_buffer);
     put("output_buffer", output_buffer);
     object[words(operation).count] = tally.frames;
+    put("frames_skipped", frames_skipped);
     object["bytes"] = tally.bytes;
     object["frame_size"] = frame_size;
     object["metadata_size"] = metadata_size;
@@ -139,6 +140,7 @@ std::string Report::summary(const Tally& tally) const {
         text += ": " + fixed(static_cast<double>(tally.bytes) / mib / seconds, 1) + " MiB/s, ";
         text += fixed(static_cast<double>(tally.frames) / seconds, 0) + " frames/s";
     }
+    if (frames_skipped) text += "; " + std::to_string(*frames_skipped) + " passed over";
     if (verification_errors.value_or(0) > 0) text += "; " + std::to_string(*verification_errors) + " FAILED verification";
     if (metadata_relayed.value_or(false)) text += "; " + std::to_string(metadata_size) + " bytes of metadata relayed";
     if (frames_lost.value_or(0) > 0) text += "; " + std::to_string(*frames_lost) + " LOST";

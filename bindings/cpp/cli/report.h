@@ -59,6 +59,7 @@ struct Report {
     std::optional<std::string> buffer_name = std::nullopt;
     std::optional<std::string> input_buffer = std::nullopt;
     std::optional<std::string> output_buffer = std::nullopt;
+    std::optional<std::uint64_t> frames_skipped = std::nullopt;
     std::uint64_t frame_size = 0;
     std::uint64_t metadata_size = 0;
     std::optional<std::uint64_t> verification_errors = std::nullopt;

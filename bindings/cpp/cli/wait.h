@@ -52,6 +52,17 @@ zerobuffer::Frame next_frame(zerobuffer::Reader& reader, std::int64_t timeout_ms
     }
 }
 
+/** Waits for a frame as next_frame(), and passes over all but the newest. */
+template <typename Idle>
+zerobuffer::Frame latest_frame(zerobuffer::Reader& reader, std::int64_t timeout_ms, Idle idle) {
+    const Deadline deadline(timeout_ms);
+    for (;;) {
+        zerobuffer::Frame frame = reader.read_latest_frame(deadline.slice());
+        if (frame.valid() || frame.end_of_stream() || deadline.is_over()) return frame;
+        idle();
+    }
+}
+
 }  // namespace cli
 
 #endif

@@ -226,6 +226,51 @@ static void lent(void)
 }
 
 /* Time-outs of one call, and names that say how long they are. */
+static void newest(void)
+{
+    zb_error *error = NULL;
+    zb_reader *reader = NULL;
+    zb_writer *writer = NULL;
+    zb_frame frame;
+    zb_frame_ref lent_frame;
+
+    name_of("newest");
+    expect(zb_reader_create(name, NULL, &reader, &error), ZB_OK, &error);
+    expect(zb_writer_connect(name, NULL, &writer, &error), ZB_OK, &error);
+    expect(zb_reader_read_latest_frame(reader, 0, &frame, &error), ZB_TIMEOUT, &error);
+    CHECK(frame.data == NULL);
+    for (uint8_t byte = 1; byte <= 10; byte++)
+        expect(zb_writer_write_frame(writer, &byte, 1, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_latest_frame(reader, WAIT_MS, &frame, &error), ZB_OK, &error);
+    CHECK(frame.size == 1 && *frame.data == 10 && frame.sequence == 10);
+    CHECK(zb_reader_frames_read(reader) == 1 && zb_reader_frames_skipped(reader) == 9);
+    for (uint8_t byte = 11; byte <= 15; byte++)
+        expect(zb_writer_write_frame(writer, &byte, 1, NULL, &error), ZB_OK, &error);
+    expect(zb_reader_read_latest_frame_ref(reader, WAIT_MS, &lent_frame, &error), ZB_OK, &error);
+    CHECK(lent_frame.sequence == 15 && *lent_frame.data == 15 && *frame.data == 10);
+    expect(zb_reader_release_frame_ref_of(reader, 15, &error), ZB_OK, &error);
+    zb_frame_release(&frame);
+    zb_reader_stats stats;
+    stats.size = sizeof stats;
+    expect(zb_reader_get_stats(reader, &stats, &error), ZB_OK, &error);
+    CHECK(stats.frames_held == 0 && stats.frames_read == 2 && zb_reader_frames_skipped(reader) == 13);
+
+    uint8_t last = 16;
+    expect(zb_writer_write_frame(writer, &last, 1, NULL, &error), ZB_OK, &error);
+    expect(zb_writer_close(writer, &error), ZB_OK, &error);
+    expect(zb_reader_read_latest_frame_ref(reader, WAIT_MS, &lent_frame, &error), ZB_OK, &error);
+    CHECK(*lent_frame.data == 16);
+    expect(zb_reader_read_latest_frame(reader, WAIT_MS, &frame, &error), ZB_END_OF_STREAM, &error);
+    expect(zb_reader_read_latest_frame_ref(reader, 0, &lent_frame, &error), ZB_TIMEOUT, &error);
+    CHECK(lent_frame.data == NULL && zb_reader_frames_skipped(NULL) == 0);
+    expect(zb_reader_read_latest_frame(NULL, 0, &frame, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    expect(zb_reader_read_latest_frame_ref(reader, 0, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    zb_writer_free(writer);
+    expect(zb_reader_close(reader, &error), ZB_OK, &error);
+    expect(zb_reader_read_latest_frame(reader, 0, &frame, &error), ZB_ERROR_CLOSED, &error);
+    zb_reader_free(reader);
+}
+
 static void variants(void)
 {
     static uint8_t big[4096 - 16];
@@ -475,6 +520,7 @@ int main(void)
     nulls();
     frames();
     lent();
+    newest();
     tools();
     duplex();
     logging();

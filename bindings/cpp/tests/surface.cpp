@@ -136,6 +136,34 @@ TEST_CASE("a frame of bytes stands for a request in tests of handlers") {
     CHECK(handler(moved).size() == 5);
 }
 
+TEST_CASE("the newest frame comes, and those before it are counted") {
+    const Name name("newest");
+    Reader reader(name);
+    Writer writer(name);
+    CHECK_FALSE(reader.read_latest_frame(0).valid());
+    const auto write = [&writer](std::uint64_t first, std::uint64_t last) {
+        for (std::uint64_t number = first; number <= last; ++number) writer.write_frame(&number, sizeof number);
+    };
+    write(1, 100);
+    const Frame frame = reader.read_latest_frame(patience);
+    CHECK(frame.sequence() == 100);
+    CHECK(frame.size() == sizeof(std::uint64_t));
+    CHECK(reader.frames_skipped() == 99);
+    write(101, 110);
+    CHECK(reader.read_latest_frame_ref(std::chrono::seconds(20)).sequence() == 110);
+    CHECK(reader.frames_read() == 2);
+    CHECK(reader.frames_skipped() == 108);
+    // An end that a batch found behind its frames comes first.
+    write(111, 113);
+    writer.close();
+    std::vector<Frame> frames;
+    CHECK(reader.read_frames(frames, 100, patience) == 3);
+    CHECK(reader.read_latest_frame(patience).end_of_stream());
+    Writer next(name);
+    next.write_frame(&name, 1);
+    CHECK(reader.read_latest_frame(std::chrono::seconds(20)).sequence() == 1);
+}
+
 TEST_CASE("read_frames tells of the end behind its frames, whichever way the next call reads") {
     for (const int next : {0, 1, 2, 3}) {
         const Name name("ends");

@@ -98,6 +98,33 @@ impl Reader {
         frame_or_invalid(py, self.0.next(py, duration(timeout_ms)?)?)
     }
 
+    /// Waits for a frame, and returns the newest one. Those before it are passed over, and their space goes back at once.
+    ///
+    /// Only frames of one writer are passed over: the newest frame of a writer that ended comes before its end, and its end
+    /// before the next writer's newest frame. `frames_skipped` counts the frames.
+    ///
+    /// Args:
+    ///     timeout_ms: Milliseconds to wait; see `read_frame`.
+    ///
+    /// Returns:
+    ///     A frame; an invalid one as from `read_frame`.
+    ///
+    /// Raises:
+    ///     Those of `read_frame`.
+    #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
+    fn read_latest_frame<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_ms: Option<f64>,
+    ) -> PyResult<Bound<'py, Frame>> {
+        frame_or_invalid(py, self.0.latest(py, duration(timeout_ms)?)?)
+    }
+
+    /// The newest frame of one writer, again and again; ends when the writer closes.
+    fn latest_frames(slf: Py<Self>) -> LatestFrames {
+        LatestFrames(slf)
+    }
+
     /// The next frame if there is one now. Like `read_frame(0)`, but not ended by `interrupt()`.
     fn try_read_frame<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Frame>> {
         frame_or_invalid(py, self.0.now(py)?)
@@ -175,6 +202,12 @@ impl Reader {
     #[getter]
     fn frames_read(&self) -> u64 {
         self.0.counts().0
+    }
+
+    /// Frames that `read_latest_frame` passed over. They do not count as read.
+    #[getter]
+    fn frames_skipped(&self) -> u64 {
+        self.0.skipped()
     }
 
     /// Bytes of data (without headers) read by this reader.
@@ -287,5 +320,25 @@ impl Reader {
     fn __repr__(&self) -> String {
         let closed = if self.closed() { " closed" } else { "" };
         format!("<zerobuffer.Reader '{}' frames_read={}{closed}>", self.name(), self.frames_read())
+    }
+}
+
+/// The newest frames of one writer; see `Reader.latest_frames`.
+#[pyclass(frozen, module = "zerobuffer")]
+pub(crate) struct LatestFrames(Py<Reader>);
+
+#[pymethods]
+impl LatestFrames {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Frame>>> {
+        let frame = self.0.get().0.latest(py, Duration::MAX)?.filter(|frame| !frame.is_end());
+        frame.map(|frame| Bound::new(py, frame)).transpose()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
     }
 }

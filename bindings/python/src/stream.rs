@@ -20,6 +20,9 @@ pub(crate) struct Stream {
     pub(crate) line: Arc<Line>,
     frames_read: AtomicU64,
     bytes_read: AtomicU64,
+    frames_skipped: AtomicU64,
+    /// Frames, and their bytes, that were read for tasks and then passed over.
+    passed_over: [AtomicU64; 2],
     /// What has been read for tasks and not been taken, in order. Filled by the thread that has the reader.
     unread: Guarded<VecDeque<Result<Frame, Failure>>>,
     any_unread: AtomicBool,
@@ -33,6 +36,8 @@ impl Stream {
             line: Arc::default(),
             frames_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            frames_skipped: AtomicU64::new(0),
+            passed_over: [AtomicU64::new(0), AtomicU64::new(0)],
             unread: Guarded::default(),
             any_unread: AtomicBool::new(false),
         }
@@ -42,11 +47,19 @@ impl Stream {
         // Relaxed: statistics.
         self.frames_read.store(reader.frames_read(), Ordering::Relaxed);
         self.bytes_read.store(reader.bytes_read(), Ordering::Relaxed);
+        self.frames_skipped.store(reader.frames_skipped(), Ordering::Relaxed);
     }
 
     /// Frames and bytes read.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
+        let [frames, bytes] = self.passed_over.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let frames = self.frames_read.load(Ordering::Relaxed).saturating_sub(frames);
+        (frames, self.bytes_read.load(Ordering::Relaxed).saturating_sub(bytes))
+    }
+
+    /// Frames passed over.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.frames_skipped.load(Ordering::Relaxed) + self.passed_over[0].load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -111,6 +124,51 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::WriterClosed => Ok(Some(vec![Frame::invalid(true)])),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// One read of the newest frame, which may take `timeout`.
+    fn read_latest(
+        &self,
+        reader: &mut zerobuffer::Reader,
+        timeout: Duration,
+    ) -> Result<Option<Frame>, Failure> {
+        // What was read for tasks comes first: its frames up to an end, of which the last one may be the newest.
+        let mut ahead = Vec::new();
+        while let Some(frame) = self.take_unread_frame() {
+            ahead.push(frame);
+        }
+        let Some(newest) = ahead.pop() else {
+            if let Some(end) = self.take_unread() {
+                return end.map(Some);
+            }
+            let outcome = reader.read_latest_frame(timeout);
+            self.count(reader);
+            return self.outcome(reader, outcome);
+        };
+        let outcome = if self.has_unread() { Ok(None) } else { reader.read_latest_frame(Duration::ZERO) };
+        self.count(reader);
+        match self.outcome(reader, outcome) {
+            Ok(Some(frame)) if !frame.is_end() => {
+                ahead.push(newest);
+                self.pass_over(&ahead);
+                Ok(Some(frame))
+            }
+            later => {
+                if let Some(end) = later.transpose() {
+                    self.unread.with(|unread| unread.push_front(end));
+                    self.any_unread.store(true, Ordering::Release);
+                }
+                self.pass_over(&ahead);
+                Ok(Some(newest))
+            }
+        }
+    }
+
+    /// Counts frames that were read for tasks as passed over.
+    fn pass_over(&self, frames: &[Frame]) {
+        // Relaxed: statistics.
+        self.passed_over[0].fetch_add(frames.len() as u64, Ordering::Relaxed);
+        self.passed_over[1].fetch_add(frames.iter().map(Frame::bytes).sum(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -225,6 +283,11 @@ impl Stream {
             return outcome.map(Some).map_err(|failure| raise(py, failure));
         }
         self.wait(py, timeout, |reader, slice| self.read(reader, slice))
+    }
+
+    /// Waits for a frame, and returns the newest one.
+    pub(crate) fn latest(&self, py: Python<'_>, timeout: Duration) -> PyResult<Option<Frame>> {
+        self.wait(py, timeout, |reader, slice| self.read_latest(reader, slice))
     }
 
     /// Waits for the next frames.

@@ -262,3 +262,35 @@ def test_a_reader_with_a_waiting_task_is_collected(name):
     gc.collect()
     # Its name is free.
     zerobuffer.Reader(name, CONFIG).close()
+
+
+def test_frames_that_were_read_for_a_task_that_left_are_passed_over_too(reader, writer):
+    def leave_behind(count):
+        """Frames that were read ahead for tasks which are gone."""
+
+        async def main():
+            for _ in range(count):
+                task = asyncio.ensure_future(reader.read_frame_async(None))
+                await asyncio.sleep(0.02)
+                writer.write_frame(b"ahead")
+                # The thread that reads for the task has the frame, and the task does not run.
+                deadline = time.monotonic() + 20
+                while reader.frames_read <= before and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        before = reader.frames_read
+        asyncio.run(main())
+
+    leave_behind(1)
+    writer.write_frame(b"newer")
+    writer.write_frame(b"newest")
+    assert bytes(reader.read_latest_frame(20_000)) == b"newest"
+    assert (reader.frames_read, reader.bytes_read, reader.frames_skipped) == (1, 6, 2)
+    leave_behind(1)
+    writer.close()
+    # The end comes behind the frame that was read ahead, and is not lost.
+    assert bytes(reader.read_latest_frame(20_000)) == b"ahead"
+    assert reader.read_latest_frame(20_000).end_of_stream
+    assert (reader.frames_read, reader.frames_skipped) == (2, 2)

@@ -56,6 +56,31 @@ def test_equal_configs_look_equal_and_others_do_not():
     assert "size" not in repr(zerobuffer.BufferConfig())
 
 
+def test_the_newest_frame_comes_and_those_before_it_are_counted(reader, writer):
+    assert not reader.read_latest_frame(0).is_valid
+    for number in range(1, 51):
+        writer.write_frame(bytes([number]))
+    with reader.read_latest_frame() as frame:
+        assert (bytes(frame), frame.sequence) == (bytes([50]), 50)
+    assert (reader.frames_read, reader.bytes_read, reader.frames_skipped) == (1, 1, 49)
+    later = threading.Timer(0.05, writer.write_frame, [b"later"])
+    later.start()
+    assert bytes(reader.read_latest_frame(20_000)) == b"later"
+    later.join()
+    writer.write_frame(b"old")
+    writer.write_frame(b"last")
+    writer.close()
+    assert [bytes(frame) for frame in reader.latest_frames()] == [b"last"]
+    assert reader.frames_skipped == 50
+    with zerobuffer.Writer(reader.name) as second:
+        second.write_frame(b"next")
+    assert bytes(reader.read_latest_frame()) == b"next"
+    assert reader.read_latest_frame().end_of_stream
+    threading.Timer(0.05, reader.interrupt).start()
+    with pytest.raises(zerobuffer.InterruptedError):
+        reader.read_latest_frame(None)
+
+
 def test_a_reader_and_a_writer_tell_what_they_have_done_and_what_they_hold(name):
     with zerobuffer.Reader(name, zerobuffer.BufferConfig(64, 4096)) as reader, zerobuffer.Writer(name) as writer:
         assert reader.stats().oldest_held is None

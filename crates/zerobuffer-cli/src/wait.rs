@@ -40,15 +40,33 @@ impl Deadline {
 pub(crate) fn next_frame(
     reader: &mut Reader,
     timeout: Duration,
-    mut idle: impl FnMut(&mut Reader),
+    idle: impl FnMut(&mut Reader),
 ) -> Result<Option<Frame>> {
     // The hot path: no clock, no deadline.
     if let Some(frame) = reader.try_read_frame()? {
         return Ok(Some(frame));
     }
+    wait_for(reader, timeout, Reader::read_frame, idle)
+}
+
+/// Waits for a frame as [`next_frame`], and passes over all but the newest.
+pub(crate) fn latest_frame(
+    reader: &mut Reader,
+    timeout: Duration,
+    idle: impl FnMut(&mut Reader),
+) -> Result<Option<Frame>> {
+    wait_for(reader, timeout, Reader::read_latest_frame, idle)
+}
+
+fn wait_for(
+    reader: &mut Reader,
+    timeout: Duration,
+    read: impl Fn(&mut Reader, Duration) -> Result<Option<Frame>>,
+    mut idle: impl FnMut(&mut Reader),
+) -> Result<Option<Frame>> {
     let deadline = Deadline::after(timeout);
     loop {
-        if let Some(frame) = reader.read_frame(deadline.slice())? {
+        if let Some(frame) = read(reader, deadline.slice())? {
             return Ok(Some(frame));
         }
         if deadline.is_over() {

@@ -403,6 +403,7 @@ fn every_requested_option_stands_in_the_help() {
                 "--metadata-size",
                 "--output",
                 "--keep",
+                "--latest",
                 "--json-output",
                 "-v, --verbose",
                 "-h, --help",

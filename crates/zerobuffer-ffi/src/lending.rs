@@ -43,11 +43,24 @@ impl Lending {
     /// Ends the loan, then waits for the next frame and lends it.
     #[inline(always)]
     pub(crate) fn lend(&mut self, timeout: Duration) -> Result<Option<&FrameRef<'static>>> {
+        self.lend_by(|reader| reader.read_frame_ref(timeout))
+    }
+
+    /// Ends the loan, then waits for a frame and lends the newest one.
+    pub(crate) fn lend_latest(&mut self, timeout: Duration) -> Result<Option<&FrameRef<'static>>> {
+        self.lend_by(|reader| reader.read_latest_frame_ref(timeout))
+    }
+
+    #[inline(always)]
+    fn lend_by(
+        &mut self,
+        read: impl FnOnce(&'static mut Reader) -> Result<Option<FrameRef<'static>>>,
+    ) -> Result<Option<&FrameRef<'static>>> {
         self.lent = None;
         // SAFETY: The box lives as long as `self`, which is borrowed mutably, and the last loan has just ended. The frame may call
         // itself 'static, as each function of this type ends it before the box is borrowed mutably or freed.
         let reader: &'static mut Reader = unsafe { &mut *self.reader.as_ptr() };
-        self.lent = reader.read_frame_ref(timeout)?;
+        self.lent = read(reader)?;
         Ok(self.lent.as_ref())
     }
 

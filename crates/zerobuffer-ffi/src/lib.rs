@@ -37,6 +37,7 @@ pub mod fuzzing;
 mod inspect;
 mod interrupt;
 mod kept;
+mod latest;
 mod lending;
 mod log;
 mod notify;

@@ -28,12 +28,13 @@ pub struct zb_reader {
     pub(crate) peer: Peer<WriterWatch>,
     name: CString,
     /// The number of the frame that is lent; 0 if none is, or a call that ends the loan has begun.
-    lent: AtomicU64,
+    pub(crate) lent: AtomicU64,
     /// The frame that was lent when the reader was closed.
     left: Mutex<Option<Frame>>,
     // As of the last call that read, so that other threads may ask.
     cursor: AtomicU64,
     frames_read: AtomicU64,
+    pub(crate) frames_skipped: AtomicU64,
     bytes_read: AtomicU64,
 }
 
@@ -55,11 +56,11 @@ pub struct zb_frame_ref {
 }
 
 impl zb_frame_ref {
-    const EMPTY: zb_frame_ref = zb_frame_ref { data: std::ptr::null(), size: 0, sequence: 0 };
+    pub(crate) const EMPTY: zb_frame_ref = zb_frame_ref { data: std::ptr::null(), size: 0, sequence: 0 };
 }
 
 pub(crate) struct Inner {
-    lending: Lending,
+    pub(crate) lending: Lending,
     /// Keeps the memory mapped.
     batch: Vec<Frame>,
 }
@@ -73,7 +74,7 @@ impl Inner {
 impl zb_reader {
     /// Enters a call that ends the loan.
     #[inline(always)]
-    fn enter(&self) -> Result<Entered<'_, Inner>, Failure> {
+    pub(crate) fn enter(&self) -> Result<Entered<'_, Inner>, Failure> {
         let inner = self.inner.enter()?;
         // Relaxed: a thread that still reads the old number waits, and reads again.
         self.lent.store(0, Ordering::Relaxed);
@@ -103,11 +104,17 @@ impl zb_reader {
         self.frames_read.store(reader.frames_read(), Ordering::Relaxed);
         self.bytes_read.store(reader.bytes_read(), Ordering::Relaxed);
     }
+
+    /// As `count`, after a call that may have passed over frames.
+    pub(crate) fn count_latest(&self, inner: &Entered<'_, Inner>) {
+        self.count(inner);
+        self.frames_skipped.store(inner.lending.look().frames_skipped(), Ordering::Relaxed);
+    }
 }
 
 /// Turns the core's error for the end of a stream into the ABI's status.
 #[inline(always)]
-fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_status, Failure> {
+pub(crate) fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_status, Failure> {
     match error.kind() {
         ErrorKind::WriterClosed => Ok(ZB_END_OF_STREAM),
         _ => Err(handle.inner.why(error)),
@@ -153,6 +160,7 @@ pub unsafe extern "C" fn zb_reader_create_n(
             lent: AtomicU64::new(0),
             left: Mutex::new(None),
             frames_read: AtomicU64::new(0),
+            frames_skipped: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
         }));
         Ok(ZB_OK)
@@ -316,7 +324,10 @@ pub unsafe extern "C" fn zb_reader_keep_frame_ref(
 ///
 /// Each pointer is NULL, or valid by the rules for callers.
 #[inline(always)]
-unsafe fn at<'a>(reader: *const zb_reader, frame: *mut zb_frame) -> Result<(&'a zb_reader, Place), Failure> {
+pub(crate) unsafe fn at<'a>(
+    reader: *const zb_reader,
+    frame: *mut zb_frame,
+) -> Result<(&'a zb_reader, Place), Failure> {
     // SAFETY: This function's caller promises of each pointer what the checks ask for.
     unsafe {
         let place = Place::empty(Out::new(frame, "frame")?.as_ptr());

@@ -92,6 +92,25 @@ public:
     /** As read_frame(timeout_t). */
     [[nodiscard]] Frame read_frame(std::chrono::milliseconds timeout) { return read_frame(timeout.count()); }
 
+    /**
+     * Waits up to `timeout_ms` for a frame, and returns the newest one: those before it are passed over, and their space goes
+     * back at once. frames_skipped() counts them. Only frames of one writer are passed over: the newest frame of a writer that
+     * ended comes before its end, and its end before the next writer's newest frame.
+     *
+     * Returns and throws like read_frame().
+     */
+    [[nodiscard]] Frame read_latest_frame(timeout_t timeout_ms = default_timeout_ms) {
+        Frame frame;
+        if (tells_found(frame)) return frame;
+        detail::Error error;
+        finish(error.check(zb_reader_read_latest_frame(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
+               frame);
+        return frame;
+    }
+
+    /** As read_latest_frame(timeout_t). */
+    [[nodiscard]] Frame read_latest_frame(std::chrono::milliseconds timeout) { return read_latest_frame(timeout.count()); }
+
     /** The next frame if there is one now, else an invalid one. Leaves interrupts alone. Throws like read_frame(). */
     [[nodiscard]] Frame try_read_frame() {
         Frame frame;
@@ -169,6 +188,22 @@ public:
     /** As read_frame_ref(timeout_t). */
     [[nodiscard]] FrameRef read_frame_ref(std::chrono::milliseconds timeout) { return read_frame_ref(timeout.count()); }
 
+    /** Like read_latest_frame(), but lends the frame as read_frame_ref() does. */
+    [[nodiscard]] FrameRef read_latest_frame_ref(timeout_t timeout_ms = default_timeout_ms) {
+        FrameRef frame;
+        if (tells_found(frame)) return frame;
+        detail::Error error;
+        finish(
+            error.check(zb_reader_read_latest_frame_ref(reader_.get(), timeout_ms, detail::FrameAccess::out(frame), error.out())),
+            frame);
+        return frame;
+    }
+
+    /** As read_latest_frame_ref(timeout_t). */
+    [[nodiscard]] FrameRef read_latest_frame_ref(std::chrono::milliseconds timeout) {
+        return read_latest_frame_ref(timeout.count());
+    }
+
     /** Gives back the frame that is lent, if any, without reading the next one. */
     void release_frame_ref() { detail::call(zb_reader_release_frame_ref, static_cast<const zb_reader*>(reader_.get())); }
 
@@ -228,6 +263,9 @@ public:
 
     /** Frames read so far. */
     [[nodiscard]] std::uint64_t frames_read() const noexcept { return zb_reader_frames_read(reader_.get()); }
+
+    /** Frames that read_latest_frame() passed over so far. They do not count as read. */
+    [[nodiscard]] std::uint64_t frames_skipped() const noexcept { return zb_reader_frames_skipped(reader_.get()); }
 
     /** Bytes of data (without headers) read so far. */
     [[nodiscard]] std::uint64_t bytes_read() const noexcept { return zb_reader_bytes_read(reader_.get()); }

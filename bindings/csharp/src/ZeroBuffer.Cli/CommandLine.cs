@@ -137,6 +137,8 @@ internal static class CommandLine
         Func<ParseResult, RingOptions> ring = Ring(command, "the ring");
         Option<string?> output = Text(
             command, null, "--output", "FILE|-", "Write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error.");
+        Option<bool> latest = Flag(
+            command, null, "--latest", "Read the newest frame each time, and pass over those that came before it. The summary counts them.");
         Option<bool> keep = Flag(command, null, "--keep", "When a writer closes or dies, wait for the next one, as long as it takes.");
         (Option<bool> json, Option<bool> verbose) = Report(command);
         return new Entry(
@@ -154,6 +156,7 @@ internal static class CommandLine
                 BatchSize = parsed.GetValue(batch) ?? 1,
                 Ring = ring(parsed),
                 Output = parsed.GetValue(output),
+                Latest = parsed.GetValue(latest),
                 Keep = parsed.GetValue(keep),
                 JsonOutput = parsed.GetValue(json),
                 Verbose = parsed.GetValue(verbose),

@@ -99,6 +99,8 @@ internal sealed record ReaderOptionSet : CommandOptions
 
     internal string? Output { get; init; }
 
+    internal bool Latest { get; init; }
+
     internal bool Keep { get; init; }
 
     internal bool HasDataOnStandardOutput => Output == "-";

@@ -41,6 +41,7 @@ internal static class ReaderCommand
         finally
         {
             report.MetadataSize = MetadataSize(reader);
+            report.FramesSkipped = options.Latest ? reader.FramesSkipped : null;
             // The buffer goes before the last bytes are written, so that no writer waits for a stalled pipe.
             reader.Dispose();
             sink?.Finish();
@@ -83,7 +84,9 @@ internal static class ReaderCommand
             Frame frame;
             try
             {
-                frame = Waiting.NextFrame(reader, options.TimeoutMs, idle);
+                frame = options.Latest
+                    ? Waiting.LatestFrame(reader, options.TimeoutMs, idle)
+                    : Waiting.NextFrame(reader, options.TimeoutMs, idle);
             }
             catch (WriterDeadException error)
             {

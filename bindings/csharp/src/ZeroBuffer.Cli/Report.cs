@@ -40,6 +40,8 @@ internal sealed class Report
 
     internal string? OutputBuffer { get; init; }
 
+    internal ulong? FramesSkipped { get; set; }
+
     internal ulong FrameSize { get; set; }
 
     internal ulong MetadataSize { get; set; }
@@ -111,6 +113,7 @@ internal sealed class Report
             WriteText(json, "input_buffer", InputBuffer);
             WriteText(json, "output_buffer", OutputBuffer);
             json.WriteNumber(_operation.Count, Tally.Frames);
+            WriteNumber(json, "frames_skipped", FramesSkipped);
             json.WriteNumber("bytes", Tally.Bytes);
             json.WriteNumber("frame_size", FrameSize);
             json.WriteNumber("metadata_size", MetadataSize);
@@ -148,6 +151,10 @@ internal sealed class Report
         {
             text.Append(": ").Append(Text.Fixed(Tally.Bytes / Mebibyte / seconds, 1)).Append(" MiB/s, ");
             text.Append(Text.Fixed(Tally.Frames / seconds, 0)).Append(" frames/s");
+        }
+        if (FramesSkipped is ulong skipped)
+        {
+            text.Append("; ").Append(skipped).Append(" passed over");
         }
         if (VerificationErrors > 0)
         {

@@ -54,6 +54,21 @@ internal static class Waiting
         }
     }
 
+    /// <summary>Waits for a frame as <see cref="NextFrame"/>, and passes over all but the newest.</summary>
+    internal static Frame LatestFrame(Reader reader, long timeoutMs, Action idle)
+    {
+        var deadline = new Deadline(timeoutMs);
+        while (true)
+        {
+            Frame frame = reader.ReadLatestFrame(deadline.Slice);
+            if (frame.IsValid || frame.EndOfStream || deadline.IsOver)
+            {
+                return frame;
+            }
+            idle();
+        }
+    }
+
     /// <summary>Connects a writer, waiting up to <paramref name="timeoutMs"/> for the reader; Ctrl-C ends the wait.</summary>
     /// <exception cref="Failure">With <paramref name="code"/>, or <paramref name="badArguments"/>.</exception>
     internal static Writer Connect(string name, long timeoutMs, int code, int badArguments, Progress progress, Tally tally)

@@ -246,7 +246,7 @@ public sealed unsafe partial class Reader : IDisposable
         return Read(timeoutMs, cancellationToken);
     }
 
-    private Frame Read(long timeoutMs, CancellationToken cancellationToken)
+    private Frame Read(long timeoutMs, CancellationToken cancellationToken, bool latest = false)
     {
         // Without a token, an unexpected interrupt is a late one of an earlier token, and there is at most one: the
         // clock, which costs a third of a read, is left alone.
@@ -254,7 +254,7 @@ public sealed unsafe partial class Reader : IDisposable
         while (true)
         {
             long left = cancellationToken.CanBeCanceled ? deadline.Left : timeoutMs;
-            int status = ReadOnce(left, out Frame frame, out void* error);
+            int status = latest ? ReadLatestOnce(left, out Frame frame, out void* error) : ReadOnce(left, out frame, out error);
             if (status == Errors.Ok)
             {
                 return frame;
@@ -274,6 +274,27 @@ public sealed unsafe partial class Reader : IDisposable
         bool owner = _handle.Enter();
         LentFrame state = Next();
         int status = Api.zb_reader_read_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
+        if (status == Errors.Ok)
+        {
+            frame = state.Lend(lent);
+        }
+        else
+        {
+            frame = default;
+            Volatile.Write(ref _handle.Lent, 0);
+        }
+        _handle.Leave(owner);
+        error = failure;
+        return status;
+    }
+
+    private int ReadLatestOnce(long timeoutMs, out Frame frame, out void* error)
+    {
+        NativeFrameRef lent;
+        void* failure = null;
+        bool owner = _handle.Enter();
+        LentFrame state = Next();
+        int status = Api.zb_reader_read_latest_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
         if (status == Errors.Ok)
         {
             frame = state.Lend(lent);

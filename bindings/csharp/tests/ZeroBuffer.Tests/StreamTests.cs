@@ -32,6 +32,39 @@ public sealed class StreamTests
     }
 
     [Fact]
+    public void The_newest_frame_comes_and_those_before_it_are_counted()
+    {
+        string name = Names.New();
+        using var reader = new Reader(name, Small);
+        var writer = new Writer(name);
+        Assert.False(reader.ReadLatestFrame(TimeSpan.Zero).IsValid);
+        for (byte number = 1; number <= 50; number++)
+        {
+            writer.WriteFrame(new[] { number });
+        }
+        Frame frame = reader.ReadLatestFrame(Soon);
+        Assert.Equal((50UL, (byte)50), (frame.Sequence, frame.Span[0]));
+        Assert.Equal((1UL, 49UL), (reader.FramesRead, reader.FramesSkipped));
+        using var cancellation = new CancellationTokenSource();
+        cancellation.Cancel();
+        writer.WriteFrame(new byte[] { 51 });
+        Assert.Equal(51UL, reader.ReadLatestFrame(cancellation.Token).Sequence);
+        Assert.Throws<OperationCanceledException>(() => reader.ReadLatestFrame(Soon, cancellation.Token));
+        Assert.False(reader.ReadLatestFrame(TimeSpan.FromMilliseconds(1)).IsValid);
+        writer.WriteFrame(new byte[] { 52 });
+        writer.WriteFrame(new byte[] { 53 });
+        writer.Dispose();
+        Assert.Equal(new[] { 53UL }, reader.LatestFrames(TestContext.Current.CancellationToken).Select(newest => newest.Sequence));
+        Assert.Equal(50UL, reader.FramesSkipped);
+        using var next = new Writer(name);
+        next.WriteFrame(new byte[] { 1 });
+        Assert.Equal(1UL, reader.ReadLatestFrame().Sequence);
+        reader.Dispose();
+        Assert.Throws<ClosedException>(() => reader.ReadLatestFrame());
+        Assert.Equal(0UL, reader.FramesSkipped);
+    }
+
+    [Fact]
     public void A_reader_and_a_writer_tell_what_they_have_done_and_what_they_hold()
     {
         string name = Names.New();

@@ -1,4 +1,4 @@
-from typing import Any, Callable, Dict, Final, Iterable, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Dict, Final, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from numpy.typing import DTypeLike, NDArray
 from typing_extensions import Buffer, Self, disjoint_base, final
@@ -236,6 +236,23 @@ class Reader:
             ClosedError: if the reader is closed, now or meanwhile.
             BufferNotFoundError: if another process removed the buffer's files.
         """
+    def read_latest_frame(self, timeout_ms: Optional[float] = 5000) -> Frame:
+        """Waits for a frame, and returns the newest one. Those before it are passed over, and their space goes back at once.
+
+        Only frames of one writer are passed over: the newest frame of a writer that ended comes before its end, and its end
+        before the next writer's newest frame. `frames_skipped` counts the frames.
+
+        Args:
+            timeout_ms: Milliseconds to wait; see `read_frame`.
+
+        Returns:
+            A frame; an invalid one as from `read_frame`.
+
+        Raises:
+            Those of `read_frame`.
+        """
+    def latest_frames(self) -> Iterator[Frame]:
+        """The newest frame of one writer, again and again; ends when the writer closes."""
     def try_read_frame(self) -> Frame:
         """The next frame if there is one now. Like `read_frame(0)`, but not ended by `interrupt()`."""
     def read_frames(self, max_frames: int, timeout_ms: Optional[float] = 5000) -> List[Frame]:
@@ -276,6 +293,9 @@ class Reader:
     @property
     def frames_read(self) -> int:
         """Frames read by this reader."""
+    @property
+    def frames_skipped(self) -> int:
+        """Frames that `read_latest_frame` passed over. They do not count as read."""
     @property
     def bytes_read(self) -> int:
         """Bytes of data (without headers) read by this reader."""

@@ -101,6 +101,10 @@ pub(crate) struct ReaderArgs {
     #[arg(long, value_name = "FILE|-")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Read the newest frame each time, and pass over those that came before it. The summary counts them.
+    #[arg(long)]
+    pub(crate) latest: bool,
+
     /// When a writer closes or dies, wait for the next one without limit.
     #[arg(long)]
     pub(crate) keep: bool,

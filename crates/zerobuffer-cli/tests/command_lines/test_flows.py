@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 
 from languages import COMMANDS, Case, buffer_name, exists, in_each_language, reference
 
@@ -118,6 +119,39 @@ class Flows(Case):
             "`IN`: the writer closed; 3 frames so far", "the first frame of the writer (pid RELAY) has come",
         ):
             self.assertIn(part, text)
+
+
+class Latest(Case):
+    @in_each_language
+    def test_the_newest_frame_is_read_and_those_before_it_are_counted(self, language):
+        buffer = buffer_name("latest")
+        # It stops while frames come, so that it finds many of them at once.
+        reading = self.start_reading(
+            buffer, language, "reader", buffer, "--latest", "--verify", "sequential", "--size", "100", "--json-output")
+        writing = self.start(reference(), "writer", buffer, "-n", "1001", "--size", "100", "--batch-size", "1000", "--delay-ms", "300")
+        reading.signal(signal.SIGSTOP)
+        self.wait_for_frames(buffer, 1000)
+        reading.signal(signal.SIGCONT)
+        self.finish(writing)
+        report = self.finish(reading).json
+        self.assertEqual((report["frames_read"] + report["frames_skipped"], report["verification_errors"]), (1001, 0))
+        self.assertGreater(report["frames_skipped"], 500, report)
+        self.assertEqual(report["bytes"], 100 * report["frames_read"])
+
+    @in_each_language
+    def test_without_the_option_nothing_is_passed_over(self, language):
+        buffer = buffer_name("all")
+        reading = self.start_reading(buffer, language, "reader", buffer, "--json-output")
+        self.run_to_end(reference(), "writer", buffer, "-n", "10")
+        report = self.finish(reading).json
+        self.assertEqual((report["frames_read"], report.get("frames_skipped")), (10, None))
+
+    @in_each_language
+    def test_the_summary_tells_how_many_were_passed_over(self, language):
+        buffer = buffer_name("summary")
+        reading = self.start_reading(buffer, language, "reader", buffer, "--latest")
+        self.run_to_end(reference(), "writer", buffer, "-n", "1")
+        self.assertIn("; 0 passed over", self.finish(reading).out.decode())
 
 
 class Cuts(Case):

@@ -330,23 +330,6 @@ typedef struct zb_names {
 } zb_names;
 
 /**
- * The level of a message, or the level up to which messages are wanted.
- */
-typedef int32_t zb_log_level;
-
-/**
- * Gets one message. It may be called on several threads at once. It runs in the middle of a call: it may
- * close that call's handle and add or remove loggers, and must call nothing else. Must not unwind.
- */
-typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
-
-/**
- * Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop. It
- * may call any function of this library.
- */
-typedef void (*zb_notify)(void *user_data);
-
-/**
  * A frame that its reader lends until the reader's next call: bytes in shared memory, without the cost of owning them. `data` is
  * NULL when there was nothing to read.
  *
@@ -369,6 +352,23 @@ typedef struct zb_frame_ref {
      */
     uint64_t sequence;
 } zb_frame_ref;
+
+/**
+ * The level of a message, or the level up to which messages are wanted.
+ */
+typedef int32_t zb_log_level;
+
+/**
+ * Gets one message. It may be called on several threads at once. It runs in the middle of a call: it may
+ * close that call's handle and add or remove loggers, and must call nothing else. Must not unwind.
+ */
+typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
+
+/**
+ * Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop. It
+ * may call any function of this library.
+ */
+typedef void (*zb_notify)(void *user_data);
 
 /**
  * Handles a request, on a thread of the server: answers by `zb_responder_reply`, or by `zb_responder_acquire` and
@@ -1222,6 +1222,33 @@ zb_status zb_kept_buffer_close(const struct zb_kept_buffer *kept, bool *adopted,
  * Ends the keeping, if it has not ended, and frees the handle. NULL is fine.
  */
 void zb_kept_buffer_free(struct zb_kept_buffer *kept);
+
+/**
+ * Waits up to `timeout_ms` for a frame, and returns the newest one: those before it are passed over, and their space goes
+ * back at once. `zb_reader_frames_skipped` counts them. Only frames of one writer are passed over: the newest frame of a
+ * writer that ended comes before its end, and its end before the next writer's newest frame.
+ *
+ * Statuses and errors are those of `zb_reader_read_frame`.
+ */
+zb_status zb_reader_read_latest_frame(const struct zb_reader *reader,
+                                      int64_t timeout_ms,
+                                      struct zb_frame *frame,
+                                      struct zb_error **error);
+
+/**
+ * Like `zb_reader_read_latest_frame`, but lends the frame: see `zb_frame_ref`. First gives back the frame that was lent before,
+ * if it was not released.
+ */
+zb_status zb_reader_read_latest_frame_ref(const struct zb_reader *reader,
+                                          int64_t timeout_ms,
+                                          struct zb_frame_ref *frame,
+                                          struct zb_error **error);
+
+/**
+ * Frames that `zb_reader_read_latest_frame` and `zb_reader_read_latest_frame_ref` passed over so far. They do not count as read.
+ * From any thread.
+ */
+uint64_t zb_reader_frames_skipped(const struct zb_reader *reader);
 
 /**
  * Adds a logger, which gets the library's messages up to `level`, like every other added logger. `destroy`,

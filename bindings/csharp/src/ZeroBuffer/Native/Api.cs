@@ -97,6 +97,9 @@ internal static unsafe class Api
     internal static extern int zb_reader_read_frame_ref(void* reader, long timeoutMs, NativeFrameRef* frame, void** error);
 
     [DllImport(Library)]
+    internal static extern int zb_reader_read_latest_frame_ref(void* reader, long timeoutMs, NativeFrameRef* frame, void** error);
+
+    [DllImport(Library)]
     internal static extern int zb_reader_release_frame_ref(void* reader, void** error);
 
     [DllImport(Library)]
@@ -116,6 +119,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern ulong zb_reader_frames_read(void* reader);
+
+    [DllImport(Library)]
+    internal static extern ulong zb_reader_frames_skipped(void* reader);
 
     [DllImport(Library)]
     internal static extern ulong zb_reader_bytes_read(void* reader);

@@ -275,6 +275,11 @@ def _reader(commands: Any) -> None:
         help="write the frames' bytes to a file, or to standard output (-); the summary then goes to standard error",
     )
     parser.add_argument(
+        "--latest",
+        action="store_true",
+        help="read the newest frame each time, and pass over those that came before it; the summary counts them",
+    )
+    parser.add_argument(
         "--keep",
         action="store_true",
         help="when a writer closes or dies, wait for the next one without limit",

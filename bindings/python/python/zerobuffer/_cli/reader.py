@@ -9,7 +9,7 @@ from .codes import Failure, Interrupted, failure, file_failure, reason
 from .output import complain, say, tell
 from .pattern import Pattern
 from .report import Progress, Report, Tally
-from .stop import Arrivals, Stop, next_frame, tell_of_buffer
+from .stop import Arrivals, Stop, latest_frame, next_frame, tell_of_buffer
 from .streams import Sink
 
 _CANNOT_CREATE = 1
@@ -73,6 +73,8 @@ def _read(args: argparse.Namespace, report: Report, tally: Tally, checks: "_Chec
                 _stream(args, reader, sink, stop, tally, checks)
             finally:
                 report.fields["metadata_size"] = len(reader.get_metadata() or b"")
+                if args.latest:
+                    report.fields["frames_skipped"] = reader.frames_skipped
     except ZeroBufferError as error:
         raise failure(error, _READ_ERROR) from error
     finally:
@@ -96,10 +98,11 @@ def _stream(
         held.clear()
         progress.wait(tally, arrivals.awaited())
 
+    following = latest_frame if args.latest else next_frame
     while args.frames == 0 or tally.frames < args.frames:
         stop.check()
         try:
-            frame = next_frame(reader, args.timeout_ms, idle)
+            frame = following(reader, args.timeout_ms, idle)
         except WriterDeadError as error:
             arrivals.end()
             if not args.keep:

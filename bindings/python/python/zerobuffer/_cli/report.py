@@ -74,6 +74,7 @@ _ORDER = [
     "frames_written",
     "frames_read",
     "frames_relayed",
+    "frames_skipped",
     "bytes",
     "frame_size",
     "metadata_size",
@@ -138,6 +139,8 @@ class Report:
         text = f"{done} {frames} frame{'' if frames == 1 else 's'}, {human(fields['bytes'])}, in {seconds:.3f} s"
         if seconds > 0:
             text += f": {fields['throughput_mbps']:.1f} MiB/s, {frames / seconds:.0f} frames/s"
+        if fields.get("frames_skipped") is not None:
+            text += f"; {fields['frames_skipped']} passed over"
         if fields.get("verification_errors"):
             text += f"; {fields['verification_errors']} FAILED verification"
         if fields.get("metadata_relayed"):

@@ -96,9 +96,18 @@ def next_frame(reader: Reader, timeout_ms: int, idle: Callable[[], None]) -> Fra
     frame = reader.try_read_frame()
     if frame.is_valid or frame.end_of_stream:
         return frame
+    return _wait(reader.read_frame, timeout_ms, idle)
+
+
+def latest_frame(reader: Reader, timeout_ms: int, idle: Callable[[], None]) -> Frame:
+    """Waits for a frame as `next_frame`, and passes over all but the newest."""
+    return _wait(reader.read_latest_frame, timeout_ms, idle)
+
+
+def _wait(read: Callable[[float], Frame], timeout_ms: int, idle: Callable[[], None]) -> Frame:
     deadline = Deadline(timeout_ms)
     while True:
-        frame = reader.read_frame(deadline.slice())
+        frame = read(deadline.slice())
         if frame.is_valid or frame.end_of_stream or deadline.left() == 0:
             return frame
         idle()

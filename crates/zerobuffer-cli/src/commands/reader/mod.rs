@@ -27,6 +27,8 @@ struct Read {
     operation: &'static str,
     buffer_name: String,
     frames_read: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames_skipped: Option<u64>,
     #[serde(flatten)]
     volume: Volume,
     verification_errors: u64,
@@ -45,6 +47,9 @@ impl Report for Read {
 impl Display for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.volume.write(f, "read", self.frames_read, "frame")?;
+        if let Some(skipped) = self.frames_skipped {
+            write!(f, "; {skipped} passed over")?;
+        }
         if self.verification_errors > 0 {
             write!(f, "; {} FAILED verification", self.verification_errors)?;
         }
@@ -60,7 +65,8 @@ pub(crate) fn run(args: &ReaderArgs) -> u8 {
     let mut volume = Volume::default();
     let mut checks = Checks::new(args);
     let mut tally = Tally::default();
-    let mut result = read(args, &mut volume, &mut tally, &mut checks);
+    let mut skipped = 0;
+    let mut result = read(args, &mut volume, &mut tally, &mut checks, &mut skipped);
     volume.frame_size = tally.largest;
     volume.count(&tally);
     if result.is_ok() && checks.wrong > 0 {
@@ -74,6 +80,7 @@ pub(crate) fn run(args: &ReaderArgs) -> u8 {
         operation: "read",
         buffer_name: args.name.clone(),
         frames_read: tally.frames,
+        frames_skipped: args.latest.then_some(skipped),
         volume,
         verification_errors: checks.wrong,
         checksums: checks.checksums(),
@@ -88,6 +95,7 @@ fn read(
     volume: &mut Volume,
     tally: &mut Tally,
     checks: &mut Checks,
+    skipped: &mut u64,
 ) -> Result<(), Failure> {
     let stop = Stop::install(exit::reader::CANNOT_CREATE)?;
     let mut reader = Reader::create(&args.name, ring_config(&args.ring))
@@ -105,6 +113,7 @@ fn read(
     if let Ok(Some(metadata)) = reader.metadata() {
         volume.metadata_size = metadata.len() as u64;
     }
+    *skipped = reader.frames_skipped();
     // The buffer is removed before the last bytes are written, so that no writer waits for a stalled pipe.
     let closed = reader.close();
     if let Some(sink) = sink {
@@ -129,11 +138,15 @@ fn stream(
         if stop.requested() {
             return Err(Failure::Interrupted);
         }
-        let next = wait::next_frame(reader, wait::timeout(args.timeout_ms), |_| {
+        let idle = |_: &mut Reader| {
             // The writer may be waiting for the space that is held here.
             held.clear();
             progress.wait(tally, arrivals.awaited());
-        });
+        };
+        let next = match args.latest {
+            true => wait::latest_frame(reader, wait::timeout(args.timeout_ms), idle),
+            false => wait::next_frame(reader, wait::timeout(args.timeout_ms), idle),
+        };
         let frame = match next {
             Ok(Some(frame)) => Arc::new(frame),
             Ok(None) if args.keep && !reader.is_writer_connected() => {

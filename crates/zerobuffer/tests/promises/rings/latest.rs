@@ -261,6 +261,23 @@ fn a_frame_that_is_wrong_comes_after_the_newest_one_before_it() {
 }
 
 #[test]
+fn failure_03_the_tokens_of_frames_that_were_passed_over_are_taken() {
+    if !support::is_classic() {
+        // Without semaphores.
+        return;
+    }
+    let name = Name::new("newest-tokens");
+    let mut reader = Reader::create(&name, support::config().payload_size(1 << 16)).unwrap();
+    let mut writer = Writer::connect(&name).unwrap();
+    (0..300).for_each(|_| _ = writer.write_frame(&[1; 8]).unwrap());
+    // A 1.x writer posts one for each frame.
+    let tokens = Forge::semaphore(&name, 'w');
+    tokens.set_tokens(300);
+    assert_eq!(reader.read_latest_frame(Duration::ZERO).unwrap().unwrap().sequence(), 300);
+    assert_eq!(tokens.tokens(), 0);
+}
+
+#[test]
 fn an_interrupt_ends_a_wait_for_the_newest_frame_and_leaves_one_that_is_there() {
     let name = Name::new("newest-interrupt");
     let mut reader = Reader::create(&name, support::config().payload_size(1 << 16)).unwrap();
