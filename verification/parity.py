@@ -34,7 +34,6 @@ ROWS = {
     "write time-out": ["Writer"],
     "counters": ["Reader", "Writer"],
     "what it did and holds": ["Reader", "Writer"],
-    "a file descriptor for event loops": ["Reader", "Writer"],
     "one callback when there is news": ["Reader", "Writer"],
     "wait for many at once": ["WaitSet"],
     "futures": ["Reader", "Writer", "FrameStream"],

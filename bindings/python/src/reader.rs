@@ -1,5 +1,6 @@
 //! `Reader`.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,6 +223,19 @@ impl Reader {
     ///     ClosedError: if the reader is closed.
     fn stats(&self, py: Python<'_>) -> PyResult<ReaderStats> {
         self.0.gate.enter(py, |reader| Ok(reader.stats().into()))
+    }
+
+    /// A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others.
+    ///
+    /// It is ready to read when there may be a frame or the end of a writer. Then call `try_read_frame()` or `read_frame(0)`.
+    /// It stays ready until such a call finds nothing. It is ready at first. Never read from it or write to it. It is closed
+    /// with the reader: take it out of event loops before. A forked child has none.
+    ///
+    /// Raises:
+    ///     ClosedError: if the reader is closed.
+    ///     SystemError: if there is no file descriptor left, or no thread.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.0.gate.enter(py, |reader| Ok(reader.descriptor()?.as_raw_fd()))
     }
 
     /// Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -428,6 +429,19 @@ impl Writer {
         let stats = self.gate.enter(py, |writer| Ok(writer.stats()))?;
         // Of the core's calls one of Python may make several: full counts those of Python. Relaxed: statistics.
         Ok(WriterStats::new(stats, self.full.load(Ordering::Relaxed)))
+    }
+
+    /// A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others. Poll it for *reading* only.
+    ///
+    /// It is ready to read unless the last `try_write_frame()` or `try_acquire_frame_buffer()` found no space and there has been
+    /// neither space nor an end since. It is ready at first. Never read from it or write to it. It is closed with the writer:
+    /// take it out of event loops before. A forked child has none.
+    ///
+    /// Raises:
+    ///     ClosedError: if the writer is closed.
+    ///     SystemError: if there is no file descriptor left, or no thread.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.gate.enter(py, |writer| Ok(writer.descriptor()?.as_raw_fd()))
     }
 
     /// Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError.

@@ -305,6 +305,17 @@ class Reader:
         Raises:
             ClosedError: if the reader is closed.
         """
+    def fileno(self) -> int:
+        """A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others.
+
+        It is ready to read when there may be a frame or the end of a writer. Then call `try_read_frame()` or `read_frame(0)`.
+        It stays ready until such a call finds nothing. It is ready at first. Never read from it or write to it. It is closed
+        with the reader: take it out of event loops before. A forked child has none.
+
+        Raises:
+            ClosedError: if the reader is closed.
+            SystemError: if there is no file descriptor left, or no thread.
+        """
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
     def close(self) -> None:
@@ -497,6 +508,17 @@ class Writer:
 
         Raises:
             ClosedError: if the writer is closed.
+        """
+    def fileno(self) -> int:
+        """A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others. Poll it for *reading* only.
+
+        It is ready to read unless the last `try_write_frame()` or `try_acquire_frame_buffer()` found no space and there has been
+        neither space nor an end since. It is ready at first. Never read from it or write to it. It is closed with the writer:
+        take it out of event loops before. A forked child has none.
+
+        Raises:
+            ClosedError: if the writer is closed.
+            SystemError: if there is no file descriptor left, or no thread.
         """
     def interrupt(self) -> None:
         """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
