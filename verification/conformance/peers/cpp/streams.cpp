@@ -95,12 +95,18 @@ void Streams::close(const std::string& of) {
     }
 }
 
-/** A frame, or an invalid one in vain; the end of the stream is an error in answers, as in Rust. */
-Frame Streams::next(const Json& step) {
-    Frame frame = reader().read_frame(timeout_of(step));
+namespace {
+
+/** The end of the stream is an error in answers, as in Rust. */
+Frame no_end(Frame frame) {
     if (frame.end_of_stream()) throw StepError("WriterClosed", "the end of the stream");
     return frame;
 }
+
+}  // namespace
+
+/** A frame, or an invalid one in vain. */
+Frame Streams::next(const Json& step) { return no_end(reader().read_frame(timeout_of(step))); }
 
 Json Streams::read(const Json& step, bool hold) {
     Frame frame = next(step);
@@ -173,6 +179,14 @@ bool Streams::play(const std::string& verb, const Json& step, Json& answer) {
         writer_ = std::move(made);
     } else if (verb == "read" || verb == "hold") {
         answer = read(step, verb == "hold");
+    } else if (verb == "latest") {
+        const Frame frame = no_end(reader().read_latest_frame(timeout_of(step)));
+        if (frame.valid()) {
+            answer = described(frame.span(), frame.sequence());
+            answer["skipped"] = reader().frames_skipped();
+        } else {
+            answer = none();
+        }
     } else if (verb == "check") {
         answer = described(held(step).span(), held(step).sequence());
     } else if (verb == "release") {

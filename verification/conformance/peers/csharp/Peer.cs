@@ -37,6 +37,8 @@ internal sealed partial class Peer
                 {
                     return read.IsValid ? Content.Describe(read.Data, read.Sequence) : None();
                 }
+            case "latest":
+                return Latest(step);
             case "hold":
                 return Hold(step);
             case "check":
@@ -175,11 +177,23 @@ internal sealed partial class Peer
     [DllImport("libc", EntryPoint = "setuid")]
     private static extern int SetUser(uint uid);
 
-    /// <summary>A frame, or an invalid one at the time-out; the end of the stream is an error in answers, as in Rust.</summary>
-    private Frame Next(JsonElement step)
+    /// <summary>A frame, or an invalid one at the time-out.</summary>
+    private Frame Next(JsonElement step) => NoEnd(_reader!.ReadFrame(Wait(step)));
+
+    /// <summary>The end of the stream is an error in answers, as in Rust.</summary>
+    private static Frame NoEnd(Frame frame) =>
+        frame.EndOfStream ? throw new StepFailedException("WriterClosed", "the end of the stream") : frame;
+
+    private Answer Latest(JsonElement step)
     {
-        Frame frame = _reader!.ReadFrame(Wait(step));
-        return frame.EndOfStream ? throw new StepFailedException("WriterClosed", "the end of the stream") : frame;
+        using Frame frame = NoEnd(_reader!.ReadLatestFrame(Wait(step)));
+        if (!frame.IsValid)
+        {
+            return None();
+        }
+        Answer answer = Content.Describe(frame.Data, frame.Sequence);
+        answer["skipped"] = _reader.FramesSkipped;
+        return answer;
     }
 
     private Frame Held(JsonElement step) => _held[(int)step.Number("which", 0)];

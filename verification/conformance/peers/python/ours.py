@@ -93,11 +93,22 @@ class Peer:
         self.reader = zerobuffer.Reader(step["name"], config(step))
 
     def next(self, step):
-        """A frame, or nothing in vain; the end of the stream is an error in answers, as in Rust."""
-        frame = self.reader.read_frame(timeout(step))
+        """A frame, or nothing in vain."""
+        return self.no_end(self.reader.read_frame(timeout(step)))
+
+    @staticmethod
+    def no_end(frame):
+        """The end of the stream is an error in answers, as in Rust."""
         if frame.end_of_stream:
             raise StepFailed("WriterClosed", "the end of the stream")
         return frame if frame.is_valid else None
+
+    def do_latest(self, step):
+        frame = self.no_end(self.reader.read_latest_frame(timeout(step)))
+        if frame is None:
+            return {"none": True}
+        with frame:
+            return {**described(frame.data, frame.sequence), "skipped": self.reader.frames_skipped}
 
     def do_read(self, step):
         frame = self.next(step)

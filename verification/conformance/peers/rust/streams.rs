@@ -58,6 +58,7 @@ impl Streams {
         Some(match verb {
             "create" => self.create(step),
             "read" | "hold" => self.read(step, verb == "hold"),
+            "latest" => self.latest(step),
             "check" => self.check(step),
             "release" => self.release(step),
             "receive" => self.receive(step),
@@ -131,6 +132,15 @@ impl Streams {
             frame.release();
         }
         answer
+    }
+
+    fn latest(&mut self, step: &Step) -> Answer {
+        let Some(frame) = frame(self.reader()?.read_latest_frame(step.timeout("timeout_ms")))? else {
+            return fields([("none", true.into())]);
+        };
+        let mut answer = described(&frame, frame.sequence())?;
+        answer.insert("skipped".to_owned(), self.reader()?.frames_skipped().into());
+        Ok(answer)
     }
 
     fn held(&mut self, step: &Step) -> Result<&mut Option<Frame>, (String, String)> {
