@@ -27,6 +27,7 @@ pub struct BufferConfig {
     pub(crate) mode: u32,
     pub(crate) preallocate: bool,
     pub(crate) classic: bool,
+    pub(crate) sharing: bool,
     pub(crate) wait: WaitStrategy,
 }
 
@@ -38,6 +39,7 @@ impl Default for BufferConfig {
             mode: 0o600,
             preallocate: false,
             classic: false,
+            sharing: false,
             wait: WaitStrategy::default(),
         }
     }
@@ -104,6 +106,18 @@ impl BufferConfig {
         self
     }
 
+    /// Allows payload sharing (default false): the reader's frames may be lent, and it takes frames that are lent to it.
+    ///
+    /// A relay reads one buffer and writes another. If the readers of both allow sharing and its writer requests it
+    /// ([`WriterOptions::request_payload_sharing`]), [`Writer::forward`](crate::Writer::forward) passes frames on without a copy:
+    /// the second buffer's reader looks at the bytes in the first one, read-only. So who may read the second buffer may look at
+    /// all of the first one. A ring that is kept classic shares nothing.
+    #[must_use]
+    pub fn allow_payload_sharing(mut self, allow: bool) -> Self {
+        self.sharing = allow;
+        self
+    }
+
     /// How the reader waits for frames.
     #[must_use]
     pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
@@ -137,7 +151,7 @@ impl BufferConfig {
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             return invalid(format!("mode {:#o} must lie within 0o777 and contain 0o600", self.mode));
         }
-        match layout::Geometry::new(metadata_size as u64, payload_size as u64, !self.classic) {
+        match layout::Geometry::new(metadata_size as u64, payload_size as u64, !self.classic, self.sharing) {
             Some(geometry) => Ok(geometry),
             None => invalid(format!(
                 "metadata_size {metadata_size} and payload_size {payload_size} are more than a process can map"
@@ -158,6 +172,7 @@ impl BufferConfig {
 pub struct WriterOptions {
     pub(crate) write_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) sharing: bool,
     pub(crate) wait: WaitStrategy,
 }
 
@@ -166,6 +181,7 @@ impl Default for WriterOptions {
         WriterOptions {
             write_timeout: DEFAULT_TIMEOUT,
             connect_timeout: Duration::ZERO,
+            sharing: false,
             wait: WaitStrategy::default(),
         }
     }
@@ -184,6 +200,14 @@ impl WriterOptions {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// Requests payload sharing (default false): [`Writer::forward`](crate::Writer::forward) lends frames rather than copying them,
+    /// where both readers allow it ([`BufferConfig::allow_payload_sharing`]).
+    #[must_use]
+    pub fn request_payload_sharing(mut self, request: bool) -> Self {
+        self.sharing = request;
         self
     }
 

@@ -77,6 +77,39 @@ impl Frame {
             .unwrap_or_default()
     }
 
+    /// The bytes, to be changed in place before the frame is forwarded ([`Writer::forward`](crate::Writer::forward)), while
+    /// nothing else has them. The writer never learns of it.
+    ///
+    /// `None` if the frame is lent already, or is itself a borrowed one ([`Frame::is_shared`]): its bytes are another reader's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer};
+    ///
+    /// # let name = format!("doc-frame-make-mut-{}", std::process::id());
+    /// let mut reader = Reader::create(&name, BufferConfig::default())?;
+    /// Writer::connect(&name)?.write_frame(&[1, 2, 3])?;
+    /// let mut frame = reader.read_frame(Duration::from_secs(1))?.expect("a frame");
+    /// frame.make_mut().expect("it is not lent").reverse();
+    /// assert_eq!(*frame, [3, 2, 1]);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn make_mut(&mut self) -> Option<&mut [u8]> {
+        let is_mine = !self.is_shared() && self.lender.is_only_mine(&self.record);
+        is_mine.then(|| self.bytes_mut())
+    }
+
+    /// Whether the bytes lie in another reader's buffer, which has lent them ([`Writer::forward`](crate::Writer::forward)).
+    /// They keep their place there, and its writer waits for them in the end, so release the frame soon.
+    pub fn is_shared(&self) -> bool {
+        self.record.borrowed_at().is_some()
+    }
+
+    /// What a writer needs to lend the frame; `None` if its bytes are not its reader's own.
+    pub(crate) fn to_be_lent(&self) -> Option<(&Arc<Lender>, &FrameRecord)> {
+        (!self.is_shared()).then_some((&self.lender, &self.record))
+    }
+
     /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
     pub(crate) fn flags(&self) -> u16 {
         self.record.flags()
@@ -175,6 +208,11 @@ impl<'a> FrameRef<'a> {
         unsafe { copy_out(self.lender, self.record, target) }
     }
 
+    /// Whether the bytes lie in another reader's buffer; see [`Frame::is_shared`].
+    pub fn is_shared(&self) -> bool {
+        self.record.borrowed_at().is_some()
+    }
+
     /// Makes an owned frame of it, which outlives the next read and the reader.
     ///
     /// ```
@@ -240,7 +278,13 @@ unsafe fn copy_out(lender: &Lender, record: &FrameRecord, target: &mut [u8]) -> 
     let target = &mut target[..record.len()];
     // SAFETY: the frame was committed when it was taken, and is not released meanwhile, by the caller's promise.
     let copied = unsafe { lender.buffer.mapping.read_frame(record.position(), target) };
-    copied.map_or(0, |()| target.len())
+    if copied.is_none() {
+        // SAFETY: by the caller's promise.
+        let bytes = unsafe { bytes_elsewhere(record) };
+        target[..bytes.len()].copy_from_slice(bytes);
+        return bytes.len();
+    }
+    target.len()
 }
 
 /// The bytes of a frame.
@@ -251,5 +295,19 @@ unsafe fn copy_out(lender: &Lender, record: &FrameRecord, target: &mut [u8]) -> 
 unsafe fn bytes_of<'a>(lender: &'a Lender, record: &FrameRecord) -> &'a [u8] {
     // SAFETY: by the caller's promise. The bounds were checked when the frame was taken; if they did not hold, an
     // empty slice would be the worst outcome.
-    unsafe { lender.buffer.mapping.frame_bytes(record.position(), record.len()) }.unwrap_or_default()
+    let bytes = unsafe { lender.buffer.mapping.frame_bytes(record.position(), record.len()) };
+    // SAFETY: by the caller's promise.
+    bytes.unwrap_or_else(|| unsafe { bytes_elsewhere(record) })
+}
+
+/// The bytes of a frame that do not lie in its reader's ring: those of a borrowed frame, else none.
+///
+/// # Safety
+///
+/// The frame has not been released for as long as the slice lives.
+#[cold]
+unsafe fn bytes_elsewhere<'a>(record: &FrameRecord) -> &'a [u8] {
+    // SAFETY: the address is that of `record.len()` readable bytes, which the release queue keeps until the frame is released
+    // (ReleaseQueue::hold_borrowed). They are not written meanwhile: their reader has lent them (trust model).
+    record.borrowed_at().map_or(&[], |at| unsafe { std::slice::from_raw_parts(at, record.len()) })
 }

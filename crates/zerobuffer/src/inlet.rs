@@ -7,7 +7,7 @@ use crate::attention::Attention;
 use crate::config::WaitStrategy;
 use crate::end_of_writer::{CLEARED_GRACE, EndsTold, NamesWatch, News, UNMAPPED_GRACE};
 use crate::error::{ErrorKind, Result};
-use crate::layout::WRITER_ROLE_BYTE;
+use crate::layout::{HeaderWord, WRITER_ROLE_BYTE};
 use crate::lifecycle::create::{Locks, Parts};
 use crate::lifecycle::liveness::{self, WriterState, WriterWords};
 use crate::lifecycle::registry::OwnedFiles;
@@ -15,6 +15,7 @@ use crate::memory::reserve::Reserver;
 use crate::os;
 use crate::peer_watch::{self, PeerWatch};
 use crate::ring::{FaultKind, FrameRecord, Lender, Look, ReadRing, RingFault};
+use crate::sharing::borrower::Borrower;
 use crate::stats::ReaderStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
@@ -46,17 +47,23 @@ pub(crate) struct Inlet {
     pub(crate) frames_skipped: u64,
     /// `bytes_read` at the last wait.
     bytes_before_wait: u64,
+    /// `Some` if the reader takes frames by reference.
+    borrower: Option<Borrower>,
     /// The writer that a poll found alive, and the coarse clock then.
     polled: (Option<WriterWords>, u64),
     attention: Attention,
 }
 
 impl Inlet {
-    pub(crate) fn new(parts: Parts, wait: WaitStrategy) -> Inlet {
+    /// `shares`: the config allows payload sharing.
+    pub(crate) fn new(parts: Parts, wait: WaitStrategy, shares: bool) -> Inlet {
         let Parts { buffer, files, locks, reserver } = parts;
+        let borrower = Borrower::new(&buffer, shares);
+        let lends = borrower.as_ref().map(|_| files.segment);
         Inlet {
             ring: ReadRing::new(&buffer),
-            lender: Arc::new(Lender::new(buffer)),
+            lender: Arc::new(Lender::new(buffer, lends)),
+            borrower,
             names: NamesWatch::new(),
             watch: PeerWatch::default(),
             files,
@@ -106,6 +113,9 @@ impl Inlet {
             bytes_read: self.bytes_read,
             waits: self.lender.buffer.waits(),
             held: self.lender.held(),
+            lent: self.lender.extended.count_lent(),
+            frames_shared: self.borrower.as_ref().map_or(0, |borrower| borrower.frames),
+            bytes_shared: self.borrower.as_ref().map_or(0, |borrower| borrower.bytes),
         }
     }
 
@@ -255,7 +265,10 @@ impl Inlet {
         // While the end of the writer whose frames were read is untold, its successor's first frame waits for it.
         let told = &mut self.told;
         match self.ring.look(&self.lender, &mut self.reserver, |word| told.begins(word)) {
-            Look::Frame(record) => {
+            Look::Frame(mut record) => {
+                if record.flags() & (HeaderWord::SHARED | HeaderWord::OFFER | HeaderWord::SIGNED) != 0 {
+                    self.dereference(&mut record)?;
+                }
                 if self.told.is_foreign() {
                     self.ring.reserve_ahead(&self.lender, &mut self.reserver, false);
                 }
@@ -266,6 +279,7 @@ impl Inlet {
             }
             Look::Empty => {
                 self.doubt.end();
+                self.look_for_offer();
                 Ok(false)
             }
             Look::Restart(next) => {
@@ -274,6 +288,59 @@ impl Inlet {
             }
             Look::Unsure(fault) => self.resolve(fault).map(|()| false),
         }
+    }
+
+    /// Answers the writer's offer of another buffer, if there is a new one.
+    #[inline]
+    pub(crate) fn look_for_offer(&mut self) {
+        if let Some(borrower) = &mut self.borrower {
+            borrower.look(&self.lender, self.reserver.segment());
+        }
+    }
+
+    /// Makes `record` the frame that it stands for, if it is a reference; answers an offer first. A signed frame is the first of
+    /// its writer.
+    #[cold]
+    fn dereference(&mut self, record: &mut FrameRecord) -> Result<()> {
+        self.look_for_offer();
+        let Some(borrower) = &mut self.borrower else {
+            if record.flags() & HeaderWord::SHARED == 0 {
+                return Ok(());
+            }
+            self.ring.put_back(record);
+            let message = "a frame refers to another buffer, though this reader takes no references";
+            return Err(self.lender.buffer.error(ErrorKind::CorruptBuffer, message));
+        };
+        if let Some(word) = self.lender.author(record) {
+            borrower.begins(word);
+        }
+        if record.flags() & HeaderWord::SHARED != 0 {
+            *record = borrower.resolve(&self.lender, record).inspect_err(|_| self.ring.put_back(record))?;
+            // A spin is worth while for bytes that were moved.
+            self.bytes_before_wait += record.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes a reference again of the frame that was taken last, if it was one.
+    pub(crate) fn reference_again(&mut self) {
+        let Some(reference) = self.lender.unhold_borrowed(&self.last) else { return };
+        if let Some(borrower) = &mut self.borrower {
+            borrower.frames -= 1;
+            borrower.bytes -= self.last.len() as u64;
+        }
+        self.last = reference;
+    }
+
+    /// Makes the frame that was taken last the one that it stands for, if it is a reference.
+    pub(crate) fn resolve_newest(&mut self) -> Result<()> {
+        if self.last.flags() & HeaderWord::SHARED == 0 {
+            return Ok(());
+        }
+        let mut record = self.last;
+        self.dereference(&mut record)?;
+        self.last = record;
+        Ok(())
     }
 
     /// Learns from a frame who may have written it.
@@ -438,6 +505,7 @@ impl Inlet {
             return;
         }
         self.watch.end();
+        self.lender.stop_sharing();
         // A writer that fills the ring of a reader which never looked waits as writers of extended rings do.
         self.ring.decide(&self.lender);
         let pid = u64::from(std::process::id());

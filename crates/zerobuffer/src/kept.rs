@@ -45,6 +45,11 @@ impl KeptBuffer {
         Ok(KeptBuffer { buffer, files, locks: Some(locks) })
     }
 
+    /// The buffer's name.
+    pub fn name(&self) -> &str {
+        self.buffer.name()
+    }
+
     /// Whether a reader has taken the buffer over.
     pub fn is_adopted(&mut self) -> bool {
         // Acquire pairs with the adopter's compare-and-swap.

@@ -15,7 +15,7 @@ impl Inlet {
             if !self.take_fast() && !self.next(left)? {
                 return Ok(false);
             }
-            if self.pass_to_newest() {
+            if self.pass_to_newest()? {
                 return Ok(true);
             }
             // All of them are cancelled.
@@ -27,18 +27,20 @@ impl Inlet {
     }
 
     /// Goes on from the frame that was taken last to the newest one. Returns whether there is one that is not cancelled.
-    fn pass_to_newest(&mut self) -> bool {
+    fn pass_to_newest(&mut self) -> Result<bool> {
         let first = self.last.len() as u64;
+        self.reference_again();
         let passed = self.ring.pass_to_newest(&self.lender, &mut self.reserver, &mut self.last);
         self.frames_skipped += passed.frames;
         // The first frame has been counted as read.
         self.bytes_read -= first;
         if passed.found {
+            self.resolve_newest()?;
             self.bytes_read += self.last.len() as u64;
         } else {
             self.frames_read -= 1;
         }
-        passed.found
+        Ok(passed.found)
     }
 }
 

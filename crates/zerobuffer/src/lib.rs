@@ -61,6 +61,8 @@ mod places;
 mod reader;
 mod reader_watch;
 mod ring;
+mod shared_writer;
+mod sharing;
 mod stats;
 mod sync;
 #[cfg(all(feature = "async", not(loom)))]
@@ -84,6 +86,8 @@ pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
 pub use reader::{Frames, LatestFrames, Reader};
 pub use reader_watch::ReaderWatch;
+pub use shared_writer::SharedWriter;
+pub use sharing::forward::Forwarded;
 pub use stats::{HeldFrames, ReaderStats, WriterStats};
 #[cfg(all(feature = "async", not(loom)))]
 pub use tasks::{FrameStream, ReadFrame, WriteFrame};

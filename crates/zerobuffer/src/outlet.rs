@@ -7,6 +7,7 @@ use crate::os;
 use crate::places::Places;
 use crate::ring::extended::{FastPath, Marker};
 use crate::ring::{FrameAddress, Reservation, Room, Tag, Way, flags};
+use crate::sharing::Offers;
 use crate::testing::stop::stop_point;
 
 /// The working half of a [`crate::Writer`].
@@ -17,11 +18,13 @@ pub(crate) struct Outlet {
     /// The frame that is being filled in place.
     acquired: Option<Reservation>,
     fast: FastPath,
+    pub(crate) offers: Offers,
 }
 
 impl Outlet {
-    pub(crate) fn new(places: Places, timeout: Duration) -> Outlet {
-        Outlet { places, timeout, acquired: None, fast: FastPath::new() }
+    /// `shares`: the writer was asked to lend frames.
+    pub(crate) fn new(places: Places, timeout: Duration, shares: bool) -> Outlet {
+        Outlet { places, timeout, acquired: None, fast: FastPath::new(), offers: Offers::new(shares) }
     }
 
     // ---- frames that are copied in ----
@@ -67,7 +70,7 @@ impl Outlet {
     }
 
     #[inline(never)]
-    fn write_slow(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
+    pub(crate) fn write_slow(&mut self, data: &[u8], tag: Tag) -> Result<u64> {
         match self.write_now_or_until(data, tag, self.timeout)? {
             Some(sequence) => Ok(sequence),
             None => Err(self.places.full(data.len(), self.timeout)),
@@ -131,7 +134,7 @@ impl Outlet {
 
     /// Finds a place for a frame, waiting for it up to `timeout`; `None` when the time is over. Ends the fast path.
     #[inline]
-    fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
+    pub(crate) fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
         self.fast.close();
         if self.acquired.is_some() {
             let message = "a frame is acquired: commit or discard it first";

@@ -7,7 +7,7 @@ use crate::attention::Attention;
 use crate::buffer::Buffer;
 use crate::config::WaitStrategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::FRAME_HEADER;
+use crate::layout::{Cursor, FRAME_HEADER, Reference};
 use crate::lifecycle::liveness::{self, ReaderState};
 use crate::memory::reserve::Reserver;
 use crate::os;
@@ -45,6 +45,10 @@ pub(crate) struct Places {
     frames_at_check: u64,
     pub(crate) frames_written: u64,
     pub(crate) bytes_written: u64,
+    /// Frames that were forwarded by reference.
+    pub(crate) frames_shared: u64,
+    /// Frames that were forwarded by a copy.
+    pub(crate) frames_copied: u64,
     /// `bytes_written` at the last wait.
     bytes_before_wait: u64,
     attention: Attention,
@@ -71,6 +75,8 @@ impl Places {
             frames_at_check: 0,
             frames_written: 0,
             bytes_written: 0,
+            frames_shared: 0,
+            frames_copied: 0,
             bytes_before_wait: 0,
             attention: Attention::Ready,
         }
@@ -95,12 +101,26 @@ impl Places {
         Ok(sequence)
     }
 
+    /// Commits a reference to a frame of `len` bytes. Returns the cursor behind the reference.
+    pub(crate) fn commit_reference(&mut self, place: Reservation, len: u64, tag: Tag) -> Result<Cursor> {
+        let end = place.end();
+        self.commit(place, Reference::SIZE, tag)?;
+        // A spin is worth while for bytes that were moved.
+        let lent = len.saturating_sub(Reference::SIZE as u64);
+        self.bytes_written += lent;
+        self.bytes_before_wait += lent;
+        // A reference has a multiple of 16 bytes, so its frame ends with it.
+        self.ring.last().map(|last| last.0.at(end)).ok_or_else(|| self.out_of_bounds())
+    }
+
     pub(crate) fn stats(&self) -> WriterStats {
         WriterStats {
             frames_written: self.frames_written,
             bytes_written: self.bytes_written,
             waits: self.buffer.waits(),
             full: self.buffer.times_full(),
+            frames_shared: self.frames_shared,
+            frames_copied: self.frames_copied,
         }
     }
 

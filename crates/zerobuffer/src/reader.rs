@@ -11,6 +11,7 @@ use crate::inlet::Inlet;
 use crate::lifecycle::create;
 use crate::metadata;
 use crate::ring::Lender;
+use crate::sharing;
 use crate::stats::ReaderStats;
 use crate::writer_watch::WriterWatch;
 
@@ -55,7 +56,9 @@ impl Reader {
     /// `/dev/shm` or a resource limit has no room; `PermissionDenied`; `IncompatibleProtocol` if something that is no
     /// buffer stands in the way.
     pub fn create(name: &str, config: BufferConfig) -> Result<Reader> {
-        let inlet = Inlet::new(create::reader(name, &config)?, config.wait);
+        let mut inlet = Inlet::new(create::reader(name, &config)?, config.wait, config.sharing);
+        // The writer of a kept buffer may have made its offer already.
+        inlet.look_for_offer();
         Ok(Reader { inlet, not_sync: std::marker::PhantomData })
     }
 
@@ -264,6 +267,32 @@ impl Reader {
     /// What the reader has done so far, and the frames that it holds.
     pub fn stats(&self) -> ReaderStats {
         self.inlet.stats()
+    }
+
+    /// Bytes of the buffer's payload.
+    pub fn payload_size(&self) -> usize {
+        self.inlet.lender.buffer.mapping.geometry().payload_size as usize
+    }
+
+    /// Whether this reader allows payload sharing, and its buffer can: its frames may be lent, and it takes frames that are lent to it.
+    pub fn payload_sharing_enabled(&self) -> bool {
+        self.inlet.lender.loans.file().is_some()
+    }
+
+    /// How many frames of this reader are lent to other readers now: a figure, which others may change at once.
+    pub fn payload_share_count(&self) -> u64 {
+        self.inlet.lender.settle_loans(true);
+        self.inlet.lender.extended.count_lent()
+    }
+
+    /// The process whose bytes this reader is offered, in its own pid namespace; 0 = none. A figure: a killed process leaves it.
+    pub fn payload_owner_pid(&self) -> u64 {
+        sharing::owner_pid(&self.inlet.lender.buffer)
+    }
+
+    /// What lends this reader's frames.
+    pub(crate) fn lender(&self) -> &Arc<Lender> {
+        &self.inlet.lender
     }
 
     /// Where the reader stands behind the last frame that it read: what a [`WriterWatch`] compares.

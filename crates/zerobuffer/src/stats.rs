@@ -28,6 +28,12 @@ pub struct ReaderStats {
     pub waits: u64,
     /// The frames that are held now.
     pub held: HeldFrames,
+    /// How many of these are lent to other readers ([`Writer::forward`](crate::Writer::forward)).
+    pub lent: u64,
+    /// Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too.
+    pub frames_shared: u64,
+    /// Bytes of data of these.
+    pub bytes_shared: u64,
 }
 
 /// Frames that were read and have not been released. They keep their space, and that of all later frames, from the writer.
@@ -70,4 +76,8 @@ pub struct WriterStats {
     pub waits: u64,
     /// How often a call found no space in time.
     pub full: u64,
+    /// Frames that were forwarded without a copy ([`Writer::forward`](crate::Writer::forward)).
+    pub frames_shared: u64,
+    /// Frames that were forwarded by a copy.
+    pub frames_copied: u64,
 }

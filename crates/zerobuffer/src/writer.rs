@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::buffer::{Buffer, InterruptHandle};
 use crate::config::WriterOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::frame::Frame;
 use crate::frame_mut::FrameMut;
 use crate::lifecycle::connect::{self, Connection};
 use crate::lifecycle::liveness::{self, ReaderState, WriterWords};
@@ -14,9 +15,11 @@ use crate::memory::reserve::Reserver;
 use crate::metadata;
 use crate::outlet::{Batch, Outlet};
 use crate::places::Places;
+use crate::reader::Reader;
 use crate::reader_watch::{self, ReaderWatch};
 use crate::ring::extended::Marker;
 use crate::ring::{FrameAddress, Tag};
+use crate::sharing::{self, forward::Forwarded};
 use crate::stats::WriterStats;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
@@ -74,7 +77,7 @@ impl Writer {
             connect::connect(name, options.connect_timeout)?;
         let reserver = Reserver::new(segment, *buffer.mapping.geometry());
         let places = Places::new(Arc::new(buffer), ring, role, reserver, options.wait);
-        let outlet = Outlet::new(places, options.write_timeout);
+        let outlet = Outlet::new(places, options.write_timeout, options.sharing);
         Ok(Writer { outlet, files, not_sync: std::marker::PhantomData })
     }
 
@@ -239,6 +242,80 @@ impl Writer {
     #[inline]
     pub fn discard_frame(&mut self) {
         self.outlet.discard();
+    }
+
+    /// Passes on a frame that a reader of this process has read, waiting for space up to the write time-out.
+    ///
+    /// Without a copy, if this writer requests sharing ([`WriterOptions::request_payload_sharing`]), the frame's reader and this
+    /// writer's allow it ([`BufferConfig::allow_payload_sharing`](crate::BufferConfig::allow_payload_sharing)), and the frame has
+    /// 32 KiB or more: the reader then looks at the bytes where they are. They count as held by the frame's reader until this
+    /// writer's reader has released them, or is gone. Otherwise by a copy, which is no error: the reader must have looked at the
+    /// buffer first; at most half of the frame's buffer is lent at a time; and a frame that was borrowed itself
+    /// ([`Frame::is_shared`]) is not lent on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::write_frame`], with the frame. `FrameTooLarge` if the buffer cannot hold the frame as a copy, even
+    /// where it would be lent.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Forwarded, Reader, Writer, WriterOptions};
+    ///
+    /// # let [camera, display] = ["camera", "display"].map(|what| format!("doc-forward-{what}-{}", std::process::id()));
+    /// let config = BufferConfig::default().allow_payload_sharing(true);
+    /// let mut viewer = Reader::create(&display, config.clone())?; // usually in another process
+    /// // The relay: reads one buffer, and writes the other one.
+    /// let mut input = Reader::create(&camera, config)?;
+    /// let mut output = Writer::connect_with(&display, WriterOptions::default().request_payload_sharing(true))?;
+    ///
+    /// let mut source = Writer::connect(&camera)?; // in a third process
+    /// let mut forwarded = Vec::new();
+    /// for _ in 0..2 {
+    ///     source.write_frame(&[7; 100_000])?;
+    ///     let frame = input.read_frame(Duration::from_secs(1))?.expect("a frame");
+    ///     forwarded.push(output.forward(frame).map_err(|(error, _)| error)?);
+    ///     let frame = viewer.read_frame(Duration::from_secs(1))?.expect("a frame");
+    ///     assert_eq!((frame.len(), frame[0]), (100_000, 7));
+    /// }
+    /// // The viewer learned of the relay with the first frame.
+    /// assert_eq!(forwarded, [Forwarded::Copied, Forwarded::Shared]);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn forward(&mut self, frame: Frame) -> std::result::Result<Forwarded, (Error, Frame)> {
+        match self.outlet.forward(&frame) {
+            Ok(forwarded) => Ok(forwarded),
+            Err(error) => Err((error, frame)),
+        }
+    }
+
+    /// As [`Writer::forward`], for a frame that goes to several writers, or that the caller keeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::forward`].
+    pub fn forward_to(&mut self, frame: &Frame) -> Result<Forwarded> {
+        self.outlet.forward(frame)
+    }
+
+    /// Offers `source`'s payload to this writer's reader, before there is a frame to forward.
+    pub(crate) fn offer(&mut self, source: &Reader) -> Result<()> {
+        self.outlet.offer(source.lender())
+    }
+
+    /// Whether this writer requests payload sharing and its reader allows it.
+    pub fn payload_sharing_enabled(&self) -> bool {
+        self.outlet.offers.is_requested() && sharing::is_enabled(self.buffer())
+    }
+
+    /// How many frames are lent through this writer now, as far as the lending reader has looked: a figure.
+    pub fn payload_share_count(&self) -> u64 {
+        sharing::share_count(self.buffer())
+    }
+
+    /// The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it.
+    pub fn payload_owner_pid(&self) -> u64 {
+        sharing::owner_pid(self.buffer())
     }
 
     /// Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.

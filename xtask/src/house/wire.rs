@@ -12,8 +12,11 @@ const PAGE: &str = "docs/PROTOCOL.md";
 const SOURCES: &str = "crates/zerobuffer/src";
 
 /// Structs in shared memory, and the heading row of their table.
-const STRUCTS: [(&str, &str); 2] =
-    [("Oieb", "| offset | field | type | written by |"), ("Control", "| offset | field | written by |")];
+const STRUCTS: [(&str, &str); 3] = [
+    ("Oieb", "| offset | field | type | written by |"),
+    ("Control", "| offset | field | written by |"),
+    ("Sharing", "| offset | word | written by |"),
+];
 
 /// Tables of bits: the heading row, which columns hold bit and name, and the constants that need no row.
 const BITS: [(&str, usize, usize); 3] = [
@@ -320,6 +323,7 @@ mod tests {
         #[repr(C)] pub struct Control { written: Line, bell: Bell }
         #[repr(C, align(128))] struct Line { head: AtomicU64, leap_from: [AtomicU64; 2] }
         #[repr(C, align(128))] struct Bell { reader_bell: AtomicU32 }
+        #[repr(C)] pub struct Sharing { loans: AtomicU64 }
         impl ReaderWord { const KEPT: u64 = 1 << 32; const PID_MASK: u64 = (1 << 32) - 1; }
         mod flags { const FIRST: u16 = 1 << 9; }";
 
@@ -335,6 +339,10 @@ mod tests {
 | 0 | `head`: cursor | writer |
 | 8, 16 | `leap_from[2]`: cursor | writer |
 | 128 | `reader_bell` (u32) | both |
+
+| offset | word | written by |
+|---|---|---|
+| 0 | `loans` | both |
 
 | word | bits | meaning |
 |---|---|---|
@@ -354,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_page_that_differs_from_the_layout_is_found_out() {
-        assert_eq!(faults(PAGE, SOURCE), "9");
+        assert_eq!(faults(PAGE, SOURCE), "10");
         let moved = SOURCE.replace("a: AtomicU32, b: AtomicU32", "b: AtomicU32, a: AtomicU32");
         assert!(faults(PAGE, &moved).contains("at 0 of Oieb is `b`, the page has `a`"));
         let padded =

@@ -2,6 +2,7 @@
 
 use super::control::{CONTROL_SIZE, LINE};
 use super::oieb::{OIEB_SIZE, OiebCopy};
+use super::sharing::SHARING_SIZE;
 use super::words::{Cursor, FRAME_HEADER};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -17,6 +18,8 @@ pub(crate) struct Geometry {
     pub(crate) payload_size: u64,
     /// Offset of the control block in the segment, if the ring can be extended.
     pub(crate) control: Option<u64>,
+    /// A sharing block lies behind the control block.
+    pub(crate) sharing: bool,
 }
 
 impl Geometry {
@@ -24,16 +27,23 @@ impl Geometry {
     const MAX_TOTAL: u64 = 1 << 46;
 
     /// The geometry of a new buffer: sizes rounded up to the block alignment. `None` if it can't be mapped.
-    pub(crate) fn new(metadata_size: u64, payload_size: u64, extension: bool) -> Option<Geometry> {
+    pub(crate) fn new(
+        metadata_size: u64,
+        payload_size: u64,
+        extension: bool,
+        sharing: bool,
+    ) -> Option<Geometry> {
         let mut geometry = Geometry {
             metadata_size: metadata_size.checked_next_multiple_of(BLOCK_ALIGN)?,
             payload_size: payload_size.checked_next_multiple_of(BLOCK_ALIGN)?,
             control: None,
+            sharing: false,
         };
         let classic = geometry.total()?;
         if extension {
             let slack = geometry.payload_size.checked_mul(3)? / 16 + Self::LEAST_SLACK;
             geometry.control = Some(classic.checked_add(slack)?.checked_next_multiple_of(LINE)?);
+            geometry.sharing = sharing;
         }
         geometry.total().map(|_| geometry)
     }
@@ -53,6 +63,16 @@ impl Geometry {
     /// Bytes behind the start of the payload block that frames of either kind may lie in.
     pub(crate) fn ring_size(&self) -> u64 {
         self.payload_size.max(self.extended_size())
+    }
+
+    /// Bytes of the control block, and of the sharing block behind it.
+    pub(crate) fn control_size(&self) -> u64 {
+        CONTROL_SIZE + if self.sharing { SHARING_SIZE } else { 0 }
+    }
+
+    /// Offset of the sharing block in the segment, if the buffer has one.
+    pub(crate) fn sharing_offset(&self) -> Option<u64> {
+        self.control.filter(|_| self.sharing).map(|control| control + CONTROL_SIZE)
     }
 
     pub(crate) fn metadata_offset(&self) -> u64 {
@@ -83,7 +103,7 @@ impl Geometry {
         let total = match self.control {
             None => classic,
             Some(control) if control < classic.checked_add(Self::LEAST_SLACK)? => return None,
-            Some(control) => control.checked_add(CONTROL_SIZE)?,
+            Some(control) => control.checked_add(self.control_size())?,
         };
         (total <= Self::MAX_TOTAL).then_some(total)
     }
@@ -104,6 +124,7 @@ impl OiebCopy {
             payload_size: self.payload_size,
             // Only a native reader makes an extension, so only with a native reader's word is it believed.
             control: self.extension.control().filter(|_| self.reader_word.is_ours()),
+            sharing: self.extension.has_sharing() && self.reader_word.is_ours(),
         };
         match geometry.total() {
             Some(total) if total <= file_len && self.payload_size > FRAME_HEADER as u64 => Ok(geometry),
@@ -125,24 +146,32 @@ mod tests {
 
     #[test]
     fn geometry_rounds_up_and_refuses_what_cannot_be_mapped() {
-        let geometry = Geometry::new(100, 1000, false).unwrap();
+        let geometry = Geometry::new(100, 1000, false, false).unwrap();
         assert_eq!((geometry.metadata_size, geometry.payload_size), (128, 1024));
         assert_eq!((geometry.payload_offset(), geometry.total()), (256, Some(1280)));
         assert_eq!((geometry.extended_size(), geometry.ring_size()), (0, 1024));
         for extension in [false, true] {
-            assert_eq!(Geometry::new(0, u64::MAX, extension), None);
-            assert_eq!(Geometry::new(u64::MAX - 63, 64, extension), None);
-            assert_eq!(Geometry::new(1 << 45, 1 << 46, extension), None);
+            assert_eq!(Geometry::new(0, u64::MAX, extension, false), None);
+            assert_eq!(Geometry::new(u64::MAX - 63, 64, extension, false), None);
+            assert_eq!(Geometry::new(1 << 45, 1 << 46, extension, false), None);
         }
-        assert_eq!(Geometry::new(0, Geometry::MAX_TOTAL - 128, true), None);
+        assert_eq!(Geometry::new(0, Geometry::MAX_TOTAL - 128, true, false), None);
     }
 
     #[test]
     fn the_control_block_lies_behind_the_slack() {
-        let geometry = Geometry::new(100, 1000, true).unwrap();
+        let geometry = Geometry::new(100, 1000, true, false).unwrap();
         // 256 + 1024 + 192 + 128, rounded.
         assert_eq!((geometry.control, geometry.total()), (Some(1664), Some(1664 + 512)));
         assert_eq!((geometry.extended_size(), geometry.ring_size()), (1408, 1408));
+        assert_eq!(geometry.sharing_offset(), None);
+        let sharing = Geometry::new(100, 1000, true, true).unwrap();
+        assert_eq!((sharing.control, sharing.sharing_offset()), (Some(1664), Some(1664 + 512)));
+        assert_eq!(sharing.total(), Some(1664 + 512 + 640));
+        assert_eq!(Geometry::new(100, 1000, false, true), Geometry::new(100, 1000, false, false));
+        let word = ExtensionWord::new(1664).with_sharing();
+        assert!(word.has_sharing() && word.control() == Some(1664) && !word.is_extended());
+        assert!(!ExtensionWord::new(1664).has_sharing() && !ExtensionWord(4).has_sharing());
         assert!(ExtensionWord::new(1664).control() == Some(1664) && !ExtensionWord::new(1664).is_extended());
         assert!(
             ExtensionWord(ExtensionWord::new(1664).0 | 1).is_extended() && !ExtensionWord(1).is_extended()

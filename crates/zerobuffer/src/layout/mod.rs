@@ -7,11 +7,13 @@
 mod control;
 mod geometry;
 mod oieb;
+mod sharing;
 mod words;
 
 pub(crate) use control::*;
 pub(crate) use geometry::*;
 pub(crate) use oieb::*;
+pub(crate) use sharing::*;
 pub(crate) use words::*;
 
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]

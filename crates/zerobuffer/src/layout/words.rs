@@ -6,7 +6,8 @@ pub(crate) const FRAME_HEADER: usize = 16;
 pub(crate) const METADATA_PREFIX: u64 = 8;
 
 /// Reserved word 1: bits 48..64 a magic, bits 7..48 the offset of the control block in the segment (a multiple of 128),
-/// bit 0 "extended": the ring is an extended one, for the life of the buffer; bit 1 "entering". 0: no extension.
+/// bit 0 "extended": the ring is an extended one, for the life of the buffer; bit 1 "entering"; bit 2 "sharing": a sharing
+/// block lies behind the control block. 0: no extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ExtensionWord(pub(crate) u64);
 
@@ -18,10 +19,20 @@ impl ExtensionWord {
     pub(crate) const EXTENDED: u64 = 1;
     /// A writer is making the ring extended, or died while it did so ([`crate::ring::entry`]).
     pub(crate) const ENTERING: u64 = 1 << 1;
+    /// A sharing block lies behind the control block.
+    const SHARING: u64 = 1 << 2;
 
     pub(crate) fn new(control: u64) -> ExtensionWord {
         debug_assert!(control & !Self::OFFSET_MASK == 0);
         ExtensionWord(Self::MAGIC | control)
+    }
+    /// The same word, with a sharing block behind the control block.
+    pub(crate) fn with_sharing(self) -> ExtensionWord {
+        ExtensionWord(self.0 | Self::SHARING)
+    }
+    /// Whether a sharing block lies behind the control block.
+    pub(crate) fn has_sharing(self) -> bool {
+        self.control().is_some() && self.0 & Self::SHARING != 0
     }
     /// Offset of the control block, if one is announced.
     pub(crate) fn control(self) -> Option<u64> {
@@ -189,6 +200,12 @@ impl Cursor {
     pub(crate) fn next_lap(self) -> Cursor {
         Cursor(self.lap().wrapping_add(1) << Self::LAP)
     }
+    /// Whether `tail` stands at this cursor or behind it in the stream. Of two laps, the one that is ahead by at most half of all
+    /// lap numbers is the later one.
+    pub(crate) fn is_passed_by(self, tail: Cursor) -> bool {
+        let laps = tail.lap().wrapping_sub(self.lap()) & ((1 << (64 - Self::LAP)) - 1);
+        if laps == 0 { tail.position() >= self.position() } else { laps < 1 << (63 - Self::LAP) }
+    }
     /// Whether this is one lap behind `other`.
     pub(crate) fn is_lap_before(self, other: Cursor) -> bool {
         self.next_lap().lap() == other.lap()
@@ -211,6 +228,12 @@ impl HeaderWord {
     pub(crate) const DEADLINE: u16 = 1 << 8;
     /// The fourth word of the header is the [`WriterWord`] of the frame's writer.
     pub(crate) const SIGNED: u16 = 1 << 3;
+    /// The data is a [`super::Reference`] to bytes of another buffer.
+    pub(crate) const SHARED: u16 = 1 << 4;
+    /// The writer has made an offer since its last frame.
+    pub(crate) const OFFER: u16 = 1 << 5;
+    /// What a reader must look at more closely.
+    pub(crate) const SPECIAL_MASK: u16 = Self::FIRST | Self::SHARED | Self::OFFER;
     const FLAGS_MASK: u16 = (1 << 10) - 1;
 
     pub(crate) fn new(len: u64, units: u64, flags: u16) -> HeaderWord {
@@ -263,6 +286,17 @@ mod tests {
         assert_eq!((cursor.lap(), cursor.position()), ((1 << 22) - 1, 48));
         assert_eq!((cursor.next_lap().lap(), cursor.next_lap().position()), (0, 0));
         assert!(cursor.is_lap_before(Cursor::new(0, 32)) && !Cursor::new(0, 32).is_lap_before(cursor));
+        for (tail, passed) in [
+            (Cursor::new((1 << 22) - 1, 48), true),
+            (Cursor::new((1 << 22) - 1, 32), false),
+            (Cursor::new((1 << 22) - 1, 64), true),
+            (Cursor::new(0, 0), true),
+            (Cursor::new((1 << 21) - 2, 0), true),
+            (Cursor::new((1 << 21) - 1, 64), false),
+            (Cursor::new((1 << 22) - 2, 64), false),
+        ] {
+            assert_eq!(cursor.is_passed_by(tail), passed, "{tail:?}");
+        }
         let word = HeaderWord::new(5_000_000_000, 4, HeaderWord::FIRST | 3);
         assert_eq!((word.len(), word.header(), word.flags()), (5_000_000_000, 64, HeaderWord::FIRST | 3));
     }

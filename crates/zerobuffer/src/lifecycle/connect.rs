@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::{Buffer, Side};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{CONTROL_SIZE, OIEB_SIZE, WRITER_ROLE_BYTE, WriterWord};
+use crate::layout::{OIEB_SIZE, WRITER_ROLE_BYTE, WriterWord};
 use crate::lifecycle::first_block::FirstBlock;
 use crate::lifecycle::liveness::{self, ReaderState, WriterWords};
 use crate::lifecycle::registry::{self, OwnedFiles};
@@ -130,7 +130,7 @@ fn attempt(name: &str) -> Result<Attempt> {
     // An honest reader has reserved these bytes. If their memory is missing, the first access raises SIGBUS.
     segment.reserve(0, OIEB_SIZE.into()).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
-        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
+        segment.reserve(control, geometry.control_size()).map_err(os_error("reserve shared memory"))?;
     }
 
     stop_point!("connect:map");

@@ -5,12 +5,13 @@ use crate::buffer::{Buffer, Side};
 use crate::config::BufferConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
-    CONTROL_SIZE, ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, READER_ROLE_BYTE,
-    ReaderWord, TailWord, VERSION_1_0_0,
+    ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, READER_ROLE_BYTE, ReaderWord,
+    TailWord, VERSION_1_0_0,
 };
 use crate::lifecycle::first_block::FirstBlock;
 use crate::lifecycle::locks::{LOCK_POLL, LOCK_TRIES, NameLock, mode_without_mere_readers};
 use crate::lifecycle::registry::{self, Claim, OwnedFiles};
+use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
 use crate::os::{self, Attempt, Cause, FileInfo, NewSemaphore};
@@ -106,7 +107,8 @@ fn build_files(
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
     // What the ring does not count as its own: the control block, or the bytes behind a classic ring.
     stop_point!("create:reserve-control");
-    let (behind, len) = geometry.control.map_or((total, size - total), |control| (control, CONTROL_SIZE));
+    let (behind, len) =
+        geometry.control.map_or((total, size - total), |control| (control, geometry.control_size()));
     segment.reserve(behind, len).map_err(os_error("reserve shared memory"))?;
     stop_point!("create:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
@@ -126,8 +128,13 @@ fn build_files(
     };
     oieb.reader_word.store(word.0, Ordering::Relaxed);
     oieb.tail_word.store(TailWord::settled(0).0, Ordering::Relaxed);
-    let extension = geometry.control.map_or(0, |control| ExtensionWord::new(control).0);
-    oieb.extension.store(extension, Ordering::Relaxed);
+    let extension = geometry.control.map_or(ExtensionWord(0), ExtensionWord::new);
+    let extension = if geometry.sharing { extension.with_sharing() } else { extension };
+    oieb.extension.store(extension.0, Ordering::Relaxed);
+    // A keeper takes no references; the reader that takes the buffer over decides.
+    if let (Some(sharing), Purpose::Read) = (mapping.sharing(), purpose) {
+        sharing.offer.payload_sharing_enabled.store(1, Ordering::Relaxed);
+    }
     oieb.reader_pid.store(u64::from(pid), Ordering::Relaxed);
     oieb.oieb_size.store(OIEB_SIZE, Ordering::Release);
 
@@ -231,7 +238,7 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
     let reserve = if config.preallocate { geometry.total() } else { Some(u64::from(OIEB_SIZE)) };
     segment.reserve(0, reserve.unwrap_or(u64::MAX)).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
-        segment.reserve(control, CONTROL_SIZE).map_err(os_error("reserve shared memory"))?;
+        segment.reserve(control, geometry.control_size()).map_err(os_error("reserve shared memory"))?;
     }
     stop_point!("adopt:map");
     let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
@@ -273,6 +280,11 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
         name_lock.remove();
         return Ok(None);
     }
+    if let Some(sharing) = buffer.mapping.sharing().filter(|_| config.sharing) {
+        stop_point!("adopt:sharing");
+        // Relaxed: this buffer's frames are lent only after its reader has read them.
+        sharing.offer.payload_sharing_enabled.store(1, Ordering::Relaxed);
+    }
     stop_point!("adopt:reader-pid");
     oieb.reader_pid.store(u64::from(pid), Ordering::Release);
     if buffer.mapping.is_extended() {
@@ -313,7 +325,9 @@ fn check_sizes(name: &str, config: &BufferConfig, geometry: Geometry) -> Result<
         ("metadata_size", config.metadata_size, wanted.metadata_size, geometry.metadata_size),
         ("payload_size", config.payload_size, wanted.payload_size, geometry.payload_size),
     ] {
-        if asked.is_some() && wanted != found {
+        // A relay keeps a buffer as large as its source, whatever the reader will ask for.
+        let suits = if geometry.sharing { wanted <= found } else { wanted == found };
+        if asked.is_some() && !suits {
             let message = format!(
                 "it is kept by another process with a {what} of {found}, {wanted} was asked for: leave the size open \
                  to take it over"

@@ -291,6 +291,7 @@ fn geometry(oieb: &OiebCopy) -> Geometry {
         payload_size: oieb.payload_size,
         // OiebCopy::check refuses such sizes.
         control: oieb.extension.control().filter(|_| oieb.reader_word.is_ours()),
+        sharing: oieb.extension.has_sharing() && oieb.reader_word.is_ours(),
     }
 }
 

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use super::Memory;
 use super::copy::{copy, copy_out, prefetch, prefetch_to_write};
 use crate::layout::{
-    Control, Cursor, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb,
+    Control, Cursor, ExtensionWord, FRAME_HEADER, FrameHeader, Geometry, LINE, OIEB_SIZE, Oieb, Sharing,
 };
 use crate::os;
 use crate::sync::{AtomicU64, Ordering};
@@ -32,6 +32,8 @@ pub(crate) struct Mapping {
     control: Option<NonNull<Control>>,
     /// To the other side's descriptor: beside the bells, so that a frame costs no way to them.
     wire: Wire,
+    /// The sharing block, if the buffer has one.
+    sharing: Option<NonNull<Sharing>>,
 }
 
 // SAFETY: the mapping is plain shared memory, valid from any thread until drop. All access through `&self` is by
@@ -59,6 +61,7 @@ impl Mapping {
                 debug_assert!(offset.is_multiple_of(LINE));
                 at(offset).cast()
             }),
+            sharing: geometry.sharing_offset().map(|offset| at(offset).cast()),
         })
     }
 
@@ -219,6 +222,11 @@ impl Memory for Mapping {
         // SAFETY: Geometry::total checked that the block lies inside the mapping and is aligned to 128 bytes (the mapping
         // is page-aligned, the offset a multiple of 128). It lives as long as `self` and consists of atomics only.
         unsafe { control.as_ref() }
+    }
+
+    fn sharing(&self) -> Option<&Sharing> {
+        // SAFETY: as for the control block, which it follows.
+        self.sharing.map(|sharing| unsafe { sharing.as_ref() })
     }
 
     #[inline]

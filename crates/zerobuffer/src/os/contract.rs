@@ -87,6 +87,14 @@ const _: fn(&Segment, i64) -> Result<bool> = Segment::role_is_held;
 const _: fn(&Segment, usize, bool) -> Result<NonNull<u8>> = map_shared;
 /// Unmaps what `map_shared` mapped.
 const _: unsafe fn(NonNull<u8>, usize) = unmap;
+/// Maps the first bytes for reading only. In a forked child they are zeroes, because no process waits for the child to be done with them.
+/// The mapping ends with the value.
+const _: fn(&Segment, usize) -> Result<View> = View::map;
+/// Where the mapping begins, and its length.
+const _: fn(&View) -> (NonNull<u8>, usize) = View::range;
+/// Makes sure that bytes (from, to) can be read without a signal; an error if they have no memory. `false` if the system cannot
+/// tell: then the caller reads the file instead.
+const _: fn(&View, usize, usize) -> Result<bool> = View::populate;
 
 // ---- locks that end with the process ----
 

@@ -132,6 +132,20 @@ pub(crate) fn map_shared(segment: &Segment, _: usize, _: bool) -> Result<NonNull
 /// None: it is never called.
 pub(crate) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
 
+pub(crate) struct View(Never);
+
+impl View {
+    pub(crate) fn map(_: &Segment, _: usize) -> Result<View> {
+        refused()
+    }
+    pub(crate) fn range(&self) -> (NonNull<u8>, usize) {
+        match self.0 {}
+    }
+    pub(crate) fn populate(&self, _: usize, _: usize) -> Result<bool> {
+        match self.0 {}
+    }
+}
+
 pub(crate) struct LockFile(Never);
 
 impl LockFile {

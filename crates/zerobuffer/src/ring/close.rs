@@ -1,11 +1,56 @@
-//! What the handles of a ring do when they go.
+//! What the handles of a ring do when they go, and what a reader does for a writer that has gone.
 
 use super::{Lender, ReadRing, WriteRing, classic};
 use crate::buffer::Buffer;
+use crate::layout::WRITER_ROLE_BYTE;
+use crate::lifecycle::liveness::WriterWords;
+use crate::memory::reserve::Reserver;
+use crate::os;
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
 
 impl ReadRing {
+    /// Keeps memory reserved ahead of a 1.x writer, and more of it before a wait.
+    pub(crate) fn reserve_ahead(&mut self, lender: &Lender, memory: &mut Reserver, before_wait: bool) {
+        if let ReadRing::Classic(side) = self {
+            side.reserve_ahead(&lender.buffer, memory, before_wait);
+        }
+    }
+
+    /// Gives back what a native writer took that died, or gave up, on its way into an extended ring. `role` can be locked.
+    pub(crate) fn end_entry(&mut self, lender: &Lender, memory: &mut Reserver, role: &os::LockFile) {
+        let ReadRing::Classic(side) = self else { return };
+        let mapping = &lender.buffer.mapping;
+        if !mapping.can_be_extended() || !side.is_being_entered(mapping) {
+            return;
+        }
+        // While the reader has the writer's role no writer is on the way.
+        if !matches!(role.try_lock_role(WRITER_ROLE_BYTE), Ok(true)) {
+            return;
+        }
+        let given_back = side.end_entry(mapping, &lender.classic(), memory);
+        role.unlock_role(WRITER_ROLE_BYTE);
+        if given_back {
+            let name = lender.buffer.name();
+            log::info!("buffer `{name}`: gave back what a writer had taken that did not live to connect");
+            lender.wake_writer();
+        }
+    }
+
+    /// All that a writer which is gone committed has been read; `dead` has its words if it died.
+    pub(crate) fn withdraw_uncommitted(&mut self, lender: &Lender, dead: WriterWords) {
+        if let ReadRing::Classic(side) = self {
+            side.withdraw_uncommitted(&lender.buffer.mapping, &mut lender.classic(), dead);
+        }
+    }
+
+    /// All that the native writers up to `epoch` committed has been read.
+    pub(crate) fn settle_writers(&mut self, epoch: u32) {
+        if let ReadRing::Classic(side) = self {
+            side.settle(epoch);
+        }
+    }
+
     /// Wakes a writer that waits for a reader that has just gone.
     pub(crate) fn close(&self, lender: &Lender) {
         let buffer = &lender.buffer;

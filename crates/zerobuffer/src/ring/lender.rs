@@ -5,8 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::record::{FrameRecord, Tag};
 use super::{classic, extended};
 use crate::buffer::{Buffer, HasBuffer};
-use crate::layout::{Cursor, HeaderWord};
+use crate::layout::{Cursor, HeaderWord, WriterWord};
 use crate::memory::Memory;
+use crate::os::{self, FileId};
+use crate::sharing::loans::Loans;
+use crate::sharing::source::{Borrowed, BorrowedFrame};
 use crate::stats::HeldFrames;
 use crate::sync::{AtomicBool, Ordering};
 use crate::testing::stop::stop_point;
@@ -15,7 +18,9 @@ use crate::testing::stop::stop_point;
 pub(crate) struct Lender {
     pub(crate) buffer: Buffer,
     classic: Mutex<classic::ReleaseQueue>,
-    pub(super) extended: extended::ReleaseQueue,
+    pub(crate) extended: extended::ReleaseQueue,
+    /// What the reader has lent to other readers.
+    pub(crate) loans: Loans,
     /// The ring is an extended one: set before its first frame is read.
     is_extended: AtomicBool,
 }
@@ -27,11 +32,13 @@ impl HasBuffer for Lender {
 }
 
 impl Lender {
-    pub(crate) fn new(buffer: Buffer) -> Lender {
+    /// `lends` is the buffer's file, if its frames may be lent.
+    pub(crate) fn new(buffer: Buffer, lends: Option<FileId>) -> Lender {
         Lender {
             buffer,
             classic: Mutex::new(classic::ReleaseQueue::new()),
             extended: extended::ReleaseQueue::new(),
+            loans: Loans::new(lends),
             is_extended: AtomicBool::new(false),
         }
     }
@@ -151,10 +158,97 @@ impl Lender {
         let has_one = record.flags() & HeaderWord::DEADLINE != 0;
         // A header that is too short for a deadline has none, even if its flags claim one.
         if !has_one || record.header_len() < (Tag { deadline: 1, ..Tag::default() }).header() {
-            return 0;
+            // A borrowed one has its header elsewhere.
+            return if has_one { self.deadline_of_borrowed(record) } else { 0 };
         }
         // Relaxed: the Acquire load of `head` came before.
         let word = self.buffer.mapping.words(record.header() + Cursor::UNIT);
         word.map_or(0, |[deadline, _]| deadline.load(Ordering::Relaxed))
+    }
+
+    // ---- frames lent to other readers ----
+
+    /// Whether frames of this reader can be lent: not those of a classic ring, nor after the reader has closed.
+    pub(crate) fn may_lend(&self) -> bool {
+        self.loans.file().is_some() && self.buffer.is_mine()
+    }
+
+    /// Lends the frame of `record` once more. `None` if it cannot be: half of the buffer is lent already, at most.
+    pub(crate) fn lend(&self, record: &FrameRecord) -> Option<u64> {
+        if !self.may_lend() || !self.is_extended() {
+            return None;
+        }
+        self.extended.lend(record, self.buffer.mapping.geometry().payload_size / 2)
+    }
+
+    /// Whether the owner of the frame of `record` is the only one who has it.
+    pub(crate) fn is_only_mine(&self, record: &FrameRecord) -> bool {
+        self.buffer.is_mine() && (!self.is_extended() || self.extended.is_only_mine(record))
+    }
+
+    /// A loan has ended, on any thread.
+    pub(crate) fn end_loan(&self, ticket: u64) {
+        if self.extended.end_loan(&self.buffer.mapping, ticket) {
+            self.ring_writer();
+        }
+    }
+
+    /// Takes back what borrowers are done with. Tests whether they live if `surely`, else now and then.
+    #[inline]
+    pub(crate) fn settle_loans(&self, surely: bool) {
+        if self.loans.any() {
+            self.settle(surely);
+        }
+    }
+
+    #[cold]
+    fn settle(&self, surely: bool) {
+        if self.buffer.is_mine() {
+            for ticket in self.loans.settle(surely) {
+                self.end_loan(ticket);
+            }
+        }
+    }
+
+    // ---- frames borrowed from other readers ----
+
+    /// The word of its writer that the frame of `record` carries, in an extended ring.
+    pub(crate) fn author(&self, record: &FrameRecord) -> Option<WriterWord> {
+        let header = self.header_word(record)?;
+        extended::signature(&self.buffer.mapping, record.header(), header)
+    }
+
+    #[cold]
+    fn deadline_of_borrowed(&self, record: &FrameRecord) -> u64 {
+        if record.borrowed_at().is_none() { 0 } else { self.extended.deadline_of_borrowed(record.ticket) }
+    }
+
+    pub(crate) fn is_borrowing(&self) -> bool {
+        self.extended.is_borrowing()
+    }
+
+    /// The reader has the borrower's `lock`. On its thread.
+    pub(crate) fn begin_to_borrow(&self, lock: os::LockFile) {
+        self.extended.begin_to_borrow(lock);
+    }
+
+    /// Holds the frame that the reference in `record` stands for: `len` bytes, kept by `bytes`. On the reader's thread.
+    pub(crate) fn hold_borrowed(&self, record: &FrameRecord, len: u64, bytes: Borrowed) -> FrameRecord {
+        let (address, deadline) = (bytes.address(), self.deadline(record));
+        let ticket = self
+            .extended
+            .hold_borrowed(record, BorrowedFrame { _bytes: bytes, reference: *record, deadline });
+        FrameRecord::borrowed(address, len, record, ticket)
+    }
+
+    /// Lets go of the borrowed frame that was taken last, as if it had not been resolved; returns its reference.
+    pub(crate) fn unhold_borrowed(&self, record: &FrameRecord) -> Option<FrameRecord> {
+        record.borrowed_at().and_then(|_| self.extended.unhold_borrowed(record.ticket))
+    }
+
+    /// The reader closes: what it has lent stays lent, and it borrows no more.
+    pub(crate) fn stop_sharing(&self) {
+        self.loans.close();
+        self.extended.stop_borrowing(&self.buffer.mapping);
     }
 }

@@ -10,6 +10,7 @@ mod close;
 pub(crate) mod entry;
 pub(crate) mod extended;
 mod lender;
+mod lending;
 mod record;
 mod release;
 
@@ -22,8 +23,7 @@ pub(crate) use record::{
 };
 
 use crate::buffer::Buffer;
-use crate::layout::{WRITER_ROLE_BYTE, WriterWord};
-use crate::lifecycle::liveness::WriterWords;
+use crate::layout::WriterWord;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::memory::reserve::Reserver;
@@ -118,6 +118,7 @@ impl ReadRing {
         let mapping = &lender.buffer.mapping;
         match self {
             ReadRing::Extended(side) => {
+                lender.settle_loans(false);
                 let look = side.look(mapping, begins, |from, to| memory.back(from, to));
                 // Whatever was found instead of a frame, the writer must not wait for what is withheld.
                 if !matches!(look, Look::Frame(_)) && lender.extended.drained(mapping) {
@@ -170,6 +171,14 @@ impl ReadRing {
                 }
                 Passed { frames, found: true }
             }
+        }
+    }
+
+    /// Stands before the frame that was taken last, again: it cannot be delivered.
+    #[cold]
+    pub(crate) fn put_back(&mut self, record: &FrameRecord) {
+        if let ReadRing::Extended(side) = self {
+            side.put_back(record);
         }
     }
 
@@ -262,6 +271,11 @@ impl ReadRing {
         match self {
             ReadRing::Classic(side) => side.sleep(buffer, limit),
             ReadRing::Extended(side) => {
+                if lender.loans.any() {
+                    let ready = || side.changed(&buffer.mapping) || buffer.is_interrupted() || more();
+                    lending::sleep(lender, limit, &ready);
+                    return false;
+                }
                 let ready = || side.changed(&buffer.mapping) || buffer.is_interrupted() || more();
                 doorbell::sleep(buffer.doorbell(), 0, limit, ready);
                 false
@@ -284,49 +298,6 @@ impl ReadRing {
     pub(crate) fn end_wait(&self, lender: &Lender) {
         if let ReadRing::Extended(_) = self {
             doorbell::set(lender.buffer.doorbell(), 0);
-        }
-    }
-
-    // ---- the writer's coming and going ----
-
-    /// Keeps memory reserved ahead of a 1.x writer, and more of it before a wait.
-    pub(crate) fn reserve_ahead(&mut self, lender: &Lender, memory: &mut Reserver, before_wait: bool) {
-        if let ReadRing::Classic(side) = self {
-            side.reserve_ahead(&lender.buffer, memory, before_wait);
-        }
-    }
-
-    /// Gives back what a native writer took that died, or gave up, on its way into an extended ring. `role` can be locked.
-    pub(crate) fn end_entry(&mut self, lender: &Lender, memory: &mut Reserver, role: &os::LockFile) {
-        let ReadRing::Classic(side) = self else { return };
-        let mapping = &lender.buffer.mapping;
-        if !mapping.can_be_extended() || !side.is_being_entered(mapping) {
-            return;
-        }
-        // While the reader has the writer's role no writer is on the way.
-        if !matches!(role.try_lock_role(WRITER_ROLE_BYTE), Ok(true)) {
-            return;
-        }
-        let given_back = side.end_entry(mapping, &lender.classic(), memory);
-        role.unlock_role(WRITER_ROLE_BYTE);
-        if given_back {
-            let name = lender.buffer.name();
-            log::info!("buffer `{name}`: gave back what a writer had taken that did not live to connect");
-            lender.wake_writer();
-        }
-    }
-
-    /// All that a writer which is gone committed has been read; `dead` has its words if it died.
-    pub(crate) fn withdraw_uncommitted(&mut self, lender: &Lender, dead: WriterWords) {
-        if let ReadRing::Classic(side) = self {
-            side.withdraw_uncommitted(&lender.buffer.mapping, &mut lender.classic(), dead);
-        }
-    }
-
-    /// All that the native writers up to `epoch` committed has been read.
-    pub(crate) fn settle_writers(&mut self, epoch: u32) {
-        if let ReadRing::Classic(side) = self {
-            side.settle(epoch);
         }
     }
 }

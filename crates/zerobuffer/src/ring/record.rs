@@ -21,6 +21,7 @@ pub(crate) struct FrameRecord {
 impl FrameRecord {
     /// Stands where FIRST stands in shared memory, which has had its effect when a frame has been read.
     const DRAINS: u64 = (HeaderWord::FIRST as u64) << HeaderWord::FLAGS;
+    const LEN_MASK: u64 = (1 << 48) - 1;
 
     /// No frame, for a variable that is filled later.
     pub(crate) const NONE: FrameRecord =
@@ -37,6 +38,29 @@ impl FrameRecord {
     pub(crate) fn extended(word: HeaderWord, sequence: u64, end: Cursor, drains: bool) -> FrameRecord {
         let word = HeaderWord(word.0 & !Self::DRAINS | if drains { Self::DRAINS } else { 0 });
         FrameRecord { place: end.0, word, sequence, ticket: 0 }
+    }
+
+    /// Set in `place` for a borrowed frame: the rest is the address of its first byte in this process, where no ring position is so
+    /// large, and no address either.
+    const BORROWED: u64 = 1 << 63;
+
+    /// Of a frame whose `len` bytes lie at `address`, outside the ring, and stay there until the frame is released.
+    pub(crate) fn borrowed(
+        address: core::ptr::NonNull<u8>,
+        len: u64,
+        of: &FrameRecord,
+        ticket: u64,
+    ) -> FrameRecord {
+        let place = address.as_ptr().expose_provenance() as u64 | Self::BORROWED;
+        let word = HeaderWord::new(len & Self::LEN_MASK, 0, of.flags());
+        FrameRecord { place, word, sequence: of.sequence, ticket }
+    }
+
+    /// The address of its first byte, if the frame is borrowed.
+    #[inline]
+    pub(crate) fn borrowed_at(&self) -> Option<*const u8> {
+        let is_borrowed = self.word.header() == 0 && self.place & Self::BORROWED != 0;
+        is_borrowed.then(|| core::ptr::with_exposed_provenance((self.place & !Self::BORROWED) as usize))
     }
 
     #[inline(always)]

@@ -30,6 +30,18 @@ impl<T> InOrder<T> {
         self.first + (self.entries.len() as u64 - 1)
     }
 
+    /// What was pushed for `ticket`, if it has not been taken out.
+    pub(crate) fn get(&mut self, ticket: u64) -> Option<&mut T> {
+        self.entry(ticket).map(|(entry, _)| entry)
+    }
+
+    /// Takes the newest entry out, if it is that of `ticket`.
+    pub(crate) fn pop_newest(&mut self, ticket: u64) {
+        if self.first + self.entries.len() as u64 == ticket.wrapping_add(1) {
+            self.entries.pop_back();
+        }
+    }
+
     /// Marks the entry of `ticket` released.
     pub(crate) fn release(&mut self, ticket: u64) {
         match self.entry(ticket) {

@@ -61,7 +61,7 @@ struct Arena {
 
 impl Arena {
     fn new() -> Arena {
-        let geometry = Geometry::new(64, PAYLOAD, true).expect("small");
+        let geometry = Geometry::new(64, PAYLOAD, true, false).expect("small");
         let segment = os::Segment::create_unnamed(0o600).expect("a file in /dev/shm");
         segment.set_len(geometry.total().expect("small")).expect("ftruncate");
         let mapping = Mapping::new(&segment, geometry, false).expect("mmap");

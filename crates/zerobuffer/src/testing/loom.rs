@@ -11,7 +11,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::layout::{BellLine, Control, Cursor, ReadLine, WrittenLine};
+use crate::layout::{BellLine, Control, Cursor, ReadLine, Sharing, WrittenLine};
 use crate::memory::Memory;
 use crate::ring::extended::{ReadSide, ReleaseQueue, WriteSide};
 use crate::ring::{FrameRecord, Look, Room, Tag};
@@ -56,6 +56,9 @@ impl Heap {
 impl Memory for Heap {
     fn control(&self) -> &Control {
         &self.control
+    }
+    fn sharing(&self) -> Option<&Sharing> {
+        None
     }
     fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
         self.units.get((position / Cursor::UNIT) as usize)

@@ -4,6 +4,8 @@
 //! for both kinds, and beside this one otherwise.
 
 mod attackers;
+#[path = "../peers/chain.rs"]
+mod chain;
 mod corrupt;
 mod descriptors;
 #[path = "../peers/driver.rs"]
@@ -18,6 +20,7 @@ mod isolation;
 mod peers;
 mod peers_failures;
 mod raw_peers;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 

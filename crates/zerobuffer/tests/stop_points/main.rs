@@ -2,6 +2,8 @@
 //! left behind. Needs the feature `stop-points`.
 
 mod cases;
+#[path = "../peers/chain.rs"]
+mod chain;
 mod clients;
 mod descriptors;
 mod duplex;
@@ -10,6 +12,7 @@ mod focused;
 mod leaps;
 mod rare_cases;
 mod roles;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 mod victim;
@@ -166,6 +169,9 @@ fn every_stop_point_is_survived_killed_or_halted() {
         known.append(&mut seen);
     }
     known.extend(ELSEWHERE.iter().map(|(point, _)| (*point).to_owned()));
+    // sharing.rs has tests of these.
+    let sharing = [&sharing::RELAY[..], &sharing::VIEWER, &sharing::RARE];
+    known.extend(sharing.concat().iter().map(|point| (*point).to_owned()));
     assert_eq!(known, points_in_sources(), "points without a test, or tests without a point");
     run_all(cases);
     duplex::assert_heard_soon();

@@ -313,6 +313,12 @@ impl Peer {
         writeln!(stdin, "{message}").and_then(|()| stdin.flush()).expect("the peer listens");
     }
 
+    /// As `tell`, to a peer that may have ended.
+    pub fn try_tell(&mut self, message: impl std::fmt::Display) -> Option<()> {
+        let stdin = self.stdin.as_mut()?;
+        writeln!(stdin, "{message}").and_then(|()| stdin.flush()).ok()
+    }
+
     pub fn signal(&self, signal: i32) {
         // SAFETY: kill takes no pointers. The child is this process's and not reaped, so the pid is its own.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };

@@ -8,7 +8,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 const SLOTS: usize = 64;
 const EMPTY: RawFd = -1;
@@ -73,6 +73,7 @@ extern "C" fn child() {
             None => break,
         }
     }
+    blank_ranges();
     unlock();
 }
 
@@ -176,6 +177,88 @@ impl Drop for Slot {
             // SAFETY: the descriptor was taken out of the slot, so this is its only owner.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
+    }
+}
+
+/// A mapped range that is all zeroes in a forked child. Nodes are never freed, as chunks are not.
+struct Node {
+    base: AtomicPtr<u8>,
+    /// 0: the node is free.
+    len: AtomicUsize,
+    next: AtomicPtr<Node>,
+}
+
+/// The first node. The list is changed under the lock only.
+static RANGES: AtomicPtr<Node> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The nodes. The caller has the lock, or is the only thread of a forked child.
+fn nodes() -> impl Iterator<Item = &'static Node> {
+    let mut next = RANGES.load(Ordering::Relaxed);
+    std::iter::from_fn(move || {
+        // SAFETY: nodes are leaked boxes or null, so the reference is valid until the process ends.
+        let node = unsafe { next.as_ref() }?;
+        next = node.next.load(Ordering::Relaxed);
+        Some(node)
+    })
+}
+
+/// Maps zeroes over every entered range, in a forked child. A process that changes these bytes knows nothing of the child.
+fn blank_ranges() {
+    for node in nodes() {
+        let (base, len) = (node.base.load(Ordering::Relaxed), node.len.load(Ordering::Relaxed));
+        if len != 0 {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+            // SAFETY: the range is a live mapping of a `Range`, which this one replaces as a whole; slices of it stay valid. A
+            // failure leaves the old mapping: what the child reads there may change, but can be read.
+            unsafe { libc::mmap(base.cast(), len, libc::PROT_READ, flags, -1, 0) };
+        }
+    }
+}
+
+/// An entered range of memory: unmapped on drop.
+pub(super) struct Range(&'static Node);
+
+impl Range {
+    /// Enters the `len` bytes that `map` maps, during which no thread of this process forks.
+    pub(super) fn enter(
+        len: usize,
+        map: impl FnOnce() -> std::io::Result<*mut u8>,
+    ) -> std::io::Result<Range> {
+        install();
+        lock();
+        let range = map().map(|base| {
+            let free = nodes().find(|node| node.len.load(Ordering::Relaxed) == 0);
+            let node = free.unwrap_or_else(|| {
+                let next = AtomicPtr::new(RANGES.load(Ordering::Relaxed));
+                let node = Node { base: AtomicPtr::new(base), len: AtomicUsize::new(0), next };
+                let node: &'static Node = Box::leak(Box::new(node));
+                RANGES.store(std::ptr::from_ref(node).cast_mut(), Ordering::Relaxed);
+                node
+            });
+            node.base.store(base, Ordering::Relaxed);
+            node.len.store(len, Ordering::Relaxed);
+            Range(node)
+        });
+        unlock();
+        range
+    }
+
+    /// Where the range begins, and its bytes.
+    pub(super) fn range(&self) -> (*mut u8, usize) {
+        // Relaxed: changed by the owner of the range only.
+        (self.0.base.load(Ordering::Relaxed), self.0.len.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Range {
+    fn drop(&mut self) {
+        lock();
+        let (base, len) = self.range();
+        self.0.len.store(0, Ordering::Relaxed);
+        // SAFETY: base and len are those of a mapping that was entered (or of zeroes in its place). The owner of the range has
+        // let go of every slice of it.
+        unsafe { libc::munmap(base.cast(), len) };
+        unlock();
     }
 }
 

@@ -14,6 +14,7 @@ mod poller;
 mod process;
 mod segment;
 mod semaphore;
+mod view;
 
 pub(crate) use barrier::{barrier, barrier_registered, barrier_works, register_for_barriers};
 pub(crate) use fifo::{FIFO_FILE_PREFIX, Fifo, FifoEnd, fifo_file};
@@ -32,3 +33,4 @@ pub(crate) use process::{
 };
 pub(crate) use segment::{Segment, map_shared, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};
+pub(crate) use view::View;

@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::config::BufferConfig;
-    use crate::layout::Control;
+    use crate::layout::{Control, Sharing};
     use crate::memory::mapping::Mapping;
     use crate::os;
     use crate::reader::Reader;
@@ -230,6 +230,9 @@ mod tests {
     impl Memory for Eager {
         fn control(&self) -> &Control {
             self.mapping.control()
+        }
+        fn sharing(&self) -> Option<&Sharing> {
+            None
         }
         fn words(&self, position: u64) -> Option<&[AtomicU64; 2]> {
             self.write();

@@ -20,6 +20,6 @@ mod writer;
 
 pub(crate) use fast_path::FastPath;
 pub(crate) use latest::Stretch;
-pub(crate) use reader::ReadSide;
+pub(crate) use reader::{ReadSide, signature};
 pub(crate) use release::ReleaseQueue;
 pub(crate) use writer::{Marker, WriteSide, wake_reader};

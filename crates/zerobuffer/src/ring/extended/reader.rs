@@ -37,7 +37,7 @@ fn back_ahead(
 }
 
 /// The word of its writer that the frame with this header carries, which lies within what has memory.
-fn signature(memory: &impl Memory, position: u64, header: HeaderWord) -> Option<WriterWord> {
+pub(crate) fn signature(memory: &impl Memory, position: u64, header: HeaderWord) -> Option<WriterWord> {
     if header.flags() & HeaderWord::SIGNED == 0 || header.header() < 2 * Cursor::UNIT {
         return None;
     }
@@ -135,7 +135,7 @@ impl ReadSide {
         let end = data + word.len().next_multiple_of(Cursor::UNIT);
         let sound = word.len() > 0 && word.header() >= Cursor::UNIT && end <= self.backed;
         let in_order = sequence == self.expected || self.any_sequence;
-        if !sound || !in_order || word.flags() & HeaderWord::FIRST != 0 {
+        if !sound || !in_order || word.flags() & HeaderWord::SPECIAL_MASK != 0 {
             return false;
         }
         lines::ask_to_read(memory, end, end - position, self.limit);
@@ -284,6 +284,20 @@ impl ReadSide {
             };
             self.backed = backed.min(self.limit);
         }
-        Look::Frame(self.advance(memory, word, sequence, end))
+        let record = self.advance(memory, word, sequence, end);
+        // A reference keeps many bytes elsewhere, so it is not withheld.
+        let shared = word.flags() & HeaderWord::SHARED != 0;
+        Look::Frame(if shared { FrameRecord::extended(word, sequence, record.end(), true) } else { record })
+    }
+
+    /// Stands before the frame that was taken last, again.
+    #[cold]
+    pub(crate) fn put_back(&mut self, record: &FrameRecord) {
+        // Elsewhere in the stream nothing is known of what is committed there.
+        if self.cursor == record.end() {
+            self.cursor = self.cursor.at(record.header());
+            self.expected = record.sequence;
+            self.count = self.count.wrapping_sub(1);
+        }
     }
 }

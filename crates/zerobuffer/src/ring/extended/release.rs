@@ -6,8 +6,10 @@ use std::sync::PoisonError;
 use super::latest::Stretch;
 use crate::layout::Cursor;
 use crate::memory::Memory;
+use crate::os;
 use crate::ring::FrameRecord;
 use crate::ring::release::InOrder;
+use crate::sharing::source::BorrowedFrame;
 use crate::stats::HeldFrames;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
 use crate::testing::stop::stop_point;
@@ -51,6 +53,24 @@ struct Queue {
     frames: InOrder<Entry>,
     /// Ticket of the last entry that was a lone frame: its owner does not know it.
     lone: u64,
+    /// Bytes of entries that are lent.
+    lent: u64,
+    /// Frames that are lent.
+    lent_frames: u64,
+    /// `Some` from the first offer that the reader accepts until it is closed and its last borrowed frame is released.
+    borrower: Option<BorrowerLock>,
+    /// The reader has accepted an offer: `outstanding` is one more than the frames, so that no frame is alone, and every
+    /// release comes here.
+    borrows: bool,
+}
+
+/// Proves to lenders that this process may look at their bytes.
+struct BorrowerLock {
+    _lock: os::LockFile,
+    /// Borrowed frames that have not been released.
+    frames: u64,
+    /// The reader is closed.
+    closed: bool,
 }
 
 struct Entry {
@@ -58,11 +78,20 @@ struct Entry {
     bytes: u64,
     drains: bool,
     sequence: u64,
+    /// Who keeps the frame: its owner, and every loan.
+    holds: u32,
+    loans: u32,
+    /// A frame whose bytes lie elsewhere.
+    borrowed: Option<Box<BorrowedFrame>>,
 }
 
 impl Entry {
     fn new(frame: &FrameRecord) -> Entry {
-        Entry { end: frame.end(), bytes: frame.bytes(), drains: frame.drains(), sequence: frame.sequence }
+        Entry::of(frame.end(), frame.bytes(), frame.drains(), frame.sequence)
+    }
+
+    fn of(end: Cursor, bytes: u64, drains: bool, sequence: u64) -> Entry {
+        Entry { end, bytes, drains, sequence, holds: 1, loans: 0, borrowed: None }
     }
 }
 
@@ -74,7 +103,14 @@ impl ReleaseQueue {
             tail: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
             most: AtomicU64::new(0),
-            queue: Mutex::new(Queue { frames: InOrder::new(), lone: 0 }),
+            queue: Mutex::new(Queue {
+                frames: InOrder::new(),
+                lone: 0,
+                lent: 0,
+                lent_frames: 0,
+                borrower: None,
+                borrows: false,
+            }),
         }
     }
 
@@ -104,9 +140,19 @@ impl ReleaseQueue {
         self.hold_behind(frame)
     }
 
+    #[inline(never)]
     fn hold_behind(&self, frame: &FrameRecord) -> u64 {
+        if frame.borrowed_at().is_some() {
+            // Held since it was resolved.
+            return frame.ticket;
+        }
+        self.push_held(Entry::new(frame))
+    }
+
+    /// On the reader's thread.
+    fn push_held(&self, entry: Entry) -> u64 {
         let mut queue = self.queue_with_lone();
-        let ticket = queue.frames.push(Entry::new(frame), false);
+        let ticket = queue.frames.push(entry, false);
         // No read-modify-write, as we hold the lock.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         ticket
@@ -124,7 +170,7 @@ impl ReleaseQueue {
         }
         let bytes = queue.frames.iter().map(|(entry, _)| entry.bytes).sum();
         let oldest = queue.frames.iter().next().map(|(entry, _)| entry.sequence);
-        HeldFrames { frames: outstanding, bytes, oldest }
+        HeldFrames { frames: outstanding - u64::from(queue.borrows), bytes, oldest }
     }
 
     fn lone(&self) -> FrameRecord {
@@ -168,8 +214,27 @@ impl ReleaseQueue {
     }
 
     fn release_queued(&self, memory: &impl Memory, ticket: u64) -> bool {
+        self.let_go(memory, ticket, false)
+    }
+
+    /// The owner of a frame lets go of it, or one of its loans ends.
+    fn let_go(&self, memory: &impl Memory, ticket: u64, loan: bool) -> bool {
         let mut queue = self.queue();
         let ticket = if ticket == LONE { queue.lone } else { ticket };
+        let Some(entry) = queue.frames.get(ticket) else { return false };
+        entry.holds -= 1;
+        let (is_held, bytes) = (entry.holds > 0, entry.bytes);
+        let borrowed = entry.borrowed.take_if(|_| !is_held);
+        if loan {
+            entry.loans -= 1;
+            if entry.loans == 0 {
+                queue.lent -= bytes;
+                queue.lent_frames -= 1;
+            }
+        }
+        if is_held {
+            return false;
+        }
         queue.frames.release(ticket);
         let (mut bytes, mut end, mut drains) = (0, None, false);
         while let Some(entry) = queue.frames.pop_released() {
@@ -180,6 +245,11 @@ impl ReleaseQueue {
         // Release pairs with the Acquire loads of the reader's thread: when it finds none outstanding, our stores of the tail
         // come before its.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
+        let is_last = borrowed.is_some() && queue.leave_borrowed();
+        queue.tell_lender(memory, is_last);
+        drop(queue);
+        // The last frame of a source unmaps it, which takes a while.
+        drop(borrowed);
         ring
     }
 
@@ -194,9 +264,14 @@ impl ReleaseQueue {
 
     #[cold]
     fn release_behind(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
+        if frame.borrowed_at().is_some() {
+            return self.release_queued(memory, frame.ticket);
+        }
         let mut queue = self.queue_with_lone();
         if queue.frames.is_empty() {
-            return self.advance(memory, frame.end(), frame.bytes(), frame.drains());
+            let ring = self.advance(memory, frame.end(), frame.bytes(), frame.drains());
+            queue.tell_lender(memory, false);
+            return ring;
         }
         queue.frames.push(Entry::new(frame), true);
         false
@@ -209,8 +284,13 @@ impl ReleaseQueue {
         if self.outstanding.load(Ordering::Acquire) != 0 {
             let mut queue = self.queue_with_lone();
             if !queue.frames.is_empty() {
-                queue.frames.push(Entry { end, bytes, drains: true, sequence }, true);
+                queue.frames.push(Entry::of(end, bytes, true, sequence), true);
                 return false;
+            }
+            if queue.borrows {
+                let ring = self.advance(memory, end, bytes, true);
+                queue.tell_lender(memory, false);
+                return ring;
             }
         }
         self.advance(memory, end, bytes, true)
@@ -246,8 +326,10 @@ impl ReleaseQueue {
             0 | LONE if self.withheld.load(Ordering::Relaxed) == 0 => false,
             0 => self.settle(memory),
             _ => {
-                let _queue = self.queue_with_lone();
-                self.settle(memory)
+                let mut queue = self.queue_with_lone();
+                let ring = self.settle(memory);
+                queue.tell_lender(memory, false);
+                ring
             }
         }
     }
@@ -256,5 +338,138 @@ impl ReleaseQueue {
     fn settle(&self, memory: &impl Memory) -> bool {
         self.withheld.load(Ordering::Relaxed) != 0
             && self.give_back(memory, Cursor(self.tail.load(Ordering::Relaxed)))
+    }
+
+    // ---- frames that are lent to others ----
+
+    /// Lends the frame of `record` once more, which its owner has not released. Returns its ticket for [`ReleaseQueue::end_loan`];
+    /// `None` if more than `most` bytes would be lent.
+    pub(crate) fn lend(&self, record: &FrameRecord, most: u64) -> Option<u64> {
+        let mut queue = self.queue();
+        let mut ticket = record.ticket;
+        if ticket == LONE {
+            // Its owner has it still, so no other thread is just releasing it. Acquire, as in queue_with_lone().
+            if self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
+                queue.lone = queue.frames.push(Entry::new(&self.lone()), false);
+            }
+            ticket = queue.lone;
+        }
+        let lent = queue.lent;
+        let entry = queue.frames.get(ticket)?;
+        let (first, bytes) = (entry.loans == 0, entry.bytes);
+        if first && lent + bytes > most {
+            return None;
+        }
+        entry.loans += 1;
+        entry.holds += 1;
+        if first {
+            queue.lent += bytes;
+            queue.lent_frames += 1;
+        }
+        Some(ticket)
+    }
+
+    /// A loan has ended, on any thread. Returns whether the writer's bell is to be rung.
+    pub(crate) fn end_loan(&self, memory: &impl Memory, ticket: u64) -> bool {
+        self.let_go(memory, ticket, true)
+    }
+
+    /// Frames that are lent now.
+    pub(crate) fn count_lent(&self) -> u64 {
+        self.queue().lent_frames
+    }
+
+    /// Whether the owner of the frame of `record` is the only one who has it.
+    pub(crate) fn is_only_mine(&self, record: &FrameRecord) -> bool {
+        let mut queue = self.queue();
+        let ticket = match record.ticket {
+            // Relaxed: it is the owner's own frame, so it is alone, or is in the queue as this thread or the reader's put it there.
+            LONE if self.outstanding.load(Ordering::Relaxed) == LONE => return true,
+            LONE => queue.lone,
+            ticket => ticket,
+        };
+        queue.frames.get(ticket).is_some_and(|entry| entry.holds == 1)
+    }
+
+    // ---- frames that are borrowed from others ----
+
+    /// The reader has `lock`, and may borrow frames from now on. On its thread.
+    pub(crate) fn begin_to_borrow(&self, lock: os::LockFile) {
+        let mut queue = self.queue_with_lone();
+        queue.borrower = Some(BorrowerLock { _lock: lock, frames: 0, closed: false });
+        queue.borrows = true;
+        self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_borrowing(&self) -> bool {
+        self.queue().borrows
+    }
+
+    /// Holds a frame whose bytes lie elsewhere; returns its ticket. On the reader's thread.
+    pub(crate) fn hold_borrowed(&self, record: &FrameRecord, borrowed: BorrowedFrame) -> u64 {
+        let ticket = self.push_held(Entry { borrowed: Some(Box::new(borrowed)), ..Entry::new(record) });
+        if let Some(borrower) = &mut self.queue().borrower {
+            borrower.frames += 1;
+        }
+        ticket
+    }
+
+    /// Lets go of the borrowed frame that was held last, as if it had not been resolved; returns its reference. On the reader's
+    /// thread.
+    pub(crate) fn unhold_borrowed(&self, ticket: u64) -> Option<FrameRecord> {
+        let mut queue = self.queue();
+        let borrowed = queue.frames.get(ticket)?.borrowed.take()?;
+        queue.frames.pop_newest(ticket);
+        if let Some(borrower) = &mut queue.borrower {
+            borrower.frames -= 1;
+        }
+        // No read-modify-write, as we hold the lock.
+        self.outstanding.store(self.outstanding.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        Some(borrowed.reference)
+    }
+
+    /// The deadline of a borrowed frame; 0 = none.
+    pub(crate) fn deadline_of_borrowed(&self, ticket: u64) -> u64 {
+        let mut queue = self.queue();
+        let borrowed = queue.frames.get(ticket).and_then(|entry| entry.borrowed.as_ref());
+        borrowed.map_or(0, |frame| frame.deadline)
+    }
+
+    /// The reader closes: the borrower's lock goes with the last borrowed frame.
+    pub(crate) fn stop_borrowing(&self, memory: &impl Memory) {
+        let mut queue = self.queue();
+        let Some(borrower) = &mut queue.borrower else { return };
+        borrower.closed = true;
+        let is_last = borrower.frames == 0;
+        queue.tell_lender(memory, is_last);
+    }
+}
+
+impl Queue {
+    /// A borrowed frame was released. Returns whether it was the last one of a reader that is closed.
+    fn leave_borrowed(&mut self) -> bool {
+        let Some(borrower) = &mut self.borrower else { return false };
+        borrower.frames -= 1;
+        borrower.frames == 0 && borrower.closed
+    }
+
+    /// After something went back: wakes a lender that waits for it. `leaves`: nothing will be looked at any more.
+    fn tell_lender(&mut self, memory: &impl Memory, leaves: bool) {
+        if leaves {
+            stop_point!("sharing:unlock");
+            self.borrower = None;
+        }
+        if !self.borrows {
+            return;
+        }
+        let Some(sharing) = memory.sharing() else { return };
+        let line = &sharing.loans.loans_bell;
+        if leaves {
+            // The kernel orders the unlocking before the look at the bell; a lock is no store, so the fence is explicit.
+            doorbell::call(line, |_| false);
+        } else if doorbell::wants(&line.bell) & doorbell::SLEEPING != 0 {
+            stop_point!("sharing:ring");
+            doorbell::ring(line, |_| false);
+        }
     }
 }

@@ -98,7 +98,7 @@ fn a_writer_that_sleeps_for_space_says_that_it_is_short_of_it() {
 #[test]
 fn a_reader_sleeps_unless_something_was_committed_or_it_is_interrupted() {
     let name = name("sleeps");
-    let mut inlet = Inlet::new(create::reader(&name, &config()).unwrap(), WaitStrategy::Block);
+    let mut inlet = Inlet::new(create::reader(&name, &config()).unwrap(), WaitStrategy::Block, false);
     let mut writer = Writer::connect(&name).unwrap();
     inlet.ring.decide(&inlet.lender);
     let sleep = |inlet: &Inlet, limit, news| {

@@ -1,0 +1,103 @@
+//! How a writer passes a frame on that this process has read: by a reference to it where it can, else by a copy.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::frame::Frame;
+use crate::layout::{HeaderWord, Reference};
+use crate::outlet::Outlet;
+use crate::ring::{Lender, Room, Tag};
+use crate::testing::stop::stop_point;
+
+/// Frames of at least so many bytes are lent. Smaller ones are copied in less time than a loan takes.
+pub(crate) const LENT_FROM: usize = 32 << 10;
+
+/// How a frame was passed on; see [`Writer::forward`](crate::Writer::forward).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forwarded {
+    /// The reader looks at the bytes where they are. They count as held until it has released the frame.
+    Shared,
+    /// The reader has a copy.
+    Copied,
+}
+
+impl Outlet {
+    /// Offers the buffer of `lender` to this writer's reader, before there is a frame to forward.
+    pub(crate) fn offer(&mut self, lender: &Arc<Lender>) -> Result<()> {
+        if self.offers.is_requested() && lender.may_lend() {
+            let Outlet { places, offers, .. } = self;
+            offers.accepted(&places.buffer, places.role()?, lender)?;
+        }
+        Ok(())
+    }
+
+    /// Passes `frame` on, waiting for space up to the write time-out.
+    pub(crate) fn forward(&mut self, frame: &Frame) -> Result<Forwarded> {
+        // A frame that the reader could not get as a copy is refused, so that this does not depend on who has looked by then.
+        if frame.len() <= self.places.max_frame_size() && self.lend(frame)? {
+            self.places.frames_shared += 1;
+            return Ok(Forwarded::Shared);
+        }
+        self.copy(frame)?;
+        self.places.frames_copied += 1;
+        Ok(Forwarded::Copied)
+    }
+
+    /// Writes a copy of `frame`.
+    fn copy(&mut self, frame: &Frame) -> Result<()> {
+        let flags = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        match flags {
+            0 => self.write(frame)?,
+            _ => self.write_slow(frame, Tag { flags, ..Tag::default() })?,
+        };
+        self.offers.unannounced = false;
+        Ok(())
+    }
+
+    /// Writes a reference to `frame`, if its bytes may be lent and the reader takes references. Returns whether it did.
+    fn lend(&mut self, frame: &Frame) -> Result<bool> {
+        let Some((lender, record)) = frame.to_be_lent().filter(|_| frame.len() >= LENT_FROM) else {
+            return Ok(false);
+        };
+        self.places.buffer.check_mine()?;
+        let Outlet { places, offers, .. } = self;
+        let Some(offer) = offers.accepted(&places.buffer, places.role()?, lender)? else { return Ok(false) };
+        // What has come back makes room for another loan.
+        lender.settle_loans(false);
+        let Some(ticket) = lender.lend(record) else { return Ok(false) };
+        let lent = self.commit_reference(
+            lender,
+            ticket,
+            Reference {
+                offer,
+                position: record.position(),
+                len: record.len() as u64,
+                sequence: record.sequence,
+            },
+        );
+        if !matches!(lent, Ok(true)) {
+            lender.end_loan(ticket);
+        }
+        lent
+    }
+
+    fn commit_reference(&mut self, lender: &Lender, ticket: u64, reference: Reference) -> Result<bool> {
+        let room = Room { len: Reference::SIZE, header: Tag::default().header() };
+        let Some(place) = self.reserve(&room, self.timeout)? else {
+            return Err(self.places.full(Reference::SIZE, self.timeout));
+        };
+        stop_point!("sharing:reference");
+        self.places.copy_in(&place, &reference.to_bytes())?;
+        let flags = HeaderWord::SHARED | if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        let output = Arc::clone(&self.places.buffer);
+        let entered = lender.loans.enter(&output, ticket, || {
+            self.places.commit_reference(place, reference.len, Tag { flags, ..Tag::default() })
+        });
+        if entered?.is_none() {
+            return Ok(false);
+        }
+        self.offers.unannounced = false;
+        self.places.wake_reader(1);
+        Ok(true)
+    }
+}
