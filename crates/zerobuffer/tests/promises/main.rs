@@ -23,6 +23,7 @@ mod raw_peers;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
+mod watcher;
 
 #[path = "rings/mod.rs"]
 mod extended;

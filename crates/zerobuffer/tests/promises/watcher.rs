@@ -1,0 +1,393 @@
+//! Between native peers a sleeper sleeps until it is woken: it costs nothing meanwhile, and a death is told as soon as the dead
+//! process's role is free.
+
+use crate::support;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::ledger::{StallWatch, now};
+use crate::support::{Name, PATIENCE, Peer, confine, hear, role, say};
+use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
+
+support::peers!(
+    idle_readers,
+    idle_writers,
+    writer,
+    reader,
+    forking_writer,
+    executing_writer,
+    exiting_writer,
+    waiting_reader
+);
+
+/// Sizes for a thousand buffers.
+fn small() -> BufferConfig {
+    BufferConfig::default().payload_size(4096).metadata_size(64).wait_strategy(WaitStrategy::Block)
+}
+
+fn names(prefix: &str, count: &str) -> Vec<String> {
+    (0..count.parse::<usize>().unwrap()).map(|number| format!("{prefix}-{number}")).collect()
+}
+
+/// Runs `each` for all `handles`, on a thread each.
+fn on_threads<T: Send>(handles: Vec<T>, each: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for handle in handles {
+            let each = &each;
+            std::thread::Builder::new()
+                .stack_size(128 << 10)
+                .spawn_scoped(scope, move || each(handle))
+                .unwrap();
+        }
+    });
+}
+
+/// Waits for frames of all buffers until their writers are gone.
+fn idle_readers(arguments: &[String]) {
+    let names = names(&arguments[0], &arguments[1]);
+    let readers: Vec<Reader> = names.iter().map(|name| Reader::create(name, small()).unwrap()).collect();
+    say("created");
+    hear();
+    on_threads(readers, |mut reader| {
+        assert!(reader.read_frame(PATIENCE).unwrap().is_some(), "the first frame");
+        assert_eq!(reader.read_frame(Duration::MAX).unwrap_err().kind(), ErrorKind::WriterClosed);
+    });
+}
+
+/// Waits for space in all buffers until their readers are gone.
+fn idle_writers(arguments: &[String]) {
+    let names = names(&arguments[0], &arguments[1]);
+    let options = || WriterOptions::default().write_timeout(Duration::MAX).wait_strategy(WaitStrategy::Block);
+    let writers: Vec<Writer> =
+        names.iter().map(|name| Writer::connect_with(name, options()).unwrap()).collect();
+    say("connected");
+    on_threads(writers, |mut writer| {
+        while writer.try_write_frame(&[1; 900]).unwrap().is_some() {}
+        assert_eq!(writer.write_frame(&[1; 900]).unwrap_err().kind(), ErrorKind::ReaderDead);
+    });
+}
+
+/// How often the threads of a process have been given a processor.
+fn runs_of(process: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let runs = tasks.map(|task| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+        text.split_whitespace().nth(2).and_then(|runs| runs.parse::<u64>().ok()).unwrap_or(0)
+    });
+    runs.sum()
+}
+
+/// Waits until a process of many threads has fallen asleep, and then for two seconds more. Returns how often its threads ran in
+/// these: the least of a few tries, as the machine may stop and start a thread that does nothing.
+fn runs_while_idle(peer: &Peer, threads: usize) -> u64 {
+    let start = Instant::now();
+    let tasks = || std::fs::read_dir(format!("/proc/{}/task", peer.pid())).unwrap().count();
+    // Its own, one for each handle, and the watcher.
+    while tasks() < threads + 2 {
+        assert!(start.elapsed() < PATIENCE, "{} threads", tasks());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The watcher looks once more a second after the last event.
+    (0..5)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(1500));
+            let before = runs_of(peer.pid());
+            std::thread::sleep(Duration::from_secs(2));
+            runs_of(peer.pid()) - before
+        })
+        .find(|runs| *runs == 0)
+        .unwrap_or(u64::MAX)
+}
+
+#[test]
+fn idle_readers_do_not_wake_at_all() {
+    for count in [1, 1000] {
+        let prefix = Name::new(&format!("still-r{count}"));
+        let mut peer = Peer::start(role!(idle_readers), &[&prefix, &count.to_string()]);
+        peer.expect("created");
+        let names = names(&prefix, &count.to_string());
+        let mut writers: Vec<Writer> = names.iter().map(|name| Writer::connect(name).unwrap()).collect();
+        writers.iter_mut().for_each(|writer| _ = writer.write_frame(b"first").unwrap());
+        peer.tell("read");
+        assert_eq!(runs_while_idle(&peer, count), 0, "{count} readers woke while nothing happened");
+        drop(writers);
+        assert!(peer.wait().success());
+    }
+}
+
+#[test]
+fn idle_writers_do_not_wake_at_all() {
+    for count in [1, 1000] {
+        let prefix = Name::new(&format!("still-w{count}"));
+        let names = names(&prefix, &count.to_string());
+        let readers: Vec<Reader> = names.iter().map(|name| Reader::create(name, small()).unwrap()).collect();
+        let mut peer = Peer::start(role!(idle_writers), &[&prefix, &count.to_string()]);
+        peer.expect("connected");
+        assert_eq!(runs_while_idle(&peer, count), 0, "{count} writers woke while nothing happened");
+        drop(readers);
+        assert!(peer.wait().success());
+    }
+}
+
+// ---- how soon a death is told ----
+
+/// Byte of the segment that a writer, or a reader, holds locked (docs/PROTOCOL.md, "Liveness").
+const WRITER_ROLE: i64 = 0x50;
+const READER_ROLE: i64 = 0x58;
+
+/// Looks at a role all the time, through a descriptor of its own. Notes when it is found free.
+struct Witness {
+    freed: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Witness {
+    fn watch(&self, name: &str, role: i64) {
+        use std::os::fd::AsRawFd;
+        let file = std::fs::File::open(format!("/dev/shm/{name}")).unwrap();
+        while !self.stop.load(Ordering::Relaxed) {
+            // SAFETY: struct flock is plain integers.
+            let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+            (lock.l_type, lock.l_start, lock.l_len) = (libc::F_RDLCK as _, role, 1);
+            // SAFETY: `lock` is a valid struct flock that the call fills in.
+            assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) }, 0);
+            if lock.l_type == libc::F_UNLCK as libc::c_short {
+                self.freed.store(now(), Ordering::Relaxed);
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(10));
+        }
+    }
+}
+
+/// Calls `blocked`, and `end` while it sleeps. Returns the time from the release of the role to the return of `blocked`.
+fn told_after(name: &str, role: i64, blocked: impl FnOnce() + Send, end: impl FnOnce()) -> Duration {
+    let witness = Witness { freed: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    std::thread::scope(|scope| {
+        scope.spawn(|| witness.watch(name, role));
+        let waits = scope.spawn(|| {
+            blocked();
+            now()
+        });
+        // Long asleep, after its second look.
+        std::thread::sleep(Duration::from_millis(30));
+        end();
+        let returned = waits.join().unwrap();
+        let start = Instant::now();
+        while witness.freed.load(Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+        witness.stop.store(true, Ordering::Relaxed);
+        Duration::from_nanos(returned.saturating_sub(witness.freed.load(Ordering::Relaxed)))
+    })
+}
+
+/// How late a thread of this machine is that is woken: the median, and 99 of 100.
+fn lateness() -> (Duration, Duration) {
+    let mut late: Vec<Duration> = (0..300)
+        .map(|_| {
+            let start = Instant::now();
+            std::thread::sleep(Duration::from_millis(1));
+            start.elapsed() - Duration::from_millis(1)
+        })
+        .collect();
+    late.sort();
+    (late[late.len() / 2], late[late.len() * 99 / 100])
+}
+
+#[track_caller]
+fn assert_told_at_once(what: &str, mut times: Vec<Duration>, stalls: &StallWatch) {
+    times.sort();
+    let (median, high) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    let (usual, late) = lateness();
+    eprintln!(
+        "{what}: median {median:.1?}, p99 {high:.1?} of {}; this machine wakes threads {usual:.1?} late, p99 {late:.1?}, longest stall {:.1?}",
+        times.len(),
+        stalls.worst()
+    );
+    assert!(median < Duration::from_micros(100) + 3 * usual, "{what}: median {median:?}, usually {usual:?}");
+    assert!(high < Duration::from_millis(1) + 3 * late + stalls.worst(), "{what}: p99 {high:?}");
+}
+
+fn kills() -> usize {
+    if support::full() { 1000 } else { 60 }
+}
+
+fn writer(arguments: &[String]) {
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    writer.write_frame(b"frame").unwrap();
+    say("connected");
+    hear();
+}
+
+fn reader(arguments: &[String]) {
+    let _reader = Reader::create(&arguments[0], small()).unwrap();
+    say("created");
+    hear();
+}
+
+fn read_the_first(reader: &mut Reader) {
+    assert!(reader.read_frame(PATIENCE).unwrap().is_some());
+}
+
+fn assert_dead(reader: &mut Reader) {
+    assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterDead);
+}
+
+#[test]
+fn a_sleeping_reader_is_told_of_its_writers_death_when_the_role_is_free() {
+    let (name, stalls) = (Name::new("told-w"), StallWatch::start());
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..kills() {
+        let mut peer = Peer::start(role!(writer), &[&name]);
+        peer.expect("connected");
+        read_the_first(&mut reader);
+        times.push(told_after(&name, WRITER_ROLE, || assert_dead(&mut reader), || _ = peer.kill()));
+    }
+    assert_told_at_once("a reader", times, &stalls);
+}
+
+#[test]
+fn a_sleeping_writer_is_told_of_its_readers_death_when_the_role_is_free() {
+    let (name, stalls) = (Name::new("told-r"), StallWatch::start());
+    let mut times = Vec::new();
+    for _ in 0..kills() {
+        let mut peer = Peer::start(role!(reader), &[&name]);
+        peer.expect("created");
+        let options = WriterOptions::default().write_timeout(PATIENCE).wait_strategy(WaitStrategy::Block);
+        let mut writer = Writer::connect_with(&name, options).unwrap();
+        while writer.try_write_frame(&[1; 900]).unwrap().is_some() {}
+        let blocked = || assert_eq!(writer.write_frame(&[1; 900]).unwrap_err().kind(), ErrorKind::ReaderDead);
+        times.push(told_after(&name, READER_ROLE, blocked, || _ = peer.kill()));
+    }
+    assert_told_at_once("a writer", times, &stalls);
+}
+
+/// Connects, and leaves the role to a child that lives on.
+fn forking_writer(arguments: &[String]) {
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    writer.write_frame(b"frame").unwrap();
+    // A raw fork, which runs no handler: the child inherits the role.
+    // SAFETY: the child makes system calls alone.
+    let child = unsafe { libc::syscall(libc::SYS_fork) };
+    if child == 0 {
+        // SAFETY: pause and _exit take no pointers.
+        unsafe {
+            libc::pause();
+            libc::_exit(0);
+        }
+    }
+    say(child);
+    hear();
+}
+
+#[test]
+fn a_role_that_a_forked_child_holds_is_free_when_the_child_ends() {
+    let name = Name::new("told-fork");
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut peer = Peer::start(role!(forking_writer), &[&name]);
+    let child: i32 = peer.hear().parse().unwrap();
+    read_the_first(&mut reader);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| assert_dead(&mut reader));
+        peer.kill();
+        std::thread::sleep(Duration::from_millis(1200));
+        assert!(!waits.is_finished(), "the child still has the role");
+        let ended = Instant::now();
+        // SAFETY: kill takes no pointers; the child is this test's own.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        waits.join().unwrap();
+        assert!(ended.elapsed() < Duration::from_secs(5), "told after {:?}", ended.elapsed());
+    });
+}
+
+/// Connects, and becomes another program.
+fn executing_writer(arguments: &[String]) {
+    use std::os::unix::process::CommandExt;
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    writer.write_frame(b"frame").unwrap();
+    say("connected");
+    hear();
+    panic!("{}", Command::new("sleep").arg("60").exec());
+}
+
+/// Connects, and ends without a close.
+fn exiting_writer(arguments: &[String]) {
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    writer.write_frame(b"frame").unwrap();
+    say("connected");
+    hear();
+    // SAFETY: _exit takes no pointers.
+    unsafe { libc::_exit(0) };
+}
+
+#[test]
+fn a_reader_without_a_time_out_is_told_of_a_writer_that_exits_or_becomes_another_program() {
+    for role in [role!(executing_writer), role!(exiting_writer)] {
+        let name = Name::new("told-exit");
+        let mut reader = Reader::create(&name, small()).unwrap();
+        let mut peer = Peer::start(role, &[&name]);
+        peer.expect("connected");
+        read_the_first(&mut reader);
+        let stalls = StallWatch::start();
+        let end = || peer.tell("end");
+        let told = told_after(&name, WRITER_ROLE, || assert_dead(&mut reader), end);
+        assert!(told < Duration::from_millis(100) + stalls.worst(), "told after {told:?}");
+        peer.kill();
+    }
+}
+
+#[test]
+fn a_death_in_another_pid_namespace_is_told() {
+    let name = Name::new("told-pid");
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut peer = Peer::start_through(&confine::unshare(&["--pid"]), role!(writer), &[&name], |_| {});
+    peer.expect("connected");
+    read_the_first(&mut reader);
+    let stalls = StallWatch::start();
+    let told = told_after(&name, WRITER_ROLE, || assert_dead(&mut reader), || _ = peer.kill());
+    assert!(told < Duration::from_millis(100) + stalls.worst(), "told after {told:?}");
+}
+
+/// Reads a frame, and waits for the end, without the means to watch: no inotify instance may be made, or no descriptor is left.
+fn waiting_reader(arguments: &[String]) {
+    let mut reader = Reader::create(&arguments[0], small()).unwrap();
+    say("created");
+    hear();
+    read_the_first(&mut reader);
+    if arguments[1] == "instances" {
+        let users = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        assert!(!users.contains("4294967295"), "this would change the limit of the machine: {users}");
+        std::fs::write("/proc/sys/user/max_inotify_instances", "0").unwrap();
+    } else {
+        confine::limit(libc::RLIMIT_NOFILE, 100);
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            std::mem::forget(file);
+        }
+    }
+    say("waits");
+    assert_dead(&mut reader);
+    say("told");
+}
+
+#[test]
+fn a_reader_that_cannot_watch_looks_now_and_then() {
+    // In a user namespace of its own the limit is its own, too.
+    let alone = confine::unshare(&["--user", "--map-root-user"]);
+    for (what, wrapper) in [("instances", &alone[..]), ("descriptors", &[])] {
+        let name = Name::new("told-without");
+        let mut sleeper = Peer::start_through(wrapper, role!(waiting_reader), &[&name, what], |_| {});
+        sleeper.expect("created");
+        let mut peer = Peer::start(role!(writer), &[&name]);
+        peer.expect("connected");
+        sleeper.tell("read");
+        sleeper.expect("waits");
+        std::thread::sleep(Duration::from_millis(50));
+        peer.kill();
+        assert_eq!(sleeper.hear_within(Duration::from_secs(10)).as_deref(), Some("told"), "without {what}");
+        assert!(sleeper.wait().success());
+    }
+}
