@@ -126,6 +126,7 @@ C_NAMES = {
     "startInPlace": "zb_server_start",
     "ResponseWriter": "zb_responder",
     "write": "zb_responder_reply",
+    "native_handle": "zb_reader_fd",
     "release": "zb_frame_release",
     "release_frame": "zb_frame_release",
     "interrupt": "zb_interrupt_fire",

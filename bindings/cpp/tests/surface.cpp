@@ -1,5 +1,6 @@
 // What the classes take and give: ends of streams, time-outs, kinds of bytes, odd sizes and names, and classes of the user's own.
 #include <doctest/doctest.h>
+#include <poll.h>
 #include <zerobuffer/zerobuffer.h>
 
 #include <algorithm>
@@ -162,6 +163,32 @@ TEST_CASE("the newest frame comes, and those before it are counted") {
     Writer next(name);
     next.write_frame(&name, 1);
     CHECK(reader.read_latest_frame(std::chrono::seconds(20)).sequence() == 1);
+}
+
+TEST_CASE("a native handle is ready when there is something to do") {
+    const Name name("descriptor");
+    Reader reader(name, small());
+    Writer writer(name);
+    const auto ready = [](int descriptor, int timeout_ms) {
+        pollfd event{descriptor, POLLIN, 0};
+        return poll(&event, 1, timeout_ms) == 1;
+    };
+    CHECK(ready(reader.native_handle(), 0));
+    CHECK_FALSE(reader.try_read_frame().valid());
+    CHECK_FALSE(ready(reader.native_handle(), 0));
+    const std::array<std::uint8_t, 1000> data{};
+    writer.write_frame(data);
+    CHECK(ready(reader.native_handle(), 20'000));
+    CHECK(reader.try_read_frame().valid());
+    CHECK(ready(writer.native_handle(), 0));
+    while (writer.try_write_frame(data)) {
+    }
+    CHECK_FALSE(ready(writer.native_handle(), 0));
+    CHECK(reader.read_frame(patience).valid());
+    CHECK(reader.read_frame(patience).valid());
+    CHECK(ready(writer.native_handle(), 20'000));
+    reader.close();
+    CHECK_THROWS_AS(static_cast<void>(reader.native_handle()), closed_exception);
 }
 
 TEST_CASE("read_frames tells of the end behind its frames, whichever way the next call reads") {

@@ -286,6 +286,20 @@ public:
         return result;
     }
 
+    /**
+     * A file descriptor for event loops: ready to read when there may be a frame, or an end. Works with poll, select and epoll of both
+     * kinds, and with everything that is made of them. Then call try_read_frame(), or read with a time-out of 0: it stays ready
+     * until such a read finds nothing. It is ready at first. Never read from it, write to it or close it: it is closed with the
+     * reader. A forked child has none.
+     *
+     * @throws system_exception if there is no file descriptor left, or no thread; invalid_state_exception, closed_exception
+     */
+    [[nodiscard]] int native_handle() const {
+        int descriptor = -1;
+        detail::call(zb_reader_fd, static_cast<const zb_reader*>(reader_.get()), &descriptor);
+        return descriptor;
+    }
+
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }
 

@@ -215,6 +215,18 @@ public:
         return connected;
     }
 
+    /**
+     * A file descriptor for event loops, like Reader::native_handle(): ready to read when there may be space, or an end. Poll it for
+     * reading, too. It stays ready until try_write_frame() or try_acquire_frame_buffer() finds no space.
+     *
+     * @throws system_exception if there is no file descriptor left, or no thread; invalid_state_exception, closed_exception
+     */
+    [[nodiscard]] int native_handle() const {
+        int descriptor = -1;
+        detail::call(zb_writer_fd, static_cast<const zb_writer*>(writer_.get()), &descriptor);
+        return descriptor;
+    }
+
     /** The largest frame that the buffer can take, in bytes. */
     [[nodiscard]] std::size_t max_frame_size() const {
         std::size_t size = 0;
