@@ -19,6 +19,7 @@ support::peers!(
     forking_writer,
     executing_writer,
     exiting_writer,
+    large_writer,
     waiting_reader
 );
 
@@ -264,6 +265,68 @@ fn a_sleeping_writer_is_told_of_its_readers_death_when_the_role_is_free() {
         times.push(told_after(&name, READER_ROLE, blocked, || _ = peer.kill()));
     }
     assert_told_at_once("a writer", times, &stalls);
+}
+
+/// Connects, and touches so much memory of its own and so much of the ring (in MiB).
+fn large_writer(arguments: &[String]) {
+    let [own, ring] = [1, 2].map(|index| arguments[index].parse::<usize>().unwrap() << 20);
+    let mut writer = Writer::connect(&arguments[0]).unwrap();
+    let memory = std::hint::black_box(vec![1_u8; own]);
+    let frame = vec![1; 1 << 20];
+    for _ in 0..ring / frame.len() {
+        writer.write_frame(&frame).unwrap();
+    }
+    writer.write_frame(&[2]).unwrap();
+    say("ready");
+    hear();
+    drop(memory);
+}
+
+/// What of the time is the kernel's: it takes the memory of a killed process down before it frees the role.
+#[test]
+fn a_death_is_told_however_much_memory_the_dead_process_had() {
+    let kills = if support::full() { 60 } else { 5 };
+    for (what, own, ring) in
+        [("small", "0", "0"), ("100 MiB of its own", "100", "0"), ("240 MiB of ring", "0", "240")]
+    {
+        let mut times = Vec::new();
+        for _ in 0..kills {
+            let name = Name::new("told-large");
+            let config = small().payload_size(if ring == "0" { 4096 } else { 256 << 20 });
+            let mut reader = Reader::create(&name, config).unwrap();
+            let mut peer = Peer::start(role!(large_writer), &[&name, own, ring]);
+            // Frames are held, so that the writer does not come back to the start of the ring.
+            let mut held = Vec::new();
+            loop {
+                let frame = reader.read_frame(PATIENCE).unwrap().expect("in time");
+                if frame.len() == 1 {
+                    break;
+                }
+                held.push(frame);
+            }
+            peer.expect("ready");
+            let mut killed = 0;
+            let mut returned = 0;
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| {
+                    assert_dead(&mut reader);
+                    now()
+                });
+                std::thread::sleep(Duration::from_millis(30));
+                killed = now();
+                peer.signal(libc::SIGKILL);
+                returned = waits.join().unwrap();
+            });
+            peer.kill();
+            times.push(Duration::from_nanos(returned - killed));
+        }
+        times.sort();
+        eprintln!(
+            "{what}: from kill to news {:.1?} in the median, at most {:.1?}",
+            times[kills / 2],
+            times[kills - 1]
+        );
+    }
 }
 
 /// Connects, and leaves the role to a child that lives on.
