@@ -355,8 +355,9 @@ impl WriteRing {
 
     // ---- places and frames ----
 
-    /// Writes a frame straight ahead, if it ends below `until` there, and tells the reader.
-    #[inline]
+    /// Writes a frame straight ahead, if it ends below `until` there. The reader is told by
+    /// [`extended::wake_reader`].
+    #[inline(always)]
     pub(crate) fn write_fast(&mut self, buffer: &Buffer, data: &[u8], tag: Tag, until: u64) -> Option<u64> {
         match self {
             WriteRing::Classic(_) => None,

@@ -21,7 +21,7 @@ const FRAMES_AHEAD: u64 = 3;
 
 /// After a commit up to `head`, of a frame that takes `bytes`: asks for lines that will be written soon. None at or behind
 /// `open`, where the reader may be.
-#[inline]
+#[inline(always)]
 pub(crate) fn ask_to_write(memory: &impl Memory, head: u64, bytes: u64, open: u64) {
     if bytes <= SMALL {
         let at = head + AHEAD;
