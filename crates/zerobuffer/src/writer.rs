@@ -298,6 +298,11 @@ impl Writer {
         self.outlet.forward(frame)
     }
 
+    /// As [`Writer::forward_to`], as a frame that carries `tag`.
+    pub(crate) fn forward_tagged(&mut self, frame: &Frame, tag: Tag) -> Result<Forwarded> {
+        self.outlet.forward_tagged(frame, tag)
+    }
+
     /// Offers `source`'s payload to this writer's reader, before there is a frame to forward.
     pub(crate) fn offer(&mut self, source: &Reader) -> Result<()> {
         self.outlet.offer(source.lender())

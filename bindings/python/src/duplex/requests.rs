@@ -46,14 +46,16 @@ pub(crate) fn plain(py: Python<'_>, request: Request) -> PyResult<Bound<'_, Fram
 }
 
 /// A request that its handler changes in place: the frame, and what the response's bytes are read from.
-pub(crate) fn mutable(py: Python<'_>, mut frame: MutableFrame) -> PyResult<(Bound<'_, Frame>, Answer)> {
+pub(crate) fn mutable(
+    py: Python<'_>,
+    mut frame: MutableFrame,
+) -> PyResult<(Bound<'_, Frame>, Arc<MutableFrame>)> {
     let (sequence, start, len) = (frame.sequence(), frame.as_mut_ptr(), frame.len());
     let frame = Arc::new(frame);
-    // SAFETY: the frame keeps its bytes, which are this process's until then. Python code alone writes to them, but for a
-    // view that is kept for longer than the handler runs and written to while the response is copied: that may spoil the
-    // response.
+    // SAFETY: the frame keeps its bytes, which are this process's until then. Python code alone writes to them. Where a view is
+    // kept for longer than the handler runs, the response is a copy, which a write meanwhile may spoil.
     let lease = unsafe { Lease::writable(start, len, Arc::<MutableFrame>::clone(&frame)) };
-    let answer = Answer(Arc::clone(&frame));
+    let answer = Arc::clone(&frame);
     Ok((Frame::of_lease(py, lease, sequence, Some(Held::Mutable(frame)))?, answer))
 }
 
@@ -63,13 +65,4 @@ pub(crate) fn response(py: Python<'_>, response: Response) -> PyResult<Bound<'_,
     // SAFETY: the response keeps its bytes.
     let lease = unsafe { Lease::readable(start, len, Arc::new(response)) };
     Frame::of_lease(py, lease, sequence, None)
-}
-
-/// The bytes of a mutable request, after its handler.
-pub(crate) struct Answer(Arc<MutableFrame>);
-
-impl AsRef<[u8]> for Answer {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }

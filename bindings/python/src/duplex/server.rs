@@ -464,7 +464,7 @@ server! {
                 change().map_err(|error| words(py, &error, sequence))
             })
         };
-        self.start_with(py, handler, move |server| server.start_owned(job, mode))
+        self.start_with(py, handler, move |server| server.start_shared(job, mode))
     }
 }
 

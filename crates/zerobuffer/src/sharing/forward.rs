@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::layout::{HeaderWord, Reference};
+use crate::os;
 use crate::outlet::Outlet;
 use crate::ring::{Lender, Room, Tag};
 use crate::testing::stop::stop_point;
@@ -33,29 +34,36 @@ impl Outlet {
 
     /// Passes `frame` on, waiting for space up to the write time-out.
     pub(crate) fn forward(&mut self, frame: &Frame) -> Result<Forwarded> {
+        self.forward_tagged(frame, Tag::default())
+    }
+
+    /// Passes `frame` on, as a frame that carries `tag`.
+    pub(crate) fn forward_tagged(&mut self, frame: &Frame, tag: Tag) -> Result<Forwarded> {
         // A frame that the reader could not get as a copy is refused, so that this does not depend on who has looked by then.
-        if frame.len() <= self.places.max_frame_size() && self.lend(frame)? {
+        if frame.len() <= self.places.max_frame_size() && self.lend(frame, tag)? {
             self.places.frames_shared += 1;
             return Ok(Forwarded::Shared);
         }
-        self.copy(frame)?;
+        self.copy(frame, tag)?;
         self.places.frames_copied += 1;
         Ok(Forwarded::Copied)
     }
 
     /// Writes a copy of `frame`.
-    fn copy(&mut self, frame: &Frame) -> Result<()> {
-        let flags = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
-        match flags {
-            0 => self.write(frame)?,
-            _ => self.write_slow(frame, Tag { flags, ..Tag::default() })?,
-        };
+    fn copy(&mut self, frame: &Frame, tag: Tag) -> Result<()> {
+        let offer = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        let tag = Tag { flags: tag.flags | offer, ..tag };
+        if tag == Tag::default() {
+            self.write(frame)?;
+        } else {
+            self.write_tagged(frame, tag, os::coarse_now())?;
+        }
         self.offers.unannounced = false;
         Ok(())
     }
 
     /// Writes a reference to `frame`, if its bytes may be lent and the reader takes references. Returns whether it did.
-    fn lend(&mut self, frame: &Frame) -> Result<bool> {
+    fn lend(&mut self, frame: &Frame, tag: Tag) -> Result<bool> {
         let Some((lender, record)) = frame.to_be_lent().filter(|_| frame.len() >= LENT_FROM) else {
             return Ok(false);
         };
@@ -74,6 +82,7 @@ impl Outlet {
                 len: record.len() as u64,
                 sequence: record.sequence,
             },
+            tag,
         );
         if !matches!(lent, Ok(true)) {
             lender.end_loan(ticket);
@@ -81,18 +90,24 @@ impl Outlet {
         lent
     }
 
-    fn commit_reference(&mut self, lender: &Lender, ticket: u64, reference: Reference) -> Result<bool> {
-        let room = Room { len: Reference::SIZE, header: Tag::default().header() };
+    fn commit_reference(
+        &mut self,
+        lender: &Lender,
+        ticket: u64,
+        reference: Reference,
+        tag: Tag,
+    ) -> Result<bool> {
+        let room = Room::of(Reference::SIZE, &tag);
         let Some(place) = self.reserve(&room, self.timeout)? else {
             return Err(self.places.full(Reference::SIZE, self.timeout));
         };
         stop_point!("sharing:reference");
         self.places.copy_in(&place, &reference.to_bytes())?;
-        let flags = HeaderWord::SHARED | if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        let offer = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        let tag = Tag { flags: tag.flags | HeaderWord::SHARED | offer, ..tag };
         let output = Arc::clone(&self.places.buffer);
-        let entered = lender.loans.enter(&output, ticket, || {
-            self.places.commit_reference(place, reference.len, Tag { flags, ..Tag::default() })
-        });
+        let entered =
+            lender.loans.enter(&output, ticket, || self.places.commit_reference(place, reference.len, tag));
         if entered?.is_none() {
             return Ok(false);
         }

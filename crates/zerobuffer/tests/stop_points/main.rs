@@ -10,6 +10,7 @@ mod duplex;
 mod entry;
 mod focused;
 mod leaps;
+mod mutable;
 mod rare_cases;
 mod roles;
 mod sharing;

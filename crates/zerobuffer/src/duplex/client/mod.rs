@@ -96,7 +96,9 @@ impl DuplexClient {
         let mut writer =
             Writer::connect_with(&requests, writer).map_err(|error| no_connection(channel, error))?;
         writer.forget_metadata();
-        let create = || Reader::create(&responses, options.response_config.clone());
+        // Responses of a mutable server refer to the bytes of their requests.
+        let config = options.response_config.allow_payload_sharing(true);
+        let create = || Reader::create(&responses, config.clone());
         let reader = poll_until(PREDECESSOR_LOOKS, PREDECESSOR_POLL, || match create() {
             Err(error) if error.kind() == ErrorKind::ReaderAlreadyConnected => Ok(None),
             result => result.map(Some),

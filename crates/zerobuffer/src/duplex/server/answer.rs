@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::duplex::MESSAGE_MAX;
 use crate::duplex::port::flags;
+use crate::frame::Frame;
 
 /// The byte of an answer without bytes: a frame has at least one.
 const NOTHING: &[u8] = &[0];
@@ -11,6 +12,8 @@ const NOTHING: &[u8] = &[0];
 /// Outcome of a request.
 pub(crate) enum Answer<'a> {
     Bytes(Cow<'a, [u8]>),
+    /// The bytes of the request, changed in place. The response refers to them, where it can.
+    Frame(&'a Frame),
     Failed(Cow<'a, str>),
     /// The request was not started, because its deadline was over.
     TooLate,
@@ -34,6 +37,7 @@ impl Answer<'_> {
         match self {
             Answer::Bytes(bytes) if bytes.is_empty() => (flags::EMPTY, NOTHING),
             Answer::Bytes(bytes) => (0, bytes),
+            Answer::Frame(frame) => (0, frame),
             Answer::Failed(message) if message.is_empty() => (flags::FAILED | flags::EMPTY, NOTHING),
             Answer::Failed(message) => (flags::FAILED, &message.as_bytes()[..message.len().min(MESSAGE_MAX)]),
             Answer::TooLate | Answer::Withdrawn => (flags::FAILED | flags::CANCELLED, NOTHING),
@@ -44,6 +48,7 @@ impl Answer<'_> {
     pub(crate) fn plain(&self) -> &[u8] {
         match self {
             Answer::Bytes(bytes) if !bytes.is_empty() => bytes,
+            Answer::Frame(frame) => frame,
             _ => NOTHING,
         }
     }

@@ -469,8 +469,11 @@ impl ImmutableDuplexServer {
     common_methods!();
 }
 
-/// A server whose handler changes each request in place, in shared memory. The response carries the changed
-/// bytes, with one copy.
+/// A server whose handler changes each request in place, in shared memory. The response refers to the changed bytes, where they
+/// are: without a copy, from 32 KiB on and between native peers. Elsewhere it has one copy of them.
+///
+/// The space of a request comes back when its client has dropped the response. So a client that keeps responses, or does not
+/// fetch them, has less space for requests.
 ///
 /// It outlives its clients: when a client closes or dies, the next one can connect. Dropping the server stops
 /// it. See [`MutableFrame`] for an example.
@@ -478,7 +481,8 @@ pub struct MutableDuplexServer(Server);
 
 impl MutableDuplexServer {
     pub(crate) fn create(channel: &str, config: BufferConfig) -> Result<MutableDuplexServer> {
-        Server::create(channel, config).map(MutableDuplexServer)
+        // Responses refer to the bytes of their requests.
+        Server::create(channel, config.allow_payload_sharing(true)).map(MutableDuplexServer)
     }
 
     /// Starts processing, on threads of its own, and returns at once; see [`ImmutableDuplexServer::start`].
@@ -494,7 +498,7 @@ impl MutableDuplexServer {
             if run.admits(&request, to) {
                 let mut frame = MutableFrame::new(request);
                 match guarded(run, to, || handler(&mut frame)) {
-                    Ok(()) => run.answer(to, &Answer::Bytes((&*frame).into())),
+                    Ok(()) => run.answer(to, &Answer::Frame(frame.frame())),
                     Err(failed) => run.answer(to, &failed),
                 }
             }
@@ -517,6 +521,31 @@ impl MutableDuplexServer {
         let job = move |run: &Run, request: Request, to: Address| {
             if run.admits(&request, to) {
                 answer_owned(run, to, || handler(MutableFrame::new(request)));
+            }
+        };
+        self.0.start(mode, Arc::new(job))
+    }
+
+    /// Starts processing with a handler that owns the request and returns it as the response, perhaps shared with views of it.
+    /// While there are any, the response is a copy, because they may still change the bytes. For language bindings; otherwise
+    /// like [`MutableDuplexServer::start`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImmutableDuplexServer::start`].
+    pub fn start_shared<F>(&self, handler: F, mode: ProcessingMode) -> Result<()>
+    where
+        F: Fn(MutableFrame) -> std::result::Result<Arc<MutableFrame>, HandlerError> + Send + Sync + 'static,
+    {
+        let job = move |run: &Run, request: Request, to: Address| {
+            if run.admits(&request, to) {
+                match guarded(run, to, || handler(MutableFrame::new(request))) {
+                    Ok(mut frame) => match Arc::get_mut(&mut frame) {
+                        Some(frame) => run.answer(to, &Answer::Frame(frame.frame())),
+                        None => run.answer(to, &Answer::Bytes((&**frame).into())),
+                    },
+                    Err(failed) => run.answer(to, &failed),
+                }
             }
         };
         self.0.start(mode, Arc::new(job))

@@ -123,6 +123,11 @@ impl MutableFrame {
         MutableFrame(request)
     }
 
+    /// The frame that the response may refer to.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.0.frame
+    }
+
     /// Makes a frame of a copy of `bytes`, for tests of handlers; see [`Request::copy_of`].
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::duplex::due;
 use crate::duplex::port::Tag;
 use crate::duplex::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Frame;
 use crate::reader::Reader;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::testing::stop::stop_point;
@@ -113,7 +114,9 @@ impl AnswerSender {
         let patience = Deadline::after(CLIENT_PATIENCE);
         let result = loop {
             match self.connect() {
-                Ok(writer) => {
+                Ok(mut writer) => {
+                    // So that the first response can refer to its request. Without an offer it is a copy.
+                    let _ = writer.offer(requests);
                     self.largest.store(writer.max_frame_size() as u64, Ordering::Relaxed);
                     current.writer = Some(Box::new(writer));
                     break Ok(());
@@ -157,7 +160,7 @@ impl AnswerSender {
 
     fn connect(&self) -> Result<Writer> {
         // A client that does not fetch its responses makes its server wait for as long as the client lives.
-        let options = WriterOptions::default().write_timeout(Duration::MAX);
+        let options = WriterOptions::default().write_timeout(Duration::MAX).request_payload_sharing(true);
         let writer = Writer::connect_with(&self.names.responses, options)?;
         *lock(&self.interrupt) = Some(writer.interrupt_handle());
         Ok(writer)
@@ -182,7 +185,10 @@ impl AnswerSender {
                 return Ok(());
             }
             let (flags, bytes) = answer.tagged();
-            self.write(connected, to, flags, bytes)
+            match answer {
+                Answer::Frame(frame) => self.forward(connected, to, frame),
+                _ => self.write(connected, to, flags, bytes),
+            }
         } else {
             self.write_in_order(connected, to, answer.plain(), order)
         };
@@ -233,13 +239,33 @@ impl AnswerSender {
 
     fn write(&self, writer: &mut Writer, to: Address, flags: u16, bytes: &[u8]) -> Result<()> {
         let tag = Tag { sequence: Some(to.sequence), flags, deadline: to.mark };
-        let error = match self.persist(writer, to, bytes, tag) {
+        let written = self.persist(writer, to, bytes, tag);
+        self.or_fail(writer, to, tag, written, bytes.len())
+    }
+
+    /// Writes a response with the bytes of `frame`, which it refers to where it can.
+    fn forward(&self, writer: &mut Writer, to: Address, frame: &Frame) -> Result<()> {
+        let tag = Tag { sequence: Some(to.sequence), flags: 0, deadline: to.mark };
+        let written = self.repeat(to, || writer.forward_tagged(frame, tag));
+        self.or_fail(writer, to, tag, written, frame.len())
+    }
+
+    /// Fails the request where its answer, of `len` bytes, could not be `written`.
+    fn or_fail(
+        &self,
+        writer: &mut Writer,
+        to: Address,
+        tag: Tag,
+        written: Result<()>,
+        len: usize,
+    ) -> Result<()> {
+        let error = match written {
             Err(error) if !matches!(error.kind(), ErrorKind::ReaderDead | ErrorKind::CorruptBuffer) => error,
             result => return result,
         };
         // Too large, or no memory for it: the client must not wait in vain.
         let error = match error.kind() {
-            ErrorKind::FrameTooLarge => self.too_large(bytes.len()),
+            ErrorKind::FrameTooLarge => self.too_large(len),
             kind => {
                 let words = format!("its answer could not be sent: {}", error.message());
                 Error::channel(kind, &self.names.channel, words)
@@ -382,17 +408,20 @@ impl AnswerSender {
         Error::channel(ErrorKind::FrameTooLarge, &self.names.channel, words)
     }
 
-    /// Writes, and repeats after each interrupt that was not meant to end the write.
     fn persist(&self, writer: &mut Writer, to: Address, bytes: &[u8], tag: Tag) -> Result<()> {
+        // The clock is read again: the handler may have taken long, and the client may have died meanwhile.
+        self.repeat(to, || writer.write_tagged(bytes, tag, due::coarse_now()))
+    }
+
+    /// Writes, and repeats after each interrupt that was not meant to end the write.
+    fn repeat<T>(&self, to: Address, mut write: impl FnMut() -> Result<T>) -> Result<()> {
         loop {
             // Another answer may have taken the interrupt that was meant for all answers that wait for space.
             // The two words are changed before the interrupt, so this check finds the change.
             if self.is_over(to) {
                 return Ok(());
             }
-            // The clock is read again: the handler may have taken long, and the client may have died
-            // meanwhile.
-            match writer.write_tagged(bytes, tag, due::coarse_now()) {
+            match write() {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -7,6 +7,7 @@ mod in_place;
 mod order;
 mod owned;
 mod peers;
+mod references;
 mod roles;
 mod server;
 

@@ -176,7 +176,19 @@ pub(crate) fn client(arguments: &[String]) {
     hear();
 }
 
-crate::support::peers!(server, client, clock_server, clock_client);
+/// Holds three responses that refer to their requests, and says so. Arguments: channel.
+pub(crate) fn holder(arguments: &[String]) {
+    let options = ClientOptions::default().connect_timeout(PATIENCE);
+    let client = DuplexChannelFactory::new().create_client_with(&arguments[0], options).unwrap();
+    let call = || client.call(&[7; 100_000], PATIENCE).unwrap();
+    // The client looks at the server's offer first.
+    (0..5).for_each(|_| drop(call()));
+    let held = [call(), call(), call()];
+    say(format!("holding {}", held.len()));
+    hear();
+}
+
+crate::support::peers!(server, client, holder, clock_server, clock_client);
 
 /// Answers with the milliseconds that are left until the request's deadline. Arguments: channel.
 pub(crate) fn clock_server(arguments: &[String]) {

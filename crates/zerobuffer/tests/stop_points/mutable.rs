@@ -1,0 +1,150 @@
+//! A mutable duplex server, or its client, that is killed while responses refer to their requests: what is held stays as it
+//! is, and all space comes back.
+
+use zerobuffer::duplex::{
+    ClientOptions, DuplexChannelFactory, DuplexClient, MutableDuplexServer, ProcessingMode, Response,
+};
+use zerobuffer::{BufferConfig, ErrorKind};
+
+use crate::support::{Name, PATIENCE, fill, hear, is_filled, role, say};
+use crate::victim::Action;
+
+const LEN: usize = 40_000;
+/// Requests that a victim sends or answers before it ends.
+const CALLS: u64 = 12;
+
+fn config() -> BufferConfig {
+    BufferConfig::default().payload_size(1 << 18).metadata_size(64)
+}
+
+fn serve(channel: &str) -> MutableDuplexServer {
+    let server = DuplexChannelFactory::new().create_mutable_server(channel, config()).unwrap();
+    let invert = |frame: &mut zerobuffer::duplex::MutableFrame| {
+        frame.iter_mut().for_each(|byte| *byte = !*byte);
+        Ok(())
+    };
+    server.start(invert, ProcessingMode::SingleThread).unwrap();
+    server
+}
+
+fn connect(channel: &str) -> DuplexClient {
+    let options = ClientOptions::default().connect_timeout(PATIENCE).response_config(config());
+    DuplexChannelFactory::new().create_client_with(channel, options).unwrap()
+}
+
+fn call(client: &DuplexClient, seed: u64, len: usize) -> Result<Response, zerobuffer::Error> {
+    let mut request = vec![0; len];
+    fill(seed, &mut request);
+    let response = client.call(&request, PATIENCE)?;
+    assert!(is_answer(seed, &response), "response {seed}");
+    Ok(response)
+}
+
+fn is_answer(seed: u64, response: &[u8]) -> bool {
+    is_filled(seed, &response.iter().map(|byte| !byte).collect::<Vec<u8>>())
+}
+
+/// Serves. Arguments: channel.
+pub(crate) fn mutable_server(arguments: &[String]) {
+    let server = serve(&arguments[0]);
+    say("running");
+    hear();
+    server.stop().unwrap();
+}
+
+/// Calls, holds two responses, and closes before it gives them back. Arguments: channel.
+pub(crate) fn mutable_caller(arguments: &[String]) {
+    let client = connect(&arguments[0]);
+    let mut held: Vec<(u64, Response)> = Vec::new();
+    for seed in 0..CALLS {
+        held.push((seed, call(&client, seed, LEN).unwrap()));
+        if held.len() > 2 {
+            held.remove(0);
+        }
+    }
+    client.close();
+    assert!(held.iter().all(|(seed, response)| is_answer(*seed, response)));
+}
+
+fn buffers(channel: &Name) -> [Name; 2] {
+    ["_request", "_response"].map(|suffix| channel.suffixed(suffix))
+}
+
+/// Large requests, which need all of the buffer one after the other.
+fn use_all(client: &DuplexClient) {
+    for seed in 0..4 {
+        drop(call(client, seed, 200_000).expect("the next client has all space"));
+    }
+}
+
+#[test]
+fn responses_stay_as_they_are_wherever_their_mutable_server_is_killed() {
+    for (point, nth) in [
+        ("sharing:offer-begin", 1),
+        ("sharing:offer-fields", 1),
+        ("sharing:offer-end", 1),
+        ("sharing:reference", 1),
+        ("sharing:reference", 5),
+        ("sharing:count", 1),
+        ("sharing:count", 6),
+    ] {
+        let channel = Name::new("stop-ms");
+        let removed = buffers(&channel);
+        let mut victim = Action::Kill(point.into(), nth).start(role!(mutable_server), &[&channel]);
+        victim.expect("running");
+        let client = connect(&channel);
+        let mut held: Vec<(u64, Response)> = Vec::new();
+        let error = (0..1000)
+            .find_map(|seed| match call(&client, seed, LEN) {
+                Ok(response) => {
+                    held.push((seed, response));
+                    if held.len() > 2 {
+                        held.remove(0);
+                    }
+                    None
+                }
+                Err(error) => Some(error),
+            })
+            .unwrap_or_else(|| panic!("{point} is not passed {nth} times"));
+        assert!(matches!(error.kind(), ErrorKind::WriterDead | ErrorKind::ReaderDead), "{point}: {error}");
+        assert!(!victim.wait().success());
+        drop(client);
+        let server = serve(&channel);
+        let next = connect(&channel);
+        use_all(&next);
+        let stay = held.iter().all(|(seed, response)| is_answer(*seed, response));
+        assert!(stay, "{point}, {nth}: a response has changed");
+        drop((held, next));
+        server.stop().unwrap();
+        removed.iter().for_each(Name::assert_nothing_left);
+    }
+}
+
+#[test]
+fn all_space_comes_back_wherever_the_client_of_a_mutable_server_is_killed() {
+    for (point, nth) in [
+        ("sharing:open", 1),
+        ("sharing:map", 1),
+        ("sharing:lock-open", 1),
+        ("sharing:lock", 1),
+        ("sharing:accept", 1),
+        ("sharing:unlock", 1),
+        ("sharing:ring", 1),
+        ("write:data", 4),
+        ("write:data", CALLS),
+    ] {
+        let channel = Name::new("stop-mc");
+        let removed = buffers(&channel);
+        let server = serve(&channel);
+        let mut victim = Action::Kill(point.into(), nth).start(role!(mutable_caller), &[&channel]);
+        let status = victim.wait();
+        assert!(!status.success(), "{point} is not passed {nth} times");
+        let next = connect(&channel);
+        use_all(&next);
+        drop(next);
+        server.stop().unwrap();
+        removed.iter().for_each(Name::assert_nothing_left);
+    }
+}
+
+crate::support::peers!(mutable_server, mutable_caller);
