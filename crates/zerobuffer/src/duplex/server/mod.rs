@@ -1,6 +1,7 @@
 //! The two kinds of servers: one answers with bytes of its own, one changes the request in place.
 
 mod answer;
+mod guarded;
 mod pool;
 mod request;
 mod responder;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use self::answer::{Address, Answer};
+use self::guarded::{answer_owned, guarded};
 pub use self::pool::MAX_POOL_SIZE;
 pub use self::request::{MutableFrame, Request};
 pub use self::responder::{Deferred, Responder};
@@ -149,47 +151,6 @@ impl Drop for Server {
         // A busy handler has been told, and ends by itself. In a forked child the server belongs to the
         // parent.
         let _ = self.stop();
-    }
-}
-
-/// Runs a handler. Its failure, or panic, becomes an answer.
-fn guarded<T>(
-    run: &Run,
-    to: Address,
-    handler: impl FnOnce() -> std::result::Result<T, HandlerError>,
-) -> std::result::Result<T, Answer<'static>> {
-    // Formatting the error and dropping it run user code too.
-    let message = match run.guard(|| handler().map_err(|error| error.to_string())) {
-        Ok(Ok(reply)) => return Ok(reply),
-        Ok(Err(words)) | Err(words) => words,
-    };
-    run.report_failure(to.sequence, &message);
-    Err(Answer::Failed(message.into()))
-}
-
-/// Runs a handler that owns its request, and sends its answer.
-fn answer_owned<R: AsRef<[u8]>>(
-    run: &Run,
-    to: Address,
-    handler: impl FnOnce() -> std::result::Result<R, HandlerError>,
-) {
-    let reply = match guarded(run, to, handler) {
-        Ok(reply) => reply,
-        Err(failed) => return run.answer(to, &failed),
-    };
-    // Reading the owner's bytes and dropping it run user code too.
-    let mut answered = false;
-    let sent = run.guard(|| {
-        let bytes = reply.as_ref();
-        answered = true;
-        run.answer(to, &Answer::Bytes(bytes.into()));
-        drop(reply);
-    });
-    if let Err(words) = sent {
-        run.report_failure(to.sequence, &words);
-        if !answered {
-            run.answer(to, &Answer::Failed(words.into()));
-        }
     }
 }
 

@@ -205,7 +205,11 @@ impl Run {
                 ErrorKind::WriterClosed | ErrorKind::WriterDead => {
                     drop(requests);
                     reading.client = 0;
-                    self.answers.end_client();
+                    if error.kind() == ErrorKind::WriterDead {
+                        self.answers.end_dead_client();
+                    } else {
+                        self.answers.end_client();
+                    }
                     if error.kind() == ErrorKind::WriterDead {
                         let message = "the client died; the server waits for the next one";
                         self.report(&Error::channel(ErrorKind::WriterDead, &self.names.channel, message));
