@@ -15,7 +15,7 @@ use crate::layout::{BellLine, Control, Cursor, ReadLine, Sharing, WrittenLine};
 use crate::memory::Memory;
 use crate::ring::extended::{ReadSide, ReleaseQueue, WriteSide};
 use crate::ring::{FrameRecord, Look, Room, Tag};
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::wait::doorbell;
 
 /// An extended ring on the heap.
