@@ -114,6 +114,16 @@ pub unsafe extern "C" fn zb_config_set_classic(config: *mut zb_config, classic: 
     passed!(set_config(config, |old| Ok(old.classic(classic))))
 }
 
+/// Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it (`zb_writer_forward`). Who may
+/// read the buffer that they are forwarded to may look at all of this one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_config_set_allow_payload_sharing(
+    config: *mut zb_config,
+    allow: bool,
+) -> zb_status {
+    passed!(set_config(config, |old| Ok(old.allow_payload_sharing(allow))))
+}
+
 /// How the reader waits for frames.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_wait_strategy(
@@ -182,6 +192,18 @@ pub unsafe extern "C" fn zb_writer_options_set_connect_timeout(
 ) -> zb_status {
     passed!(set(options, |object| {
         object.options = object.options.clone().connect_timeout(timeout(timeout_ms));
+        Ok(())
+    }))
+}
+
+/// Whether `zb_writer_forward` lends frames rather than copying them, where both readers allow it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_writer_options_set_request_payload_sharing(
+    options: *mut zb_writer_options,
+    request: bool,
+) -> zb_status {
+    passed!(set(options, |object| {
+        object.options = object.options.clone().request_payload_sharing(request);
         Ok(())
     }))
 }

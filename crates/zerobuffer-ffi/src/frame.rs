@@ -135,6 +135,19 @@ impl zb_frame {
         (&raw const self.owner).cast()
     }
 
+    /// The frame that a reader has read; `None` if it is another one, or none.
+    pub(crate) fn of_reader(&self) -> Option<&Frame> {
+        // SAFETY: put() wrote a Frame there, which lives until zb_frame_release() changes the state.
+        (self.state == FRAME).then(|| unsafe { &*self.owner::<Frame>() })
+    }
+
+    /// As `of_reader`, to be changed.
+    pub(crate) fn of_reader_mut(&mut self) -> Option<&mut Frame> {
+        // SAFETY: put() wrote a Frame there, which lives until zb_frame_release() changes the state, and `self` is borrowed
+        // mutably, so that nothing else reaches it.
+        (self.state == FRAME).then(|| unsafe { &mut *(&raw mut self.owner).cast::<Frame>() })
+    }
+
     fn cancelled(&self) -> bool {
         match self.state {
             // SAFETY: of_request() pointed it at a request that lives until the handler returns, and the rules for callers

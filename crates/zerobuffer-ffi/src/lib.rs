@@ -46,6 +46,7 @@ mod peer;
 mod reader;
 mod response;
 mod server;
+mod sharing;
 mod stats;
 mod version;
 mod writer;

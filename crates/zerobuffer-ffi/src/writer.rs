@@ -1,10 +1,11 @@
 //! The writing side of a buffer.
 
 use std::ffi::{CString, c_char};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use zerobuffer::{MemoryGuard, ReaderWatch, Writer, WriterOptions};
+use zerobuffer::{KeptBuffer, MemoryGuard, ReaderWatch, Writer, WriterOptions};
 
 use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, string, timeout};
 use crate::config::{DEFAULT_TIMEOUT_MS, give, take, zb_writer_options};
@@ -20,13 +21,36 @@ use crate::peer::Peer;
 /// `zb_writer_clear_interrupt`, `zb_writer_close`, `zb_writer_is_reader_connected`, `zb_writer_name` and the counters may be used
 /// from any thread at any time.
 pub struct zb_writer {
-    pub(crate) writer: Exclusive<Writer>,
+    pub(crate) writer: Exclusive<Output>,
     pub(crate) peer: Peer<ReaderWatch>,
     name: CString,
     write_timeout_ms: AtomicI64,
     // As of the last call that wrote, so that other threads may ask.
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
+}
+
+/// A writer, and the buffer that was made for it.
+pub(crate) struct Output {
+    // The writer ends first: then the buffer goes, unless it has a reader.
+    pub(crate) writer: Writer,
+    pub(crate) kept: Option<KeptBuffer>,
+}
+
+impl Deref for Output {
+    type Target = Writer;
+
+    #[inline(always)]
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Output {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
 }
 
 /// Keeps the memory of an acquired frame mapped, for languages whose views may outlive the writer.
@@ -49,8 +73,19 @@ pub struct zb_bytes {
 pub const ZB_WHOLE_FRAME: usize = usize::MAX;
 
 impl zb_writer {
+    pub(crate) fn new(name: &str, output: Output, write_timeout_ms: i64) -> Result<zb_writer, Failure> {
+        Ok(zb_writer {
+            peer: Peer::new(output.interrupt_handle(), output.reader_watch()?),
+            writer: Exclusive::new(name, output),
+            name: text(name),
+            write_timeout_ms: AtomicI64::new(write_timeout_ms),
+            frames_written: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+        })
+    }
+
     #[inline(always)]
-    fn count(&self, writer: &Entered<'_, Writer>) {
+    pub(crate) fn count(&self, writer: &Entered<'_, Output>) {
         // Relaxed: the counters order nothing.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
@@ -94,14 +129,7 @@ pub unsafe extern "C" fn zb_writer_connect_n(
             |given| (given.options.clone(), given.write_timeout_ms),
         );
         let writer = Writer::connect_with(name, options)?;
-        out.set(give(zb_writer {
-            peer: Peer::new(writer.interrupt_handle(), writer.reader_watch()?),
-            writer: Exclusive::new(name, writer),
-            name: text(name),
-            write_timeout_ms: AtomicI64::new(write_timeout_ms),
-            frames_written: AtomicU64::new(0),
-            bytes_written: AtomicU64::new(0),
-        }));
+        out.set(give(zb_writer::new(name, Output { writer, kept: None }, write_timeout_ms)?));
         Ok(ZB_OK)
     })
 }
@@ -478,8 +506,9 @@ pub unsafe extern "C" fn zb_writer_close(writer: *const zb_writer, error: *mut *
         let closed = handle.writer.close(|| interrupt.iter().for_each(|interrupt| interrupt.interrupt()));
         drop(interrupt);
         handle.peer.end();
-        if let Closed::Now(writer) = closed {
+        if let Closed::Now(Output { writer, kept }) = closed {
             writer.close()?;
+            kept.map_or(Ok(false), KeptBuffer::close)?;
         }
         Ok(ZB_OK)
     })

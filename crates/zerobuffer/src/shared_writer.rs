@@ -76,6 +76,12 @@ impl SharedWriter {
         self.kept.is_adopted()
     }
 
+    /// The writer and the buffer that is kept for its reader, for programs that hold them apart. Close or drop the writer first: the
+    /// buffer goes with its keeper, unless a reader has taken it over.
+    pub fn into_parts(self) -> (Writer, KeptBuffer) {
+        (self.writer, self.kept)
+    }
+
     /// Closes the writer, as dropping it does. Returns whether a reader has taken the buffer over; if none has, the frames in it
     /// are lost.
     ///
@@ -83,7 +89,7 @@ impl SharedWriter {
     ///
     /// None today; kept for systems where closing can fail.
     pub fn close(self) -> Result<bool> {
-        let SharedWriter { writer, kept } = self;
+        let (writer, kept) = self.into_parts();
         writer.close()?;
         kept.close()
     }

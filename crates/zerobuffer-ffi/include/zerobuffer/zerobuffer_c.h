@@ -400,6 +400,26 @@ typedef void (*zb_error_callback)(void *user_data, const struct zb_error *error)
 typedef void (*zb_init_callback)(void *user_data, const uint8_t *metadata, size_t size);
 
 /**
+ * Payload sharing as a reader or a writer sees it. Figures but for `enabled`: others may change them at once, and a process
+ * that was killed leaves them.
+ */
+typedef struct zb_payload_sharing {
+    /**
+     * Of a reader: whether it allows sharing, and its buffer can. Of a writer: whether it requests sharing, and its reader
+     * allows it.
+     */
+    bool enabled;
+    /**
+     * Of a reader: how many of its frames are lent to other readers now. Of a writer: how many frames are lent through it.
+     */
+    uint64_t share_count;
+    /**
+     * The process that lends frames through this buffer; 0 = none.
+     */
+    uint64_t owner_pid;
+} zb_payload_sharing;
+
+/**
  * What a reader has done so far, and what it holds. Set `size` to `sizeof(zb_reader_stats)` first.
  *
  * Frames are held until they are released. They keep their space, and that of all later frames, from the writer.
@@ -943,6 +963,13 @@ zb_status zb_config_set_preallocate(struct zb_config *config, bool preallocate);
 zb_status zb_config_set_classic(struct zb_config *config, bool classic);
 
 /**
+ * Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it (`zb_writer_forward`). Who may
+ * read the buffer that they are forwarded to may look at all of this one.
+ */
+zb_status zb_config_set_allow_payload_sharing(struct zb_config *config,
+                                              bool allow);
+
+/**
  * How the reader waits for frames.
  */
 zb_status zb_config_set_wait_strategy(struct zb_config *config, zb_wait_strategy wait);
@@ -966,6 +993,11 @@ zb_status zb_writer_options_set_write_timeout(struct zb_writer_options *options,
  * How long connecting waits for a reader to create the buffer, in milliseconds.
  */
 zb_status zb_writer_options_set_connect_timeout(struct zb_writer_options *options, int64_t timeout_ms);
+
+/**
+ * Whether `zb_writer_forward` lends frames rather than copying them, where both readers allow it.
+ */
+zb_status zb_writer_options_set_request_payload_sharing(struct zb_writer_options *options, bool request);
 
 /**
  * How the writer waits for space.
@@ -1722,6 +1754,111 @@ const char *zb_server_channel(const struct zb_server *server);
  * Stops the server, if it runs, and frees it. No other thread may be using it. NULL is fine.
  */
 void zb_server_free(struct zb_server *server);
+
+/**
+ * Creates the buffer `name` for a reader that comes later, connects to it, and offers it the payload of `source`: a writer in all
+ * else. `config` and `options` may be NULL for all defaults. Free it with `zb_writer_free`.
+ *
+ * The buffer is at least as large as the one of `source`, so that it can hold each of its frames as a copy, and a reader whose
+ * config asks for less takes it over all the same. Both sides share, whatever `config` and `options` say about that. If no reader
+ * has taken the buffer over when the writer is closed, it is removed.
+ *
+ * Errors: those of `zb_kept_buffer_create` and `zb_writer_connect`; `CLOSED`, `INVALID_STATE` of the source.
+ */
+zb_status zb_shared_writer_create(const char *name,
+                                  const struct zb_reader *source,
+                                  const struct zb_config *config,
+                                  const struct zb_writer_options *options,
+                                  struct zb_writer **writer,
+                                  struct zb_error **error);
+
+/**
+ * Like `zb_shared_writer_create`, for a name of `length` bytes that need not end with a zero byte, and in which a zero byte is
+ * refused.
+ */
+zb_status zb_shared_writer_create_n(const char *name,
+                                    size_t length,
+                                    const struct zb_reader *source,
+                                    const struct zb_config *config,
+                                    const struct zb_writer_options *options,
+                                    struct zb_writer **writer,
+                                    struct zb_error **error);
+
+/**
+ * Whether a reader has taken over the buffer that `zb_shared_writer_create` made; true for any other writer.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_writer_is_adopted(const struct zb_writer *writer, bool *adopted, struct zb_error **error);
+
+/**
+ * Passes a frame on that any reader of this process has read, waiting for space up to the write time-out: by a reference to its
+ * bytes where both readers allow sharing and the writer requests it, else by a copy. `shared`, which may be NULL, gets whether
+ * the next reader looks at the bytes where they are.
+ *
+ * Releases the frame, unless the call fails: then it stays with the caller. A frame that is lent keeps its place in its
+ * ring until the next reader has released it, too.
+ *
+ * Errors: those of `zb_writer_write_frame`; `INVALID_ARGUMENT` if the frame is empty, or is not one of a `zb_reader`.
+ */
+zb_status zb_writer_forward(const struct zb_writer *writer,
+                            struct zb_frame *frame,
+                            bool *shared,
+                            struct zb_error **error);
+
+/**
+ * Like `zb_writer_forward`, for a frame that goes to several writers: it stays with the caller, who releases it.
+ */
+zb_status zb_writer_forward_to(const struct zb_writer *writer,
+                               const struct zb_frame *frame,
+                               bool *shared,
+                               struct zb_error **error);
+
+/**
+ * Like `zb_writer_forward`, for the frame that `reader` lends: takes it from there as `zb_reader_keep_frame_ref` does. If the
+ * call fails `*frame` gets it, to be passed on later or released; else `*frame` is empty.
+ *
+ * Errors: those of `zb_writer_forward` and `zb_reader_keep_frame_ref`.
+ */
+zb_status zb_writer_forward_ref(const struct zb_writer *writer,
+                                const struct zb_reader *reader,
+                                struct zb_frame *frame,
+                                bool *shared,
+                                struct zb_error **error);
+
+/**
+ * The first of the frame's bytes, to be changed in place before the frame is passed on. The writer that wrote it never learns of it.
+ *
+ * Errors: `INVALID_STATE` if others may look at the bytes: the frame is lent already, or is a shared one itself
+ * (`zb_frame_is_shared`); `INVALID_ARGUMENT` if the frame is empty, or is not one of a `zb_reader`.
+ */
+zb_status zb_frame_make_mut(struct zb_frame *frame,
+                            uint8_t **data,
+                            struct zb_error **error);
+
+/**
+ * Whether the frame's bytes lie in another reader's buffer, which has lent them. They are read-only, and keep their place there,
+ * so release the frame soon. False for an empty frame and for one that no `zb_reader` has read.
+ */
+bool zb_frame_is_shared(const struct zb_frame *frame);
+
+/**
+ * Tells what a reader shares.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_payload_sharing(const struct zb_reader *reader,
+                                    struct zb_payload_sharing *sharing,
+                                    struct zb_error **error);
+
+/**
+ * Tells what a writer shares.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_writer_payload_sharing(const struct zb_writer *writer,
+                                    struct zb_payload_sharing *sharing,
+                                    struct zb_error **error);
 
 /**
  * Fills `*stats`, whose `size` the caller has set. Frames and bytes are as of the last call that read; the others are as of now.
