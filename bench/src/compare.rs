@@ -180,6 +180,8 @@ fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
         Scenario::RoundTrip { size: 64, pace: 1000 },
         Scenario::RoundTrip { size: PICTURE, pace: 0 },
         Scenario::Relay { size: PICTURE, pace: 60 },
+        Scenario::RelayedStream { size: 65_536 },
+        Scenario::RelayedStream { size: PICTURE },
         Scenario::IdleReader,
     ]);
     let streams =

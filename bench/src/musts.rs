@@ -50,6 +50,7 @@ fn musts() -> Vec<Must> {
     for size in [64, 1024, 65_536, 1 << 20, PICTURE] {
         musts.push(against(Scenario::Stream { size, mode: Mode::InPlace }, &[Iceoryx2], 3.0));
     }
+    let relay = Scenario::Relay { size: PICTURE, pace: 60 };
     let polling = [Iceoryx2, Aeron, ShmemIpc];
     let blocking = [Iceoryx2Events, ShmemIpcEvents, Zeromq, IpcChannel, UnixSocket, Pipe, Python1x];
     musts.extend([
@@ -57,11 +58,14 @@ fn musts() -> Vec<Must> {
         against(Scenario::RoundTrip { size: 64, pace: 1000 }, &blocking, 1.0),
         against(Scenario::IdleReader, &[], 2.0),
         against(Scenario::RoundTrip { size: PICTURE, pace: 0 }, &[Iceoryx2, Iceoryx2Events], 1.0),
-        against(Scenario::Relay { size: PICTURE, pace: 60 }, &[Iceoryx2Events], 1.0),
+        against(relay, &[Iceoryx2Events], 1.0),
         Must { pair: Pair::same(OursClassic), ..against(copy(64), &[], 4.7e6) },
     ]);
     let by = |transport, must: Must| Must { pair: Pair::same(transport), ..must };
     musts.extend([
+        // At most 0.6 of the time of a relay that copies.
+        by(OursShared, against(relay, &[Ours], 1.0 / 0.6)),
+        by(OursShared, against(relay, &[Iceoryx2, Iceoryx2Events], 1.0)),
         by(OursCpp, against(copy(PICTURE), &[Ours], 0.95)),
         Must { bound: Bound::Behind(30.0), ..by(OursCpp, against(copy(64), &[Ours], 0.0)) },
         by(OursCsharp, against(copy(PICTURE), &[Ours], 0.95)),

@@ -35,7 +35,7 @@ impl Row {
     /// The one figure that counts, and whether more of it is better.
     pub fn figure(&self) -> (Option<f64>, bool) {
         match self.scenario {
-            Scenario::Stream { .. } => (self.of(|o| o.active_rate), true),
+            Scenario::Stream { .. } | Scenario::RelayedStream { .. } => (self.of(|o| o.active_rate), true),
             Scenario::RoundTrip { .. } | Scenario::Relay { .. } => (self.of(|o| o.p50_us), false),
             Scenario::IdleReader => (self.of(|o| o.cpu_percent), false),
         }
@@ -75,10 +75,12 @@ pub fn table(rows: &[Row]) {
             memory(row.shown(|o| o.resident_kib as f64))
         );
         let figures = match row.scenario {
-            Scenario::Stream { size, mode } => {
-                let bytes = |rate: f64| match mode {
-                    Mode::InPlace | Mode::Marked => String::new(),
-                    _ => format!(" {:6.2} GB/s", rate * size as f64 / 1e9),
+            Scenario::Stream { .. } | Scenario::RelayedStream { .. } => {
+                let bytes = |rate: f64| match row.scenario {
+                    Scenario::Stream { size, mode } if !matches!(mode, Mode::InPlace | Mode::Marked) => {
+                        format!(" {:6.2} GB/s", rate * size as f64 / 1e9)
+                    }
+                    _ => String::new(),
                 };
                 let (active, wall) = (row.shown(|o| o.active_rate), row.shown(|o| o.wall_rate));
                 let all = || row.runs.iter().map(|run| run.outcome.active_rate / 1e6);
@@ -113,6 +115,9 @@ fn legend(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Stream { .. } => {
             "active M/s, lowest to highest, wall M/s; CPU and memory of sender/receiver; ours is so many times better"
+        }
+        Scenario::RelayedStream { .. } => {
+            "active M/s, lowest to highest, wall M/s; CPU and memory of relay/receiver; ours is so many times better"
         }
         Scenario::RoundTrip { .. } => {
             "p50, p90, p99, p99.9, max in us; CPU and memory of echo/starter; ours is so many times better"

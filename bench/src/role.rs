@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use zerobuffer::{Forwarded, Reader, Writer, WriterOptions};
 
 use crate::machine::{self, Usage};
 use crate::stats::{Meter, Outcome, latencies};
@@ -49,7 +50,7 @@ pub enum Role {
     Echo,
     /// Sends frames at a pace, with the time in them.
     Camera,
-    /// Copies frames from one channel to the other.
+    /// Passes frames on from one channel to the other: copies them, unless its transport lends.
     Relay,
     /// Measures how old the camera's frames are.
     Display,
@@ -110,6 +111,8 @@ pub fn play(job: &Job) -> Result<Outcome> {
         Transport::Ours if job.role == Role::Consume && job.held.is_some() => hold(job),
         Transport::Ours => play_with::<OurSink, OurSource>(job),
         Transport::OursClassic => play_with::<OurSink, OurSource<true>>(job),
+        Transport::OursShared if job.role == Role::Relay => lend(job),
+        Transport::OursShared => play_with::<OurSink, OurSource<false, true>>(job),
         Transport::Bare => play_with::<BareSink<false>, BareSource<false>>(job),
         Transport::BareAway => play_with::<BareSink<false>, BareSource<true>>(job),
         Transport::BareAhead => play_with::<BareSink<true>, BareSource<false>>(job),
@@ -434,9 +437,14 @@ fn now() -> u64 {
 }
 
 /// A camera's frame: the marks at its ends, and the time in between.
-fn stamp(data: &mut [u8], index: u64) {
+pub fn stamp(data: &mut [u8], index: u64) {
     mark(data, index);
     data[8..16].copy_from_slice(&now().to_le_bytes());
+}
+
+/// How old a camera's frame is, in nanoseconds.
+pub fn age(frame: &[u8]) -> u64 {
+    now().saturating_sub(word(&frame[8..16]))
 }
 
 fn camera(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
@@ -469,12 +477,12 @@ fn relay(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Ou
         let last = if in_place {
             source.receive_in_place(|frame| {
                 sink.send_in_place(frame.len(), |target| target.copy_from_slice(frame))?;
-                anyhow::Ok(marks(frame).0 == END)
+                anyhow::Ok(ends(frame, job))
             })
         } else {
             source.receive(&mut data, |frame| {
                 sink.send(frame)?;
-                Ok(marks(frame).0 == END)
+                Ok(ends(frame, job))
             })
         };
         if last?? {
@@ -483,13 +491,44 @@ fn relay(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Ou
     }
 }
 
+/// Whether a relay ends with `frame`. It does not touch a frame in place.
+fn ends(frame: &[u8], job: &Job) -> bool {
+    if job.mode == Mode::InPlace { frame.len() != job.size } else { marks(frame).0 == END }
+}
+
+/// A relay that lends its frames to the next reader.
+fn lend(job: &Job) -> Result<Outcome> {
+    let config = crate::transport::ours::config(&job.forth, false).allow_payload_sharing(true);
+    let mut source = Reader::create(&job.forth.name, config)?;
+    ensure!(source.wait_for_writer(PATIENCE)?, "no writer came");
+    let options = WriterOptions::default().connect_timeout(PATIENCE).request_payload_sharing(true);
+    let mut sink = Writer::connect_with(&job.back.name, options)?;
+    // The first frames are copied, until the next reader has seen the offer.
+    let (mut lent, mut copied) = (0_u64, 0_u64);
+    let outcome = measured(|| {
+        loop {
+            let Some(frame) = source.read_frame(PATIENCE)? else { bail!("no frame came") };
+            let last = ends(&frame, job);
+            match sink.forward(frame).map_err(|(error, _)| error)? {
+                Forwarded::Shared => lent += 1,
+                Forwarded::Copied => copied += u64::from(lent > 0),
+            }
+            if last {
+                return Ok(Outcome::default());
+            }
+        }
+    })?;
+    ensure!(lent > copied.saturating_mul(10), "{lent} frames were lent, and then {copied} copied");
+    Ok(outcome)
+}
+
 fn display(source: &mut impl Source, job: &Job) -> Result<Outcome> {
     let mut data = vec![0; job.size];
     let warm = (job.warm_up * job.pace as f64) as u64;
     let mut samples = Vec::new();
     let mut order = Order::default();
     let look = |frame: &[u8]| {
-        let age = now().saturating_sub(word(&frame[8..16]));
+        let age = age(frame);
         let next = order.marked(frame)?;
         if next.is_continue() && order.index > warm {
             samples.push(age);
@@ -507,8 +546,7 @@ fn display(source: &mut impl Source, job: &Job) -> Result<Outcome> {
 /// A stream whose consumer keeps the last `held` frames.
 fn hold(job: &Job) -> Result<Outcome> {
     let keep = job.held.unwrap_or_default();
-    let mut reader =
-        zerobuffer::Reader::create(&job.forth.name, crate::transport::ours::config(&job.forth, false))?;
+    let mut reader = Reader::create(&job.forth.name, crate::transport::ours::config(&job.forth, false))?;
     ensure!(reader.wait_for_writer(PATIENCE)?, "no writer came");
     let mut data = vec![0; job.size];
     let mut held = VecDeque::with_capacity(keep + 1);
@@ -532,7 +570,7 @@ fn hold(job: &Job) -> Result<Outcome> {
 
 /// Times to create a buffer of 256 MiB, and the largest resident memory of such a buffer, in bytes.
 pub fn creations(name: &str, rounds: usize) -> Result<(Outcome, u64)> {
-    use zerobuffer::{BufferConfig, Reader};
+    use zerobuffer::BufferConfig;
     let mut samples = Vec::new();
     let mut largest = 0;
     for _ in 0..rounds {

@@ -21,9 +21,22 @@ use crate::transport::{Channel, PATIENCE, Program, Transport};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Scenario {
-    Stream { size: usize, mode: Mode },
-    RoundTrip { size: usize, pace: u64 },
-    Relay { size: usize, pace: u64 },
+    Stream {
+        size: usize,
+        mode: Mode,
+    },
+    RoundTrip {
+        size: usize,
+        pace: u64,
+    },
+    Relay {
+        size: usize,
+        pace: u64,
+    },
+    /// A stream in place through a relay.
+    RelayedStream {
+        size: usize,
+    },
     IdleReader,
 }
 
@@ -32,7 +45,8 @@ impl Scenario {
         match self {
             Scenario::Stream { size, .. }
             | Scenario::RoundTrip { size, .. }
-            | Scenario::Relay { size, .. } => size,
+            | Scenario::Relay { size, .. }
+            | Scenario::RelayedStream { size } => size,
             Scenario::IdleReader => 64,
         }
     }
@@ -55,6 +69,7 @@ impl Scenario {
             Scenario::RoundTrip { pace: 0, .. } => format!("round trip {size}"),
             Scenario::RoundTrip { pace, .. } => format!("round trip {size} at {pace} Hz"),
             Scenario::Relay { pace, .. } => format!("relay {size} at {pace} Hz"),
+            Scenario::RelayedStream { .. } => format!("relayed stream {size}, in place"),
             Scenario::IdleReader => "idle reader".to_owned(),
         }
     }
@@ -65,7 +80,14 @@ impl Scenario {
         let sides = [pair.sender.program(), pair.receiver.program()];
         let other = sides.iter().any(|&side| side != Program::Own);
         let script = sides.iter().any(|side| matches!(side, Program::Script(..)));
+        let relayed = matches!(self, Scenario::Relay { .. } | Scenario::RelayedStream { .. });
+        if pair.sender == Transport::OursShared && !relayed {
+            return false;
+        }
         match self {
+            Scenario::RelayedStream { .. } => {
+                matches!(pair.sender, Transport::Ours | Transport::OursShared) && !other
+            }
             Scenario::Stream { mode: Mode::InPlace, .. } if script => false,
             Scenario::Stream { size, mode: Mode::InPlace | Mode::Marked } => {
                 pair.sender.in_place(size) && pair.receiver.in_place(size)
@@ -212,6 +234,14 @@ impl Runner {
                 job(Role::Display, pair.receiver, Mode::Copy, pace, 0),
                 job(Role::Relay, pair.sender, Mode::Copy, pace, 1),
                 job(Role::Camera, pair.sender, Mode::Copy, pace, 0),
+            ],
+            Scenario::RelayedStream { .. } => vec![
+                Job {
+                    forth: channels.back.clone(),
+                    ..job(Role::Consume, pair.receiver, Mode::InPlace, 0, 0)
+                },
+                job(Role::Relay, pair.sender, Mode::InPlace, 0, 1),
+                job(Role::Produce, pair.sender, Mode::InPlace, 0, 0),
             ],
         };
         let line_ns = self.cpus.map_or(Ok(0.0), machine::line_round_trip)?;

@@ -50,6 +50,8 @@ pub enum Transport {
     Ours,
     /// This library, held to the ring that 1.x peers know.
     OursClassic,
+    /// This library, where a relay lends its frames to the next reader: relays only.
+    OursShared,
     /// This library through its C++ API, with its defaults.
     OursCpp,
     /// This library's C# package, with its defaults.
@@ -125,6 +127,7 @@ impl Transport {
             self,
             Transport::Ours
                 | Transport::OursClassic
+                | Transport::OursShared
                 | Transport::OursCpp
                 | Transport::OursCsharp
                 | Transport::OursPython

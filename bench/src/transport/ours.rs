@@ -32,12 +32,13 @@ impl Sink for OurSink {
     }
 }
 
-/// The receiving end; `CLASSIC` holds the buffer to the classic ring.
-pub struct OurSource<const CLASSIC: bool = false>(Reader);
+/// The receiving end; `CLASSIC` holds the buffer to the classic ring, `SHARED` takes frames that are lent to it.
+pub struct OurSource<const CLASSIC: bool = false, const SHARED: bool = false>(Reader);
 
-impl<const CLASSIC: bool> Source for OurSource<CLASSIC> {
+impl<const CLASSIC: bool, const SHARED: bool> Source for OurSource<CLASSIC, SHARED> {
     fn listen(channel: &Channel) -> Result<Self> {
-        Ok(OurSource(Reader::create(&channel.name, config(channel, CLASSIC))?))
+        let config = config(channel, CLASSIC).allow_payload_sharing(SHARED);
+        Ok(OurSource(Reader::create(&channel.name, config)?))
     }
 
     fn accept(&mut self) -> Result<()> {
