@@ -93,6 +93,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     if !plan.streams || csharp {
         failures.extend(duplex::compare(plan, runner, &mut record)?);
     }
+    duplex::mutable::compare(plan, runner, &mut record)?;
     if plan.quick {
         println!("\nThis was a quick run: its figures mean little.");
     }

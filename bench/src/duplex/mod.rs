@@ -9,6 +9,7 @@ mod drive;
 mod grpc;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx2;
+pub mod mutable;
 mod ours;
 #[cfg(feature = "tachyon")]
 mod tachyon;
@@ -39,6 +40,8 @@ pub enum Peer {
     OursPool,
     /// ZeroBuffer's channel, the client through the C# package.
     OursCsharp,
+    /// ZeroBuffer's channel, its server changes requests in place.
+    OursMutable,
     /// Two plain streams of ZeroBuffer.
     OurStreams,
     Iceoryx2,
@@ -55,6 +58,7 @@ impl Peer {
             Peer::Ours => "ours",
             Peer::OursPool => "ours, pool",
             Peer::OursCsharp => "ours-csharp",
+            Peer::OursMutable => "ours, mutable",
             Peer::OurStreams => "two streams",
             Peer::Iceoryx2 => "iceoryx2",
             Peer::Tachyon => "tachyon",
@@ -65,7 +69,7 @@ impl Peer {
     }
 
     fn is_ours(self) -> bool {
-        matches!(self, Peer::Ours | Peer::OursPool | Peer::OursCsharp | Peer::OurStreams)
+        matches!(self, Peer::Ours | Peer::OursPool | Peer::OursCsharp | Peer::OursMutable | Peer::OurStreams)
     }
 
     /// The kinds of requests and responses that a transport supports.
@@ -165,6 +169,8 @@ pub fn play(job: &Job) -> Result<Outcome> {
         (Peer::Ours | Peer::OursCsharp, true) => ours::serve(job, ProcessingMode::SingleThread),
         (Peer::OursPool, true) => ours::serve(job, ProcessingMode::ThreadPool),
         (Peer::Ours | Peer::OursPool, false) => ours::call(job),
+        (Peer::OursMutable, true) => mutable::serve(job),
+        (Peer::OursMutable, false) => mutable::call(job),
         (Peer::OurStreams, true) => ours::serve_streams(job),
         (Peer::OurStreams, false) => ours::call_streams(job),
         #[cfg(feature = "iceoryx2")]
