@@ -15,6 +15,7 @@ use crate::run::{Pair, Runner, Scenario};
 use crate::single_calls;
 use crate::stats::Outcome;
 use crate::transport::{BENCH_PYTHON, Program, Transport};
+use crate::wakeups;
 
 /// The name of a record whose plots need none.
 pub const COMPARISON: &str = "bench";
@@ -94,6 +95,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         failures.extend(duplex::compare(plan, runner, &mut record)?);
     }
     duplex::mutable::compare(plan, runner, &mut record)?;
+    wakeups::compare(plan, runner, &mut record)?;
     if plan.quick {
         println!("\nThis was a quick run: its figures mean little.");
     }

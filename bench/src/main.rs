@@ -13,6 +13,7 @@ mod single_calls;
 mod stats;
 mod svg;
 mod transport;
+mod wakeups;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +82,9 @@ enum Action {
     /// One process of a run of requests and responses (what this program starts itself as)
     #[command(hide = true)]
     PlayDuplex { job: String },
+    /// One process of a wake-up (what this program starts itself as)
+    #[command(hide = true)]
+    PlayWakeup { job: String },
     /// Rust's side of what C# adds to single calls
     #[command(hide = true)]
     SingleCalls,
@@ -101,6 +105,7 @@ fn act(arguments: &Arguments) -> Result<()> {
         let outcome = match action {
             Action::Play { job } => serde_json::to_string(&role::play(&serde_json::from_str(job)?)?),
             Action::PlayDuplex { job } => serde_json::to_string(&duplex::play(&serde_json::from_str(job)?)?),
+            Action::PlayWakeup { job } => serde_json::to_string(&wakeups::play(&serde_json::from_str(job)?)?),
             Action::SingleCalls => serde_json::to_string(&single_calls::measure()?),
         }?;
         println!("{outcome}");
