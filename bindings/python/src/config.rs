@@ -17,6 +17,8 @@ use crate::errors;
 ///     preallocate: Reserve and touch all memory at creation.
 ///     classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
 ///     wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
+///     allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
+///         (`Writer.forward`). Who may read the buffer that they are passed on to may look at all of this one.
 ///
 /// Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
 /// buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
@@ -36,6 +38,7 @@ pub(crate) struct BufferConfig {
     preallocate: bool,
     classic: bool,
     wait: WaitStrategy,
+    sharing: bool,
 }
 
 /// The positional arguments.
@@ -80,7 +83,8 @@ impl BufferConfig {
             .mode(self.mode)
             .preallocate(self.preallocate)
             .classic(self.classic)
-            .wait_strategy(self.wait);
+            .wait_strategy(self.wait)
+            .allow_payload_sharing(self.sharing);
         if let Some(bytes) = self.metadata_size {
             config = config.metadata_size(bytes);
         }
@@ -95,8 +99,8 @@ impl BufferConfig {
 impl BufferConfig {
     #[new]
     #[pyo3(
-        signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None),
-        text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None)"
+        signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None, allow_payload_sharing=false),
+        text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None, allow_payload_sharing=False)"
     )]
     fn new(
         metadata_size: Option<&Bound<'_, PyAny>>,
@@ -105,13 +109,15 @@ impl BufferConfig {
         preallocate: bool,
         classic: bool,
         wait_strategy: Option<&Bound<'_, PyAny>>,
+        allow_payload_sharing: bool,
     ) -> PyResult<BufferConfig> {
         let wait = strategy(wait_strategy)?;
         let metadata_size = number(metadata_size, "metadata_size")?;
         let payload_size = number(payload_size, "payload_size")?;
         // What is no mode of a file is refused when a buffer is made.
         let mode = number(mode, "mode")?.map_or(0o600, |mode| u32::try_from(mode).unwrap_or(u32::MAX));
-        Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait })
+        let sharing = allow_payload_sharing;
+        Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait, sharing })
     }
 
     /// Bytes of the metadata block; the default if they were not given.
@@ -151,10 +157,17 @@ impl BufferConfig {
         py.import("zerobuffer")?.getattr("WaitStrategy")?.call1((name,))
     }
 
+    /// Whether the reader's frames may be lent, and it takes frames that are lent to it.
+    #[getter]
+    fn allow_payload_sharing(&self) -> bool {
+        self.sharing
+    }
+
     fn __hash__(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        (self.metadata_size, self.payload_size, self.mode, self.preallocate, self.classic).hash(&mut hasher);
+        (self.metadata_size, self.payload_size, self.mode, self.preallocate, self.classic, self.sharing)
+            .hash(&mut hasher);
         hasher.finish()
     }
 
@@ -162,12 +175,13 @@ impl BufferConfig {
         let sizes = [("metadata_size", self.metadata_size), ("payload_size", self.payload_size)];
         let given = |(name, size): (&str, Option<usize>)| size.map(|size| format!("{name}={size}, "));
         format!(
-            "BufferConfig({}mode={:#o}, preallocate={}, classic={}, wait_strategy='{}')",
+            "BufferConfig({}mode={:#o}, preallocate={}, classic={}, wait_strategy='{}'{})",
             sizes.into_iter().filter_map(given).collect::<String>(),
             self.mode,
             if self.preallocate { "True" } else { "False" },
             if self.classic { "True" } else { "False" },
-            STRATEGIES.iter().find(|(_, strategy)| *strategy == self.wait).map_or("", |(name, _)| name)
+            STRATEGIES.iter().find(|(_, strategy)| *strategy == self.wait).map_or("", |(name, _)| name),
+            if self.sharing { ", allow_payload_sharing=True" } else { "" }
         )
     }
 
@@ -177,6 +191,7 @@ impl BufferConfig {
         options.set_item("preallocate", self.preallocate)?;
         options.set_item("classic", self.classic)?;
         options.set_item("wait_strategy", self.wait_strategy(py)?)?;
+        options.set_item("allow_payload_sharing", self.sharing)?;
         Ok(((self.metadata_size, self.payload_size), options))
     }
 }

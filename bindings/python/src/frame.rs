@@ -30,6 +30,7 @@ pub(crate) struct Frame {
     sequence: u64,
     size: usize,
     end_of_stream: bool,
+    is_shared: bool,
     inner: Attached<Inner>,
 }
 
@@ -57,6 +58,7 @@ impl Frame {
             sequence: frame.sequence(),
             size: frame.len(),
             end_of_stream: false,
+            is_shared: frame.is_shared(),
             inner: Attached::new(Inner {
                 bytes: Held::Frame(frame),
                 released: false,
@@ -76,7 +78,8 @@ impl Frame {
         let size = lease.len();
         let bytes = Held::Lease(Py::new(py, lease)?);
         let inner = Inner { bytes, released: false, pinned: false, request };
-        Bound::new(py, Frame { sequence, size, end_of_stream: false, inner: Attached::new(inner) })
+        let inner = Attached::new(inner);
+        Bound::new(py, Frame { sequence, size, end_of_stream: false, is_shared: false, inner })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -86,7 +89,7 @@ impl Frame {
     /// A frame without bytes.
     pub(crate) fn invalid(end_of_stream: bool) -> Frame {
         let inner = Inner { bytes: Held::Nothing, released: false, pinned: false, request: None };
-        Frame { sequence: 0, size: 0, end_of_stream, inner: Attached::new(inner) }
+        Frame { sequence: 0, size: 0, end_of_stream, is_shared: false, inner: Attached::new(inner) }
     }
 
     /// What views rest on.
@@ -200,6 +203,31 @@ impl Frame {
     #[getter]
     fn end_of_stream(&self) -> bool {
         self.end_of_stream
+    }
+
+    /// Whether the bytes lie in another reader's buffer, which has lent them (`Writer.forward`). They keep their place there, so
+    /// release the frame soon.
+    #[getter]
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The bytes as a writable `memoryview`, to be changed in place before the frame is passed on (`Writer.forward`). The
+    /// writer that wrote them never learns of it. `numpy.asarray(view)` makes a writable array of the view.
+    ///
+    /// Do not write to it any more once the frame has been passed on: the next reader looks at these very bytes.
+    ///
+    /// Raises:
+    ///     InvalidStateError: if others may look at the bytes, because the frame has been passed on already or is itself a
+    ///         shared one (`is_shared`): change a copy instead. Also if the frame is invalid, released, or not one that a
+    ///         reader has read.
+    fn make_mut<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let Some(lease) = Lease::to_be_changed(&self.lease(py)?) else {
+            let message =
+                "others may look at the frame's bytes, or no reader has read it: change a copy instead";
+            return Err(errors::own(py, ErrorKind::InvalidState, "", message));
+        };
+        memory::view(&Bound::new(py, lease)?)
     }
 
     /// For a request of a duplex channel: whether its response is no longer wanted, because the client has

@@ -12,6 +12,7 @@ mod duplex;
 mod end;
 mod errors;
 mod fork;
+mod forwarding;
 mod frame;
 mod gate;
 mod in_place;
@@ -26,6 +27,7 @@ mod numpy;
 mod owned;
 mod owner;
 mod reader;
+mod shared_writer;
 mod stats;
 mod stream;
 mod thread_state;
@@ -56,6 +58,8 @@ mod _native {
     use crate::kept::KeptBuffer;
     #[pymodule_export]
     use crate::reader::Reader;
+    #[pymodule_export]
+    use crate::shared_writer::SharedWriter;
     #[pymodule_export]
     use crate::stats::{ReaderStats, WriterStats};
     #[pymodule_export]

@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,12 +19,13 @@ pub(crate) struct Lease {
     len: usize,
     writable: bool,
     /// Dropped with the last view.
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 /// What keeps the memory, and a frame's bytes from being written over.
 pub(crate) enum Keeper {
-    Frame(#[expect(dead_code, reason = "only kept")] zerobuffer::Frame),
+    /// Written for a moment only, by the thread that has the GIL.
+    Frame(RwLock<zerobuffer::Frame>),
     Shared(#[expect(dead_code, reason = "only kept")] Arc<dyn Send + Sync>),
 }
 
@@ -72,13 +73,13 @@ impl Lease {
     /// Memory of the process's own.
     pub(crate) fn of_bytes(bytes: Box<[u8]>, writable: bool) -> Lease {
         let (len, all) = (bytes.len(), Box::into_raw(bytes));
-        Lease { start: all.cast(), len, writable, _keeper: Keeper::Shared(Arc::new(Heap(all))) }
+        Lease { start: all.cast(), len, writable, keeper: Keeper::Shared(Arc::new(Heap(all))) }
     }
 
     pub(crate) fn of_frame(frame: zerobuffer::Frame) -> Lease {
         // Shared memory does not move with its handle.
         let (start, len) = (frame.as_ptr().cast_mut(), frame.len());
-        Lease { start, len, writable: false, _keeper: Keeper::Frame(frame) }
+        Lease { start, len, writable: false, keeper: Keeper::Frame(RwLock::new(frame)) }
     }
 
     /// Memory to be written.
@@ -87,7 +88,7 @@ impl Lease {
     ///
     /// `keeper` keeps the `len` bytes at `start` mapped, and nothing but Python code uses them while it writes.
     pub(crate) unsafe fn writable(start: *mut u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
-        Lease { start, len, writable: true, _keeper: Keeper::Shared(keeper) }
+        Lease { start, len, writable: true, keeper: Keeper::Shared(keeper) }
     }
 
     /// Memory to be read only.
@@ -96,7 +97,26 @@ impl Lease {
     ///
     /// `keeper` keeps the `len` bytes at `start` mapped.
     pub(crate) unsafe fn readable(start: *const u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
-        Lease { start: start.cast_mut(), len, writable: false, _keeper: Keeper::Shared(keeper) }
+        Lease { start: start.cast_mut(), len, writable: false, keeper: Keeper::Shared(keeper) }
+    }
+
+    /// Calls `work` with the frame that a reader has read; `None` if this is no such frame.
+    pub(crate) fn with_frame<R>(&self, work: impl FnOnce(&zerobuffer::Frame) -> R) -> Option<R> {
+        match &self.keeper {
+            Keeper::Frame(frame) => Some(work(&frame.read().unwrap_or_else(PoisonError::into_inner))),
+            Keeper::Shared(_) => None,
+        }
+    }
+
+    /// A lease of the frame's bytes to be changed, which keeps this one. `None` if others may look at them.
+    pub(crate) fn to_be_changed(this: &Bound<'_, Lease>) -> Option<Lease> {
+        let Keeper::Frame(frame) = &this.get().keeper else { return None };
+        // Another thread that has it is passing it on.
+        let mut frame = frame.try_write().ok()?;
+        let bytes = frame.make_mut()?;
+        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+        let keeper = Keeper::Shared(Arc::new(this.clone().unbind()));
+        Some(Lease { start, len, writable: true, keeper })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -23,6 +23,9 @@ use crate::{end, logging};
 /// Args:
 ///     name: The buffer's name; a writer connects by it.
 ///     config: Sizes and rights (default: `BufferConfig()`).
+///     allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it,
+///         even if `config` does not say so (`Writer.forward`).
+///     allow_shared_payload: Another name for it.
 ///
 /// Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a
 /// `with` block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of
@@ -35,7 +38,7 @@ use crate::{end, logging};
 ///     OutOfMemoryError: if `/dev/shm` or a resource limit has no room.
 ///     PermissionDeniedError, IncompatibleProtocolError: if another file is in the way.
 #[pyclass(frozen, module = "zerobuffer")]
-pub(crate) struct Reader(Arc<Stream>);
+pub(crate) struct Reader(pub(crate) Arc<Stream>);
 
 /// The module of the asynchronous methods.
 static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -60,9 +63,18 @@ impl Drop for Reader {
 #[pymethods]
 impl Reader {
     #[new]
-    #[pyo3(signature = (name, config=None))]
-    fn new(py: Python<'_>, name: &str, config: Option<&Bound<'_, BufferConfig>>) -> PyResult<Reader> {
-        let config = config.map(|config| config.get().to_core()).unwrap_or_default();
+    #[pyo3(signature = (name, config=None, allow_payload_sharing=false, *, allow_shared_payload=false))]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        config: Option<&Bound<'_, BufferConfig>>,
+        allow_payload_sharing: bool,
+        allow_shared_payload: bool,
+    ) -> PyResult<Reader> {
+        let mut config = config.map(|config| config.get().to_core()).unwrap_or_default();
+        if allow_payload_sharing || allow_shared_payload {
+            config = config.allow_payload_sharing(true);
+        }
         let (unsettled, owned) = (end::unsettled(py), name.to_owned());
         let created = beside(py, move || {
             let created = zerobuffer::Reader::create(&owned, config);
@@ -223,6 +235,27 @@ impl Reader {
     ///     ClosedError: if the reader is closed.
     fn stats(&self, py: Python<'_>) -> PyResult<ReaderStats> {
         self.0.gate.enter(py, |reader| Ok(reader.stats().into()))
+    }
+
+    /// Whether this reader allows payload sharing, and its buffer can.
+    ///
+    /// Raises:
+    ///     ClosedError: if the reader is closed.
+    #[getter]
+    fn payload_sharing_enabled(&self, py: Python<'_>) -> PyResult<bool> {
+        self.0.gate.enter(py, |handle| Ok(handle.payload_sharing_enabled()))
+    }
+
+    /// How many frames of this reader are lent to other readers now: a figure, which others may change at once.
+    #[getter]
+    fn payload_share_count(&self, py: Python<'_>) -> PyResult<u64> {
+        self.0.gate.enter(py, |handle| Ok(handle.payload_share_count()))
+    }
+
+    /// The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it.
+    #[getter]
+    fn payload_owner_pid(&self, py: Python<'_>) -> PyResult<u64> {
+        self.0.gate.enter(py, |handle| Ok(handle.payload_owner_pid()))
     }
 
     /// A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others.

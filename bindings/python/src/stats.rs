@@ -18,6 +18,12 @@ pub(crate) struct ReaderStats {
     bytes_held: u64,
     /// The sequence number of the oldest one; None if none is held.
     oldest_held: Option<u64>,
+    /// Frames that are lent to other readers now (`Writer.forward`).
+    frames_lent: u64,
+    /// Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too.
+    frames_shared: u64,
+    /// Bytes of data of these.
+    bytes_shared: u64,
 }
 
 impl From<zerobuffer::ReaderStats> for ReaderStats {
@@ -29,6 +35,9 @@ impl From<zerobuffer::ReaderStats> for ReaderStats {
             frames_held: stats.held.frames,
             bytes_held: stats.held.bytes,
             oldest_held: stats.held.oldest,
+            frames_lent: stats.lent,
+            frames_shared: stats.frames_shared,
+            bytes_shared: stats.bytes_shared,
         }
     }
 }
@@ -38,8 +47,16 @@ impl ReaderStats {
     fn __repr__(&self) -> String {
         let oldest = self.oldest_held.map_or("None".to_owned(), |number| number.to_string());
         format!(
-            "ReaderStats(frames_read={}, bytes_read={}, waits={}, frames_held={}, bytes_held={}, oldest_held={oldest})",
-            self.frames_read, self.bytes_read, self.waits, self.frames_held, self.bytes_held
+            "ReaderStats(frames_read={}, bytes_read={}, waits={}, frames_held={}, bytes_held={}, oldest_held={oldest}, \
+             frames_lent={}, frames_shared={}, bytes_shared={})",
+            self.frames_read,
+            self.bytes_read,
+            self.waits,
+            self.frames_held,
+            self.bytes_held,
+            self.frames_lent,
+            self.frames_shared,
+            self.bytes_shared
         )
     }
 }
@@ -55,6 +72,10 @@ pub(crate) struct WriterStats {
     waits: u64,
     /// How often a call found no space in time.
     full: u64,
+    /// Frames that were forwarded without a copy.
+    frames_shared: u64,
+    /// Frames that were forwarded by a copy.
+    frames_copied: u64,
 }
 
 impl WriterStats {
@@ -64,6 +85,8 @@ impl WriterStats {
             bytes_written: stats.bytes_written,
             waits: stats.waits,
             full,
+            frames_shared: stats.frames_shared,
+            frames_copied: stats.frames_copied,
         }
     }
 }
@@ -72,8 +95,13 @@ impl WriterStats {
 impl WriterStats {
     fn __repr__(&self) -> String {
         format!(
-            "WriterStats(frames_written={}, bytes_written={}, waits={}, full={})",
-            self.frames_written, self.bytes_written, self.waits, self.full
+            "WriterStats(frames_written={}, bytes_written={}, waits={}, full={}, frames_shared={}, frames_copied={})",
+            self.frames_written,
+            self.bytes_written,
+            self.waits,
+            self.full,
+            self.frames_shared,
+            self.frames_copied
         )
     }
 }

@@ -14,10 +14,12 @@ use zerobuffer::{ErrorKind, WriterOptions};
 use crate::buffers::{Bytes, MUCH};
 use crate::config::{self, count};
 use crate::errors::{self, Failure, raise};
+use crate::frame::Frame;
 use crate::gate::{Gate, duration, in_slices, milliseconds};
 use crate::in_place::{Acquired, WritableFrame, acquire};
 use crate::lock::{Attached, Guarded, Waiters};
 use crate::owned::Owned;
+use crate::shared_writer::Output;
 use crate::stats::WriterStats;
 use crate::{end, logging};
 
@@ -28,6 +30,8 @@ use crate::{end, logging};
 ///     write_timeout_ms: How long a write waits for space; 0 polls once, None or a negative number waits without limit.
 ///     connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
 ///     wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
+///     request_payload_sharing: Whether `forward` lends frames rather than copying them, where both readers allow it.
+///     reuse_reader_payload: Another name for it.
 ///
 /// Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once,
 /// after the last frame. Threads may share a writer: one writes at a time, and the others wait, even while it
@@ -38,9 +42,9 @@ use crate::{end, logging};
 ///     WriterAlreadyConnectedError: if another live writer is connected.
 ///     ReaderDeadError: if its reader is dead.
 ///     InvalidNameError, PermissionDeniedError, IncompatibleProtocolError, CorruptBufferError: if it cannot be used.
-#[pyclass(frozen, module = "zerobuffer")]
+#[pyclass(frozen, subclass, module = "zerobuffer")]
 pub(crate) struct Writer {
-    pub(crate) gate: Arc<Gate<zerobuffer::Writer>>,
+    pub(crate) gate: Arc<Gate<Output>>,
     pub(crate) timeout: Attached<Duration>,
     max_frame_size: usize,
     /// How often a call found no space in time.
@@ -60,6 +64,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    pub(crate) fn of(py: Python<'_>, name: &str, output: Output, write_timeout: Duration) -> Writer {
+        let interrupt = output.interrupt_handle();
+        Writer {
+            timeout: Attached::new(write_timeout),
+            max_frame_size: output.max_frame_size(),
+            gate: Gate::new(py, name, "writer", output, interrupt),
+            full: AtomicU64::new(0),
+            frames_written: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            acquired: Guarded::default(),
+            returned: Waiters::default(),
+            acquisitions: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            lent: Arc::default(),
+        }
+    }
+
     pub(crate) fn count(&self, writer: &zerobuffer::Writer) {
         // Relaxed: statistics.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
@@ -214,17 +235,21 @@ impl Writer {
 impl Writer {
     #[new]
     #[pyo3(
-        signature = (name, *, write_timeout_ms=Some(5000.0), connect_timeout_ms=Some(0.0), wait_strategy=None),
-        text_signature = "(name, *, write_timeout_ms=5000, connect_timeout_ms=0, wait_strategy=None)"
+        signature = (name, request_payload_sharing=false, *, write_timeout_ms=Some(5000.0), connect_timeout_ms=Some(0.0), wait_strategy=None, reuse_reader_payload=false),
+        text_signature = "(name, request_payload_sharing=False, *, write_timeout_ms=5000, connect_timeout_ms=0, wait_strategy=None, reuse_reader_payload=False)"
     )]
     fn new(
         py: Python<'_>,
         name: &str,
+        request_payload_sharing: bool,
         write_timeout_ms: Option<f64>,
         connect_timeout_ms: Option<f64>,
         wait_strategy: Option<&Bound<'_, PyAny>>,
+        reuse_reader_payload: bool,
     ) -> PyResult<Writer> {
-        let options = WriterOptions::default().wait_strategy(config::strategy(wait_strategy)?);
+        let options = WriterOptions::default()
+            .wait_strategy(config::strategy(wait_strategy)?)
+            .request_payload_sharing(request_payload_sharing || reuse_reader_payload);
         let (write_timeout, connect_timeout) = (duration(write_timeout_ms)?, duration(connect_timeout_ms)?);
         let _unsettled = end::unsettled(py);
         let mut missing = None;
@@ -246,20 +271,7 @@ impl Writer {
                 return Err(errors::own(py, ErrorKind::BufferNotFound, name, "there is no buffer"));
             }
         };
-        let interrupt = writer.interrupt_handle();
-        Ok(Writer {
-            timeout: Attached::new(write_timeout),
-            max_frame_size: writer.max_frame_size(),
-            gate: Gate::new(py, name, "writer", writer, interrupt),
-            full: AtomicU64::new(0),
-            frames_written: AtomicU64::new(0),
-            bytes_written: AtomicU64::new(0),
-            acquired: Guarded::default(),
-            returned: Waiters::default(),
-            acquisitions: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            lent: Arc::default(),
-        })
+        Ok(Writer::of(py, name, Output { writer, kept: None }, write_timeout))
     }
 
     /// The buffer's name.
@@ -383,6 +395,29 @@ impl Writer {
         Ok(WritableFrame::new(slf.clone().unbind(), size))
     }
 
+    /// Passes a frame on that a reader of this process has read, waiting for space up to the write time-out: without a copy
+    /// where both readers allow payload sharing and this writer requests it, else by a copy.
+    ///
+    /// The frame is released, unless the call fails: then it stays valid. Views of it stay valid in any case. A frame that is lent
+    /// keeps its place in its ring until the next reader has released it, too.
+    ///
+    /// Returns:
+    ///     Whether the next reader looks at the bytes where they are.
+    ///
+    /// Raises:
+    ///     Those of `write_frame`; InvalidStateError if the frame is invalid, released, or not one that a reader has read.
+    fn forward(&self, frame: &Bound<'_, Frame>) -> PyResult<bool> {
+        let py = frame.py();
+        let shared = self.pass_on(py, frame.get())?;
+        frame.get().give_back(py);
+        Ok(shared)
+    }
+
+    /// Like `forward`, for a frame that goes to several writers: it stays valid.
+    fn forward_to(&self, frame: &Bound<'_, Frame>) -> PyResult<bool> {
+        self.pass_on(frame.py(), frame.get())
+    }
+
     /// Describes the stream to the reader: at most once per buffer, and at most its metadata size less 8 bytes.
     ///
     /// Raises:
@@ -429,6 +464,27 @@ impl Writer {
         let stats = self.gate.enter(py, |writer| Ok(writer.stats()))?;
         // Of the core's calls one of Python may make several: full counts those of Python. Relaxed: statistics.
         Ok(WriterStats::new(stats, self.full.load(Ordering::Relaxed)))
+    }
+
+    /// Whether this writer requests payload sharing, and its reader allows it.
+    ///
+    /// Raises:
+    ///     ClosedError: if the writer is closed.
+    #[getter]
+    fn payload_sharing_enabled(&self, py: Python<'_>) -> PyResult<bool> {
+        self.gate.enter(py, |handle| Ok(handle.payload_sharing_enabled()))
+    }
+
+    /// How many frames are lent through this writer now: a figure, which others may change at once.
+    #[getter]
+    fn payload_share_count(&self, py: Python<'_>) -> PyResult<u64> {
+        self.gate.enter(py, |handle| Ok(handle.payload_share_count()))
+    }
+
+    /// The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it.
+    #[getter]
+    fn payload_owner_pid(&self, py: Python<'_>) -> PyResult<u64> {
+        self.gate.enter(py, |handle| Ok(handle.payload_owner_pid()))
     }
 
     /// A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others. Poll it for *reading* only.

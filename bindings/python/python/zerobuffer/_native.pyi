@@ -20,6 +20,7 @@ __all__ = [
     "Reader",
     "ReaderStats",
     "ResponseWriter",
+    "SharedWriter",
     "WritableFrame",
     "WritableResponse",
     "Writer",
@@ -48,6 +49,8 @@ class BufferConfig:
         preallocate: Reserve and touch all memory at creation.
         classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
         wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
+        allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
+            (`Writer.forward`). Who may read the buffer that they are passed on to may look at all of this one.
 
     Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
     buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
@@ -68,6 +71,7 @@ class BufferConfig:
         preallocate: bool = False,
         classic: bool = False,
         wait_strategy: _Wait = None,
+        allow_payload_sharing: bool = False,
     ) -> Self: ...
     @property
     def metadata_size(self) -> int:
@@ -87,6 +91,9 @@ class BufferConfig:
     @property
     def wait_strategy(self) -> WaitStrategy:
         """How the reader waits for frames."""
+    @property
+    def allow_payload_sharing(self) -> bool:
+        """Whether the reader's frames may be lent, and it takes frames that are lent to it."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -136,6 +143,22 @@ class Frame:
     @property
     def end_of_stream(self) -> bool:
         """Whether the writer closed and everything that it wrote has been read."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether the bytes lie in another reader's buffer, which has lent them (`Writer.forward`). They keep their place there, so
+        release the frame soon.
+        """
+    def make_mut(self) -> memoryview:
+        """The bytes as a writable `memoryview`, to be changed in place before the frame is passed on (`Writer.forward`). The
+        writer that wrote them never learns of it. `numpy.asarray(view)` makes a writable array of the view.
+
+        Do not write to it any more once the frame has been passed on: the next reader looks at these very bytes.
+
+        Raises:
+            InvalidStateError: if others may look at the bytes, because the frame has been passed on already or is itself a
+                shared one (`is_shared`): change a copy instead. Also if the frame is invalid, released, or not one that a
+                reader has read.
+        """
     @property
     def is_cancelled(self) -> bool:
         """For a request of a duplex channel: whether its response is no longer wanted, because the client has
@@ -202,6 +225,9 @@ class Reader:
     Args:
         name: The buffer's name; a writer connects by it.
         config: Sizes and rights (default: `BufferConfig()`).
+        allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it,
+            even if `config` does not say so (`Writer.forward`).
+        allow_shared_payload: Another name for it.
 
     Creating it first removes the files that a dead reader left under this name. Close it (`close()`, or a
     `with` block) when done. Frames and arrays that are still held stay valid. Iterating yields the frames of
@@ -214,7 +240,14 @@ class Reader:
         OutOfMemoryError: if `/dev/shm` or a resource limit has no room.
         PermissionDeniedError, IncompatibleProtocolError: if another file is in the way.
     """
-    def __new__(cls, name: str, config: Optional[BufferConfig] = None) -> Self: ...
+    def __new__(
+        cls,
+        name: str,
+        config: Optional[BufferConfig] = None,
+        allow_payload_sharing: bool = False,
+        *,
+        allow_shared_payload: bool = False,
+    ) -> Self: ...
     @property
     def name(self) -> str:
         """The buffer's name."""
@@ -305,6 +338,19 @@ class Reader:
         Raises:
             ClosedError: if the reader is closed.
         """
+    @property
+    def payload_sharing_enabled(self) -> bool:
+        """Whether this reader allows payload sharing, and its buffer can.
+
+        Raises:
+            ClosedError: if the reader is closed.
+        """
+    @property
+    def payload_share_count(self) -> int:
+        """How many frames of this reader are lent to other readers now: a figure, which others may change at once."""
+    @property
+    def payload_owner_pid(self) -> int:
+        """The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it."""
     def fileno(self) -> int:
         """A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others.
 
@@ -361,6 +407,15 @@ class ReaderStats:
     @property
     def oldest_held(self) -> Optional[int]:
         """The sequence number of the oldest one; None if none is held."""
+    @property
+    def frames_lent(self) -> int:
+        """Frames that are lent to other readers now (`Writer.forward`)."""
+    @property
+    def frames_shared(self) -> int:
+        """Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too."""
+    @property
+    def bytes_shared(self) -> int:
+        """Bytes of data of these."""
 
 @final
 class WriterStats:
@@ -378,8 +433,14 @@ class WriterStats:
     @property
     def full(self) -> int:
         """How often a call found no space in time."""
+    @property
+    def frames_shared(self) -> int:
+        """Frames that were forwarded without a copy."""
+    @property
+    def frames_copied(self) -> int:
+        """Frames that were forwarded by a copy."""
 
-@final
+@disjoint_base
 class Writer:
     """The writing side of a buffer, which a reader must have created.
 
@@ -388,6 +449,8 @@ class Writer:
         write_timeout_ms: How long a write waits for space; 0 polls once, None or a negative number waits without limit.
         connect_timeout_ms: How long to wait for a reader to create the buffer (default: fail at once).
         wait_strategy: How the writer waits for space; a `WaitStrategy` or its value.
+        request_payload_sharing: Whether `forward` lends frames rather than copying them, where both readers allow it.
+        reuse_reader_payload: Another name for it.
 
     Close it (`close()`, or a `with` block) when done: the reader then gets the end of the stream at once,
     after the last frame. Threads may share a writer: one writes at a time, and the others wait, even while it
@@ -402,10 +465,12 @@ class Writer:
     def __new__(
         cls,
         name: str,
+        request_payload_sharing: bool = False,
         *,
         write_timeout_ms: Optional[float] = 5000,
         connect_timeout_ms: Optional[float] = 0,
         wait_strategy: _Wait = None,
+        reuse_reader_payload: bool = False,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -484,6 +549,21 @@ class Writer:
             On entering, as `acquire_frame_buffer`. On leaving, as `commit_frame`; ClosedError if the writer was closed
             meanwhile, so that nothing was written.
         """
+    def forward(self, frame: Frame) -> bool:
+        """Passes a frame on that a reader of this process has read, waiting for space up to the write time-out: without a copy
+        where both readers allow payload sharing and this writer requests it, else by a copy.
+
+        The frame is released, unless the call fails: then it stays valid. Views of it stay valid in any case. A frame that is lent
+        keeps its place in its ring until the next reader has released it, too.
+
+        Returns:
+            Whether the next reader looks at the bytes where they are.
+
+        Raises:
+            Those of `write_frame`; InvalidStateError if the frame is invalid, released, or not one that a reader has read.
+        """
+    def forward_to(self, frame: Frame) -> bool:
+        """Like `forward`, for a frame that goes to several writers: it stays valid."""
     def set_metadata(self, metadata: _BytesLike) -> None:
         """Describes the stream to the reader: at most once per buffer, and at most its metadata size less 8 bytes.
 
@@ -509,6 +589,19 @@ class Writer:
         Raises:
             ClosedError: if the writer is closed.
         """
+    @property
+    def payload_sharing_enabled(self) -> bool:
+        """Whether this writer requests payload sharing, and its reader allows it.
+
+        Raises:
+            ClosedError: if the writer is closed.
+        """
+    @property
+    def payload_share_count(self) -> int:
+        """How many frames are lent through this writer now: a figure, which others may change at once."""
+    @property
+    def payload_owner_pid(self) -> int:
+        """The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it."""
     def fileno(self) -> int:
         """A file descriptor for event loops: `select`, `selectors`, `loop.add_reader`, and others. Poll it for *reading* only.
 
@@ -532,6 +625,42 @@ class Writer:
         """Whether the writer is closed."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class SharedWriter(Writer):
+    """A writer with a buffer of its own making, for frames that it forwards: a relay's output that exists before its reader does.
+
+    Args:
+        name: The buffer's name.
+        source: The reader whose frames will be forwarded. If it allows payload sharing, a reader that allows it too gets frames
+            without a copy from the first one on.
+        config: Sizes and rights (default: `BufferConfig()`). The payload is at least as large as the source's.
+        write_timeout_ms: How long a write waits for space; see `Writer`.
+        wait_strategy: How the writer waits for space; see `Writer`.
+
+    A reader that comes later takes the buffer over, with the frames in it. If none has come when the writer is closed, the
+    buffer is removed.
+
+    Raises:
+        ReaderAlreadyConnectedError: if a live reader has the name, or it is kept already.
+        ClosedError: if the source is closed.
+        InvalidNameError, InvalidConfigError, OutOfMemoryError, PermissionDeniedError, IncompatibleProtocolError.
+    """
+    def __new__(
+        cls,
+        name: str,
+        source: Reader,
+        config: Optional[BufferConfig] = None,
+        *,
+        write_timeout_ms: Optional[float] = 5000,
+        wait_strategy: _Wait = None,
+    ) -> Self: ...
+    def is_adopted(self) -> bool:
+        """Whether a reader has taken the buffer over.
+
+        Raises:
+            ClosedError: if the writer is closed.
+        """
 
 @final
 class WritableFrame:
