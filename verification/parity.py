@@ -140,6 +140,10 @@ C_NAMES = {
     "mutable_span": "zb_frame_mutable_data",
     "time_left": "zb_frame_time_left_ns",
     "is_cancelled": "zb_frame_is_cancelled",
+    "make_mut": "zb_frame_make_mut",
+    "is_shared": "zb_frame_is_shared",
+    "SharedWriter": "zb_shared_writer_create",
+    **dict.fromkeys(["payload_sharing_enabled", "payload_share_count", "payload_owner_pid"], "zb_payload_sharing"),
     **dict.fromkeys(["valid", "span", "begin", "end", "invalid"]),
 }
 C_PREFIXES = {

@@ -96,6 +96,15 @@ public:
         return *this;
     }
 
+    /**
+     * Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it (Writer::forward()). Who
+     * may read the buffer that they are forwarded to may look at all of this one.
+     */
+    BufferConfig& set_allow_payload_sharing(bool allow) noexcept {
+        sharing_ = allow;
+        return *this;
+    }
+
     /** How the reader waits for frames. */
     BufferConfig& set_wait_strategy(WaitStrategy strategy) noexcept {
         strategy_ = strategy;
@@ -117,6 +126,9 @@ public:
     /** Whether the ring stays classic. */
     [[nodiscard]] bool classic() const noexcept { return classic_; }
 
+    /** Whether payload sharing is allowed. */
+    [[nodiscard]] bool allow_payload_sharing() const noexcept { return sharing_; }
+
     /** How the reader waits. */
     [[nodiscard]] WaitStrategy wait_strategy() const noexcept { return strategy_; }
 
@@ -128,6 +140,7 @@ public:
         detail::expect(zb_config_set_mode(config.get(), mode_));
         detail::expect(zb_config_set_preallocate(config.get(), preallocate_));
         detail::expect(zb_config_set_classic(config.get(), classic_));
+        detail::expect(zb_config_set_allow_payload_sharing(config.get(), sharing_));
         detail::expect(zb_config_set_wait_strategy(config.get(), static_cast<zb_wait_strategy>(strategy_)));
         return config;
     }
@@ -138,6 +151,7 @@ private:
     std::uint32_t mode_ = 0600;
     bool preallocate_ = false;
     bool classic_ = false;
+    bool sharing_ = false;
     WaitStrategy strategy_ = WaitStrategy::adaptive;
 };
 
@@ -162,6 +176,12 @@ public:
     /** As set_connect_timeout(timeout_t). */
     WriterOptions& set_connect_timeout(std::chrono::milliseconds timeout) noexcept { return set_connect_timeout(timeout_t{timeout.count()}); }
 
+    /** Whether Writer::forward() lends frames rather than copying them, where both readers allow it. */
+    WriterOptions& set_request_payload_sharing(bool request) noexcept {
+        sharing_ = request;
+        return *this;
+    }
+
     /** How the writer waits for space. */
     WriterOptions& set_wait_strategy(WaitStrategy strategy) noexcept {
         strategy_ = strategy;
@@ -174,6 +194,9 @@ public:
     /** How long connecting waits. */
     [[nodiscard]] timeout_t connect_timeout() const noexcept { return connect_timeout_ms_; }
 
+    /** Whether payload sharing is requested. */
+    [[nodiscard]] bool request_payload_sharing() const noexcept { return sharing_; }
+
     /** How the writer waits. */
     [[nodiscard]] WaitStrategy wait_strategy() const noexcept { return strategy_; }
 
@@ -182,6 +205,7 @@ public:
         detail::WriterOptionsHandle options(zb_writer_options_new());
         detail::expect(zb_writer_options_set_write_timeout(options.get(), write_timeout_ms_));
         detail::expect(zb_writer_options_set_connect_timeout(options.get(), connect_timeout_ms_));
+        detail::expect(zb_writer_options_set_request_payload_sharing(options.get(), sharing_));
         detail::expect(
             zb_writer_options_set_wait_strategy(options.get(), static_cast<zb_wait_strategy>(strategy_)));
         return options;
@@ -190,6 +214,7 @@ public:
 private:
     timeout_t write_timeout_ms_ = default_timeout_ms;
     timeout_t connect_timeout_ms_ = 0;
+    bool sharing_ = false;
     WaitStrategy strategy_ = WaitStrategy::adaptive;
 };
 

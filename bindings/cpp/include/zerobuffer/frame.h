@@ -130,6 +130,26 @@ public:
     }
 
     /**
+     * The bytes, to be changed in place before the frame is passed on (Writer::forward()). The writer that wrote them never learns
+     * of it. Do not write to them any more once the frame has been passed on: the next reader looks at these very bytes.
+     *
+     * @throws invalid_state_exception if others may look at the bytes: the frame has been passed on already, or is itself a shared
+     *         one (is_shared())
+     * @throws invalid_argument_exception if the frame is invalid, or not one that a Reader has read
+     */
+    [[nodiscard]] std::span<std::uint8_t> make_mut() {
+        std::uint8_t* first = nullptr;
+        detail::call(zb_frame_make_mut, &raw_, &first);
+        return {first, raw_.size};
+    }
+
+    /**
+     * Whether the bytes lie in another reader's buffer, which has lent them (Writer::forward()). They keep their place there, so release
+     * the frame soon.
+     */
+    [[nodiscard]] bool is_shared() const noexcept { return zb_frame_is_shared(&raw_); }
+
+    /**
      * Of a request in its handler: whether the response is no longer wanted, because the client has cancelled
      * the request or given it up, its deadline is over, or the server has been stopped. A handler that works for
      * long should check this regularly.
@@ -184,6 +204,12 @@ struct FrameAccess {
     /** The place in which the C ABI puts a frame. */
     template <typename Raw>
     static Raw* out(FrameView<Raw>& frame) noexcept {
+        return &frame.raw_;
+    }
+
+    /** A frame, as the C ABI takes it. */
+    template <typename Raw>
+    static const Raw* in(const FrameView<Raw>& frame) noexcept {
         return &frame.raw_;
     }
 

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -21,6 +22,8 @@
 #include <vector>
 
 namespace zerobuffer {
+
+class SharedWriter;
 
 /** What a reader has done so far, and what it holds. */
 struct ReaderStats {
@@ -67,6 +70,11 @@ public:
         detail::call(zb_reader_create_n, name.data(), name.size(), static_cast<const zb_config*>(config.to_c().get()), &reader);
         reader_.reset(reader);
     }
+
+    /** As Reader(const std::string&, const BufferConfig&), and allows payload sharing if `config` or the bool says so. */
+    template <std::same_as<bool> Bool>
+    Reader(const std::string& name, const BufferConfig& config, Bool allow_payload_sharing)
+        : Reader(name, BufferConfig(config).set_allow_payload_sharing(config.allow_payload_sharing() || allow_payload_sharing)) {}
 
     /** The buffer's name. */
     [[nodiscard]] const char* name() const noexcept { return zb_reader_name(reader_.get()); }
@@ -286,6 +294,15 @@ public:
         return result;
     }
 
+    /** Whether this reader allows payload sharing, and its buffer can. */
+    [[nodiscard]] bool payload_sharing_enabled() const { return sharing().enabled; }
+
+    /** How many frames of this reader are lent to other readers now. A figure, which others may change at once. */
+    [[nodiscard]] std::uint64_t payload_share_count() const { return sharing().share_count; }
+
+    /** The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it. */
+    [[nodiscard]] std::uint64_t payload_owner_pid() const { return sharing().owner_pid; }
+
     /**
      * A file descriptor for event loops: ready to read when there may be a frame, or an end. Works with poll, select and epoll of both
      * kinds, and with everything that is made of them. Then call try_read_frame(), or read with a time-out of 0: it stays ready
@@ -315,6 +332,14 @@ public:
     void close() { detail::call(zb_reader_close, static_cast<const zb_reader*>(reader_.get())); }
 
 private:
+    friend class SharedWriter;
+
+    zb_payload_sharing sharing() const {
+        zb_payload_sharing sharing{};
+        detail::call(zb_reader_payload_sharing, static_cast<const zb_reader*>(reader_.get()), &sharing);
+        return sharing;
+    }
+
     /** An end or error that read_frames() found behind the frames, or instead of them, and that the library reports once. */
     enum class End : std::uint8_t { none, found, told };
 

@@ -6,10 +6,12 @@
 #define ZEROBUFFER_WRITER_H
 
 #include <zerobuffer/config.h>
+#include <zerobuffer/frame.h>
 #include <zerobuffer/interrupt.h>
 #include <zerobuffer/version.h>
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -56,6 +58,11 @@ public:
         detail::call(zb_writer_connect_n, name.data(), name.size(), static_cast<const zb_writer_options*>(options.to_c().get()), &writer);
         writer_.reset(writer);
     }
+
+    /** Connects as Writer(const std::string&, const WriterOptions&), and requests payload sharing if the bool says so. */
+    template <std::same_as<bool> Bool>
+    Writer(const std::string& name, Bool request_payload_sharing)
+        : Writer(name, WriterOptions().set_request_payload_sharing(request_payload_sharing)) {}
 
     /** The buffer's name. */
     [[nodiscard]] const char* name() const noexcept { return zb_writer_name(writer_.get()); }
@@ -193,6 +200,29 @@ public:
     void discard_frame() { detail::call(zb_writer_discard_frame, static_cast<const zb_writer*>(writer_.get())); }
 
     /**
+     * Passes a frame on that a Reader of this process has read, waiting for space up to the write time-out: without a copy where
+     * both readers allow payload sharing and this writer requests it, else by a copy. Returns whether the next reader
+     * looks at the bytes where they are.
+     *
+     * Releases the frame. If it throws, the frame stays as it is. A frame that is lent keeps its place in its ring until the next
+     * reader has released it, too.
+     *
+     * Throws like write_frame(), and invalid_argument_exception if the frame is invalid, or not one that a Reader has read.
+     */
+    bool forward(Frame&& frame) {  // NOLINT: it is released, or stays as it is
+        bool shared = false;
+        detail::call(zb_writer_forward, handle(), detail::FrameAccess::out(frame), &shared);
+        return shared;
+    }
+
+    /** Like forward(), for a frame that goes to several writers: it stays as it is. */
+    bool forward_to(const Frame& frame) {
+        bool shared = false;
+        detail::call(zb_writer_forward_to, handle(), detail::FrameAccess::in(frame), &shared);
+        return shared;
+    }
+
+    /**
      * Sets the buffer's metadata: at most once per buffer, and at most its metadata size less 8 bytes.
      *
      * @throws metadata_already_written_exception, metadata_too_large_exception, closed_exception
@@ -214,6 +244,15 @@ public:
         detail::call(zb_writer_is_reader_connected, static_cast<const zb_writer*>(writer_.get()), &connected);
         return connected;
     }
+
+    /** Whether this writer requests payload sharing, and its reader allows it. */
+    [[nodiscard]] bool payload_sharing_enabled() const { return sharing().enabled; }
+
+    /** How many frames are lent through this writer now. A figure, which others may change at once. */
+    [[nodiscard]] std::uint64_t payload_share_count() const { return sharing().share_count; }
+
+    /** The process that lends frames through this buffer; 0 = none. A figure: a killed process leaves it. */
+    [[nodiscard]] std::uint64_t payload_owner_pid() const { return sharing().owner_pid; }
 
     /**
      * A file descriptor for event loops, like Reader::native_handle(): ready to read when there may be space, or an end. Poll it for
@@ -277,7 +316,20 @@ public:
     /** Closes the writer, even while another thread waits: the reader gets all frames, then the end of the stream. */
     void close() { detail::call(zb_writer_close, static_cast<const zb_writer*>(writer_.get())); }
 
+protected:
+    /** Takes a handle of the C ABI over. */
+    explicit Writer(zb_writer* writer) noexcept : writer_(writer) {}
+
+    /** The handle of the C ABI. */
+    [[nodiscard]] const zb_writer* handle() const noexcept { return writer_.get(); }
+
 private:
+    zb_payload_sharing sharing() const {
+        zb_payload_sharing sharing{};
+        detail::call(zb_writer_payload_sharing, static_cast<const zb_writer*>(writer_.get()), &sharing);
+        return sharing;
+    }
+
     std::uint64_t commit(std::size_t size) {
         std::uint64_t sequence = 0;
         detail::Error error;

@@ -28,6 +28,7 @@
 #include <zerobuffer/kept_buffer.h>
 #include <zerobuffer/logging.h>
 #include <zerobuffer/reader.h>
+#include <zerobuffer/shared_writer.h>
 #include <zerobuffer/version.h>
 #include <zerobuffer/writer.h>
 
