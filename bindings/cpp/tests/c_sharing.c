@@ -140,7 +140,14 @@ static void lent_frames(void)
     send_one('l');
     expect(zb_reader_read_frame_ref(input, WAIT_MS, &lent, &error), ZB_OK, &error);
     expect(zb_writer_forward_ref(output, input, &frame, &shared, &error), ZB_OK, &error);
-    CHECK(shared && frame.data == NULL && viewed());
+    CHECK(shared && frame.data == NULL);
+    expect(zb_reader_is_frame_ref_shared(viewer, &shared, &error), ZB_OK, &error);
+    CHECK(!shared);
+    expect(zb_reader_read_frame_ref(viewer, WAIT_MS, &lent, &error), ZB_OK, &error);
+    CHECK(lent.size == sizeof big && memcmp(lent.data, big, sizeof big) == 0);
+    expect(zb_reader_is_frame_ref_shared(viewer, &shared, &error), ZB_OK, &error);
+    CHECK(shared);
+    expect(zb_reader_release_frame_ref(viewer, &error), ZB_OK, &error);
     /* A frame that cannot go on comes back. */
     send_one('m');
     expect(zb_reader_read_frame_ref(input, WAIT_MS, &lent, &error), ZB_OK, &error);
@@ -210,6 +217,7 @@ static void refused(void)
     expect(zb_writer_forward_to(output, NULL, &shared, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_writer_forward_ref(output, NULL, &frame, &shared, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_frame_make_mut(NULL, &data, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    expect(zb_reader_is_frame_ref_shared(NULL, &shared, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_reader_payload_sharing(NULL, &sharing, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_writer_payload_sharing(output, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
     expect(zb_writer_is_adopted(output, NULL, &error), ZB_ERROR_INVALID_ARGUMENT, &error);

@@ -69,6 +69,11 @@ impl Lending {
         self.lent.as_ref().map_or(0, FrameRef::sequence)
     }
 
+    /// Whether the bytes of the frame that is lent are another reader's.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.lent.as_ref().is_some_and(FrameRef::is_shared)
+    }
+
     /// Gives back the frame that is lent, if any.
     #[inline(always)]
     pub(crate) fn end(&mut self) {

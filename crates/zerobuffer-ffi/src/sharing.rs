@@ -254,3 +254,21 @@ pub unsafe extern "C" fn zb_writer_payload_sharing(
         Ok(ZB_OK)
     })
 }
+
+/// Whether the frame that the reader lends lies in another reader's buffer, as `zb_frame_is_shared` tells of an owned one. False if
+/// no frame is lent. The loan continues.
+///
+/// Errors: `CLOSED`, `INVALID_STATE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_is_frame_ref_shared(
+    reader: *const zb_reader,
+    shared: *mut bool,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let (handle, out) = passed!(handle(reader, "reader")?, Out::new(shared, "answer")?);
+        out.set(false);
+        out.set(handle.inner.enter()?.lending.is_shared());
+        Ok(ZB_OK)
+    })
+}

@@ -1861,6 +1861,16 @@ zb_status zb_writer_payload_sharing(const struct zb_writer *writer,
                                     struct zb_error **error);
 
 /**
+ * Whether the frame that the reader lends lies in another reader's buffer, as `zb_frame_is_shared` tells of an owned one. False if
+ * no frame is lent. The loan continues.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_reader_is_frame_ref_shared(const struct zb_reader *reader,
+                                        bool *shared,
+                                        struct zb_error **error);
+
+/**
  * Fills `*stats`, whose `size` the caller has set. Frames and bytes are as of the last call that read; the others are as of now.
  * From any thread, during any call of the reader.
  *
