@@ -141,7 +141,7 @@ impl Outlet {
     }
 
     /// Finds a place for a frame, waiting for it up to `timeout`; `None` when the time is over. Ends the fast path.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
         self.fast.close();
         if self.acquired.is_some() {

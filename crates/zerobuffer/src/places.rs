@@ -92,7 +92,7 @@ impl Places {
         copied.ok_or_else(|| self.out_of_bounds())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, reservation: Reservation, len: usize, tag: Tag) -> Result<u64> {
         let committed = self.ring.commit(&self.buffer, reservation, len, tag);
         let sequence = committed.map_err(|fault| self.buffer.fault(fault))?;
@@ -191,7 +191,7 @@ impl Places {
     }
 
     /// Finds a place for a frame, waiting for it up to `timeout`; `None` when the time is over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reserve(&mut self, room: &Room, timeout: Duration) -> Result<Option<Reservation>> {
         self.buffer.check_mine()?;
         if room.len == 0 || room.len > self.max_frame_size() {

@@ -84,7 +84,13 @@ impl Reserver {
     }
 
     /// As `ensure`; returns up to where there is memory, `None` if there is not enough.
+    #[inline]
     pub(crate) fn back(&mut self, start: u64, end: u64) -> Option<u64> {
+        if end <= self.prefix { Some(self.prefix) } else { self.back_cold(start, end) }
+    }
+
+    #[cold]
+    fn back_cold(&mut self, start: u64, end: u64) -> Option<u64> {
         self.ensure(start, end).ok()?;
         let size = self.geometry.ring_size();
         let last = end.min(size).saturating_sub(1) / CHUNK;

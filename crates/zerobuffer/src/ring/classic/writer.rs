@@ -206,6 +206,7 @@ impl WriteSide {
     }
 
     /// Commits `len` bytes at the place reserved; returns the frame's sequence number.
+    #[inline(always)]
     pub(crate) fn commit(
         &mut self,
         mapping: &Mapping,

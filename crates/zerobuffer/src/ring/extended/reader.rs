@@ -200,7 +200,7 @@ impl ReadSide {
 
     /// Where the reader goes on, and up to where that lap is committed, for a `head` that was read after the bytes before the
     /// cursor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reach(&self, memory: &impl Memory, head: Cursor) -> Result<(Cursor, u64), RingFault> {
         let control = memory.control();
         let bounded = |limit: u64, from: u64| {
