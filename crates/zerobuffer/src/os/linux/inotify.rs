@@ -105,21 +105,37 @@ pub(crate) fn spawn_background(name: &str, body: impl FnOnce() + Send + 'static)
 }
 
 /// Keeps the code of this library in memory after a dlclose(3): a thread still runs it.
+///
+/// A program's own code stays in any case. Its name is not to be opened: it may lead to another file by now, even to a FIFO, if the program
+/// was started by the number of a descriptor.
+#[cfg(target_env = "gnu")]
 fn keep_code_loaded() {
+    /// The beginning of glibc's `struct link_map` (link.h).
+    #[repr(C)]
+    struct Object {
+        address: usize,
+        /// Empty for the program itself.
+        name: *const libc::c_char,
+    }
+    const RTLD_DL_LINKMAP: c_int = 2;
     let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+    let mut object: *mut Object = std::ptr::null_mut();
     let here: fn() = keep_code_loaded;
-    // SAFETY: `found` has room for the result, and zeros are a value of it. Its name, if there is one, is a C string that lives as
-    // long as the object is loaded. NOLOAD opens nothing that is not open already; a program's own code is not found, and stays.
+    // SAFETY: `found` and `object` have room for the results. An object that is found lives as long as its code is loaded, which runs
+    // here, and so does its name, a C string. NOLOAD opens no file whose name is that of a loaded object.
     unsafe {
-        if libc::dladdr(here as *const libc::c_void, found.as_mut_ptr()) != 0 {
-            let name = found.assume_init().dli_fname;
-            let flags: c_int = libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
-            if !name.is_null() {
-                libc::dlopen(name, flags);
-            }
+        let place = (&raw mut object).cast::<*mut libc::c_void>();
+        let known = libc::dladdr1(here as *const libc::c_void, found.as_mut_ptr(), place, RTLD_DL_LINKMAP);
+        if known == 0 || object.is_null() || (*object).name.is_null() || *(*object).name == 0 {
+            return;
         }
+        libc::dlopen((*object).name, libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
     }
 }
+
+/// Other C libraries keep all code that was loaded.
+#[cfg(not(target_env = "gnu"))]
+fn keep_code_loaded() {}
 
 #[cfg(all(test, not(loom)))]
 mod tests {
