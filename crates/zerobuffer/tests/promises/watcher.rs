@@ -185,24 +185,26 @@ fn told_after(name: &str, role: i64, blocked: impl FnOnce() + Send, end: impl Fn
     })
 }
 
-/// How late a thread of this machine is that is woken: the median, and 99 of 100.
-fn lateness() -> (Duration, Duration) {
-    let mut late: Vec<Duration> = (0..300)
-        .map(|_| {
-            let start = Instant::now();
-            std::thread::sleep(Duration::from_millis(1));
-            start.elapsed() - Duration::from_millis(1)
-        })
-        .collect();
-    late.sort();
-    (late[late.len() / 2], late[late.len() * 99 / 100])
+/// Adds how late a thread of this machine is that is woken just now.
+fn note_lateness(late: &mut Vec<Duration>) {
+    for _ in 0..5 {
+        let start = Instant::now();
+        std::thread::sleep(Duration::from_millis(1));
+        late.push(start.elapsed() - Duration::from_millis(1));
+    }
 }
 
-#[track_caller]
-fn assert_told_at_once(what: &str, mut times: Vec<Duration>, stalls: &StallWatch) {
+/// The median, and what 99 of 100 do not exceed.
+fn median_and_high(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort();
-    let (median, high) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    let (usual, late) = lateness();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// `late`: how late threads were woken between the trials.
+#[track_caller]
+fn assert_told_at_once(what: &str, mut times: Vec<Duration>, mut late: Vec<Duration>, stalls: &StallWatch) {
+    let (median, high) = median_and_high(&mut times);
+    let (usual, late) = median_and_high(&mut late);
     eprintln!(
         "{what}: median {median:.1?}, p99 {high:.1?} of {}; this machine wakes threads {usual:.1?} late, p99 {late:.1?}, longest stall {:.1?}",
         times.len(),
@@ -241,21 +243,23 @@ fn assert_dead(reader: &mut Reader) {
 fn a_sleeping_reader_is_told_of_its_writers_death_when_the_role_is_free() {
     let (name, stalls) = (Name::new("told-w"), StallWatch::start());
     let mut reader = Reader::create(&name, small()).unwrap();
-    let mut times = Vec::new();
+    let (mut times, mut late) = (Vec::new(), Vec::new());
     for _ in 0..kills() {
+        note_lateness(&mut late);
         let mut peer = Peer::start(role!(writer), &[&name]);
         peer.expect("connected");
         read_the_first(&mut reader);
         times.push(told_after(&name, WRITER_ROLE, || assert_dead(&mut reader), || _ = peer.kill()));
     }
-    assert_told_at_once("a reader", times, &stalls);
+    assert_told_at_once("a reader", times, late, &stalls);
 }
 
 #[test]
 fn a_sleeping_writer_is_told_of_its_readers_death_when_the_role_is_free() {
     let (name, stalls) = (Name::new("told-r"), StallWatch::start());
-    let mut times = Vec::new();
+    let (mut times, mut late) = (Vec::new(), Vec::new());
     for _ in 0..kills() {
+        note_lateness(&mut late);
         let mut peer = Peer::start(role!(reader), &[&name]);
         peer.expect("created");
         let options = WriterOptions::default().write_timeout(PATIENCE).wait_strategy(WaitStrategy::Block);
@@ -264,7 +268,7 @@ fn a_sleeping_writer_is_told_of_its_readers_death_when_the_role_is_free() {
         let blocked = || assert_eq!(writer.write_frame(&[1; 900]).unwrap_err().kind(), ErrorKind::ReaderDead);
         times.push(told_after(&name, READER_ROLE, blocked, || _ = peer.kill()));
     }
-    assert_told_at_once("a writer", times, &stalls);
+    assert_told_at_once("a writer", times, late, &stalls);
 }
 
 /// Connects, and touches so much memory of its own and so much of the ring (in MiB).

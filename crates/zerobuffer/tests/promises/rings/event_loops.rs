@@ -338,6 +338,9 @@ fn rounds() -> Duration {
     Duration::from_millis(if support::full() { 60_000 } else { 600 })
 }
 
+/// On a machine that is busy a test takes longer, until it has slept more often than this.
+const FEWEST_SLEEPS: u64 = 200;
+
 /// Sends requests to an echo in another process, and waits for the answers in `way`. Returns how often it slept.
 fn talk(role: support::Role, way: Way) -> u64 {
     let (requests, responses) = (Name::new("loop-ask"), Name::new("loop-answer"));
@@ -349,7 +352,7 @@ fn talk(role: support::Role, way: Way) -> u64 {
     let (start, mut sleeps) = (Instant::now(), 0);
     let mut random = Random(7);
     let mut number = 0_u64;
-    while start.elapsed() < rounds() {
+    while start.elapsed() < rounds() || sleeps <= FEWEST_SLEEPS && start.elapsed() < PATIENCE {
         // Several frames now and then, so that rings meet arming in all orders.
         let batch = 1 + number % 3;
         for frame in number..number + batch {
@@ -384,7 +387,7 @@ fn no_frame_is_lost_in_any_kind_of_loop() {
     for way in WAYS {
         let sleeps = talk(role!(echo), way);
         eprintln!("{way:?}: {sleeps} sleeps");
-        assert!(sleeps > 200, "{way:?}: {sleeps} sleeps");
+        assert!(sleeps > FEWEST_SLEEPS, "{way:?}: {sleeps} sleeps");
     }
 }
 
@@ -392,7 +395,7 @@ fn no_frame_is_lost_in_any_kind_of_loop() {
 fn no_frame_and_no_space_is_lost_where_both_sides_poll() {
     let sleeps = talk(role!(polling_echo), Way::Poll);
     eprintln!("{sleeps} sleeps");
-    assert!(sleeps > 200, "{sleeps} sleeps");
+    assert!(sleeps > FEWEST_SLEEPS, "{sleeps} sleeps");
 }
 
 // ---- FIFOs that are lost, and peers that cannot use them ----
