@@ -203,6 +203,7 @@ def test_another_thread_may_answer_while_the_handler_waits_for_it(serve_in_place
 def test_the_end_of_a_handler_waits_for_a_call_of_another_thread(channel, serve_in_place, client_of):
     began = threading.Event()
     results = []
+    threads = []
 
     def handler(frame, response):
         if bytes(frame) == b"fill":
@@ -217,7 +218,8 @@ def test_the_end_of_a_handler_waits_for_a_call_of_another_thread(channel, serve_
                 results.append(error)
 
         # Waits for space, as the client reads nothing, while the handler returns.
-        threading.Thread(target=work).start()
+        threads.append(threading.Thread(target=work))
+        threads[0].start()
         began.wait()
 
     serve_in_place(handler)
@@ -228,4 +230,5 @@ def test_the_end_of_a_handler_waits_for_a_call_of_another_thread(channel, serve_
     assert client.receive_response_to(first, SECONDS_20).is_valid
     with pytest.raises(zerobuffer.RequestFailedError, match="committed none"):
         client.receive_response_to(second, SECONDS_20)
+    threads[0].join()
     assert results == [b""]
