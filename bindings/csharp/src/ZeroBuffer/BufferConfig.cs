@@ -67,6 +67,12 @@ public sealed class BufferConfig
     /// <summary>Whether the ring stays classic, the layout that 1.x peers know.</summary>
     public bool Classic { get; set; }
 
+    /// <summary>
+    /// Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it (<see cref="Writer.Forward"/>).
+    /// Who may read the buffer that they are passed on to may look at all of this one.
+    /// </summary>
+    public bool AllowPayloadSharing { get; set; }
+
     /// <summary>How the reader waits for frames.</summary>
     public WaitStrategy WaitStrategy { get; set; }
 
@@ -92,12 +98,21 @@ public sealed class BufferConfig
         status |= Api.zb_config_set_mode(config, (uint)Mode);
         status |= Api.zb_config_set_preallocate(config, (byte)(Preallocate ? 1 : 0));
         status |= Api.zb_config_set_classic(config, (byte)(Classic ? 1 : 0));
+        status |= Api.zb_config_set_allow_payload_sharing(config, (byte)(AllowPayloadSharing ? 1 : 0));
         status |= Api.zb_config_set_wait_strategy(config, (int)WaitStrategy);
         if (status != Errors.Ok)
         {
             Api.zb_config_free(config);
             throw new InvalidConfigException($"the configuration has a value that does not exist: wait strategy {WaitStrategy}, mode {Mode}");
         }
+        return config;
+    }
+
+    /// <summary>A config like this one that allows payload sharing.</summary>
+    internal BufferConfig Sharing()
+    {
+        var config = (BufferConfig)MemberwiseClone();
+        config.AllowPayloadSharing = true;
         return config;
     }
 

@@ -99,6 +99,13 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public TimeSpan? TimeLeft => WasNever ? null : _state!.TimeLeft(_version);
 
+    /// <summary>
+    /// Whether the bytes lie in another reader's buffer, which has lent them (<see cref="Writer.Forward"/>). They are read-only, and keep their
+    /// place there: end the frame soon.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
+    public bool IsShared => !WasNever && _state!.IsShared(_version);
+
     private bool WasNever => _state is null || EndOfStream;
 
     /// <summary>Whether two frames are copies of one.</summary>
@@ -160,7 +167,7 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     /// The bytes, to be changed in place: of the request of a mutable server, where the changed bytes are the response, or of a reader's frame, whose
     /// bytes the writer does not use any more.
     /// </summary>
-    /// <exception cref="InvalidStateException">The frame is the request of an immutable server.</exception>
+    /// <exception cref="InvalidStateException">The frame is the request of an immutable server, or a shared one (<see cref="IsShared"/>).</exception>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public Span<byte> GetMutableSpan() => WasNever ? default : _state!.Mutable(_version);
 
@@ -183,6 +190,17 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     /// </code>
     /// </example>
     public Frame Retain() => WasNever ? this : _state!.Retain(_version);
+
+    /// <summary>The owned frame that is passed on; a lent one ends.</summary>
+    internal OwnedFrame ToForward(out long version, out bool wasLent)
+    {
+        if (WasNever)
+        {
+            throw new InvalidStateException("there is no frame: the read timed out, or the stream ended");
+        }
+        version = _version;
+        return _state!.ToForward(ref version, out wasLent);
+    }
 
     /// <summary>Gives the bytes back to the writer. A second time does nothing.</summary>
     public void Dispose() => _state?.End(_version);

@@ -45,6 +45,16 @@ public sealed unsafe partial class Reader : IDisposable
         _state = new LentFrame(_handle);
     }
 
+    /// <summary>
+    /// As <see cref="Reader(string, BufferConfig?)"/>; frames may be lent (<see cref="Writer.Forward"/>) if <paramref name="config"/> or
+    /// <paramref name="allowPayloadSharing"/> says so.
+    /// </summary>
+    /// <inheritdoc cref="Reader(string, BufferConfig?)"/>
+    public Reader(string name, BufferConfig? config, bool allowPayloadSharing)
+        : this(name, allowPayloadSharing ? (config ?? new BufferConfig()).Sharing() : config)
+    {
+    }
+
     /// <summary>As <see cref="Reader(string, BufferConfig?)"/>; what the library has to say goes to the logger from now on.</summary>
     /// <remarks>The library's messages, about clean-up and repair, go to one logger for the whole process: the last one given.</remarks>
     /// <inheritdoc cref="Reader(string, BufferConfig?)"/>

@@ -16,6 +16,9 @@ public sealed class WriterOptions
     /// <summary>How long connecting waits for a reader to create the buffer. Zero by default.</summary>
     public TimeSpan ConnectTimeout { get; set; }
 
+    /// <summary>Whether <see cref="Writer.Forward"/> lends frames rather than copying them, where both readers allow it.</summary>
+    public bool RequestPayloadSharing { get; set; }
+
     /// <summary>How the writer waits for space.</summary>
     public WaitStrategy WaitStrategy { get; set; }
 
@@ -27,6 +30,7 @@ public sealed class WriterOptions
         void* options = Api.zb_writer_options_new();
         int status = Api.zb_writer_options_set_write_timeout(options, write)
             | Api.zb_writer_options_set_connect_timeout(options, connect)
+            | Api.zb_writer_options_set_request_payload_sharing(options, (byte)(RequestPayloadSharing ? 1 : 0))
             | Api.zb_writer_options_set_wait_strategy(options, (int)WaitStrategy);
         if (status != Errors.Ok)
         {

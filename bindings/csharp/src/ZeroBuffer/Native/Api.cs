@@ -55,6 +55,9 @@ internal static unsafe class Api
     internal static extern int zb_config_set_classic(void* config, byte classic);
 
     [DllImport(Library)]
+    internal static extern int zb_config_set_allow_payload_sharing(void* config, byte allow);
+
+    [DllImport(Library)]
     internal static extern int zb_config_set_wait_strategy(void* config, int wait);
 
     [DllImport(Library)]
@@ -68,6 +71,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern int zb_writer_options_set_connect_timeout(void* options, long timeoutMs);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_options_set_request_payload_sharing(void* options, byte request);
 
     [DllImport(Library)]
     internal static extern int zb_writer_options_set_wait_strategy(void* options, int wait);
@@ -104,6 +110,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern int zb_reader_release_frame_ref_of(void* reader, ulong sequence, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_is_frame_ref_shared(void* reader, byte* shared, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_reader_keep_frame_ref(void* reader, NativeFrame* frame, void** error);
@@ -143,6 +152,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern byte* zb_frame_mutable_data(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern byte zb_frame_is_shared(NativeFrame* frame);
 
     [DllImport(Library)]
     internal static extern byte zb_frame_is_cancelled(NativeFrame* frame);
@@ -194,6 +206,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern int zb_writer_is_reader_connected(void* writer, byte* connected, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_forward(void* writer, NativeFrame* frame, byte* shared, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_writer_max_frame_size(void* writer, nuint* size, void** error);

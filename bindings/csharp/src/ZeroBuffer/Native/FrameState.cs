@@ -92,6 +92,27 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
         return copy;
     }
 
+    /// <summary>Whether the bytes are another reader's.</summary>
+    internal virtual bool IsShared(long version)
+    {
+        _ = Size(version);
+        return false;
+    }
+
+    /// <summary>The frame to be passed on: an owned one. A lent one ends.</summary>
+    internal virtual OwnedFrame ToForward(ref long version, out bool wasLent) =>
+        throw new InvalidStateException("no reader has read this frame: write its bytes instead");
+
+    /// <summary>The bytes of a reader's frame that may be changed.</summary>
+    private protected Span<byte> MutableUnlessShared(long version)
+    {
+        if (IsShared(version))
+        {
+            throw new InvalidStateException("the frame's bytes are another reader's, and read-only: change a copy (ToArray)");
+        }
+        return new Span<byte>(Pointer(version), checked((int)Size(version)));
+    }
+
     /// <summary>The bytes of a frame that may be changed.</summary>
     internal virtual Span<byte> Mutable(long version) => new(Pointer(version), checked((int)Size(version)));
 
@@ -120,6 +141,9 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
 
     /// <summary>Ends a version; false if it has ended before.</summary>
     private protected bool TryEnd(long version) => Interlocked.CompareExchange(ref _version, -version, version) == version;
+
+    /// <summary>Makes a version valid again, by the thread that has ended it.</summary>
+    private protected void Revive(long version) => Volatile.Write(ref _version, version);
 
     /// <summary>Ends the frame that is valid, if one is, by the only thread that publishes.</summary>
     private protected void EndAsPublisher() => Volatile.Write(ref _version, -1);

@@ -11,6 +11,7 @@ namespace ZeroBuffer.Native;
 internal sealed unsafe class LentFrame : FrameState
 {
     private readonly ReaderHandle _reader;
+    private bool _isShared;
 
     internal LentFrame(ReaderHandle reader) => _reader = reader;
 
@@ -20,6 +21,12 @@ internal sealed unsafe class LentFrame : FrameState
     /// <summary>Publishes the frame that the reader has lent; by the thread that is inside.</summary>
     internal Frame Lend(in NativeFrameRef lent)
     {
+        if (_reader.Shares)
+        {
+            byte shared = 0;
+            _ = Api.zb_reader_is_frame_ref_shared(_reader.Pointer, &shared, null);
+            Volatile.Write(ref _isShared, shared != 0);
+        }
         long version = ++_reader.LastVersion;
         Volatile.Write(ref _reader.Lent, version);
         return Publish(lent.Data, lent.Size, lent.Sequence, version);
@@ -52,6 +59,22 @@ internal sealed unsafe class LentFrame : FrameState
             GiveBack(sequence, version);
         }
         _reader.LeaveAsGuest();
+    }
+
+    internal override bool IsShared(long version)
+    {
+        bool shared = Volatile.Read(ref _isShared);
+        _ = Size(version);
+        return shared;
+    }
+
+    internal override Span<byte> Mutable(long version) => MutableUnlessShared(version);
+
+    internal override OwnedFrame ToForward(ref long version, out bool wasLent)
+    {
+        OwnedFrame owned = Retain(version).ToForward(out version, out _);
+        wasLent = true;
+        return owned;
     }
 
     internal override Frame Retain(long version)

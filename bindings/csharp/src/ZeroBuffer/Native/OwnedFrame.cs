@@ -27,6 +27,8 @@ internal sealed unsafe class OwnedFrame : FrameState
             while (Volatile.Read(ref _released) != _last)
             {
                 turns.SpinOnce();
+                // Unless it could not be passed on, and stays.
+                End(_last);
             }
         }
         return _frame;
@@ -43,6 +45,43 @@ internal sealed unsafe class OwnedFrame : FrameState
             Volatile.Write(ref _released, version);
             GC.KeepAlive(this);
         }
+    }
+
+    internal override bool IsShared(long version)
+    {
+        _ = Size(version);
+        bool shared = Api.zb_frame_is_shared(_frame) != 0;
+        GC.KeepAlive(this);
+        return shared;
+    }
+
+    internal override Span<byte> Mutable(long version) => MutableUnlessShared(version);
+
+    internal override OwnedFrame ToForward(ref long version, out bool wasLent)
+    {
+        wasLent = false;
+        _ = Size(version);
+        return this;
+    }
+
+    /// <summary>Passes the frame on, which then ends; if that fails, it stays.</summary>
+    internal int Forward(long version, void* writer, byte* shared, void** error)
+    {
+        if (!TryEnd(version))
+        {
+            ThrowEnded();
+        }
+        int status = Api.zb_writer_forward(writer, _frame, shared, error);
+        if (status == Errors.Ok)
+        {
+            Volatile.Write(ref _released, version);
+        }
+        else
+        {
+            Revive(version);
+        }
+        GC.KeepAlive(this);
+        return status;
     }
 
     internal override Frame Retain(long version)

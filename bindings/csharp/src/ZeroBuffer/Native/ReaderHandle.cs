@@ -9,10 +9,11 @@ internal sealed unsafe class ReaderHandle : NativeHandle
     /// <summary>The version of the last frame; those of all states of a reader are different.</summary>
     internal long LastVersion;
 
-    private ReaderHandle(void* pointer, string name)
-        : base(pointer, name)
-    {
-    }
+    private ReaderHandle(void* pointer, string name, bool shares)
+        : base(pointer, name) => Shares = shares;
+
+    /// <summary>Whether frames may lie in other readers' buffers.</summary>
+    internal bool Shares { get; }
 
     private protected override bool IsLending => Volatile.Read(ref Lent) != 0;
 
@@ -45,7 +46,7 @@ internal sealed unsafe class ReaderHandle : NativeHandle
         }
         Api.zb_config_free(settings);
         Errors.ThrowIfFailed(status, error);
-        return new ReaderHandle(reader, name);
+        return new ReaderHandle(reader, name, config is { AllowPayloadSharing: true });
     }
 
     private protected override void CloseNative() => _ = Api.zb_reader_close(Pointer, null);

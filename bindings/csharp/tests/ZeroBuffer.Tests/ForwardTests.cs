@@ -1,0 +1,155 @@
+namespace ZeroBuffer.Tests;
+
+/// <summary>Frames that are passed on without a copy.</summary>
+public sealed class ForwardTests
+{
+    private const int Size = 100_000;
+    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(30);
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Frames_are_shared_in_both_spellings_of_the_request(bool positional)
+    {
+        using var relay = new Relay(positional);
+        // The viewer learns of the relay with the first frame.
+        Assert.Equal(new[] { false, true, true }, new[] { relay.PassOn(1), relay.PassOn(2), relay.PassOn(3) });
+    }
+
+    [Fact]
+    public void Frames_are_copied_where_one_side_does_not_share()
+    {
+        for (int lacking = 0; lacking < 3; lacking++)
+        {
+            using var relay = new Relay(positional: true, lacking);
+            Assert.Equal(new[] { false, false, false }, new[] { relay.PassOn(1), relay.PassOn(2), relay.PassOn(3) });
+        }
+    }
+
+    [Fact]
+    public void A_retained_frame_stays_when_it_cannot_be_passed_on_and_ends_when_it_can()
+    {
+        using var relay = new Relay(positional: false);
+        Frame kept = relay.Send(1).Retain();
+        relay.Output.Forward(kept);
+        Assert.False(kept.IsValid);
+        Assert.Throws<ObjectDisposedException>(() => relay.Output.Forward(kept));
+        kept = relay.Send(2).Retain();
+        Frame lent = relay.Send(3);
+        relay.Output.Dispose();
+        Assert.Throws<ClosedException>(() => relay.Output.Forward(kept));
+        Assert.True(kept.IsValid);
+        Assert.Equal(2, kept.Data[Size - 1]);
+        kept.Dispose();
+        Assert.Throws<ClosedException>(() => relay.Output.Forward(lent));
+        Assert.False(lent.IsValid);
+        Assert.Equal(0UL, relay.Input.GetStats().FramesHeld);
+        Assert.Throws<InvalidStateException>(() => relay.Output.Forward(Frame.Invalid));
+    }
+
+    [Fact]
+    public void A_retained_frame_stays_when_there_is_no_space()
+    {
+        using var relay = new Relay(positional: false);
+        relay.Output.WriteTimeout = TimeSpan.Zero;
+        Frame kept = default;
+        Assert.Throws<BufferFullException>(() =>
+        {
+            for (int sent = 0; sent < 1000; sent++)
+            {
+                // Small frames are copied.
+                relay.Source.WriteFrame(new byte[30_000]);
+                kept = relay.Input.ReadFrame(Soon).Retain();
+                relay.Output.Forward(kept);
+            }
+        });
+        Assert.True(kept.IsValid);
+        Assert.Equal(30_000, kept.Size);
+        kept.Dispose();
+        Assert.False(kept.IsValid);
+        Assert.Equal(0UL, relay.Input.GetStats().FramesHeld);
+    }
+
+    [Fact]
+    public void A_frame_is_changed_in_place_before_it_goes_on_and_is_read_only_afterwards()
+    {
+        using var relay = new Relay(positional: false);
+        relay.PassOn(1);
+        Frame frame = relay.Send(2);
+        Assert.False(frame.IsShared);
+        frame.GetMutableSpan().Fill(9);
+        Assert.True(relay.Output.Forward(frame));
+        Frame seen = relay.Viewer.ReadFrame(Soon);
+        Assert.True(seen.IsShared);
+        Assert.Equal(9, seen.Data[Size - 1]);
+        Assert.Throws<InvalidStateException>(() => seen.GetMutableSpan());
+        Frame kept = seen.Retain();
+        Assert.True(kept.IsShared);
+        Assert.Throws<InvalidStateException>(() => kept.GetMutableSpan());
+        kept.Dispose();
+        Assert.False(relay.PassesOnSmall());
+    }
+
+    private sealed class Relay : IDisposable
+    {
+        internal Relay(bool positional, int lacking = -1)
+        {
+            string camera = Names.New();
+            string display = Names.New();
+            Input = Open(camera, positional, lacking != 0);
+            Viewer = Open(display, positional, lacking != 1);
+            Source = new Writer(camera);
+            Output = positional
+                ? new Writer(display, lacking != 2)
+                : new Writer(display, new WriterOptions { RequestPayloadSharing = lacking != 2 });
+        }
+
+        internal Reader Input { get; }
+
+        internal Reader Viewer { get; }
+
+        internal Writer Source { get; }
+
+        internal Writer Output { get; }
+
+        public void Dispose()
+        {
+            Output.Dispose();
+            Source.Dispose();
+            Viewer.Dispose();
+            Input.Dispose();
+        }
+
+        internal Frame Send(byte content)
+        {
+            byte[] data = new byte[Size];
+            data.AsSpan().Fill(content);
+            Source.WriteFrame(data);
+            return Input.ReadFrame(Soon);
+        }
+
+        /// <summary>Sends one frame all the way; returns whether it was shared.</summary>
+        internal bool PassOn(byte content)
+        {
+            bool shared = Output.Forward(Send(content));
+            using Frame seen = Viewer.ReadFrame(Soon);
+            Assert.Equal(Size, seen.Size);
+            Assert.True(seen.Data.IndexOfAnyExcept(content) < 0);
+            Assert.Equal(shared, seen.IsShared);
+            return shared;
+        }
+
+        /// <summary>Small frames are copied, and their copy can be changed.</summary>
+        internal bool PassesOnSmall()
+        {
+            Source.WriteFrame(new byte[] { 1, 2, 3 });
+            bool shared = Output.Forward(Input.ReadFrame(Soon));
+            Viewer.ReadFrame(Soon).GetMutableSpan().Fill(4);
+            return shared;
+        }
+
+        private static Reader Open(string name, bool positional, bool allow) => positional
+            ? new Reader(name, new BufferConfig(64, 1 << 20), allow)
+            : new Reader(name, new BufferConfig(64, 1 << 20) { AllowPayloadSharing = allow });
+    }
+}
