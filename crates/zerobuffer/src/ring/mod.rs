@@ -276,7 +276,10 @@ impl ReadRing {
                     lending::sleep(lender, limit, &ready);
                     return false;
                 }
-                let ready = || side.changed(&buffer.mapping) || buffer.is_interrupted() || more();
+                // Another thread may lend meanwhile: then this one sleeps as a lender does.
+                let ready = || {
+                    side.changed(&buffer.mapping) || buffer.is_interrupted() || lender.loans.any() || more()
+                };
                 doorbell::sleep(buffer.doorbell(), 0, limit, ready);
                 false
             }

@@ -108,11 +108,13 @@ impl Outlet {
         let output = Arc::clone(&self.places.buffer);
         let entered =
             lender.loans.enter(&output, ticket, || self.places.commit_reference(place, reference.len, tag));
-        if entered?.is_none() {
-            return Ok(false);
-        }
+        let Some(first) = entered? else { return Ok(false) };
         self.offers.unannounced = false;
         self.places.wake_reader(1);
+        if first {
+            // Another thread may sleep as a reader that has lent nothing, and would not hear what is given back.
+            lender.buffer.call_own();
+        }
         Ok(true)
     }
 }

@@ -99,13 +99,13 @@ impl Loans {
     /// Enters the loan of `ticket` to `output`; `commit` commits the reference, and returns the cursor behind it. `None` if
     /// nothing can be lent there (any more).
     ///
-    /// The books are locked meanwhile, so no other thread sees the reference without its loan.
+    /// The books are locked meanwhile, so no other thread sees the reference without its loan. Returns whether nothing was lent before.
     pub(crate) fn enter(
         &self,
         output: &Arc<Buffer>,
         ticket: u64,
         commit: impl FnOnce() -> Result<Cursor>,
-    ) -> Result<Option<()>> {
+    ) -> Result<Option<bool>> {
         let mut books = self.books();
         if books.closed {
             return Ok(None);
@@ -115,8 +115,7 @@ impl Loans {
         let end = commit()?;
         lane.loans.push_back(Loan { end, ticket });
         lane.show_count();
-        self.any.store(true, Ordering::Relaxed);
-        Ok(Some(()))
+        Ok(Some(!self.any.swap(true, Ordering::Relaxed)))
     }
 
     /// Takes the loans that have ended out of the books; returns their tickets. Tests the borrowers' locks if `surely`, else now and then.

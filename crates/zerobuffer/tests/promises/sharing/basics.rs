@@ -1,6 +1,6 @@
 //! What is lent, for how long, and what the figures say.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Chain, LARGE, SECOND, content, requesting, sharing};
 use crate::support::{Name, PATIENCE, is_filled};
@@ -295,4 +295,32 @@ fn the_newest_frame_is_a_lent_one_and_the_others_come_back() {
         chain.seen = chain.written;
         chain.go_round();
     }
+}
+
+#[test]
+fn a_reader_that_sleeps_hears_of_what_another_thread_lends_meanwhile() {
+    let mut chain = Chain::new("asleep");
+    assert!(chain.write(LARGE));
+    let frame = chain.input.read_frame(SECOND).unwrap().expect("a frame");
+    assert_eq!(chain.input.payload_share_count(), 0, "so far");
+    let Chain { input, mut output, mut viewer, mut camera, .. } = chain;
+    let (watch, mut input) = (input.writer_watch().unwrap(), input);
+    let waits = watch.waits();
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(move || input.read_frame(PATIENCE).unwrap().map(|frame| frame.len()));
+        while watch.waits() == waits {
+            std::thread::yield_now();
+        }
+        // Long asleep, after its second look.
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(output.forward(frame).unwrap(), Forwarded::Shared);
+        drop(viewer.read_frame(SECOND).unwrap().expect("a frame"));
+        let start = Instant::now();
+        while output.payload_share_count() != 0 {
+            assert!(start.elapsed() < PATIENCE / 2, "the space does not come back");
+            std::thread::yield_now();
+        }
+        camera.write_frame(b"end").unwrap();
+        assert_eq!(sleeper.join().unwrap(), Some(3));
+    });
 }
