@@ -38,8 +38,8 @@ static_assert(!std::is_copy_constructible_v<Writer> && std::is_nothrow_move_assi
 static_assert(!std::is_copy_constructible_v<Frame> && std::is_nothrow_move_constructible_v<Frame>);
 static_assert(std::is_nothrow_move_assignable_v<Frame> && std::is_nothrow_destructible_v<Frame>);
 static_assert(std::is_nothrow_copy_constructible_v<buffer_full_exception>);
-// No bare integer or bool makes a writer's options, so that `Writer(name, bool)` stays possible.
-static_assert(!std::is_constructible_v<Writer, std::string, bool> && !std::is_constructible_v<Writer, std::string, int>);
+// A bool asks a writer to lend; no bare integer makes its options.
+static_assert(std::is_constructible_v<Writer, std::string, bool> && !std::is_constructible_v<Writer, std::string, int>);
 
 TEST_CASE("the defaults are those of every language") {
     const BufferConfig config;
