@@ -5,7 +5,8 @@
 //! `Python` token or a `Bound` reference is not, and does not compile here. What holds Python objects is moved out
 //! (`replace`) and dropped by the caller, who no longer holds the lock.
 //!
-//! There are no other locks in this package but that of [`Gate`](crate::gate::Gate), which a forked child never waits for.
+//! There are two other locks in this package. A forked child never waits for that of [`Gate`](crate::gate::Gate). No thread waits for that
+//! of a frame ([`memory`](crate::memory)): those who pass the frame on share it, and a change gives up where they have it.
 //! (`parking_lot` would not do: its table of waiting threads has locks of its own.)
 
 use std::collections::VecDeque;

@@ -24,7 +24,7 @@ pub(crate) struct Lease {
 
 /// What keeps the memory, and a frame's bytes from being written over.
 pub(crate) enum Keeper {
-    /// Written for a moment only, by the thread that has the GIL.
+    /// Locked by those who pass the frame on, and for a moment, if no other thread has it, by the thread that makes it writable.
     Frame(RwLock<zerobuffer::Frame>),
     Shared(#[expect(dead_code, reason = "only kept")] Arc<dyn Send + Sync>),
 }
