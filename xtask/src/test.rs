@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all checks, in one command.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -287,7 +288,7 @@ static ALL: OnceLock<bool> = OnceLock::new();
 /// Files that killed test runs had left before this one began. `zerobuffer clean` removes them.
 static LEFT_BEFORE: OnceLock<Vec<String>> = OnceLock::new();
 
-/// Files of buffers that tests made.
+/// Files of buffers that tests made, and FIFOs that were left.
 fn leftovers() -> Vec<String> {
     ["/dev/shm", "/tmp/zerobuffer"]
         .iter()
@@ -295,6 +296,18 @@ fn leftovers() -> Vec<String> {
         .flat_map(|entries| {
             entries.filter_map(|entry| entry.ok()?.path().into_os_string().into_string().ok())
         })
-        .filter(|path| path.contains("zbtest-"))
+        .filter(|path| path.contains("zbtest-") || is_orphan(path))
         .collect()
+}
+
+/// Whether the file is the FIFO of a descriptor whose process is gone. A FIFO has no name of a test's, but its owner locks it.
+fn is_orphan(path: &str) -> bool {
+    let Some(inode) =
+        std::fs::metadata(path).ok().filter(|_| path.contains("/sem.zbf-")).map(|info| info.ino())
+    else {
+        return false;
+    };
+    // The file of each lock: major and minor number of its device, and its inode (proc_locks(5)).
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    !locks.contains(&format!(":{inode} "))
 }

@@ -1,6 +1,7 @@
 //! Deaths at each step of a descriptor: of its owner, and of the side that makes it ready.
 
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -136,6 +137,28 @@ fn a_frame_whose_writer_dies_before_it_rings_makes_the_descriptor_ready() {
     assert_eq!(next(&mut reader, "descriptor:open"), Err(ErrorKind::WriterDead));
 }
 
+/// Kills an owner at a point at which it makes its descriptor. Returns the FIFO that it leaves.
+fn die_while_it_makes_its_fifo(name: &str, point: &str) -> Option<PathBuf> {
+    let mut victim = Peer::start_with(role!(owner), &[name], |command| {
+        command.env("ZEROBUFFER_STOP", format!("halt:1:{point}"));
+    });
+    let start = Instant::now();
+    while !victim.is_stopped() {
+        assert!(start.elapsed() < PATIENCE, "{point} was not passed");
+        std::thread::yield_now();
+    }
+    let files = std::fs::read_dir(format!("/proc/{}/fd", victim.pid())).unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    let path = links.into_iter().find(|link| link.starts_with("/dev/shm/") && is_fifo(link));
+    assert_eq!(path.is_some(), point != "descriptor:create", "{point}");
+    victim.kill();
+    path
+}
+
+fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|info| info.file_type().is_fifo())
+}
+
 #[test]
 fn an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up() {
     let points = [
@@ -148,26 +171,26 @@ fn an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up() {
     for point in points {
         let name = Name::new("fd-owner");
         let mut reader = Reader::create(&name, config()).unwrap();
-        let mut victim = start_to_be_killed(role!(owner), &[&name], point);
-        let path = victim.hear_within(if point.ends_with("forget") || point.ends_with("unlink") {
-            PATIENCE
-        } else {
-            Duration::ZERO
-        });
-        if path.is_some() {
-            assert!(reader.read_frame(PATIENCE).unwrap().is_some());
-            victim.tell("close");
-        }
-        assert_killed(victim, point);
+        let path = match point {
+            "descriptor:forget" | "descriptor:unlink" => {
+                let mut victim = start_to_be_killed(role!(owner), &[&name], point);
+                let path = victim.hear();
+                assert!(reader.read_frame(PATIENCE).unwrap().is_some());
+                victim.tell("close");
+                assert_killed(victim, point);
+                Some(PathBuf::from(path))
+            }
+            _ => die_while_it_makes_its_fifo(&name, point),
+        };
         // The next owner of the role is not disturbed.
         let mut next = Peer::start(role!(owner), &[&name]);
         let other = PathBuf::from(next.hear());
         next.tell("close");
         assert!(next.wait().success() && !other.exists());
-        if let Some(path) = path.map(PathBuf::from) {
-            // Its number was forgotten before it could be removed.
+        if let Some(path) = path {
             match point {
-                "descriptor:unlink" => clean(&path),
+                // No word names it: its number was not stored yet, or was forgotten before the FIFO could be removed.
+                "descriptor:inode" | "descriptor:number" | "descriptor:unlink" => clean(&path),
                 _ => assert!(!path.exists(), "{point}"),
             }
         }
