@@ -6,7 +6,7 @@ use crate::arguments::{Out, handle, passed, timeout};
 use crate::error::{ZB_OK, ZB_TIMEOUT, zb_error, zb_status};
 use crate::frame::zb_frame;
 use crate::panic::guarded;
-use crate::reader::{at, ended, zb_frame_ref, zb_reader};
+use crate::reader::{at, ended, handed_out, zb_frame_ref, zb_reader};
 
 /// Waits up to `timeout_ms` for a frame, and returns the newest one: those before it are passed over, and their space goes
 /// back at once. `zb_reader_frames_skipped` counts them. Only frames of one writer are passed over: the newest frame of a
@@ -23,14 +23,8 @@ pub unsafe extern "C" fn zb_reader_read_latest_frame(
     guarded!(error, {
         let (handle, place) = passed!(at(reader, frame)?);
         let mut inner = handle.enter()?;
-        let result = match inner.lending.reader().read_latest_frame(timeout(timeout_ms)) {
-            Ok(Some(frame)) => {
-                place.put(frame);
-                Ok(ZB_OK)
-            }
-            Ok(None) => Ok(ZB_TIMEOUT),
-            Err(error) => ended(handle, error),
-        };
+        let read = inner.lending.reader().read_latest_frame(timeout(timeout_ms));
+        let result = handed_out(handle, read, |frame| place.put(frame));
         handle.count_latest(&inner);
         result
     })

@@ -121,6 +121,23 @@ pub(crate) fn ended(handle: &zb_reader, error: zerobuffer::Error) -> Result<zb_s
     }
 }
 
+/// The status of a call that reads; `take` gets the frame, if there is one.
+#[inline(always)]
+pub(crate) fn handed_out(
+    handle: &zb_reader,
+    read: zerobuffer::Result<Option<Frame>>,
+    take: impl FnOnce(Frame),
+) -> Result<zb_status, Failure> {
+    match read {
+        Ok(Some(frame)) => {
+            take(frame);
+            Ok(ZB_OK)
+        }
+        Ok(None) => Ok(ZB_TIMEOUT),
+        Err(error) => ended(handle, error),
+    }
+}
+
 /// Creates the buffer `name` and becomes its reader. `config` may be NULL for all defaults. Free it with `zb_reader_free`.
 ///
 /// First removes the files that a dead reader left under this name. Takes over a kept buffer, with the frames
@@ -182,15 +199,11 @@ pub unsafe extern "C" fn zb_reader_read_frame(
     guarded!(error, {
         let (handle, place) = passed!(at(reader, frame)?);
         let mut inner = handle.enter()?;
-        match inner.lending.reader().read_frame(timeout(timeout_ms)) {
-            Ok(Some(frame)) => {
-                place.put(frame);
-                handle.count(&inner);
-                Ok(ZB_OK)
-            }
-            Ok(None) => Ok(ZB_TIMEOUT),
-            Err(error) => ended(handle, error),
-        }
+        let read = inner.lending.reader().read_frame(timeout(timeout_ms));
+        handed_out(handle, read, |frame| {
+            place.put(frame);
+            handle.count(&inner);
+        })
     })
 }
 
@@ -205,15 +218,11 @@ pub unsafe extern "C" fn zb_reader_try_read_frame(
     guarded!(error, {
         let (handle, place) = passed!(at(reader, frame)?);
         let mut inner = handle.enter()?;
-        match inner.lending.reader().try_read_frame() {
-            Ok(Some(frame)) => {
-                place.put(frame);
-                handle.count(&inner);
-                Ok(ZB_OK)
-            }
-            Ok(None) => Ok(ZB_TIMEOUT),
-            Err(error) => ended(handle, error),
-        }
+        let read = inner.lending.reader().try_read_frame();
+        handed_out(handle, read, |frame| {
+            place.put(frame);
+            handle.count(&inner);
+        })
     })
 }
 
