@@ -264,7 +264,7 @@ public sealed unsafe partial class Reader : IDisposable
         while (true)
         {
             long left = cancellationToken.CanBeCanceled ? deadline.Left : timeoutMs;
-            int status = latest ? ReadLatestOnce(left, out Frame frame, out void* error) : ReadOnce(left, out frame, out error);
+            int status = ReadOnce(left, out Frame frame, out void* error, latest);
             if (status == Errors.Ok)
             {
                 return frame;
@@ -277,34 +277,15 @@ public sealed unsafe partial class Reader : IDisposable
         }
     }
 
-    private int ReadOnce(long timeoutMs, out Frame frame, out void* error)
+    private int ReadOnce(long timeoutMs, out Frame frame, out void* error, bool latest = false)
     {
         NativeFrameRef lent;
         void* failure = null;
         bool owner = _handle.Enter();
         LentFrame state = Next();
-        int status = Api.zb_reader_read_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
-        if (status == Errors.Ok)
-        {
-            frame = state.Lend(lent);
-        }
-        else
-        {
-            frame = default;
-            Volatile.Write(ref _handle.Lent, 0);
-        }
-        _handle.Leave(owner);
-        error = failure;
-        return status;
-    }
-
-    private int ReadLatestOnce(long timeoutMs, out Frame frame, out void* error)
-    {
-        NativeFrameRef lent;
-        void* failure = null;
-        bool owner = _handle.Enter();
-        LentFrame state = Next();
-        int status = Api.zb_reader_read_latest_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
+        int status = latest
+            ? Api.zb_reader_read_latest_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure)
+            : Api.zb_reader_read_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure);
         if (status == Errors.Ok)
         {
             frame = state.Lend(lent);
