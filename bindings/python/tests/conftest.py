@@ -86,9 +86,9 @@ def serve(channel, factory):
     """Makes and starts an immutable server; stops it at the end."""
     servers = []
 
-    def start(handler, mode=ProcessingMode.SINGLE_THREAD):
+    def start(handler, mode=ProcessingMode.SINGLE_THREAD, how="start"):
         server = factory.create_immutable_server(channel, CONFIG)
-        server.start(handler, mode)
+        getattr(server, how)(handler, mode)
         servers.append(server)
         return server
 

@@ -1,5 +1,6 @@
 """Answers that handlers write in place."""
 
+import functools
 import gc
 import threading
 from pathlib import Path
@@ -16,18 +17,8 @@ MODES = pytest.mark.parametrize("mode", ProcessingMode)
 
 
 @pytest.fixture
-def serve_in_place(channel, factory):
-    servers = []
-
-    def start(handler, mode=ProcessingMode.SINGLE_THREAD):
-        server = factory.create_immutable_server(channel, CONFIG)
-        server.start_in_place(handler, mode)
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.stop()
+def serve_in_place(serve):
+    return functools.partial(serve, how="start_in_place")
 
 
 def in_a_response_buffer(address):
