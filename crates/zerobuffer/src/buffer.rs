@@ -145,7 +145,8 @@ impl Buffer {
         doorbell::call(self.peers_line(), |id| self.mapping.wire().ring(id));
     }
 
-    /// Wakes the thread that sleeps for this side, for something that another thread of this process has stored just before.
+    /// Wakes the thread that sleeps for this side, for something that another thread of this process has stored just before. Where the ring
+    /// is or may become extended.
     pub(crate) fn call_own(&self) {
         // A descriptor that is armed hears of it through the listener.
         doorbell::call(self.line(), |_| false);
@@ -323,7 +324,7 @@ impl Buffer {
         // Release pairs with the swap in take_interrupt. Token and doorbell wake a call that already sleeps.
         self.interrupted.store(true, Ordering::Release);
         if self.mapping.can_be_extended() {
-            doorbell::call(self.line(), |_| false);
+            self.call_own();
         }
         self.own_semaphore().post();
         if let Some(descriptor) = self.descriptor() {
