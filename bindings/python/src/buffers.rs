@@ -36,7 +36,7 @@ pub(crate) struct Raw {
 
 // SAFETY: only a `Bytes` makes one, and keeps what it points to; see Bytes::raw.
 unsafe impl Send for Raw {}
-// SAFETY: as above; it is only read through.
+// SAFETY: a `Bytes` keeps what it points to, and threads that share it only read through it.
 unsafe impl Sync for Raw {}
 
 impl<'py> Bytes<'py> {

@@ -32,7 +32,7 @@ pub(crate) enum Keeper {
 // SAFETY: the pointer leads to shared memory that the keeper, which is Send and Sync itself, keeps mapped for every thread.
 // Reads and writes through it are those of Python code, which the GIL orders.
 unsafe impl Send for Lease {}
-// SAFETY: as above.
+// SAFETY: threads that share it reach the same memory, under the same GIL.
 unsafe impl Sync for Lease {}
 
 /// Memory of a ring that is lent to be written, and the count of such loans.
@@ -46,7 +46,7 @@ struct Heap(*mut [u8]);
 
 // SAFETY: as for `Lease`, through which alone the memory is used.
 unsafe impl Send for Heap {}
-// SAFETY: as above.
+// SAFETY: nothing is reached through a `Heap` itself but its drop, which has it alone.
 unsafe impl Sync for Heap {}
 
 impl Drop for Heap {

@@ -243,7 +243,7 @@ mod tests {
     }
 
     unsafe extern "C" fn destroyed(data: *mut c_void) {
-        // SAFETY: as above.
+        // SAFETY: the tests pass a `Seen` that outlives the destruction of all callbacks.
         unsafe { &*data.cast::<Seen>() }.destroyed.fetch_add(1, Ordering::SeqCst);
     }
 

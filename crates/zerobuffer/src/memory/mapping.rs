@@ -225,7 +225,8 @@ impl Memory for Mapping {
     }
 
     fn sharing(&self) -> Option<&Sharing> {
-        // SAFETY: as for the control block, which it follows.
+        // SAFETY: Geometry::total checked that the block lies inside the mapping, right behind the control block, so it is aligned to
+        // 128 bytes as that is. It lives as long as `self` and consists of atomics only.
         self.sharing.map(|sharing| unsafe { sharing.as_ref() })
     }
 

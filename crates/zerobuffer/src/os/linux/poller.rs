@@ -19,10 +19,10 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new() -> Result<Poller> {
-        // SAFETY: neither call takes pointers; own() takes over what they open.
+        // SAFETY: epoll_create1 takes no pointers; own() takes over what it opens.
         let epoll = fork::Slot::enter(|| own(check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?))?;
         let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK;
-        // SAFETY: as above.
+        // SAFETY: eventfd takes no pointers; own() takes over what it opens.
         let waker = fork::Slot::enter(|| own(check(unsafe { libc::eventfd(0, flags) })?))?;
         let poller = Poller { epoll, waker };
         poller.control(libc::EPOLL_CTL_ADD, poller.waker.fd(), libc::EPOLLIN, u64::MAX)?;
