@@ -128,11 +128,6 @@ impl Frame {
         Ok(lease)
     }
 
-    /// Bytes of data; 0 if the frame is invalid.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.size() as u64
-    }
-
     pub(crate) fn is_end(&self) -> bool {
         self.end_of_stream
     }

@@ -270,6 +270,11 @@ impl<T: Send> Gate<T> {
         Ok(())
     }
 
+    /// Whether another thread has the handle now. It may let go at once.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self.handle.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }

@@ -19,7 +19,6 @@ mod in_place;
 mod inspect;
 mod interpreter;
 mod kept;
-mod line;
 mod lock;
 mod logging;
 mod memory;
@@ -31,6 +30,8 @@ mod shared_writer;
 mod stats;
 mod stream;
 mod thread_state;
+mod watched;
+mod write;
 mod writer;
 
 /// Private: import `zerobuffer`.
@@ -62,6 +63,8 @@ mod _native {
     use crate::shared_writer::SharedWriter;
     #[pymodule_export]
     use crate::stats::{ReaderStats, WriterStats};
+    #[pymodule_export]
+    use crate::watched::Watched;
     #[pymodule_export]
     use crate::writer::Writer;
 

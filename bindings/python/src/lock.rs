@@ -51,13 +51,6 @@ impl<T> Guarded<T> {
         std::mem::replace(&mut *lock(&self.0), value)
     }
 
-    /// Calls `work` with the value unless another thread has it. For the garbage collector, which must not wait: it takes
-    /// an object that it cannot visit for one that is in use.
-    pub(crate) fn peek<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R> {
-        let _section = Section::enter();
-        self.0.try_lock().ok().map(|value| work(&value))
-    }
-
     /// Waits up to `limit`, or until `done` returns true. It is asked at once and whenever `changed` is told.
     pub(crate) fn wait_until(
         &self,
@@ -90,7 +83,8 @@ impl<T> Attached<T> {
         std::mem::replace(&mut *lock(&self.0), value)
     }
 
-    /// Calls `work` with the value, for the garbage collector, in which a thread is attached without a token.
+    /// Calls `work` with the value unless another thread has it. For the garbage collector, in which a thread is attached without a
+    /// token. It must not wait: it takes an object that it cannot visit for one that is in use.
     pub(crate) fn peek<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R> {
         self.0.try_lock().ok().map(|value| work(&value))
     }

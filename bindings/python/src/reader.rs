@@ -16,6 +16,7 @@ use crate::frame::Frame;
 use crate::gate::{beside, duration, in_slices};
 use crate::stats::ReaderStats;
 use crate::stream::Stream;
+use crate::watched::Watched;
 use crate::{end, logging};
 
 /// The reading side of a buffer: creates it, owns it, removes it.
@@ -43,8 +44,13 @@ pub(crate) struct Reader(pub(crate) Arc<Stream>);
 /// The module of the asynchronous methods.
 static AIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
-fn aio(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+pub(crate) fn aio(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(AIO.get_or_try_init(py, || py.import("zerobuffer._aio").map(Bound::unbind))?.bind(py))
+}
+
+/// A time-out for `zerobuffer._aio`.
+pub(crate) fn seconds(timeout: Duration) -> Option<f64> {
+    (timeout != Duration::MAX).then_some(timeout.as_secs_f64())
 }
 
 #[inline]
@@ -54,8 +60,6 @@ fn frame_or_invalid(py: Python<'_>, frame: Option<Frame>) -> PyResult<Bound<'_, 
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.line.end();
-        // The thread that reads for tasks may have the reader, and would close it later.
         end::while_dropping(|py| drop(self.0.close(py)));
     }
 }
@@ -133,7 +137,7 @@ impl Reader {
         frame_or_invalid(py, self.0.latest(py, duration(timeout_ms)?)?)
     }
 
-    /// The newest frame of one writer, again and again; ends when the writer closes.
+    /// The newest frame of one writer, again and again, for `for` and `async for`; ends when the writer closes.
     fn latest_frames(slf: Py<Self>) -> LatestFrames {
         LatestFrames(slf)
     }
@@ -190,9 +194,6 @@ impl Reader {
     #[pyo3(signature = (timeout_ms=None))]
     fn is_writer_connected(&self, py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<bool> {
         let timeout = duration(timeout_ms)?;
-        if self.0.has_unread() {
-            return Ok(true);
-        }
         if timeout_ms.is_none() {
             return self.0.gate.enter(py, |reader| Ok(reader.is_writer_connected()));
         }
@@ -313,11 +314,16 @@ impl Reader {
     /// the order in which they were written, and none is lost, whatever becomes of the tasks that waited for them.
     #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
     fn read_frame_async<'py>(slf: &Bound<'py, Self>, timeout_ms: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-        let seconds = match duration(timeout_ms)? {
-            Duration::MAX => None,
-            timeout => Some(timeout.as_secs_f64()),
-        };
-        aio(slf.py())?.call_method1("read_frame", (slf, seconds))
+        aio(slf.py())?.call_method1("read_frame", (slf, seconds(duration(timeout_ms)?)))
+    }
+
+    /// As `read_latest_frame`, for asyncio; see `read_frame_async`.
+    #[pyo3(signature = (timeout_ms=Some(5000.0)), text_signature = "($self, timeout_ms=5000)")]
+    fn read_latest_frame_async<'py>(
+        slf: &Bound<'py, Self>,
+        timeout_ms: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        aio(slf.py())?.call_method1("read_latest_frame", (slf, seconds(duration(timeout_ms)?)))
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -328,40 +334,32 @@ impl Reader {
         aio(slf.py())?.call_method1("next_frame", (slf,))
     }
 
-    /// For `zerobuffer._aio`: the next frame if there is one now and no task waits for it.
-    fn _in_turn<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Frame>> {
-        frame_or_invalid(py, self.0.in_turn(py)?)
+    /// For `zerobuffer._aio`: a frame, or an end, that is there now; None if there is none, or another thread has the reader.
+    fn _look<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Frame>>> {
+        let found = self.0.next(py, Duration::ZERO)?;
+        found.map(|frame| Bound::new(py, frame)).transpose()
     }
 
-    /// For `zerobuffer._aio`: the next frame if there is one now, for a task that has been woken.
-    fn _at_hand<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Frame>> {
-        frame_or_invalid(py, self.0.at_hand(py)?)
+    /// For `zerobuffer._aio`: as `_look`, for the newest frame.
+    fn _look_for_latest<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Frame>>> {
+        let found = self.0.latest(py, Duration::ZERO)?;
+        found.map(|frame| Bound::new(py, frame)).transpose()
     }
 
-    /// For `zerobuffer._aio`: puts a task in the line of those that wait; returns its place. `wake` is called once, on
-    /// another thread, when there is something to read.
-    fn _join(&self, py: Python<'_>, wake: Py<PyAny>) -> PyResult<u64> {
-        // Before the line's lock, which a thread of the parent may have.
-        self.0.gate.check_mine().map_err(|failure| raise(py, failure))?;
-        if self.0.gate.is_closed() {
-            return Err(raise(py, self.0.gate.closed()));
-        }
-        Ok(self.0.line.join(&self.0, wake)?)
+    /// For `zerobuffer._aio`: what a read returns when the time is over.
+    #[staticmethod]
+    fn _nothing(py: Python<'_>) -> PyResult<Bound<'_, Frame>> {
+        frame_or_invalid(py, None)
     }
 
-    /// For `zerobuffer._aio`: takes a task out of the line.
-    fn _leave(&self, place: u64) {
-        if self.0.gate.check_mine().is_ok() {
-            self.0.line.leave(place);
-        }
+    /// For `zerobuffer._aio`: the descriptor to watch; None if another thread has the reader.
+    fn _watch(&self, py: Python<'_>) -> PyResult<Option<Watched>> {
+        self.0.watched(py)
     }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.line.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.0.line.end();
+    /// For `zerobuffer._aio`: whether another thread has the reader now.
+    fn _is_taken(&self) -> bool {
+        self.0.gate.is_taken()
     }
 
     fn __repr__(&self) -> String {
@@ -383,6 +381,14 @@ impl LatestFrames {
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Frame>>> {
         let frame = self.0.get().0.latest(py, Duration::MAX)?.filter(|frame| !frame.is_end());
         frame.map(|frame| Bound::new(py, frame)).transpose()
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        aio(py)?.call_method1("next_latest_frame", (&self.0,))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -1,8 +1,7 @@
-//! What a `Reader` and the thread that reads for its tasks share.
+//! The core's reader behind a `Reader`, and its counters.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -11,21 +10,15 @@ use zerobuffer::ErrorKind;
 use crate::errors::{Failure, raise};
 use crate::frame::Frame;
 use crate::gate::{Gate, in_slices};
-use crate::line::Line;
-use crate::lock::Guarded;
+use crate::watched::{Watch, Watched};
 
-/// The core's reader, its counters, and what has been read for tasks.
+/// The core's reader, its counters, and what event loops watch of it.
 pub(crate) struct Stream {
     pub(crate) gate: Arc<Gate<zerobuffer::Reader>>,
-    pub(crate) line: Arc<Line>,
     frames_read: AtomicU64,
     bytes_read: AtomicU64,
     frames_skipped: AtomicU64,
-    /// Frames, and their bytes, that were read for tasks and then passed over.
-    passed_over: [AtomicU64; 2],
-    /// What has been read for tasks and not been taken, in order. Filled by the thread that has the reader.
-    unread: Guarded<VecDeque<Result<Frame, Failure>>>,
-    any_unread: AtomicBool,
+    watch: Watch,
 }
 
 impl Stream {
@@ -33,13 +26,10 @@ impl Stream {
         let interrupt = reader.interrupt_handle();
         Stream {
             gate: Gate::new(py, name, "reader", reader, interrupt),
-            line: Arc::default(),
             frames_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             frames_skipped: AtomicU64::new(0),
-            passed_over: [AtomicU64::new(0), AtomicU64::new(0)],
-            unread: Guarded::default(),
-            any_unread: AtomicBool::new(false),
+            watch: Watch::default(),
         }
     }
 
@@ -52,14 +42,12 @@ impl Stream {
 
     /// Frames and bytes read.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let [frames, bytes] = self.passed_over.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let frames = self.frames_read.load(Ordering::Relaxed).saturating_sub(frames);
-        (frames, self.bytes_read.load(Ordering::Relaxed).saturating_sub(bytes))
+        (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
     }
 
     /// Frames passed over.
     pub(crate) fn skipped(&self) -> u64 {
-        self.frames_skipped.load(Ordering::Relaxed) + self.passed_over[0].load(Ordering::Relaxed)
+        self.frames_skipped.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -82,18 +70,12 @@ impl Stream {
     /// One read, which may take `timeout`.
     #[inline]
     fn read(&self, reader: &mut zerobuffer::Reader, timeout: Duration) -> Result<Option<Frame>, Failure> {
-        if let Some(outcome) = self.take_unread() {
-            return outcome.map(Some);
-        }
         let outcome = reader.read_frame(timeout);
         self.outcome(reader, outcome)
     }
 
     /// As [`Stream::read`], without waiting and without taking an interrupt.
     fn read_now(&self, reader: &mut zerobuffer::Reader) -> Result<Option<Frame>, Failure> {
-        if let Some(outcome) = self.take_unread() {
-            return outcome.map(Some);
-        }
         let outcome = reader.try_read_frame();
         self.outcome(reader, outcome)
     }
@@ -106,14 +88,6 @@ impl Stream {
         max: usize,
         timeout: Duration,
     ) -> Result<Option<Vec<Frame>>, Failure> {
-        if let Some(first) = self.take_unread() {
-            let mut frames = vec![first?];
-            while !frames[0].is_end() && frames.len() < max {
-                let Some(frame) = self.take_unread_frame() else { break };
-                frames.push(frame);
-            }
-            return Ok(Some(frames));
-        }
         let mut frames = Vec::new();
         match reader.read_frames(&mut frames, max, timeout) {
             Ok(0) => Ok(None),
@@ -132,135 +106,30 @@ impl Stream {
         reader: &mut zerobuffer::Reader,
         timeout: Duration,
     ) -> Result<Option<Frame>, Failure> {
-        // What was read for tasks comes first: its frames up to an end, of which the last one may be the newest.
-        let mut ahead = Vec::new();
-        while let Some(frame) = self.take_unread_frame() {
-            ahead.push(frame);
-        }
-        let Some(newest) = ahead.pop() else {
-            if let Some(end) = self.take_unread() {
-                return end.map(Some);
-            }
-            let outcome = reader.read_latest_frame(timeout);
-            self.count(reader);
-            return self.outcome(reader, outcome);
-        };
-        let outcome = if self.has_unread() { Ok(None) } else { reader.read_latest_frame(Duration::ZERO) };
+        let outcome = reader.read_latest_frame(timeout);
         self.count(reader);
-        match self.outcome(reader, outcome) {
-            Ok(Some(frame)) if !frame.is_end() => {
-                ahead.push(newest);
-                self.pass_over(&ahead);
-                Ok(Some(frame))
-            }
-            later => {
-                if let Some(end) = later.transpose() {
-                    self.unread.with(|unread| unread.push_front(end));
-                    self.any_unread.store(true, Ordering::Release);
-                }
-                self.pass_over(&ahead);
-                Ok(Some(newest))
-            }
-        }
+        self.outcome(reader, outcome)
     }
 
-    /// Counts frames that were read for tasks as passed over.
-    fn pass_over(&self, frames: &[Frame]) {
-        // Relaxed: statistics.
-        self.passed_over[0].fetch_add(frames.len() as u64, Ordering::Relaxed);
-        self.passed_over[1].fetch_add(frames.iter().map(Frame::bytes).sum(), Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn take_unread(&self) -> Option<Result<Frame, Failure>> {
-        // Acquire pairs with the Release in read_ahead().
-        if !self.any_unread.load(Ordering::Acquire) {
-            return None;
-        }
-        self.unread.with(|unread| {
-            let outcome = unread.pop_front();
-            self.any_unread.store(!unread.is_empty(), Ordering::Release);
-            outcome
-        })
-    }
-
-    /// The next one if it is a frame.
-    fn take_unread_frame(&self) -> Option<Frame> {
-        self.unread.with(|unread| {
-            if !unread.front().is_some_and(|outcome| outcome.as_ref().is_ok_and(|frame| !frame.is_end())) {
-                return None;
-            }
-            let frame = unread.pop_front()?.ok();
-            self.any_unread.store(!unread.is_empty(), Ordering::Release);
-            frame
-        })
-    }
-
-    /// Reads for a task; for the thread of the line.
-    pub(crate) fn read_ahead(&self, slice: Duration) -> Result<(), Failure> {
-        let read = self.gate.attempt(slice, |reader| {
-            let outcome = reader.read_frame(slice);
-            let outcome = match self.outcome(reader, outcome) {
-                Ok(None) => return Ok(None),
-                // By close(), which tells every task itself.
-                Err(failure) if failure.kind() == ErrorKind::Interrupted && self.gate.is_closed() => {
-                    return Err(failure);
-                }
-                Ok(Some(frame)) => Ok(frame),
-                Err(failure) => Err(failure),
-            };
-            // With the reader in hand, so that what is read next comes behind it.
-            self.unread.with(|unread| unread.push_back(outcome));
-            self.any_unread.store(true, Ordering::Release);
-            Ok(Some(()))
-        });
-        read.map(drop)
-    }
-
-    /// How much has been read for tasks and not been taken.
-    pub(crate) fn unread(&self) -> usize {
-        self.unread.with(|unread| unread.len())
-    }
-
-    /// Whether a read would find something that has been read before.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.any_unread.load(Ordering::Acquire)
-    }
-
-    /// What is there now, or may be there within the little time that the thread of the line needs to let go.
+    /// What is there now; nothing if another thread has the reader.
     #[inline]
     fn poll<R: Send>(
         &self,
         py: Python<'_>,
-        mut read: impl FnMut(&mut zerobuffer::Reader) -> Result<Option<R>, Failure> + Send,
+        read: impl FnOnce(&mut zerobuffer::Reader) -> Result<Option<R>, Failure> + Send,
     ) -> PyResult<Option<R>> {
-        match self.gate.try_with(&mut read) {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => {}
-            Err(failure) => return Err(raise(py, failure)),
+        match self.gate.try_with(read) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => self.taken(py).map(|()| None),
+            Err(failure) => Err(raise(py, failure)),
         }
-        self.poll_beside(py, read)
     }
 
+    /// What a call that does not wait raises if another thread has the reader, which has no way to tell it.
     #[cold]
-    fn poll_beside<R: Send>(
-        &self,
-        py: Python<'_>,
-        mut read: impl FnMut(&mut zerobuffer::Reader) -> Result<Option<R>, Failure> + Send,
-    ) -> PyResult<Option<R>> {
-        let mut looked = false;
-        let found = in_slices(py, Duration::MAX, |slice| {
-            // Before the line's lock: in a forked child another thread of the parent may have it.
-            self.gate.check_mine()?;
-            if looked || !(self.line.is_leaving() || self.gate.is_closed()) {
-                return Ok(Some(None));
-            }
-            self.gate.attempt(slice, |reader| {
-                looked = true;
-                read(reader).map(|found| found.map(Some))
-            })
-        })?;
-        Ok(found.flatten())
+    fn taken(&self, py: Python<'_>) -> PyResult<()> {
+        self.gate.check_mine().map_err(|failure| raise(py, failure))?;
+        if self.gate.is_closed() { Err(raise(py, self.gate.closed())) } else { Ok(()) }
     }
 
     fn wait<R: Send>(
@@ -279,9 +148,6 @@ impl Stream {
     /// Waits for the next frame.
     #[inline]
     pub(crate) fn next(&self, py: Python<'_>, timeout: Duration) -> PyResult<Option<Frame>> {
-        if let Some(outcome) = self.take_unread() {
-            return outcome.map(Some).map_err(|failure| raise(py, failure));
-        }
         self.wait(py, timeout, |reader, slice| self.read(reader, slice))
     }
 
@@ -302,38 +168,17 @@ impl Stream {
 
     /// The next frame if there is one now.
     pub(crate) fn now(&self, py: Python<'_>) -> PyResult<Option<Frame>> {
-        if let Some(outcome) = self.take_unread() {
-            return outcome.map(Some).map_err(|failure| raise(py, failure));
-        }
         self.poll(py, |reader| self.read_now(reader))
     }
 
-    /// The next frame if there is one now and no task is to have it. For tasks, which do not wait here.
-    pub(crate) fn in_turn(&self, py: Python<'_>) -> PyResult<Option<Frame>> {
-        self.gate.check_mine().map_err(|failure| raise(py, failure))?;
-        if !self.line.is_empty() {
-            return Ok(None);
-        }
-        self.at_hand(py)
-    }
-
-    /// The next frame, for a task that has been woken.
-    pub(crate) fn at_hand(&self, py: Python<'_>) -> PyResult<Option<Frame>> {
-        // Without the reader: what has been read comes before everything that anyone reads now.
-        let found = match self.take_unread() {
-            Some(outcome) => outcome.map(Some),
-            None => self.gate.try_with(|reader| self.read(reader, Duration::ZERO)).map(Option::flatten),
-        };
-        found.map_err(|failure| raise(py, failure))
+    /// What event loops watch. `None` if another thread has the reader.
+    pub(crate) fn watched(&self, py: Python<'_>) -> PyResult<Option<Watched>> {
+        self.watch.open(py, &self.gate, |reader| reader.descriptor())
     }
 
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
-        if self.gate.check_mine().is_ok() {
-            self.any_unread.store(false, Ordering::Release);
-            let unread = self.unread.replace(VecDeque::new());
-            py.detach(|| drop(unread));
-        }
+        self.watch.close();
         Ok(())
     }
 }

@@ -1,7 +1,5 @@
-//! UNSAFE (copies bytes that Python code may change meanwhile): `Writer`.
-#![allow(unsafe_code)]
+//! `Writer`.
 
-use std::borrow::Cow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,16 +9,18 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyTuple};
 use zerobuffer::{ErrorKind, WriterOptions};
 
-use crate::buffers::{Bytes, MUCH};
+use crate::buffers::Bytes;
 use crate::config::{self, count};
-use crate::errors::{self, Failure, raise};
+use crate::errors::{self, raise};
 use crate::frame::Frame;
 use crate::gate::{Gate, duration, in_slices, milliseconds};
-use crate::in_place::{Acquired, WritableFrame, acquire};
+use crate::in_place::{Acquired, WritableFrame};
 use crate::lock::{Attached, Guarded, Waiters};
 use crate::owned::Owned;
+use crate::reader::{aio, seconds};
 use crate::shared_writer::Output;
 use crate::stats::WriterStats;
+use crate::watched::{Watch, Watched};
 use crate::{end, logging};
 
 /// The writing side of a buffer, which a reader must have created.
@@ -61,6 +61,7 @@ pub(crate) struct Writer {
     pub(crate) lost: AtomicU64,
     /// Views of written frames that still exist.
     pub(crate) lent: Arc<AtomicUsize>,
+    watch: Watch,
 }
 
 impl Writer {
@@ -78,6 +79,7 @@ impl Writer {
             acquisitions: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             lent: Arc::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -85,118 +87,6 @@ impl Writer {
         // Relaxed: statistics.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
-    }
-
-    /// Writes without waiting and with the GIL held: few bytes, and no other thread in the way.
-    #[inline]
-    fn write_at_once(&self, bytes: &[u8]) -> Result<Option<u64>, Failure> {
-        if bytes.len() >= MUCH {
-            return Ok(None);
-        }
-        let written = self.gate.try_with(|writer| {
-            let sequence = writer.try_write_frame(bytes)?;
-            self.count(writer);
-            Ok(sequence)
-        });
-        match written {
-            Ok(sequence) => Ok(sequence.flatten()),
-            Err(failure) if self.is_for_others(&failure) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Whether a call failed only because another thread fills a frame.
-    #[cold]
-    pub(crate) fn is_for_others(&self, failure: &Failure) -> bool {
-        failure.kind() == ErrorKind::InvalidState
-            && self.gate.check_mine().is_ok()
-            && self.acquired.with(|acquired| !acquired.as_ref().is_some_and(|one| one.owner.is_current()))
-    }
-
-    /// Makes a failure of [`Writer::is_for_others`] a reason to wait, and waits for the other thread up to `slice`.
-    pub(crate) fn unless_for_others<R>(
-        &self,
-        slice: Duration,
-        result: Result<Option<R>, Failure>,
-    ) -> Result<Option<R>, Failure> {
-        match result {
-            Err(failure) if self.is_for_others(&failure) => {
-                let ended = |acquired: &Option<Acquired>| {
-                    acquired.as_ref().is_some_and(|acquired| acquired.owner.has_ended())
-                };
-                self.acquired
-                    .wait_until(&self.returned, slice, |acquired| acquired.is_none() || ended(acquired));
-                if self.acquired.with(|acquired| ended(acquired)) {
-                    self.take_back()?;
-                }
-                Ok(None)
-            }
-            result => result,
-        }
-    }
-
-    /// The bytes of an object, which lie outside of the ring: what was lent of it may be free space by now, and the very
-    /// space that they are to be copied to.
-    fn outside<'a>(&self, bytes: &'a Bytes<'_>) -> PyResult<Cow<'a, [u8]>> {
-        // Relaxed: a view that this thread can use has been counted before.
-        if self.lent.load(Ordering::Relaxed) == 0 {
-            Ok(Cow::Borrowed(bytes.as_slice()))
-        } else {
-            bytes.copied()
-        }
-    }
-
-    /// Writes with the GIL released. `None` when the time is over.
-    fn write_within(&self, py: Python<'_>, bytes: &Bytes<'_>, timeout: Duration) -> PyResult<Option<u64>> {
-        // Bytes that nothing changes while the GIL is released: those of an immutable object, or a copy of a few.
-        let fixed = match bytes.immutable() {
-            Some(fixed) => Some(Cow::Borrowed(fixed)),
-            None if bytes.as_slice().len() < MUCH => Some(bytes.copied()?),
-            None => None,
-        };
-        if let Some(fixed) = fixed {
-            return in_slices(py, timeout, |slice| {
-                let written = self.gate.attempt(slice, |writer| {
-                    writer.set_write_timeout(slice);
-                    match writer.write_frame(&fixed) {
-                        Ok(sequence) => {
-                            self.count(writer);
-                            Ok(Some(sequence))
-                        }
-                        Err(error) if error.kind() == ErrorKind::BufferFull => Ok(None),
-                        Err(error) => Err(error.into()),
-                    }
-                });
-                self.unless_for_others(slice, written)
-            });
-        }
-        let raw = bytes.raw();
-        in_slices(py, timeout, |slice| {
-            let written = self.gate.attempt(slice, |writer| {
-                if !acquire(writer, raw.len, slice)? {
-                    return Ok(None);
-                }
-                if let Some(target) = writer.acquired() {
-                    // SAFETY: `bytes`, which `raw` comes from, outlives this closure.
-                    unsafe { raw.copy_to(target) };
-                }
-                let sequence = writer.commit_frame(None)?;
-                self.count(writer);
-                Ok(Some(sequence))
-            });
-            self.unless_for_others(slice, written)
-        })
-    }
-
-    fn write(&self, py: Python<'_>, bytes: &Bytes<'_>, timeout: Duration) -> PyResult<Option<u64>> {
-        let source = self.outside(bytes)?;
-        if let Some(sequence) = self.write_at_once(&source).map_err(|failure| raise(py, failure))? {
-            return Ok(Some(sequence));
-        }
-        match &source {
-            Cow::Owned(copy) => self.write_within(py, &Bytes::fixed(copy), timeout),
-            Cow::Borrowed(_) => self.write_within(py, bytes, timeout),
-        }
     }
 
     /// Counts a call that found no space in time.
@@ -320,6 +210,44 @@ impl Writer {
             self.count_full();
         }
         Ok(written)
+    }
+
+    /// As `write_frame`, for asyncio: other tasks run meanwhile. Tasks write in the order of their calls. A task that is cancelled
+    /// has written all of its frame, and got its number, or nothing. Do not change `data` before.
+    ///
+    /// Raises:
+    ///     Those of `write_frame`.
+    fn write_frame_async<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        // What has no bytes is refused at once.
+        drop(Bytes::of(data, "write_frame_async")?);
+        let timeout = slf.get().timeout.with(py, |timeout| *timeout);
+        aio(py)?.call_method1("write_frame", (slf, data, seconds(timeout)))
+    }
+
+    /// For `zerobuffer._aio`: writes if there is space now. None: there is none, or another thread has the writer.
+    fn _write_now(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+        let bytes = Bytes::of(data, "write_frame_async")?;
+        self.write(data.py(), &bytes, Duration::ZERO)
+    }
+
+    /// For `zerobuffer._aio`: raises what a write raises when the time is over.
+    fn _raise_full(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let len = Bytes::of(data, "write_frame_async")?.as_slice().len();
+        Err(self.full(data.py(), len))
+    }
+
+    /// For `zerobuffer._aio`: the descriptor to watch; None if another thread has the writer.
+    fn _watch(&self, py: Python<'_>) -> PyResult<Option<Watched>> {
+        self.watch.open(py, &self.gate, |writer| writer.descriptor())
+    }
+
+    /// For `zerobuffer._aio`: whether another thread has the writer now, or fills a frame.
+    fn _is_taken(&self) -> bool {
+        self.gate.is_taken() || self.acquired.with(|acquired| acquired.is_some())
     }
 
     /// Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
@@ -510,6 +438,7 @@ impl Writer {
     /// discarded. A second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
+        self.watch.close();
         let lost = self.acquired.replace(None);
         if let Some(lost) = &lost {
             self.lost.store(lost.number, Ordering::Release);

@@ -1,8 +1,11 @@
 """Shared by all tests: unique names, peers in separate processes, and checks that nothing is left behind."""
 
+import asyncio
+import contextlib
 import gc
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +72,32 @@ def reader(name):
 def writer(reader):
     with zerobuffer.Writer(reader.name) as writer:
         yield writer
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    """`asyncio.run`, and that of uvloop where it is installed."""
+    if request.param == "asyncio":
+        return asyncio.run
+    return pytest.importorskip("uvloop").run
+
+
+def thread_count():
+    """All threads of the process, Python's and the core's."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@contextlib.contextmanager
+def many_files(count):
+    """Allows this process so many open files meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count:
+        pytest.skip(f"only {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

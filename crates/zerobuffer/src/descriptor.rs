@@ -201,7 +201,7 @@ impl Descriptor {
         self.fifo().as_ref().is_some_and(os::Fifo::drain)
     }
 
-    /// Removes the FIFO; the descriptor is closed. `line` as in [`Descriptor::new`].
+    /// Removes the FIFO; the descriptor is closed, and copies of it are ready for good. `line` as in [`Descriptor::new`].
     pub(crate) fn close(&self, line: Option<&BellLine>) {
         if let Some(notified) = self.notified.get() {
             notified.end(self.borrow());
@@ -216,6 +216,8 @@ impl Descriptor {
         if let Err(error) = fifo.remove() {
             log::warn!("cannot remove the FIFO of a descriptor: {error}");
         }
+        // Who has a copy of the descriptor looks, and finds that the handle is closed.
+        fifo.ring();
     }
 
     /// The number of the next arming.

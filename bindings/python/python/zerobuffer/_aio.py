@@ -1,59 +1,199 @@
-"""Reading for asyncio: a thread of the native half waits, the event loop goes on.
+"""Waiting in asyncio: the event loop itself watches the descriptors of readers and writers.
 
-A task that has to wait joins the reader's line. The thread puts what it reads into the reader's queue and wakes the first
-task of the line, which takes the head of the queue. A task that ends for any reason before it has taken anything leaves
-the frame where it is, for the next one.
+A task that finds nothing takes a place in the line of its loop for that reader or writer. When the descriptor is ready, the first
+task of the line is woken, and looks. A task takes a frame, or writes one, only in the step that returns it, so whatever ends it
+before that leaves the frame for the next one.
+
+The descriptor that is watched is a copy (`Watched`), which the line keeps open. When the reader or writer is closed, be it by
+another thread, the copy is ready for good: each task of the line looks, and finds that.
 """
 
 import asyncio
 import functools
+import heapq
 import itertools
-from typing import Optional
+import weakref
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar, Union
 
-from ._native import Frame, Reader
+from ._native import Frame, Reader, Watched, Writer
+
+if TYPE_CHECKING:
+    from ._native import _BytesLike
+
+_T = TypeVar("_T")
 
 # Frames that are there already are handed out without a pause; after so many, other tasks get their turn.
 _BURST = 32
 _count = itertools.count(1)
 
+# While another thread blocks in a call of the same reader or writer, a task looks again after so many seconds, at first and at
+# most: nothing tells it when that thread lets go.
+_FIRST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.02
 
-def _finish(woken: "asyncio.Future[None]") -> None:
-    if not woken.done():
-        woken.set_result(None)
+
+class _Sleeper:
+    """A task that sleeps until it is its turn."""
+
+    __slots__ = ("_woken", "is_asleep", "place")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, place: int) -> None:
+        self.place = place
+        self._woken: "asyncio.Future[None]" = loop.create_future()
+        #: False once it has left, whatever has ended its sleep.
+        self.is_asleep = True
+
+    def __lt__(self, other: "_Sleeper") -> bool:
+        return self.place < other.place
+
+    async def sleep(self) -> None:
+        await self._woken
+
+    def wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+
+class _Line:
+    """The tasks of one event loop that wait for one reader or writer. Used in the loop's thread only."""
+
+    __slots__ = ("__weakref__", "_asleep", "_handle", "_loop", "_places", "_watched", "taken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, handle: "Union[Reader, Writer]", watched: Watched) -> None:
+        # It is found by the identities of the loop and the handle, so it keeps both.
+        self._loop = loop
+        self._handle = handle
+        self._watched = watched
+        self._places = itertools.count()
+        #: A heap of those that sleep. The loop watches while there is any.
+        self._asleep: "List[_Sleeper]" = []
+        #: How many have a place.
+        self.taken = 0
+
+    def join(self) -> int:
+        self.taken += 1
+        return next(self._places)
+
+    async def sleep(self, place: int, deadline: Optional[float]) -> None:
+        """Returns when it is the turn of `place` to look, or the time is over."""
+        while True:
+            await self._sleep_once(place, deadline)
+            if not (self._asleep and self._asleep[0].place < place):
+                return
+            # One before it has begun to sleep again meanwhile.
+            self._wake_first()
+
+    async def _sleep_once(self, place: int, deadline: Optional[float]) -> None:
+        sleeper = _Sleeper(self._loop, place)
+        if not self._asleep:
+            self._loop.add_reader(self._watched, self._wake_first)
+        heapq.heappush(self._asleep, sleeper)
+        timer = None if deadline is None else self._loop.call_at(deadline, sleeper.wake)
+        try:
+            await sleeper.sleep()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            sleeper.is_asleep = False
+            self._forget_woken()
+
+    def _wake_first(self) -> None:
+        self._forget_woken()
+        if self._asleep:
+            heapq.heappop(self._asleep).wake()
+            self._rest()
+
+    def _forget_woken(self) -> None:
+        if self._asleep:
+            while self._asleep and not self._asleep[0].is_asleep:
+                heapq.heappop(self._asleep)
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self._asleep:
+            self._loop.remove_reader(self._watched)
+
+
+#: The lines in which tasks wait, by the identities of loop and handle.
+_lines: "weakref.WeakValueDictionary[Tuple[int, int], _Line]" = weakref.WeakValueDictionary()
+
+
+async def _find(handle: "Union[Reader, Writer]", look: Callable[[], Optional[_T]], seconds: Optional[float]) -> Optional[_T]:
+    """Calls `look` in turn, until it returns something or the time is over."""
+    loop = asyncio.get_running_loop()
+    key = (id(loop), id(handle))
+    line = _lines.get(key)
+    is_first = line is None or line.taken == 0
+    pauses = is_first and next(_count) % _BURST == 0
+    if (is_first and not pauses) or seconds == 0:
+        found = look()
+        if found is not None or seconds == 0:
+            return found
+    deadline = None if seconds is None else loop.time() + seconds
+    pause = _FIRST_PAUSE
+    while line is None:
+        watched = handle._watch()
+        if watched is not None:
+            line = _lines[key] = _Line(loop, handle, watched)
+            break
+        await asyncio.sleep(pause)
+        if deadline is not None and loop.time() >= deadline:
+            return None
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        line = _lines.get(key)
+    place = line.join()
+    try:
+        while True:
+            if pauses:
+                # In the line, so that tasks which come meanwhile are behind this one.
+                await asyncio.sleep(0)
+                pauses = False
+            else:
+                await line.sleep(place, deadline)
+            found = look()
+            if found is not None or (deadline is not None and loop.time() >= deadline):
+                return found
+            if handle._is_taken():
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+    finally:
+        line.taken -= 1
+
+
+def _or_nothing(frame: Optional[Frame]) -> Frame:
+    # An end is found too, and a frame with a length of 0 is false.
+    return Reader._nothing() if frame is None else frame
 
 
 async def read_frame(reader: Reader, seconds: Optional[float]) -> Frame:
     """The implementation of `Reader.read_frame_async`."""
-    if next(_count) % _BURST == 0:
-        await asyncio.sleep(0)
-    if seconds == 0:
-        return reader.read_frame(0)
-    frame = reader._in_turn()
-    if frame.is_valid or frame.end_of_stream:
-        return frame
-    loop = asyncio.get_running_loop()
-    deadline = None if seconds is None else loop.time() + seconds
-    while True:
-        woken: "asyncio.Future[None]" = loop.create_future()
-        place = reader._join(functools.partial(loop.call_soon_threadsafe, _finish, woken))
-        timer = None
-        try:
-            if deadline is not None:
-                timer = loop.call_at(deadline, _finish, woken)
-            await woken
-            frame = reader._at_hand()
-        finally:
-            reader._leave(place)
-            if timer is not None:
-                timer.cancel()
-        # Another thread may have taken what there was.
-        if frame.is_valid or frame.end_of_stream or (deadline is not None and loop.time() >= deadline):
-            return frame
+    return _or_nothing(await _find(reader, reader._look, seconds))
+
+
+async def read_latest_frame(reader: Reader, seconds: Optional[float]) -> Frame:
+    """The implementation of `Reader.read_latest_frame_async`."""
+    return _or_nothing(await _find(reader, reader._look_for_latest, seconds))
+
+
+def _unless_ended(frame: Frame) -> Frame:
+    if frame.end_of_stream:
+        raise StopAsyncIteration
+    return frame
 
 
 async def next_frame(reader: Reader) -> Frame:
     """The implementation of `Reader.__anext__`."""
-    frame = await read_frame(reader, None)
-    if frame.end_of_stream:
-        raise StopAsyncIteration
-    return frame
+    return _unless_ended(await read_frame(reader, None))
+
+
+async def next_latest_frame(reader: Reader) -> Frame:
+    """The implementation of the `__anext__` of `Reader.latest_frames()`."""
+    return _unless_ended(await read_latest_frame(reader, None))
+
+
+async def write_frame(writer: Writer, data: "_BytesLike", seconds: Optional[float]) -> int:
+    """The implementation of `Writer.write_frame_async`."""
+    sequence = await _find(writer, functools.partial(writer._write_now, data), seconds)
+    if sequence is None:
+        writer._raise_full(data)
+    return sequence

@@ -1,4 +1,20 @@
-from typing import Any, Callable, Dict, Final, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
+from typing import (
+    Any,
+    AsyncIterator,
+    Callable,
+    Dict,
+    Final,
+    Iterable,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+    type_check_only,
+)
 
 from numpy.typing import DTypeLike, NDArray
 from typing_extensions import Buffer, Self, disjoint_base, final
@@ -21,6 +37,7 @@ __all__ = [
     "ReaderStats",
     "ResponseWriter",
     "SharedWriter",
+    "Watched",
     "WritableFrame",
     "WritableResponse",
     "Writer",
@@ -284,8 +301,8 @@ class Reader:
         Raises:
             Those of `read_frame`.
         """
-    def latest_frames(self) -> Iterator[Frame]:
-        """The newest frame of one writer, again and again; ends when the writer closes."""
+    def latest_frames(self) -> _LatestFrames:
+        """The newest frame of one writer, again and again, for `for` and `async for`; ends when the writer closes."""
     def try_read_frame(self) -> Frame:
         """The next frame if there is one now. Like `read_frame(0)`, but not ended by `interrupt()`."""
     def read_frames(self, max_frames: int, timeout_ms: Optional[float] = 5000) -> List[Frame]:
@@ -306,6 +323,8 @@ class Reader:
         """As `read_frame`, for asyncio: other tasks run meanwhile. Cancelling the task ends the wait. Frames are handed out in
         the order in which they were written, and none is lost, whatever becomes of the tasks that waited for them.
         """
+    async def read_latest_frame_async(self, timeout_ms: Optional[float] = 5000) -> Frame:
+        """As `read_latest_frame`, for asyncio; see `read_frame_async`."""
     def release_frame(self, frame: Frame) -> None:
         """Releases a frame, like `frame.release()`."""
     def is_writer_connected(self, timeout_ms: Optional[float] = None) -> bool:
@@ -378,10 +397,22 @@ class Reader:
     def __next__(self) -> Frame: ...
     def __aiter__(self) -> Self: ...
     async def __anext__(self) -> Frame: ...
-    def _in_turn(self) -> Frame: ...
-    def _at_hand(self) -> Frame: ...
-    def _join(self, wake: Callable[[], object]) -> int: ...
-    def _leave(self, place: int) -> None: ...
+    def _look(self) -> Optional[Frame]: ...
+    def _look_for_latest(self) -> Optional[Frame]: ...
+    @staticmethod
+    def _nothing() -> Frame: ...
+    def _watch(self) -> Optional[Watched]: ...
+    def _is_taken(self) -> bool: ...
+
+@type_check_only
+class _LatestFrames(Iterator[Frame], AsyncIterator[Frame]):
+    def __next__(self) -> Frame: ...
+    async def __anext__(self) -> Frame: ...
+
+@final
+class Watched:
+    """For `zerobuffer._aio`: a descriptor that is open for as long as this lives."""
+    def fileno(self) -> int: ...
 
 @final
 class ReaderStats:
@@ -506,6 +537,17 @@ class Writer:
         Raises:
             Those of `write_frame`, at the first item that fails. The items before it are written, and `frames_written` counts them.
         """
+    async def write_frame_async(self, data: _BytesLike) -> int:
+        """As `write_frame`, for asyncio: other tasks run meanwhile. Tasks write in the order of their calls. A task that is cancelled
+        has written all of its frame, and got its number, or nothing. Do not change `data` before.
+
+        Raises:
+            Those of `write_frame`.
+        """
+    def _write_now(self, data: _BytesLike) -> Optional[int]: ...
+    def _raise_full(self, data: _BytesLike) -> NoReturn: ...
+    def _watch(self) -> Optional[Watched]: ...
+    def _is_taken(self) -> bool: ...
     def acquire_frame_buffer(self, size: int) -> memoryview:
         """Lends `size` bytes of the buffer, to be filled in place. Call `commit_frame()` or `discard_frame()`
         afterwards.
