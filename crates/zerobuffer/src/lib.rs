@@ -67,6 +67,7 @@ mod stats;
 mod sync;
 #[cfg(all(feature = "async", not(loom)))]
 mod tasks;
+mod tee;
 mod testing;
 mod wait;
 #[cfg(not(loom))]
@@ -91,6 +92,7 @@ pub use sharing::forward::Forwarded;
 pub use stats::{HeldFrames, ReaderStats, WriterStats};
 #[cfg(all(feature = "async", not(loom)))]
 pub use tasks::{FrameStream, ReadFrame, WriteFrame};
+pub use tee::{Tee, TeeInterruptHandle, TeeOutput};
 #[cfg(any(fuzzing, all(test, not(loom))))]
 #[doc(hidden)]
 pub use testing::fuzzing;

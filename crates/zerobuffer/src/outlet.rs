@@ -79,7 +79,12 @@ impl Outlet {
 
     /// Writes a frame as soon as there is space, tells the reader, and decides whether frames may be fast from now on.
     #[inline(never)]
-    fn write_now_or_until(&mut self, data: &[u8], tag: Tag, timeout: Duration) -> Result<Option<u64>> {
+    pub(crate) fn write_now_or_until(
+        &mut self,
+        data: &[u8],
+        tag: Tag,
+        timeout: Duration,
+    ) -> Result<Option<u64>> {
         let sequence = self.put(data, tag, timeout)?;
         // A 1.x reader would take a token without a frame for one (spec failure 17).
         if sequence.is_some() {

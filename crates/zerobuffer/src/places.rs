@@ -241,18 +241,24 @@ impl Places {
         Ok(place)
     }
 
-    /// There is no place now, and no time to wait for one.
-    fn give_up(&mut self, room: &Room) -> Result<Option<Reservation>> {
+    /// A frame is given up at `now` rather than written, until the reader has given something back.
+    pub(crate) fn pass_up(&mut self, now: u64) -> Result<()> {
         // An armed bell says it already.
         if !self.attention.is_by_bell() {
             self.ring.say_short(&self.buffer, true);
         }
         // A full ring is polled often; whether the reader lives is asked once in a tick of the coarse clock.
-        if self.clock_read != self.found_full {
+        if now != self.found_full {
             self.check_reader().inspect_err(|_| self.leave_armed(0))?;
-            self.found_full = self.clock_read;
+            self.found_full = now;
         }
         self.ring.give_up(&self.buffer);
+        Ok(())
+    }
+
+    /// There is no place now, and no time to wait for one.
+    fn give_up(&mut self, room: &Room) -> Result<Option<Reservation>> {
+        self.pass_up(self.clock_read)?;
         if self.buffer.descriptor().is_some()
             && let Some(place) = self.arm(room)?
         {

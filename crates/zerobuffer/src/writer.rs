@@ -86,6 +86,10 @@ impl Writer {
         &self.outlet.places.buffer
     }
 
+    pub(crate) fn outlet(&mut self) -> &mut Outlet {
+        &mut self.outlet
+    }
+
     /// The buffer's name.
     pub fn name(&self) -> &str {
         self.buffer().name()

@@ -1,8 +1,8 @@
 //! The ring of frames: how it is laid out, read, written and given back.
 //!
 //! There are two kinds: the classic ring that 1.x peers speak, and the extended one between two native peers. The first
-//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file, `arming.rs`
-//! and `close.rs` alone ask which kind a ring is.
+//! writer decides for the life of a buffer; until then a reader looks at it as at a classic one. This file, `arming.rs`,
+//! `close.rs` and `unreturned.rs` alone ask which kind a ring is.
 
 mod arming;
 pub(crate) mod classic;
@@ -13,6 +13,7 @@ mod lender;
 mod lending;
 mod record;
 mod release;
+mod unreturned;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub(crate) use record::{
     FaultKind, FrameAddress, FrameRecord, Look, NoPlace, Passed, Reservation, RingFault, Room, Tag, Way,
     flags,
 };
+pub(crate) use unreturned::Unreturned;
 
 use crate::buffer::Buffer;
 use crate::layout::WriterWord;

@@ -1,13 +1,14 @@
 //! How a writer passes a frame on that this process has read: by a reference to it where it can, else by a copy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::layout::{HeaderWord, Reference};
 use crate::os;
 use crate::outlet::Outlet;
-use crate::ring::{Lender, Room, Tag};
+use crate::ring::{Lender, Reservation, Room, Tag, Unreturned};
 use crate::testing::stop::stop_point;
 
 /// Frames of at least so many bytes are lent. Smaller ones are copied in less time than a loan takes.
@@ -73,34 +74,34 @@ impl Outlet {
         // What has come back makes room for another loan.
         lender.settle_loans(false);
         let Some(ticket) = lender.lend(record) else { return Ok(false) };
-        let lent = self.commit_reference(
-            lender,
-            ticket,
-            Reference {
-                offer,
-                position: record.position(),
-                len: record.len() as u64,
-                sequence: record.sequence,
-            },
-            tag,
-        );
+        let (position, len) = (record.position(), record.len() as u64);
+        let reference = Reference { offer, position, len, sequence: record.sequence };
+        let lent = match self.reserve_reference(&tag, self.timeout) {
+            Ok(Some(place)) => self.commit_reference(lender, ticket, reference, tag, place),
+            Ok(None) => Err(self.places.full(Reference::SIZE, self.timeout)),
+            Err(error) => Err(error),
+        };
         if !matches!(lent, Ok(true)) {
             lender.end_loan(ticket);
         }
         lent
     }
 
+    /// One place in the code for all references: a second one would make frames of other kinds slower.
+    #[inline(never)]
+    fn reserve_reference(&mut self, tag: &Tag, timeout: Duration) -> Result<Option<Reservation>> {
+        self.reserve(&Room::of(Reference::SIZE, tag), timeout)
+    }
+
+    /// Commits a reference at `place`, and enters the loan of `ticket`. Returns whether it did: not if the borrower is gone.
     fn commit_reference(
         &mut self,
         lender: &Lender,
         ticket: u64,
         reference: Reference,
         tag: Tag,
+        place: Reservation,
     ) -> Result<bool> {
-        let room = Room::of(Reference::SIZE, &tag);
-        let Some(place) = self.reserve(&room, self.timeout)? else {
-            return Err(self.places.full(Reference::SIZE, self.timeout));
-        };
         stop_point!("sharing:reference");
         self.places.copy_in(&place, &reference.to_bytes())?;
         let offer = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
@@ -115,6 +116,54 @@ impl Outlet {
             // Another thread may sleep as a reader that has lent nothing, and would not hear what is given back.
             lender.buffer.call_own();
         }
+        Ok(true)
+    }
+    // ---- frames of a bounded output ----
+
+    /// Number of the offer of `lender`'s buffer, if the reader has accepted it; makes the offer first.
+    pub(crate) fn accepted_offer(&mut self, lender: &Arc<Lender>) -> Result<Option<u64>> {
+        let Outlet { places, offers, .. } = self;
+        offers.accepted(&places.buffer, places.role()?, lender)
+    }
+
+    /// Whether fewer than `bound` of the frames in `unreturned` have not been given back. If not, has them given back at once.
+    pub(crate) fn is_below(&mut self, bound: usize, unreturned: &mut Unreturned) -> Result<bool> {
+        self.places.ring.forget_returned(&self.places.buffer, unreturned);
+        let is_below = unreturned.len() < bound;
+        if !is_below {
+            self.places.pass_up(os::coarse_now())?;
+        }
+        Ok(is_below)
+    }
+
+    /// Writes a copy of `data` if there is space now, and notes it in `unreturned`. Returns whether it did.
+    pub(crate) fn try_copy(&mut self, data: &[u8], unreturned: &mut Unreturned) -> Result<bool> {
+        let flags = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
+        if self.write_now_or_until(data, Tag { flags, ..Tag::default() }, Duration::ZERO)?.is_none() {
+            return Ok(false);
+        }
+        self.places.ring.note_unreturned(unreturned);
+        self.offers.unannounced = false;
+        self.places.frames_copied += 1;
+        Ok(true)
+    }
+
+    /// Writes a reference to bytes that the books of `lender` call `ticket`, if there is space now, and notes it in `unreturned`.
+    /// Returns whether it did.
+    pub(crate) fn try_lend(
+        &mut self,
+        lender: &Lender,
+        ticket: u64,
+        reference: Reference,
+        unreturned: &mut Unreturned,
+    ) -> Result<bool> {
+        let tag = Tag::default();
+        let Some(place) = self.reserve_reference(&tag, Duration::ZERO)? else { return Ok(false) };
+        if !self.commit_reference(lender, ticket, reference, tag, place)? {
+            return Ok(false);
+        }
+        self.places.ring.note_unreturned(unreturned);
+        self.places.frames_shared += 1;
         Ok(true)
     }
 }

@@ -92,8 +92,8 @@ impl Loans {
             Some(lane) => (lane.view, lane.offer) = (fresh.view, offer),
             None => books.lanes.push(fresh),
         }
-        // Outputs that are done with.
-        books.lanes.retain(|lane| !lane.loans.is_empty() || Arc::ptr_eq(&lane.output, output));
+        // Outputs that are done with: no writer has them any more.
+        books.lanes.retain(|lane| !lane.loans.is_empty() || Arc::strong_count(&lane.output) > 1);
     }
 
     /// Enters the loan of `ticket` to `output`; `commit` commits the reference, and returns the cursor behind it. `None` if

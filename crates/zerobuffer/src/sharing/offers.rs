@@ -36,6 +36,11 @@ impl Offers {
         self.requested
     }
 
+    /// Nothing more of the source that is offered will be lent, so another one may be.
+    pub(crate) fn withdraw(&mut self) {
+        self.current = None;
+    }
+
     /// Number of the offer of `lender`'s buffer, if the reader has accepted it. Makes the offer if there is none, or the one
     /// that stands is of a reader that has closed: a writer has one source at a time.
     pub(crate) fn accepted(

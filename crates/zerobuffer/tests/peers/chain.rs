@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use zerobuffer::{BufferConfig, Error, Forwarded, Frame, Reader, SharedWriter, Writer, WriterOptions};
+use zerobuffer::{
+    BufferConfig, Error, ErrorKind, Forwarded, Frame, Reader, SharedWriter, Writer, WriterOptions,
+};
 
 use crate::support::{self, Name, PATIENCE, Peer, fill, hear, is_filled, role, say};
 
@@ -25,7 +27,7 @@ pub fn config() -> BufferConfig {
     BufferConfig::default().payload_size(1 << 20).allow_payload_sharing(true)
 }
 
-fn options() -> WriterOptions {
+pub fn options() -> WriterOptions {
     let options = WriterOptions::default().connect_timeout(3 * SECOND).write_timeout(Duration::ZERO);
     options.request_payload_sharing(true)
 }
@@ -46,12 +48,12 @@ fn index_of(bytes: &[u8]) -> Option<u64> {
     (bytes.len() == LEN && is_filled(index, &rest)).then_some(index)
 }
 
-fn failed(error: &Error) -> String {
+pub fn failed(error: &Error) -> String {
     format!("{:?}", error.kind())
 }
 
 /// Obeys commands until one ends the process. `answer` gets the command's words.
-fn obey(mut answer: impl FnMut(&[&str]) -> Option<String>) {
+pub fn obey(mut answer: impl FnMut(&[&str]) -> Option<String>) {
     while let Some(line) = hear() {
         let words: Vec<&str> = line.split(' ').collect();
         match answer(&words) {
@@ -190,6 +192,21 @@ pub fn viewer(arguments: &[String]) {
             }
             Some(told.join(" "))
         }
+        // Reads what there is, and gives it back; tells how many frames there were.
+        ["pass"] => {
+            let mut count = 0;
+            loop {
+                match reader.as_mut().map(Reader::try_read_frame) {
+                    Some(Ok(Some(frame))) if index_of(&frame).is_none() => return Some("wrong bytes".into()),
+                    Some(Ok(Some(_))) => count += 1,
+                    // The end of a writer is told once.
+                    Some(Err(error))
+                        if matches!(error.kind(), ErrorKind::WriterDead | ErrorKind::WriterClosed) => {}
+                    Some(Err(error)) => return Some(failed(&error)),
+                    Some(Ok(None)) | None => return Some(format!("{count}")),
+                }
+            }
+        }
         // Whether every frame that it holds still has its bytes.
         ["check"] => {
             let changed = held.iter().find(|(index, frame)| index_of(frame) != Some(*index));
@@ -233,12 +250,65 @@ pub enum Who {
     Viewer,
 }
 
+/// One process of several that obey commands.
+pub struct Member {
+    pub peer: Peer,
+    /// Answers that it has still to give, as it was stopped.
+    owed: u32,
+}
+
+impl Member {
+    /// Awaits its first message. Returns whether it got ready.
+    pub fn new(peer: Peer) -> (Member, bool) {
+        let mut member = Member { peer, owed: 0 };
+        let heard = member.hear(PATIENCE);
+        member.owed = u32::from(heard.is_none());
+        (member, heard.is_some_and(|message| message == "ready"))
+    }
+
+    /// Its answer; `None` if it ended, stands still, or says nothing in time.
+    fn hear(&mut self, limit: Duration) -> Option<String> {
+        let start = Instant::now();
+        loop {
+            let peer = &mut self.peer;
+            if let Some(message) = peer.hear_within(Duration::from_millis(5)) {
+                return Some(message);
+            }
+            if peer.ended().is_some() {
+                // What it said before its end may be on its way.
+                return peer.hear_within(Duration::from_millis(50));
+            }
+            if peer.is_stopped() || start.elapsed() > limit {
+                return None;
+            }
+        }
+    }
+
+    /// The answer to what was told before; `None` as for `ask`.
+    pub fn hear_from(&mut self) -> Option<String> {
+        self.owed = 0;
+        self.hear(PATIENCE)
+    }
+
+    /// Tells it to do something. Returns its answer, `None` if it ended or stands still.
+    pub fn ask(&mut self, command: &str) -> Option<String> {
+        if self.peer.ended().is_some() || self.peer.is_stopped() {
+            return None;
+        }
+        self.peer.try_tell(command)?;
+        for _ in 0..std::mem::take(&mut self.owed) {
+            self.hear(PATIENCE);
+        }
+        let answer = self.hear(PATIENCE);
+        self.owed += u32::from(answer.is_none());
+        answer
+    }
+}
+
 /// The three processes.
 pub struct Chain {
     pub names: [Name; 2],
-    peers: [Option<Peer>; 3],
-    /// Answers that each has still to give, as it was stopped.
-    owed: [u32; 3],
+    peers: [Option<Member>; 3],
     shared: bool,
     /// Number of the next camera's first frame.
     pub written: u64,
@@ -248,7 +318,7 @@ impl Chain {
     /// Starts the chain. `shared`: the relay makes OUT. `change` may change each one's command.
     pub fn start(what: &str, shared: bool, change: impl Fn(Who, &mut Command)) -> Chain {
         let names = ["in", "out"].map(|end| Name::new(&format!("{what}-{end}")));
-        let mut chain = Chain { names, peers: [None, None, None], owed: [0; 3], shared, written: 0 };
+        let mut chain = Chain { names, peers: [None, None, None], shared, written: 0 };
         let order = if shared { [Who::Relay, Who::Viewer] } else { [Who::Viewer, Who::Relay] };
         for who in order {
             chain.start_one(who, |command| change(who, command));
@@ -266,14 +336,17 @@ impl Chain {
             Who::Relay => Peer::start_with(role!(relay), &[input, output, mode], change),
             Who::Viewer => Peer::start_with(role!(viewer), &[output], change),
         };
-        self.peers[who as usize] = Some(peer);
-        let heard = self.hear(who, PATIENCE);
-        self.owed[who as usize] = u32::from(heard.is_none());
-        heard.is_some_and(|message| message == "ready")
+        let (member, is_ready) = Member::new(peer);
+        self.peers[who as usize] = Some(member);
+        is_ready
+    }
+
+    fn member(&mut self, who: Who) -> &mut Member {
+        self.peers[who as usize].as_mut().expect("started")
     }
 
     pub fn peer(&mut self, who: Who) -> &mut Peer {
-        self.peers[who as usize].as_mut().expect("started")
+        &mut self.member(who).peer
     }
 
     /// The next relay is one that connects to the OUT that there is.
@@ -281,43 +354,14 @@ impl Chain {
         self.shared = false;
     }
 
-    /// The answer of one; `None` if it ended, stands still, or says nothing in time.
-    fn hear(&mut self, who: Who, limit: Duration) -> Option<String> {
-        let start = Instant::now();
-        loop {
-            let peer = self.peer(who);
-            if let Some(message) = peer.hear_within(Duration::from_millis(5)) {
-                return Some(message);
-            }
-            if peer.ended().is_some() {
-                // What it said before its end may be on its way.
-                return peer.hear_within(Duration::from_millis(50));
-            }
-            if peer.is_stopped() || start.elapsed() > limit {
-                return None;
-            }
-        }
-    }
-
     /// The answer to what was told before; `None` as for `ask`.
     pub fn hear_from(&mut self, who: Who) -> Option<String> {
-        self.owed[who as usize] = 0;
-        self.hear(who, PATIENCE)
+        self.member(who).hear_from()
     }
 
     /// Tells one to do something. Returns its answer, `None` if it ended or stands still.
     pub fn ask(&mut self, who: Who, command: &str) -> Option<String> {
-        let peer = self.peer(who);
-        if peer.ended().is_some() || peer.is_stopped() {
-            return None;
-        }
-        peer.try_tell(command)?;
-        for _ in 0..std::mem::take(&mut self.owed[who as usize]) {
-            self.hear(who, PATIENCE);
-        }
-        let answer = self.hear(who, PATIENCE);
-        self.owed[who as usize] += u32::from(answer.is_none());
-        answer
+        self.member(who).ask(command)
     }
 
     /// The answer that must come.
@@ -388,12 +432,16 @@ impl Chain {
         for who in [Who::Camera, Who::Relay, Who::Viewer] {
             self.peer(who).wait();
         }
-        // A reader that was killed leaves its files to a clean-up.
-        for leftover in zerobuffer::cleanup::leftovers().expect("a list") {
-            if self.names.iter().any(|name| **name == *leftover.name()) {
-                leftover.remove().expect("removed");
-            }
-        }
+        clean_up(&self.names);
         self.names.iter().for_each(Name::assert_nothing_left);
+    }
+}
+
+/// Removes what readers of these buffers left behind that were killed: a clean-up's task.
+pub fn clean_up(names: &[Name]) {
+    for leftover in zerobuffer::cleanup::leftovers().expect("a list") {
+        if names.iter().any(|name| **name == *leftover.name()) {
+            leftover.remove().expect("removed");
+        }
     }
 }

@@ -15,6 +15,8 @@ mod duplex_async;
 mod entry;
 mod extended_counters;
 mod extended_sleeps;
+#[path = "../peers/fan.rs"]
+mod fan;
 mod hostile;
 mod isolation;
 mod peers;

@@ -8,6 +8,8 @@ mod clients;
 mod descriptors;
 mod duplex;
 mod entry;
+#[path = "../peers/fan.rs"]
+mod fan;
 mod focused;
 mod leaps;
 mod mutable;
@@ -16,6 +18,7 @@ mod roles;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
+mod tee;
 mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,8 +173,8 @@ fn every_stop_point_is_survived_killed_or_halted() {
         known.append(&mut seen);
     }
     known.extend(ELSEWHERE.iter().map(|(point, _)| (*point).to_owned()));
-    // sharing.rs has tests of these.
-    let sharing = [&sharing::RELAY[..], &sharing::VIEWER, &sharing::RARE];
+    // sharing.rs and tee.rs have tests of these.
+    let sharing = [&sharing::RELAY[..], &sharing::VIEWER, &sharing::RARE, &tee::TEE];
     known.extend(sharing.concat().iter().map(|point| (*point).to_owned()));
     assert_eq!(known, points_in_sources(), "points without a test, or tests without a point");
     run_all(cases);

@@ -24,6 +24,8 @@ pub(crate) struct WriteSide {
     written_count: u64,
     /// At least so many bytes are free, as of the last look or commit: only we take any.
     known_free: u64,
+    /// Bytes that the last commit took.
+    pub(crate) last_cost: u64,
     timed_sleep: TimedSleep,
     /// What the last look of a wait found free; `None`: no wait is under way.
     free_before: Option<u64>,
@@ -49,6 +51,7 @@ impl WriteSide {
             sequence: 1,
             written_count,
             known_free: 0,
+            last_cost: 0,
             timed_sleep: TimedSleep::new(),
             free_before: None,
             reader_is_ours,
@@ -243,6 +246,7 @@ impl WriteSide {
         // The commit. Release publishes header and data to the reader's Acquire load; Acquire keeps the counts below
         // from moving up.
         let cost = skip + need;
+        self.last_cost = cost;
         let before = oieb.payload_free_bytes.fetch_sub(cost, Ordering::AcqRel);
         self.written_count = self.written_count.wrapping_add(1 + u64::from(skip > 0));
         stop_point!("write:written-count");

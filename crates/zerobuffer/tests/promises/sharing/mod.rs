@@ -4,6 +4,7 @@ mod basics;
 mod chains;
 mod fallback;
 mod hostile;
+mod tee;
 
 use std::time::Duration;
 
