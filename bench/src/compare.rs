@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+use crate::bars;
 use crate::duplex;
 use crate::machine::Machine;
 use crate::musts::{self, PICTURE};
@@ -29,6 +30,8 @@ pub struct Plan<'a> {
     pub quick: bool,
     /// Only streams and round trips.
     pub streams: bool,
+    /// The rows and pairs of `bars.rs`.
+    pub bars: bool,
     /// Prefix of the names of written files.
     pub name: &'a str,
     pub out: Option<&'a Path>,
@@ -65,8 +68,11 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
 
     let mut all = Vec::new();
     for scenario in scenarios(plan) {
-        let mut rows: Vec<Row> =
-            pairs.iter().filter(|&&pair| scenario.fits(pair)).map(|&pair| Row::new(scenario, pair)).collect();
+        let mut rows: Vec<Row> = pairs
+            .iter()
+            .filter(|&&pair| plan.fits(scenario, pair))
+            .map(|&pair| Row::new(scenario, pair))
+            .collect();
         // Interleaved, so that changes of the machine affect all pairs equally.
         for run in 0..plan.runs {
             for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
@@ -90,6 +96,12 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
         all.extend(rows);
     }
 
+    if plan.bars {
+        let (requests, failed) = duplex::measure(plan, runner, &mut record)?;
+        failures.extend(failed);
+        bars::judge(&all, &requests);
+        return Ok(failures);
+    }
     let csharp = plan.transports.contains(&Transport::OursCsharp);
     if !plan.streams || csharp {
         failures.extend(duplex::compare(plan, runner, &mut record)?);
@@ -129,6 +141,10 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
 }
 
 impl Plan<'_> {
+    fn fits(&self, scenario: Scenario, pair: Pair) -> bool {
+        scenario.fits(pair) && (!self.bars || bars::wants(scenario, pair))
+    }
+
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_none_or(|only| name.contains(only))
     }
@@ -144,7 +160,8 @@ fn own_failure(pair: Pair, error: &anyhow::Error) -> Option<String> {
 /// Sends frames whose every byte is checked, of the sizes that will be measured.
 fn verify(plan: &Plan<'_>, runner: &Runner, pair: Pair) -> Result<()> {
     let wanted = scenarios(plan);
-    let mut sizes: Vec<usize> = wanted.into_iter().map(Scenario::size).collect();
+    let mut sizes: Vec<usize> =
+        wanted.into_iter().filter(|&scenario| plan.fits(scenario, pair)).map(Scenario::size).collect();
     sizes.sort_unstable();
     sizes.dedup();
     for size in sizes {
@@ -166,6 +183,9 @@ fn mixed(pairs: &[Pair]) -> Vec<Pair> {
 }
 
 fn scenarios(plan: &Plan<'_>) -> Vec<Scenario> {
+    if plan.bars {
+        return bars::scenarios().into_iter().filter(|scenario| plan.wants(&scenario.name())).collect();
+    }
     let mut scenarios = Vec::new();
     // In a quick run, one size shows that the minor modes work.
     let few = if plan.quick { plan.sizes.get(..1).unwrap_or_default() } else { plan.sizes };

@@ -49,6 +49,28 @@ fn output(program: &str, arguments: &[&str]) -> String {
         .map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// How fast cache lines come from one processor to the other. A virtual machine changes between these states, and what is fast in
+/// one may be slow in the other, so figures are compared within a state only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Bad,
+    Good,
+}
+
+impl State {
+    /// The state in which a line's round trip takes so many nanoseconds: 20 to 150 have been seen in one, 300 to 500 in the other.
+    pub fn of(line_ns: f64) -> State {
+        if line_ns < 220.0 { State::Good } else { State::Bad }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Bad => "bad",
+            State::Good => "good",
+        }
+    }
+}
+
 /// Keeps this thread on one processor, and those that it starts.
 pub fn pin(cpu: usize) -> Result<()> {
     // SAFETY: cpu_set_t is a plain array of bits, for which zero is a value.

@@ -1,5 +1,6 @@
 //! Measures ZeroBuffer and its rivals between two processes; docs/BENCHMARKS.md says how and why.
 
+mod bars;
 mod compare;
 mod curves;
 mod duplex;
@@ -40,12 +41,16 @@ struct Arguments {
     /// frames kept
     #[arg(long)]
     curves: bool,
+    /// Instead of the comparison: how near ZeroBuffer comes to bare rings, and how far ahead of Tachyon, iceoryx2 and shmem-ipc,
+    /// for each state of the machine
+    #[arg(long)]
+    bars: bool,
     /// Runs of each pair, one after the other in turn; the medians count [default: 7; of a curve's points 3]
     #[arg(long)]
     runs: Option<usize>,
-    /// Length of a run, without the warm-up
-    #[arg(long, default_value_t = 0.5)]
-    seconds: f64,
+    /// Length of a run, without the warm-up [default: 0.5; with --bars 0.2]
+    #[arg(long)]
+    seconds: Option<f64>,
     /// What to compare (default: all that this program was built with; what is written in other languages if the variables
     /// are set that `cargo xtask bench --rivals`, `--cpp`, `--csharp` and `--python` set)
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -112,7 +117,11 @@ fn act(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     ensure!(arguments.sizes.iter().all(|&size| size >= role::MIN_SIZE), "sizes start at {}", role::MIN_SIZE);
-    let (seconds, warm_up) = if arguments.quick { (0.12, 0.03) } else { (arguments.seconds, 0.15) };
+    let (seconds, warm_up) = if arguments.quick {
+        (0.12, 0.03)
+    } else {
+        (arguments.seconds.unwrap_or(if arguments.bars { 0.2 } else { 0.5 }), 0.15)
+    };
     let cpus: [usize; 2] = arguments.cpus.as_slice().try_into().context("--cpus takes two numbers")?;
     let enough = std::thread::available_parallelism()?.get() > 1;
     if !enough {
@@ -121,6 +130,7 @@ fn act(arguments: &Arguments) -> Result<()> {
     let mut runner = Runner::new(enough.then_some(cpus), seconds, warm_up)?;
     runner.payload = arguments.payload.unwrap_or(runner.payload);
     let usual = arguments.only.is_none() && arguments.transports.is_empty() && arguments.payload.is_none();
+    let usual = usual && !arguments.bars;
     let complete = !arguments.quick && usual;
     let docs = complete.then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("records"));
     let out = arguments.out.clone().or(docs);
@@ -132,6 +142,7 @@ fn act(arguments: &Arguments) -> Result<()> {
         runs: runs(if arguments.curves { 3 } else { 7 }),
         quick: arguments.quick,
         streams: arguments.streams,
+        bars: arguments.bars,
         name: &arguments.name,
         out: out.as_deref(),
     };
@@ -143,8 +154,8 @@ fn act(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Those that were asked for, or all that this program has, with a word on those that it has not. The bare rings, which are no
-/// rivals, have to be asked for.
+/// Those that were asked for, or all that this program has, with a word on those that it has not. Yardsticks, which are no rivals,
+/// have to be asked for.
 fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     for &transport in &arguments.transports {
         if let Some(why) = transport.missing() {
@@ -157,10 +168,16 @@ fn transports(arguments: &Arguments) -> Result<Vec<Transport>> {
     if !arguments.transports.is_empty() {
         return Ok(arguments.transports.clone());
     }
-    let (there, missing): (Vec<Transport>, Vec<Transport>) = Transport::value_variants()
-        .iter()
-        .filter(|transport| !transport.is_bare())
-        .partition(|transport| transport.missing().is_none());
+    let all = match arguments.bars {
+        true => bars::TRANSPORTS.to_vec(),
+        false => Transport::value_variants()
+            .iter()
+            .copied()
+            .filter(|transport| !transport.is_yardstick())
+            .collect(),
+    };
+    let (there, missing): (Vec<Transport>, Vec<Transport>) =
+        all.into_iter().partition(|transport| transport.missing().is_none());
     for transport in missing {
         println!("{} is left out: it needs {}", transport.name(), transport.missing().unwrap_or_default());
     }

@@ -35,6 +35,7 @@ impl Row {
     /// The one figure that counts, and whether more of it is better.
     pub fn figure(&self) -> (Option<f64>, bool) {
         match self.scenario {
+            Scenario::Stream { mode: Mode::Fresh, .. } => (self.of(|o| o.wall_rate), true),
             Scenario::Stream { .. } | Scenario::RelayedStream { .. } => (self.of(|o| o.active_rate), true),
             Scenario::RoundTrip { .. } | Scenario::Relay { .. } => (self.of(|o| o.p50_us), false),
             Scenario::IdleReader => (self.of(|o| o.cpu_percent), false),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zerobuffer::{Forwarded, Reader, Writer, WriterOptions};
 
 use crate::machine::{self, Usage};
-use crate::stats::{Meter, Outcome, latencies};
+use crate::stats::{Meter, Outcome, first_us, latencies};
 #[cfg(feature = "aeron")]
 use crate::transport::aeron::{AeronSink, AeronSource};
 use crate::transport::bare::{BareSink, BareSource};
@@ -71,6 +71,8 @@ pub enum Mode {
     Marked,
     /// The producer copies, the consumer reads every byte (where it lies, if it can).
     Checksum,
+    /// A given number of frames, copied at both ends, as the first ones of their channel.
+    Fresh,
     /// A given number of frames, each byte made up by the producer and checked by the consumer.
     Verify,
     /// No frame but the last one: the consumer waits all the time.
@@ -87,7 +89,7 @@ pub struct Job {
     pub size: usize,
     pub seconds: f64,
     pub warm_up: f64,
-    /// Frames of a verifying run.
+    /// Frames of a run that has a given number of them.
     pub count: u64,
     /// Round trips or frames a second; 0 = as many as possible.
     pub pace: u64,
@@ -109,7 +111,7 @@ pub fn play(job: &Job) -> Result<Outcome> {
             crate::transport::aeron::drive(&job.forth).map(|()| Outcome::default())
         }
         Transport::Ours if job.role == Role::Consume && job.held.is_some() => hold(job),
-        Transport::Ours => play_with::<OurSink, OurSource>(job),
+        Transport::Ours | Transport::OursSmall => play_with::<OurSink, OurSource>(job),
         Transport::OursClassic => play_with::<OurSink, OurSource<true>>(job),
         Transport::OursShared if job.role == Role::Relay => lend(job),
         Transport::OursShared => play_with::<OurSink, OurSource<false, true>>(job),
@@ -146,15 +148,18 @@ fn play_with<K: Sink, S: Source>(job: &Job) -> Result<Outcome> {
     let listen = |channel| S::listen(channel);
     match job.role {
         Role::Produce => {
+            let mut data = vec![FILLING; job.size];
             let mut sink = K::connect(&job.forth)?;
-            let outcome = measured(|| produce(&mut sink, job))?;
+            let outcome = measured(|| produce(&mut sink, &mut data, job))?;
             sink.finish()?;
             Ok(outcome)
         }
         Role::Consume => {
+            // Filled, so that no page of it is new when frames come.
+            let mut data = vec![FILLING; job.size];
             let mut source = listen(&job.forth)?;
             source.accept()?;
-            measured(|| consume(&mut source, job))
+            measured(|| consume(&mut source, &mut data, job))
         }
         Role::Ping | Role::Display => {
             let mut source = listen(&job.back)?;
@@ -290,8 +295,7 @@ impl Order {
     }
 }
 
-fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
-    let mut data = vec![FILLING; job.size];
+fn produce(sink: &mut impl Sink, data: &mut [u8], job: &Job) -> Result<Outcome> {
     let length = Duration::from_secs_f64(job.seconds + job.warm_up);
     let end = Instant::now() + length;
     // For small frames the clock is read only now and then, for the reason given at Meter.
@@ -300,14 +304,20 @@ fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
     match job.mode {
         Mode::Verify => {
             for index in 0..job.count {
-                fill(index, &mut data);
-                sink.send(&data)?;
+                fill(index, data);
+                sink.send(data)?;
+            }
+        }
+        Mode::Fresh => {
+            for index in 0..job.count {
+                stamp(data, index);
+                sink.send(data)?;
             }
         }
         Mode::Copy | Mode::CopyIn | Mode::Checksum => {
             while index % stride != 0 || Instant::now() < end {
-                mark(&mut data, index);
-                sink.send(&data)?;
+                mark(data, index);
+                sink.send(data)?;
                 index += 1;
             }
         }
@@ -329,13 +339,12 @@ fn produce(sink: &mut impl Sink, job: &Job) -> Result<Outcome> {
         }
         Mode::Idle => std::thread::sleep(length),
     }
-    mark(&mut data, END);
-    sink.send(&data)?;
+    mark(data, END);
+    sink.send(data)?;
     Ok(Outcome::default())
 }
 
-fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
-    let mut data = vec![0; job.size];
+fn consume(source: &mut impl Source, data: &mut [u8], job: &Job) -> Result<Outcome> {
     let mut meter = Meter::new(job.size, Duration::from_secs_f64(job.warm_up));
     let mut order = Order::default();
     let in_place = job.transport.in_place(job.size);
@@ -345,7 +354,7 @@ fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
         next
     };
     match job.mode {
-        Mode::Copy | Mode::Idle => source.receive_each(&mut data, marked)?,
+        Mode::Copy | Mode::Idle => source.receive_each(data, marked)?,
         Mode::CopyIn | Mode::Marked => source.receive_each_in_place(marked)?,
         Mode::InPlace => {
             let mut count = 0_u64;
@@ -371,11 +380,21 @@ fn consume(source: &mut impl Source, job: &Job) -> Result<Outcome> {
             if in_place {
                 source.receive_each_in_place(look)?;
             } else {
-                source.receive_each(&mut data, look)?;
+                source.receive_each(data, look)?;
             }
         }
+        Mode::Fresh => {
+            let mut sent = None;
+            source.receive_each(data, |frame| {
+                sent.get_or_insert(word(&frame[8..16]));
+                order.marked(frame)
+            })?;
+            let time = now().saturating_sub(sent.unwrap_or_default());
+            let wall_rate = order.index as f64 * 1e9 / time as f64;
+            return Ok(Outcome { frames: order.index, wall_rate, ..Outcome::default() });
+        }
         Mode::Verify => {
-            source.receive_each(&mut data, |frame| order.next(frame, |index, _| is_filled(index, frame)))?;
+            source.receive_each(data, |frame| order.next(frame, |index, _| is_filled(index, frame)))?;
             ensure!(order.index == job.count, "{} of {} frames came", order.index, job.count);
         }
     }
@@ -391,7 +410,7 @@ fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Out
     let start = Instant::now();
     let warm_at = start + Duration::from_secs_f64(job.warm_up);
     let end = warm_at + Duration::from_secs_f64(job.seconds);
-    let mut samples = Vec::with_capacity(1 << 20);
+    let (mut samples, mut warming) = (Vec::with_capacity(1 << 20), Vec::with_capacity(1 << 16));
     let mut index = 0;
     loop {
         pace(start, index, job.pace);
@@ -403,14 +422,13 @@ fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Out
         sink.send(&data)?;
         let (back, good) = source.receive(&mut answer, |answer| (Instant::now(), *answer == *data))?;
         ensure!(good, "the answer to frame {index} is another one");
-        if sent >= warm_at {
-            samples.push((back - sent).as_nanos() as u64);
-        }
+        let times = if sent >= warm_at { &mut samples } else { &mut warming };
+        times.push((back - sent).as_nanos() as u64);
         index += 1;
     }
     mark(&mut data, END);
     sink.send(&data)?;
-    Ok(latencies(samples))
+    Ok(Outcome { first_us: first_us(&warming), ..latencies(samples) })
 }
 
 /// Waits until frame `index` is due.

@@ -61,6 +61,7 @@ impl Scenario {
                     Mode::InPlace => "in place",
                     Mode::Marked => "in place, ends touched",
                     Mode::Checksum => "every byte read",
+                    Mode::Fresh => "copied, the first 256 MiB",
                     Mode::Verify => "verified",
                     Mode::Idle => "idle",
                 };
@@ -134,7 +135,7 @@ impl Pair {
 
 /// What one run measured: at the receiver (of round trips: who started them; of a relay: the display), and what the
 /// other side used meanwhile (of a relay: the one in the middle).
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Measured {
     pub outcome: Outcome,
     pub other: Outcome,
@@ -156,6 +157,9 @@ pub struct Runner {
 
 /// Where frames come slowly, it takes longer to see some: so many times as long.
 const RELAY_TIMES: f64 = 4.0;
+
+/// What a channel moves in a run of its first frames: once through ZeroBuffer's default buffer.
+const FIRST_BYTES: u64 = 256 << 20;
 
 /// Prefix of the names of all files of a driver and its processes.
 const PREFIX: &str = "zbbench-";
@@ -182,7 +186,10 @@ impl Runner {
         if [pair.sender, pair.receiver].contains(&Transport::Python1x) {
             (4 * size).next_multiple_of(64).max(1 << 20)
         } else {
-            self.payload
+            match pair.sender {
+                Transport::OursSmall => (4 * size).max(4 << 20),
+                _ => self.payload,
+            }
         }
     }
 
@@ -202,7 +209,10 @@ impl Runner {
                 self.seconds
             },
             warm_up: self.warm_up,
-            count: (8_000_000 / size as u64).clamp(4, 20_000),
+            count: match mode {
+                Mode::Fresh => (FIRST_BYTES / size as u64).max(1),
+                _ => (8_000_000 / size as u64).clamp(4, 20_000),
+            },
             pace,
             held: self.held,
             forth: channels.forth.clone(),

@@ -30,6 +30,9 @@ const RIVALS: &[Rival] = &[
     Rival { feature: "grpc", prepare: |_, _| Ok(()) },
 ];
 
+/// The fastest, with which `--bars` compares.
+const BARS: [&str; 3] = ["iceoryx2", "shmem-ipc", "tachyon"];
+
 /// Requirements of a build that the machine lacks: programs for the front of the path, compilers.
 #[derive(Default)]
 struct Tools {
@@ -47,14 +50,15 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     arguments.retain(|argument| !BUILT.contains(argument));
     let mut programs = Tools::default();
-    let features = if rivals { rivals_built(root, &mut programs)? } else { Vec::new() };
+    let bars = arguments.contains(&"--bars");
+    let features = if rivals { rivals_built(root, &mut programs, bars)? } else { Vec::new() };
     let mut driver = driver(root, &programs, "run", &features);
     if arguments == ["--quick"] && features.is_empty() {
         // The figures of a quick run mean little.
         tools::build_quickly(&mut driver);
     }
     let mut languages = Vec::new();
-    if rivals || python {
+    if (rivals && !bars) || python {
         match venv::ensure(root) {
             Ok(interpreter) => drop(driver.env("ZEROBUFFER_PEER_PYTHON", interpreter)),
             Err(error) => println!("python-1x is left out: {error:#}"),
@@ -89,10 +93,10 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<()> {
     run(driver.args(arguments))
 }
 
-/// The features of the rivals that can be built here.
-fn rivals_built(root: &Path, tools: &mut Tools) -> Result<Vec<&'static str>> {
+/// The features of the rivals that can be built here; of those that a run with `--bars` has only.
+fn rivals_built(root: &Path, tools: &mut Tools, bars: bool) -> Result<Vec<&'static str>> {
     let mut features = Vec::new();
-    for rival in RIVALS {
+    for rival in RIVALS.iter().filter(|rival| !bars || BARS.contains(&rival.feature)) {
         match (rival.prepare)(root, tools) {
             Ok(()) => features.push(rival.feature),
             Err(error) => println!("{} is left out: {error:#}", rival.feature),

@@ -136,9 +136,11 @@ fn cases(plan: &Plan<'_>) -> Vec<Case> {
     }
     // In a hurry, one size shows that all ways work, and one caller that large ones do.
     // C# is compared with one caller.
-    let one = plan.quick || plan.streams;
+    let one = plan.quick || plan.streams || plan.bars;
     cases.retain(|case| {
-        plan.wants(&case.name()) && (case.callers == 1 || !one || (plan.quick && case.size == 64))
+        (case.size == 64 || !plan.bars)
+            && plan.wants(&case.name())
+            && (case.callers == 1 || !one || (plan.quick && case.size == 64))
     });
     cases
 }
@@ -211,12 +213,19 @@ impl Row {
 
 /// Measures and shows all cases over all peers, interleaved. Returns the failures of ZeroBuffer itself.
 pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<Vec<String>> {
-    let cases = cases(plan);
-    if cases.is_empty() {
-        return Ok(Vec::new());
+    let (rows, failures) = measure(plan, runner, record)?;
+    if !rows.is_empty() {
+        verdict::judge(&rows);
     }
-    let peers: Vec<Peer> =
-        plan.transports.iter().flat_map(|&transport| Peer::of(transport)).copied().collect();
+    Ok(failures)
+}
+
+/// Measures all cases over all peers, and shows what came out. Returns the failures of ZeroBuffer itself, too.
+pub fn measure(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<(Vec<Row>, Vec<String>)> {
+    let cases = cases(plan);
+    let peers = plan.transports.iter().flat_map(|&transport| Peer::of(transport)).copied();
+    let bars = [Peer::Ours, Peer::Tachyon];
+    let peers: Vec<Peer> = peers.filter(|peer| !plan.bars || bars.contains(peer)).collect();
     let mut failures = Vec::new();
     let mut all = Vec::new();
     for case in cases {
@@ -249,8 +258,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<
         table(&rows);
         all.extend(rows);
     }
-    verdict::judge(&all);
-    Ok(failures)
+    Ok((all, failures))
 }
 
 fn run(runner: &Runner, row: &Row, verify: bool) -> Result<Measured> {

@@ -48,6 +48,8 @@ pub const BENCH_PYTHON: &str = "ZEROBUFFER_BENCH_PYTHON";
 pub enum Transport {
     /// This library, with its defaults: a buffer of 256 MiB (less beside a 1.x peer, see `Runner::payload`).
     Ours,
+    /// This library, with a buffer of 4 MiB, or four frames.
+    OursSmall,
     /// This library, held to the ring that 1.x peers know.
     OursClassic,
     /// This library, where a relay lends its frames to the next reader: relays only.
@@ -126,6 +128,7 @@ impl Transport {
         matches!(
             self,
             Transport::Ours
+                | Transport::OursSmall
                 | Transport::OursClassic
                 | Transport::OursShared
                 | Transport::OursCpp
@@ -140,6 +143,11 @@ impl Transport {
             self,
             Transport::Bare | Transport::BareAway | Transport::BareAhead | Transport::BareAwayAhead
         )
+    }
+
+    /// Whether it is only there for others to be compared with.
+    pub fn is_yardstick(self) -> bool {
+        self.is_bare() || self == Transport::OursSmall
     }
 
     pub fn program(self) -> Program {
