@@ -89,6 +89,8 @@ pub fn wants(scenario: Scenario, pair: Pair) -> bool {
     let Some(bar) = bars().into_iter().find(|bar| bar.scenario == scenario) else { return false };
     let trip = !matches!(scenario, Scenario::Stream { .. });
     let fresh = matches!(scenario, Scenario::Stream { mode: Mode::Fresh, .. });
+    // Of 1 MiB, its frames never arrive through a ring of four of them.
+    let tachyon = bar.rivals.contains(&Tachyon) && scenario.size() <= 65_536;
     match pair.sender {
         Ours => true,
         OursSmall => !trip && !fresh,
@@ -96,7 +98,8 @@ pub fn wants(scenario: Scenario, pair: Pair) -> bool {
         BareAway | BareAwayAhead => bar.bare.is_some() && !trip && !fresh,
         BareAhead => bar.bare.is_some() && !fresh,
         Bare => bar.bare.is_some(),
-        TachyonBatched => bar.rivals.contains(&Tachyon) && !trip,
+        Tachyon => tachyon,
+        TachyonBatched => tachyon && !trip,
         Iceoryx2 => {
             bar.rivals.contains(&Iceoryx2) || matches!(scenario, Scenario::Stream { mode: Mode::Marked, .. })
         }
