@@ -209,6 +209,9 @@ CLI::App& add_relay(CLI::App& app, RelayArgs& args) {
          "the time-out, and reports the frames lost if none comes.");
     ring(command, args.ring, "each ring");
     timeout(command, args.timeout_ms, "How long to wait for each frame, for the reader of OUT, and for space;");
+    flag(command, "--copy", args.copy,
+         "Copy every frame. Otherwise frames of 32 KiB and more are shared where the reader of OUT allows it: it looks at them in IN, "
+         "and the relay holds them there until it has released them.");
     choice<Transform>(command, "--transform", args.transform,
                       {{"none", Transform::none}, {"reverse", Transform::reverse}, {"xor", Transform::xor_bytes}}, "TRANSFORM",
                       "What to do to the bytes of each frame. [default: none]");

@@ -73,6 +73,7 @@ struct RelayArgs {
     bool create_output = false;
     RingArgs ring;
     std::int64_t timeout_ms = 5000;
+    bool copy = false;
     Transform transform = Transform::none;
     std::uint8_t xor_key = 255;
     std::uint64_t log_interval = 100;

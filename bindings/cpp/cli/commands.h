@@ -33,13 +33,13 @@ int reported(Report& report, int otherwise, Work&& work) {
     }
 }
 
-/** Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes already. */
+/** Contains only the sizes that were given: a buffer that a relay has kept for this reader has its sizes already. */
 inline zerobuffer::BufferConfig config(const RingArgs& args) {
     zerobuffer::BufferConfig config;
     if (args.buffer_size) config.set_payload_size(*args.buffer_size);
     if (args.metadata_size) config.set_metadata_size(*args.metadata_size);
     if (args.mode) config.set_mode(*args.mode);
-    return config.set_classic(args.classic).set_preallocate(args.preallocate);
+    return config.set_classic(args.classic).set_preallocate(args.preallocate).set_allow_payload_sharing(true);
 }
 
 /** A number of frames, in words. */

@@ -28,8 +28,10 @@ zerobuffer::Writer connect(const Stop& stop, const std::string& name, std::int64
     for (;;) {
         stop.check();
         try {
-            zerobuffer::Writer writer(
-                name, zerobuffer::WriterOptions().set_write_timeout(timeout_ms).set_connect_timeout(waits ? deadline.slice() : 0));
+            zerobuffer::Writer writer(name, zerobuffer::WriterOptions()
+                                                .set_write_timeout(timeout_ms)
+                                                .set_connect_timeout(waits ? deadline.slice() : 0)
+                                                .set_request_payload_sharing(true));
             stop.watch(writer.interrupt_handle());
             tell_of_connection(name);
             return writer;

@@ -1,4 +1,4 @@
-// `zerobuffer-cpp relay`: frames from one buffer to another, straight from ring to ring.
+// `zerobuffer-cpp relay`: frames from one buffer to another, without a copy where it can, else straight from ring to ring.
 #include "commands.h"
 #include "connect.h"
 #include "output.h"
@@ -46,7 +46,7 @@ public:
         }
         const Stop stop = Stop::install(exits::relay::relay_error);
         show_log(args_.report.verbose);
-        auto reader = input([this] { return zerobuffer::Reader(args_.input, config(args_.ring)); });
+        auto reader = input([this] { return zerobuffer::Reader(args_.input, ring_config(args_.ring)); });
         stop.watch(reader.interrupt_handle());
         tell_of_buffer(args_.input);
         std::optional<zerobuffer::KeptBuffer> kept;
@@ -90,18 +90,22 @@ public:
     }
 
 private:
+    [[nodiscard]] zerobuffer::BufferConfig ring_config(const RingArgs& ring) const {
+        return config(ring).set_allow_payload_sharing(!args_.copy);
+    }
+
     zerobuffer::KeptBuffer create_output() {
         // The metadata block is as large as the input's, so that the input's metadata fits.
         RingArgs ring = args_.ring;
         ring.metadata_size = input([this] { return zerobuffer::inspect::snapshot(args_.input).metadata_size; });
-        return output([&] { return zerobuffer::KeptBuffer(args_.output, config(ring)); });
+        return output([&] { return zerobuffer::KeptBuffer(args_.output, ring_config(ring)); });
     }
 
     void stream(zerobuffer::Reader& reader, zerobuffer::Writer& writer, const Stop& stop, Progress& progress) {
         Arrivals arrivals(args_.input);
         while (args_.frames == 0 || tally_.frames < args_.frames) {
             stop.check();
-            const auto frame = input([&] {
+            auto frame = input([&] {
                 return next_frame(reader, args_.timeout_ms, [&] {
                     pass_metadata(reader, writer);
                     progress.wait(tally_, arrivals.awaited());
@@ -119,24 +123,38 @@ private:
             arrivals.frame();
             // The metadata comes before the frame that it may describe.
             pass_metadata(reader, writer);
-            output([&] { pass(frame.span(), writer); });
-            tally_.count(frame.size());
+            const std::size_t size = frame.size();
+            const bool shared = output([&] { return pass(std::move(frame), writer); });
+            tally_.count(size);
+            *(shared ? report_.frames_shared : report_.frames_copied) += 1;
             progress.show(tally_);
         }
     }
 
-    /** One copy, transformed on the way. */
-    void pass(std::span<const std::uint8_t> frame, zerobuffer::Writer& writer) const {
-        const std::span<std::uint8_t> target = writer.acquire_frame_buffer(frame.size());
+    /** Transforms a frame where it is, and passes it on; returns whether it was shared. */
+    bool pass(zerobuffer::Frame frame, zerobuffer::Writer& writer) const {
+        if (args_.transform != Transform::none) {
+            if (frame.is_shared()) {
+                // The bytes are another relay's: a copy is transformed.
+                const std::span<std::uint8_t> target = writer.acquire_frame_buffer(frame.size());
+                std::ranges::copy(frame.span(), target.begin());
+                change(target);
+                writer.commit_frame();
+                return false;
+            }
+            change(frame.make_mut());
+        }
+        return writer.forward(std::move(frame));
+    }
+
+    void change(std::span<std::uint8_t> bytes) const {
         switch (args_.transform) {
-            case Transform::none: std::copy(frame.begin(), frame.end(), target.begin()); break;
-            case Transform::reverse: std::reverse_copy(frame.begin(), frame.end(), target.begin()); break;
+            case Transform::none: break;
+            case Transform::reverse: std::ranges::reverse(bytes); break;
             case Transform::xor_bytes:
-                std::transform(frame.begin(), frame.end(), target.begin(),
-                               [key = args_.xor_key](std::uint8_t byte) { return static_cast<std::uint8_t>(byte ^ key); });
+                for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(byte ^ args_.xor_key);
                 break;
         }
-        writer.commit_frame();
     }
 
     /** Passes on the metadata, if it has come and is not passed on yet. */
@@ -193,7 +211,9 @@ int run(const RelayArgs& args) {
                   .input_buffer = args.input,
                   .output_buffer = args.output,
                   .transform = name_of(args.transform),
-                  .metadata_relayed = false};
+                  .metadata_relayed = false,
+                  .frames_shared = 0,
+                  .frames_copied = 0};
     Tally tally;
     const int code = reported(report, exits::relay::relay_error, [&] { Relay(args, report, tally).run(); });
     report.frame_size = tally.largest;

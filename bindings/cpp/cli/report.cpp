@@ -125,6 +125,8 @@ std::string Report::json(const Tally& tally) const {
     }
     put("transform", transform);
     put("metadata_relayed", metadata_relayed);
+    put("frames_shared", frames_shared);
+    put("frames_copied", frames_copied);
     put("frames_lost", frames_lost);
     object["interrupted"] = interrupted;
     object["errors"] = errors;
@@ -143,6 +145,9 @@ std::string Report::summary(const Tally& tally) const {
     if (frames_skipped) text += "; " + std::to_string(*frames_skipped) + " passed over";
     if (verification_errors.value_or(0) > 0) text += "; " + std::to_string(*verification_errors) + " FAILED verification";
     if (metadata_relayed.value_or(false)) text += "; " + std::to_string(metadata_size) + " bytes of metadata relayed";
+    if (frames_shared.value_or(0) > 0) {
+        text += "; " + std::to_string(*frames_shared) + " shared, " + std::to_string(frames_copied.value_or(0)) + " copied";
+    }
     if (frames_lost.value_or(0) > 0) text += "; " + std::to_string(*frames_lost) + " LOST";
     if (checksums) text += std::string("; ") + checksum_algorithm + " " + checksums->stream;
     if (interrupted) text += "; interrupted";

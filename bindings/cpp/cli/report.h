@@ -66,6 +66,8 @@ struct Report {
     std::optional<Checksums> checksums = std::nullopt;
     std::optional<std::string> transform = std::nullopt;
     std::optional<bool> metadata_relayed = std::nullopt;
+    std::optional<std::uint64_t> frames_shared = std::nullopt;
+    std::optional<std::uint64_t> frames_copied = std::nullopt;
     std::optional<std::uint64_t> frames_lost = std::nullopt;
     bool interrupted = false;
     std::vector<std::string> errors = {};

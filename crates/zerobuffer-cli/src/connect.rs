@@ -26,7 +26,10 @@ pub(crate) fn writer(
             return Err(Failure::Interrupted);
         }
         let slice = if waits { deadline.slice() } else { Duration::ZERO };
-        let options = WriterOptions::default().write_timeout(timeout).connect_timeout(slice);
+        let options = WriterOptions::default()
+            .write_timeout(timeout)
+            .connect_timeout(slice)
+            .request_payload_sharing(true);
         match Writer::connect_with(name, options) {
             Ok(writer) => {
                 stop.watch(writer.interrupt_handle());

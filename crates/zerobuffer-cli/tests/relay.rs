@@ -46,6 +46,57 @@ fn frames_metadata_and_the_end_are_passed_on_and_reported() {
 }
 
 #[test]
+fn frames_are_shared_where_the_outputs_reader_allows_it() {
+    const SIZE: usize = 100_000;
+    // What is shared, of 20 frames: all but the first, which comes with the offer.
+    for (options, allowed, shared, first) in [
+        (&[][..], true, 19, 7),
+        (&["--transform", "xor"], true, 19, !7),
+        (&["--transform", "reverse"], true, 19, 9),
+        (&["--copy"], true, 0, 7),
+        (&["--copy", "--transform", "reverse"], true, 0, 9),
+        (&["--classic"], true, 0, 7),
+        (&[], false, 0, 7),
+    ] {
+        let (input, output) = (Name::new("relay-in"), Name::new("relay-out"));
+        let config = BufferConfig::default().allow_payload_sharing(allowed);
+        let mut reader = Reader::create(&output, config).unwrap();
+        let relay = start_relay(&input, &output, &[&["-n", "20", "--json-output"], options].concat());
+        let mut writer = writer(&input);
+        let mut bytes = vec![7; SIZE];
+        bytes[SIZE - 1] = 9;
+        let mut seen = 0;
+        for _ in 0..20 {
+            writer.write_frame(&bytes).unwrap();
+            let frame = reader.read_frame(common::PATIENCE).unwrap().unwrap();
+            assert_eq!((frame.len(), frame[0]), (SIZE, first), "{options:?}");
+            seen += u64::from(frame.is_shared());
+        }
+        assert_eq!(seen, shared, "{options:?}, allowed: {allowed}");
+        let report = relay.finish().expect(0).json();
+        assert_eq!(
+            (&report["frames_shared"], &report["frames_copied"]),
+            (&json!(shared), &json!(20 - shared))
+        );
+    }
+}
+
+#[test]
+fn the_summary_tells_how_many_frames_were_shared() {
+    let (input, output) = (Name::new("relay-in"), Name::new("relay-out"));
+    let mut reader = Reader::create(&output, BufferConfig::default().allow_payload_sharing(true)).unwrap();
+    let relay = start_relay(&input, &output, &[]);
+    let mut writer = writer(&input);
+    for size in [40_000, 40_000, 40_000, 100] {
+        writer.write_frame(&vec![0; size]).unwrap();
+        assert_eq!(reader.read_frame(common::PATIENCE).unwrap().unwrap().len(), size);
+    }
+    writer.close().unwrap();
+    let text = relay.finish().expect(0).text();
+    assert!(text.trim_end().ends_with("; 2 shared, 2 copied"), "{text}");
+}
+
+#[test]
 fn transforms_do_what_they_say() {
     for (options, name, transform) in [
         (&["--transform", "none"][..], "none", (|bytes| bytes) as fn(Vec<u8>) -> Vec<u8>),

@@ -177,6 +177,12 @@ internal static class CommandLine
             + "reports the frames lost if none comes.");
         Func<ParseResult, RingOptions> ring = Ring(command, "each ring");
         Option<long?> timeout = Timeout(command, "How long to wait for each frame, for the reader of OUT, and for space");
+        Option<bool> copy = Flag(
+            command,
+            null,
+            "--copy",
+            "Copy every frame. Otherwise frames of 32 KiB and more are shared where the reader of OUT allows it: it looks at them in IN, and the relay "
+            + "holds them there until it has released them.");
         var transforms = new Dictionary<string, Transform>(StringComparer.Ordinal)
         {
             ["none"] = Transform.None,
@@ -200,6 +206,7 @@ internal static class CommandLine
                 CreateOutput = parsed.GetValue(create),
                 Ring = ring(parsed),
                 TimeoutMs = parsed.GetValue(timeout) ?? 5000,
+                Copy = parsed.GetValue(copy),
                 Transform = parsed.GetValue(transform) ?? Transform.None,
                 XorKey = parsed.GetValue(key) ?? 255,
                 LogInterval = parsed.GetValue(interval) ?? 100,

@@ -53,10 +53,10 @@ internal sealed record RingOptions
 
     internal bool Classic { get; init; }
 
-    /// <summary>Only what was asked for: a buffer that a relay has kept for this reader has its sizes already.</summary>
+    /// <summary>Only the sizes that were asked for: a buffer that a relay has kept for this reader has its sizes already.</summary>
     internal BufferConfig ToConfig()
     {
-        var config = new BufferConfig { Preallocate = Preallocate, Classic = Classic };
+        var config = new BufferConfig { Preallocate = Preallocate, Classic = Classic, AllowPayloadSharing = true };
         if (BufferSize is ulong payload)
         {
             config.PayloadSize = ToSize(payload);
@@ -131,6 +131,9 @@ internal sealed record RelayOptionSet : CommandOptions
     internal required RingOptions Ring { get; init; }
 
     internal long TimeoutMs { get; init; }
+
+    /// <summary>Whether every frame is copied.</summary>
+    internal bool Copy { get; init; }
 
     internal Transform Transform { get; init; }
 

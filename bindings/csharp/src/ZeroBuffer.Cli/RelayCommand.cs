@@ -1,6 +1,6 @@
 namespace ZeroBuffer.Cli;
 
-/// <summary><c>zerobuffer-cs relay</c>: frames from one buffer to another, straight from ring to ring.</summary>
+/// <summary><c>zerobuffer-cs relay</c>: frames from one buffer to another, without a copy where it can, else straight from ring to ring.</summary>
 internal sealed class RelayCommand
 {
     /// <summary>Pause between two looks at whether a created output has found its reader.</summary>
@@ -31,6 +31,8 @@ internal sealed class RelayCommand
                 _ => "none",
             },
             MetadataRelayed = false,
+            FramesShared = 0,
+            FramesCopied = 0,
         };
         int code = report.Enter(ExitCodes.Relay.RelayError, new RelayCommand(options, report).Run);
         report.FrameSize = report.Tally.Largest;
@@ -50,7 +52,7 @@ internal sealed class RelayCommand
         }
         Stop.Install(ExitCodes.Relay.RelayError);
         Output.IsVerbose = _options.Verbose;
-        using Reader reader = InputOf(() => new Reader(_options.Input, _options.Ring.ToConfig(), StandardErrorLogger.Instance));
+        using Reader reader = InputOf(() => new Reader(_options.Input, ToConfig(_options.Ring), StandardErrorLogger.Instance));
         Stop.Watch(reader.Interrupt);
         Buffers.TellOf(_options.Input);
         using KeptBuffer? kept = _options.CreateOutput ? CreateOutput() : null;
@@ -101,11 +103,18 @@ internal sealed class RelayCommand
         }
     }
 
+    private BufferConfig ToConfig(RingOptions ring)
+    {
+        BufferConfig config = ring.ToConfig();
+        config.AllowPayloadSharing = !_options.Copy;
+        return config;
+    }
+
     private KeptBuffer CreateOutput()
     {
         // As large a metadata block as that of the input, so that its metadata fits.
         RingOptions ring = _options.Ring with { MetadataSize = InputOf(() => Inspect.Snapshot(_options.Input).MetadataSize) };
-        return OutputOf(() => new KeptBuffer(_options.Output, ring.ToConfig()));
+        return OutputOf(() => new KeptBuffer(_options.Output, ToConfig(ring)));
     }
 
     private void Stream(Reader reader, Writer writer, Progress progress)
@@ -160,23 +169,43 @@ internal sealed class RelayCommand
         }
     }
 
-    /// <summary>Passes a frame on with one copy, and ends it; returns its size.</summary>
+    /// <summary>Transforms a frame where it is, passes it on, and ends it; returns its size.</summary>
     private int Pass(Frame frame, Writer writer)
     {
-        ReadOnlySpan<byte> source = frame.Data;
+        int size = frame.Data.Length;
         try
         {
-            writer.AcquireFrameBuffer(source.Length, out Span<byte> target);
-            source.CopyTo(target);
-            Change(target);
-            writer.CommitFrame();
+            bool isShared = Forward(frame, writer);
+            _report.FramesShared += isShared ? 1u : 0u;
+            _report.FramesCopied += isShared ? 0u : 1u;
         }
         catch (ZeroBufferException error)
         {
             throw Failure.Of(error, ExitCodes.Relay.OutputError, ExitCodes.Relay.BadArguments);
         }
+        return size;
+    }
+
+    /// <summary>Returns whether the frame was shared.</summary>
+    private bool Forward(Frame frame, Writer writer)
+    {
+        if (_options.Transform == Transform.None)
+        {
+            return writer.Forward(frame);
+        }
+        if (!frame.IsShared)
+        {
+            Change(frame.GetMutableSpan());
+            return writer.Forward(frame);
+        }
+        // The bytes are another relay's: a copy is transformed.
+        ReadOnlySpan<byte> source = frame.Data;
+        writer.AcquireFrameBuffer(source.Length, out Span<byte> target);
+        source.CopyTo(target);
+        Change(target);
+        writer.CommitFrame();
         frame.Dispose();
-        return source.Length;
+        return false;
     }
 
     private void Change(Span<byte> target)

@@ -54,6 +54,10 @@ internal sealed class Report
 
     internal bool? MetadataRelayed { get; set; }
 
+    internal ulong? FramesShared { get; set; }
+
+    internal ulong? FramesCopied { get; set; }
+
     internal ulong? FramesLost { get; set; }
 
     /// <summary>Does a command's work, and enters how that ended; returns the exit code. <paramref name="otherwise"/> is for the unforeseen.</summary>
@@ -133,6 +137,8 @@ internal sealed class Report
             {
                 json.WriteBoolean("metadata_relayed", relayed);
             }
+            WriteNumber(json, "frames_shared", FramesShared);
+            WriteNumber(json, "frames_copied", FramesCopied);
             WriteNumber(json, "frames_lost", FramesLost);
             json.WriteBoolean("interrupted", _interrupted);
             WriteTexts(json, "errors", _errors);
@@ -163,6 +169,10 @@ internal sealed class Report
         if (MetadataRelayed == true)
         {
             text.Append("; ").Append(MetadataSize).Append(" bytes of metadata relayed");
+        }
+        if (FramesShared > 0)
+        {
+            text.Append("; ").Append(FramesShared).Append(" shared, ").Append(FramesCopied).Append(" copied");
         }
         if (FramesLost > 0)
         {

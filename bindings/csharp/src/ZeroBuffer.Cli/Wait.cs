@@ -84,6 +84,7 @@ internal static class Waiting
                 {
                     WriteTimeout = Deadline.ToTimeSpan(timeoutMs),
                     ConnectTimeout = waits ? deadline.Slice : TimeSpan.Zero,
+                    RequestPayloadSharing = true,
                 };
                 var writer = new Writer(name, options, StandardErrorLogger.Instance);
                 Stop.Watch(writer.Interrupt);

@@ -151,6 +151,11 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
     pub(crate) timeout_ms: i64,
 
+    /// Copy every frame. Otherwise frames of 32 KiB and more are shared where the reader of OUT allows it: it looks at
+    /// them in IN, and the relay holds them there until it has released them.
+    #[arg(long)]
+    pub(crate) copy: bool,
+
     /// What to do to the bytes of each frame.
     #[arg(long, value_enum, default_value_t = Transform::None)]
     pub(crate) transform: Transform,

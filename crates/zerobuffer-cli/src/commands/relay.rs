@@ -1,10 +1,10 @@
-//! `zerobuffer relay`: frames from one buffer to another, straight from ring to ring.
+//! `zerobuffer relay`: frames from one buffer to another, without a copy where it can, else straight from ring to ring.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use serde::Serialize;
-use zerobuffer::{Error, ErrorKind, Frame, KeptBuffer, Reader, Writer, inspect};
+use zerobuffer::{BufferConfig, Error, ErrorKind, Forwarded, Frame, KeptBuffer, Reader, Writer, inspect};
 
 use crate::args::{RelayArgs, Transform};
 use crate::arrivals::{Arrivals, tell_of_buffer};
@@ -30,6 +30,9 @@ struct Relayed {
     volume: Volume,
     transform: &'static str,
     metadata_relayed: bool,
+    /// Frames that OUT's reader looks at in IN.
+    frames_shared: u64,
+    frames_copied: u64,
     /// Frames that no reader fetched from an output that the relay created.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_lost: Option<u64>,
@@ -49,6 +52,9 @@ impl Display for Relayed {
         if self.metadata_relayed {
             write!(f, "; {} bytes of metadata relayed", self.volume.metadata_size)?;
         }
+        if self.frames_shared > 0 {
+            write!(f, "; {} shared, {} copied", self.frames_shared, self.frames_copied)?;
+        }
         if let Some(lost) = self.frames_lost.filter(|lost| *lost > 0) {
             write!(f, "; {lost} LOST")?;
         }
@@ -66,12 +72,15 @@ pub(crate) fn run(args: &RelayArgs) -> u8 {
         volume: Volume::default(),
         transform: args.transform.name(),
         metadata_relayed: false,
+        frames_shared: 0,
+        frames_copied: 0,
         frames_lost: None,
         outcome: Outcome::default(),
     };
     let mut tally = Tally::default();
     let result = relay(args, &mut report, &mut tally);
     report.frames_relayed = tally.frames;
+    report.frames_copied = tally.frames - report.frames_shared;
     report.volume.frame_size = tally.largest;
     report.volume.count(&tally);
     report::finish(report, result, args.report, false)
@@ -83,8 +92,7 @@ fn relay(args: &RelayArgs, report: &mut Relayed, tally: &mut Tally) -> Result<()
         return Err(Failure::new(exit::relay::BAD_ARGUMENTS, message));
     }
     let stop = Stop::install(exit::relay::RELAY_ERROR)?;
-    let mut input = Reader::create(&args.input, reader::ring_config(&args.ring))
-        .map_err(|error| input_failure(&error))?;
+    let mut input = Reader::create(&args.input, ring_config(args)).map_err(|error| input_failure(&error))?;
     stop.watch(input.interrupt_handle());
     tell_of_buffer(&args.input);
     let mut kept = if args.create_output { Some(create_output(args)?) } else { None };
@@ -125,8 +133,12 @@ fn end_output(args: &RelayArgs, output: Writer, result: &Result<(), Failure>) ->
 fn create_output(args: &RelayArgs) -> Result<KeptBuffer, Failure> {
     // The metadata block is as large as the input's, so that the input's metadata fits.
     let metadata_size = inspect::snapshot(&args.input).map_err(|error| input_failure(&error))?.metadata_size;
-    let config = reader::ring_config(&args.ring).metadata_size(metadata_size as usize);
+    let config = ring_config(args).metadata_size(metadata_size as usize);
     KeptBuffer::create(&args.output, config).map_err(|error| output_failure(&error))
+}
+
+fn ring_config(args: &RelayArgs) -> BufferConfig {
+    reader::ring_config(&args.ring).allow_payload_sharing(!args.copy)
 }
 
 /// Waits for a reader to take over the output that the relay created, then gives the output up.
@@ -206,9 +218,10 @@ impl Relay<'_> {
             arrivals.frame();
             // The metadata comes before the frame that it may describe.
             self.pass_metadata(input, output)?;
-            self.pass(&frame, output).map_err(|error| output_failure(&error))?;
-            tally.count(frame.len());
-            drop(frame);
+            let len = frame.len();
+            let forwarded = self.pass(frame, output).map_err(|error| output_failure(&error))?;
+            tally.count(len);
+            self.report.frames_shared += u64::from(forwarded == Forwarded::Shared);
             progress.show(tally);
         }
         Ok(())
@@ -226,20 +239,28 @@ impl Relay<'_> {
         Err(Failure::new(exit::relay::INPUT_ERROR, message))
     }
 
-    /// One copy, transformed on the way.
-    fn pass(&self, frame: &Frame, output: &mut Writer) -> zerobuffer::Result<()> {
-        let mut target = output.acquire_frame(frame.len())?;
-        match self.args.transform {
-            Transform::None => target.copy_from_slice(frame),
-            Transform::Reverse => {
-                target.iter_mut().zip(frame.iter().rev()).for_each(|(to, from)| *to = *from);
-            }
-            Transform::Xor => {
-                let key = self.args.xor_key;
-                target.iter_mut().zip(frame.iter()).for_each(|(to, from)| *to = from ^ key);
+    /// Transforms a frame where it is, and passes it on.
+    fn pass(&self, mut frame: Frame, output: &mut Writer) -> zerobuffer::Result<Forwarded> {
+        if self.args.transform != Transform::None {
+            if let Some(bytes) = frame.make_mut() {
+                self.change(bytes);
+            } else {
+                // The bytes are another relay's: a copy is transformed.
+                let mut target = output.acquire_frame(frame.len())?;
+                target.copy_from_slice(&frame);
+                self.change(&mut target);
+                return target.commit().map(|_| Forwarded::Copied);
             }
         }
-        target.commit().map(|_| ())
+        output.forward(frame).map_err(|(error, _)| error)
+    }
+
+    fn change(&self, bytes: &mut [u8]) {
+        match self.args.transform {
+            Transform::None => {}
+            Transform::Reverse => bytes.reverse(),
+            Transform::Xor => bytes.iter_mut().for_each(|byte| *byte ^= self.args.xor_key),
+        }
     }
 
     /// Passes on the metadata, if it has come and is not passed on yet.

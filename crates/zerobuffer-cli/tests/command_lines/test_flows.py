@@ -121,6 +121,32 @@ class Flows(Case):
             self.assertIn(part, text)
 
 
+class Sharing(Case):
+    def relayed(self, relay, reader, *options):
+        into, out = buffer_name("in"), buffer_name("out")
+        how = ["--json-output", "--timeout-ms", "30000", "--buffer-size", "16M"]
+        reading = self.start_reading(out, reader, "reader", out, *how, "-s", "40K", "--checksum")
+        relaying = self.start_reading(into, relay, "relay", into, out, *how, *options)
+        self.run_to_end(reference(), "writer", into, "-n", 300, "-s", "40K", "--delay-ms", "1", "--timeout-ms", "30000")
+        report, read = self.finish(relaying).json, self.finish(reading).json
+        self.assertEqual((report["frames_shared"] + report["frames_copied"], read["frames_read"]), (300, 300))
+        self.assertFalse(exists(into) or exists(out))
+        return report["frames_shared"], read["checksums"]["stream"]
+
+    def test_frames_are_shared_between_languages(self):
+        for options in ([], ["--transform", "reverse"], ["--transform", "xor", "--xor-key", "3"]):
+            copied, sums = self.relayed(reference(), reference(), "--copy", *options)
+            self.assertEqual(copied, 0)
+            for relay, reader in {*((one, reference()) for one in COMMANDS), *((reference(), one) for one in COMMANDS)}:
+                shared, others = self.relayed(relay, reader, *options)
+                self.assertGreater(shared, 100, (relay, reader, options))
+                self.assertEqual(others, sums, (relay, reader, options))
+
+    @in_each_language
+    def test_a_relay_that_is_told_to_copy_shares_nothing(self, language):
+        self.assertEqual(self.relayed(language, reference(), "--copy")[0], 0)
+
+
 class Latest(Case):
     @in_each_language
     def test_the_newest_frame_is_read_and_those_before_it_are_counted(self, language):

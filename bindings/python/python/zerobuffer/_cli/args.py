@@ -308,6 +308,12 @@ def _relay(commands: Any) -> None:
     _ring(parser)
     _timeout_ms(parser, "each frame, for the reader of OUT, and for space")
     parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="copy every frame; otherwise frames of 32 KiB and more are shared where the reader of OUT allows it: it looks at "
+        "them in IN, and the relay holds them there until it has released them",
+    )
+    parser.add_argument(
         "--transform",
         choices=["none", "reverse", "xor"],
         default="none",

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     return report.finish(ended, args, to_stderr=args.output == "-")
 
 
-def config(args: argparse.Namespace, metadata_size: Optional[int] = None) -> BufferConfig:
-    """Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes already."""
+def config(args: argparse.Namespace, metadata_size: Optional[int] = None, *, sharing: bool = True) -> BufferConfig:
+    """Contains only the sizes that were given: a buffer that a relay has kept for this reader has its sizes already."""
     if metadata_size is None:
         metadata_size = args.metadata_size
     return BufferConfig(
@@ -50,6 +50,7 @@ def config(args: argparse.Namespace, metadata_size: Optional[int] = None) -> Buf
         mode=0o600 if args.mode is None else args.mode,
         preallocate=args.preallocate,
         classic=args.classic,
+        allow_payload_sharing=sharing,
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m zerobuffer relay`: frames from one buffer to another, straight from ring to ring."""
+"""`python -m zerobuffer relay`: frames from one buffer to another, without a copy where it can, else straight from ring to ring."""
 
 import argparse
 from typing import List, Optional
@@ -28,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
         output_buffer=args.output,
         transform=args.transform,
         metadata_relayed=False,
+        frames_shared=0,
+        frames_copied=0,
     )
     tally = Tally()
     ended: Optional[Failure] = None
@@ -53,7 +55,7 @@ def _relay(args: argparse.Namespace, report: Report, tally: Tally) -> None:
         raise Failure(RELAY_BAD_ARGUMENTS, "IN and OUT are the same buffer: a relay needs two")
     stop = Stop(_RELAY_ERROR)
     try:
-        source = Reader(args.input, config(args))
+        source = Reader(args.input, config(args, sharing=not args.copy))
     except ZeroBufferError as error:
         raise _input_failure(error) from error
     stop.watch(source)
@@ -110,7 +112,7 @@ def _create_output(args: argparse.Namespace) -> KeptBuffer:
     except ZeroBufferError as error:
         raise _input_failure(error) from error
     try:
-        return KeptBuffer(args.output, config(args, metadata_size))
+        return KeptBuffer(args.output, config(args, metadata_size, sharing=not args.copy))
     except ZeroBufferError as error:
         raise _output_failure(error) from error
 
@@ -180,24 +182,27 @@ class _Relay:
             arrivals.frame()
             # The metadata comes before the frame that it may describe.
             self.pass_metadata()
+            size = len(frame)
             try:
-                self._pass(frame)
+                shared = self._pass(frame)
             except ZeroBufferError as error:
                 raise _output_failure(error) from error
-            tally.count(len(frame))
+            tally.count(size)
+            self._report.fields["frames_shared" if shared else "frames_copied"] += 1
             del frame
             progress.show(tally)
 
-    def _pass(self, frame: Frame) -> None:
-        """One copy, transformed on the way (xor takes another one)."""
-        if self._args.transform == "none":
-            self._target.write_frame(frame)
-            return
-        with self._target.frame(len(frame)) as view:
-            if self._args.transform == "reverse":
-                view[:] = memoryview(frame)[::-1]
-            else:
-                view[:] = bytes(frame).translate(self._xor)
+    def _pass(self, frame: Frame) -> bool:
+        """Transforms a frame where it is, and passes it on; returns whether it was shared."""
+        if self._args.transform != "none":
+            changed = bytes(frame)
+            changed = changed[::-1] if self._args.transform == "reverse" else changed.translate(self._xor)
+            if frame.is_shared:
+                # The bytes are another relay's.
+                self._target.write_frame(changed)
+                return False
+            memoryview(frame.make_mut())[:] = changed
+        return self._target.forward(frame)
 
     def pass_metadata(self) -> None:
         """Passes on the metadata, if it has come and is not passed on yet."""

@@ -84,6 +84,8 @@ _ORDER = [
     "checksums",
     "transform",
     "metadata_relayed",
+    "frames_shared",
+    "frames_copied",
     "frames_lost",
     "interrupted",
     "errors",
@@ -145,6 +147,8 @@ class Report:
             text += f"; {fields['verification_errors']} FAILED verification"
         if fields.get("metadata_relayed"):
             text += f"; {fields['metadata_size']} bytes of metadata relayed"
+        if fields.get("frames_shared"):
+            text += f"; {fields['frames_shared']} shared, {fields['frames_copied']} copied"
         if fields.get("frames_lost"):
             text += f"; {fields['frames_lost']} LOST"
         if fields.get("checksums"):

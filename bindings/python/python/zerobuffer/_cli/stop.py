@@ -121,7 +121,7 @@ def connect(stop: Stop, name: str, timeout_ms: int, code: int, bad_arguments: in
         stop.check()
         try:
             slice_ms = deadline.slice() if waits else 0.0
-            writer = Writer(name, write_timeout_ms=timeout_ms, connect_timeout_ms=slice_ms)
+            writer = Writer(name, True, write_timeout_ms=timeout_ms, connect_timeout_ms=slice_ms)
         except (BufferNotFoundError, ReaderDeadError) as error:
             if deadline.left() > 0:
                 if not waits:

@@ -239,10 +239,11 @@ fn failure(error: &Error) -> Failure {
     Failure::of(error, exit::reader::READ_ERROR, exit::BAD_ARGUMENTS)
 }
 
-/// Contains only the options that were given: a buffer that a relay has kept for this reader has its sizes
+/// Contains only the sizes that were given: a buffer that a relay has kept for this reader has its sizes
 /// already.
 pub(crate) fn ring_config(args: &RingArgs) -> BufferConfig {
-    let mut config = buffer_config(&args.buffer, args.mode).classic(args.classic);
+    let config = buffer_config(&args.buffer, args.mode).classic(args.classic);
+    let mut config = config.allow_payload_sharing(true);
     if let Some(bytes) = args.metadata_size {
         config = config.metadata_size(bytes);
     }
