@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::{Done, Name, command, run, start_reader, wait_until};
 use serde_json::Value;
-use zerobuffer::{BufferConfig, KeptBuffer, Reader, Writer};
+use zerobuffer::{BufferConfig, KeptBuffer, Reader, Writer, WriterOptions};
 
 fn small() -> BufferConfig {
     BufferConfig::default().payload_size(1 << 16)
@@ -347,6 +347,47 @@ fn doctor_notices_a_small_or_full_shared_memory() {
     let (code, verdict, _) = in_namespace(plain);
     let _ = std::fs::remove_dir("/tmp/zbtest-plain");
     assert_eq!((code, verdict.as_str()), (1, "problem"));
+}
+
+#[test]
+fn inspect_shows_who_shares_and_who_polls() {
+    let names = ["in", "out"].map(|end| Name::new(&format!("inspect-shared-{end}")));
+    let config = || small().payload_size(1 << 20).allow_payload_sharing(true);
+    let mut viewer = Reader::create(&names[1], config()).unwrap();
+    let mut input = Reader::create(&names[0], config()).unwrap();
+    let mut camera = Writer::connect(&names[0]).unwrap();
+    let options = WriterOptions::default().request_payload_sharing(true);
+    let mut output = Writer::connect_with(&names[1], options).unwrap();
+    let text = run(&["inspect", &names[1]]).expect(0).text();
+    assert!(text.contains("allowed; 0 lent, no borrower") && !text.contains("descriptor"), "{text}");
+    for _ in 0..2 {
+        camera.write_frame(&[1; 100_000]).unwrap();
+        output.forward(input.read_frame(common::PATIENCE).unwrap().unwrap()).unwrap();
+        assert!(viewer.try_read_frame().unwrap().is_some());
+    }
+    input.descriptor().unwrap();
+    let me = std::process::id();
+    let text = run(&["inspect", &names[1]]).expect(0).text();
+    let line =
+        format!("allowed; frames of `{}` offered by process {me}, accepted; 1 lent, a borrower", &*names[0]);
+    assert!(text.contains(&line), "{text}");
+    let view = run(&["inspect", &names[1], "--json"]).expect(0).json();
+    let sharing = &view["sharing"];
+    assert_eq!((&sharing["enabled"], &sharing["borrower"]), (&true.into(), &true.into()));
+    assert_eq!((&sharing["share_count"], &sharing["owner_pid"]), (&1.into(), &me.into()));
+    assert_eq!(
+        (&sharing["offer"]["name"], &sharing["offer"]["answer"]),
+        (&(*names[0]).into(), &"accepted".into())
+    );
+    assert_eq!((&view["reader_fifo"], &view["writer_fifo"]), (&Value::Null, &Value::Null));
+    let view = run(&["inspect", &names[0], "--json"]).expect(0).json();
+    let fifo = view["reader_fifo"].as_str().expect("a path");
+    assert!(fifo.starts_with("/dev/shm/sem.zbf-"), "{fifo}");
+    let text = run(&["inspect", &names[0]]).expect(0).text();
+    assert!(text.contains(&format!("reader's: {fifo}")), "{text}");
+    let name = Name::new("inspect-unshared");
+    let _reader = Reader::create(&name, small()).unwrap();
+    assert_eq!(run(&["inspect", &name, "--json"]).expect(0).json()["sharing"], Value::Null);
 }
 
 #[test]

@@ -45,6 +45,16 @@ pub(crate) fn run(args: &InspectArgs) -> u8 {
     if view.kept {
         line("kept", &"for a reader that comes later");
     }
+    if let Some(sharing) = &view.sharing {
+        line("sharing", sharing);
+    }
+    let fifos = [&view.reader_fifo, &view.writer_fifo];
+    let lender = view.sharing.iter().map(|sharing| &sharing.fifo);
+    for (who, fifo) in ["reader", "writer", "lender"].iter().zip(fifos.into_iter().chain(lender)) {
+        if let Some(path) = fifo {
+            line("descriptor", &format_args!("{who}'s: {}", path.display()));
+        }
+    }
     line("ring", &format_args!("{}, protocol {}", view.ring, view.version));
     let used = format_args!(
         "{} of {} bytes in use ({:.1} %), {} free",

@@ -1,11 +1,12 @@
 //! A snapshot of a buffer, as `zerobuffer list` and `zerobuffer inspect` print it.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 use zerobuffer::Error;
-use zerobuffer::inspect::{Health, Peer, Presence, RingKind, Snapshot};
+use zerobuffer::inspect::{Answer, Health, Peer, Presence, RingKind, Sharing, Snapshot};
 
 /// The JSON object for a buffer that cannot be inspected.
 #[derive(Serialize)]
@@ -47,7 +48,10 @@ pub(super) struct View {
     pub(super) metadata_free: u64,
     pub(super) reader: PeerView,
     pub(super) writer: PeerView,
+    pub(super) reader_fifo: Option<PathBuf>,
+    pub(super) writer_fifo: Option<PathBuf>,
     pub(super) kept: bool,
+    pub(super) sharing: Option<SharingView>,
     pub(super) file_size: u64,
     pub(super) memory: u64,
     pub(super) owner: u32,
@@ -88,6 +92,58 @@ impl Display for PeerView {
     }
 }
 
+#[derive(Serialize)]
+pub(super) struct SharingView {
+    pub(super) enabled: bool,
+    pub(super) offer: Option<OfferView>,
+    /// A process holds the borrower's lock.
+    pub(super) borrower: bool,
+    pub(super) share_count: u64,
+    pub(super) owner_pid: u64,
+    pub(super) fifo: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+pub(super) struct OfferView {
+    pub(super) name: String,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) answer: &'static str,
+}
+
+impl From<Sharing> for SharingView {
+    fn from(sharing: Sharing) -> SharingView {
+        SharingView {
+            enabled: sharing.enabled,
+            offer: sharing.offer.map(|offer| OfferView {
+                name: offer.name,
+                device: offer.device,
+                inode: offer.inode,
+                answer: match offer.answer {
+                    Answer::Pending => "pending",
+                    Answer::Accepted => "accepted",
+                    Answer::Refused => "refused",
+                    _ => "unknown",
+                },
+            }),
+            borrower: sharing.borrower,
+            share_count: sharing.share_count,
+            owner_pid: sharing.owner_pid,
+            fifo: sharing.fifo,
+        }
+    }
+}
+
+impl Display for SharingView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", if self.enabled { "allowed" } else { "not allowed" })?;
+        if let Some(OfferView { name, answer, .. }) = &self.offer {
+            write!(f, "; frames of `{name}` offered by process {}, {answer}", self.owner_pid)?;
+        }
+        write!(f, "; {} lent, {} borrower", self.share_count, if self.borrower { "a" } else { "no" })
+    }
+}
+
 impl From<Snapshot> for View {
     fn from(snapshot: Snapshot) -> View {
         let health = match snapshot.health() {
@@ -122,7 +178,10 @@ impl From<Snapshot> for View {
             metadata_free: snapshot.metadata_free,
             reader: snapshot.reader.into(),
             writer: snapshot.writer.into(),
+            reader_fifo: snapshot.reader_fifo,
+            writer_fifo: snapshot.writer_fifo,
             kept: snapshot.kept,
+            sharing: snapshot.sharing.map(SharingView::from),
             file_size: snapshot.file_size,
             memory: snapshot.memory,
             owner: snapshot.owner,

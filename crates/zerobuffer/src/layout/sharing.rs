@@ -167,6 +167,8 @@ pub(crate) struct SharingCopy {
     pub(crate) offer: Offer,
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
+    /// Number and inode of the FIFO of the lender's descriptor; number 0: none.
+    pub(crate) fifo: (u64, u64),
 }
 
 impl SharingCopy {
@@ -181,6 +183,7 @@ impl SharingCopy {
             *word = at(offset_of!(Sharing, name) + 8 * index);
         }
         let answer = |field: usize| at(offset_of!(Sharing, answer) + field);
+        let loans = |field: usize| at(offset_of!(Sharing, loans) + field);
         SharingCopy {
             enabled: at(offset_of!(OfferLine, payload_sharing_enabled)) == 1,
             share_count: at(offset_of!(OfferLine, payload_share_count)),
@@ -193,6 +196,7 @@ impl SharingCopy {
             },
             accepted: answer(offset_of!(AnswerLine, accepted)),
             refused: answer(offset_of!(AnswerLine, refused)),
+            fifo: (loans(offset_of!(BellLine, fifo)), loans(offset_of!(BellLine, inode))),
         }
     }
 }

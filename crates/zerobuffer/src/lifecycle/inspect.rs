@@ -1,7 +1,12 @@
 //! Read-only snapshots and health, for tools. A snapshot never changes a buffer, and needs read permission
 //! only.
 
+mod sharing;
+
+use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::sharing::{Answer, Offer, Sharing};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{CONTROL_SIZE, ControlCopy, Geometry, OiebCopy};
@@ -100,6 +105,12 @@ pub struct Snapshot {
     pub kept: bool,
     /// The writing side.
     pub writer: Peer,
+    /// The FIFO behind the descriptor that the reader polls, if it has asked for one.
+    pub reader_fifo: Option<PathBuf>,
+    /// The FIFO behind the descriptor that the writer polls, if it has asked for one.
+    pub writer_fifo: Option<PathBuf>,
+    /// Who offers and borrows; `None` if the buffer was not made for sharing.
+    pub sharing: Option<Sharing>,
     /// Bytes of the whole file.
     pub file_size: u64,
     /// Bytes of memory that it occupies now.
@@ -177,6 +188,9 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     let info = segment.info().map_err(failed)?;
     let mut defects = defects(&oieb, file_size);
     let ring = look_at_ring(&segment, &oieb, file_size, &mut defects).map_err(failed)?;
+    let fifos = block.fifos(name, &segment).map_err(failed)?;
+    let [reader_fifo, writer_fifo] = fifos.map(|id| id.and_then(fifo));
+    let sharing = sharing::look(&geometry(&oieb), file_size, &segment).map_err(failed)?;
     Ok(Snapshot {
         name: name.to_owned(),
         version: (oieb.version[0], oieb.version[1], oieb.version[2]),
@@ -201,6 +215,9 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
         },
         kept: liveness::is_kept(oieb.reader_word, &segment).map_err(failed)?,
         writer: writer_peer(writer, &oieb),
+        reader_fifo,
+        writer_fifo,
+        sharing,
         file_size,
         memory: info.memory,
         owner: info.owner,
@@ -283,6 +300,13 @@ fn look_at_ring(
         written_count: words.written_count,
         read_count: words.read_count,
     })
+}
+
+/// The file of a FIFO, if it is there.
+fn fifo(id: os::FifoId) -> Option<PathBuf> {
+    let (folder, file) = (os::Folder::shared_memory(), os::fifo_file(id.number));
+    let info = folder.info(&file).ok().flatten()?;
+    (info.is_fifo && info.id.inode == id.inode).then(|| folder.path_of(&file))
 }
 
 fn geometry(oieb: &OiebCopy) -> Geometry {

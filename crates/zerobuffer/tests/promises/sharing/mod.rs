@@ -4,6 +4,7 @@ mod basics;
 mod chains;
 mod fallback;
 mod hostile;
+mod inspect;
 mod tee;
 
 use std::time::Duration;
