@@ -4,6 +4,7 @@ use core::mem::{offset_of, size_of};
 
 use super::control::{BellLine, LINE};
 use super::oieb::Oieb;
+use super::words::WriterWord;
 use crate::sync::AtomicU64;
 
 /// Byte of the segment that a borrower locks: that of `tail_word`. A borrower is a reader that may look at bytes of another
@@ -91,7 +92,7 @@ pub(crate) fn offer_number(epoch: u32, count: u32) -> u64 {
 
 /// Epoch of the writer that made the offer `number`.
 pub(crate) fn epoch_of_offer(number: u64) -> u32 {
-    (number >> 32) as u32
+    (number >> 32 & WriterWord::EPOCH_MASK) as u32
 }
 
 /// What stands in an offer.

@@ -82,7 +82,7 @@ impl ReaderWord {
 pub(crate) struct WriterWord(pub(crate) u64);
 
 impl WriterWord {
-    const EPOCH_MASK: u64 = (1 << 24) - 1;
+    pub(super) const EPOCH_MASK: u64 = (1 << 24) - 1;
     const CLOSED: u64 = 1 << 62;
     const PREDECESSOR_DIED: u64 = 1 << 63;
     const OLDER_FATES: u32 = 56;

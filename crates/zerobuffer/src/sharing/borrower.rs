@@ -87,9 +87,12 @@ impl Borrower {
         Ok(known)
     }
 
-    /// A frame of another writer is read, whose word is `word`: nothing of the writers before it will refer to their sources.
+    /// A frame of another writer is read, whose word is `word`: nothing of the writers before it will refer to their sources. The
+    /// offer of a later one may be accepted already.
     pub(crate) fn begins(&mut self, word: WriterWord) {
-        self.sources.retain(|known| epoch_of_offer(known.number) == word.epoch());
+        let is_before =
+            |known: &Known| WriterWord::epochs_between(epoch_of_offer(known.number), word.epoch()) > 0;
+        self.sources.retain(|known| !is_before(known));
     }
 
     /// The frame that a reference stands for. On the reader's thread; the result is held already.

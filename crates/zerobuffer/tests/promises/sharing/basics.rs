@@ -199,6 +199,24 @@ fn a_relay_that_makes_its_source_again_offers_it_again() {
 }
 
 #[test]
+fn an_offer_that_is_accepted_before_the_frames_of_an_earlier_relay_are_read_stays_accepted() {
+    let mut chain = Chain::with("early-offer", sharing(), sharing(), requesting());
+    assert_eq!(chain.send(LARGE), Forwarded::Copied);
+    // Its successor offers before the viewer has read anything.
+    let Chain { names, camera, input, output, viewer, written, seen } = chain;
+    drop(output);
+    let output = Writer::connect_with(&names[1], requesting()).unwrap();
+    let mut chain = Chain { names, camera, input, output, viewer, written, seen };
+    assert_eq!(chain.send(LARGE), Forwarded::Copied);
+    chain.read(LARGE);
+    // The end of the first relay comes before the frames of the second one.
+    assert_eq!(chain.viewer.read_frame(SECOND).unwrap_err().kind(), ErrorKind::WriterClosed);
+    chain.read(LARGE);
+    assert_eq!(chain.pass(LARGE), Forwarded::Shared);
+    chain.go_round();
+}
+
+#[test]
 fn a_frame_that_is_too_large_for_the_output_is_refused_shared_or_not() {
     let small = sharing().payload_size(64 << 10);
     let mut chain = Chain::with("too-large", sharing(), small, requesting());
