@@ -108,7 +108,7 @@ inline zerobuffer::BufferConfig config_of(const Json& step) {
     if (step.contains("payload")) config.set_payload_size(step["payload"]);
     if (step.contains("metadata")) config.set_metadata_size(step["metadata"]);
     if (step.contains("mode")) config.set_mode(step["mode"]);
-    config.set_classic(step.value("classic", false));
+    config.set_classic(step.value("classic", false)).set_allow_payload_sharing(step.value("sharing", false));
     return config;
 }
 

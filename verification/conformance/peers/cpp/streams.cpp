@@ -112,6 +112,7 @@ Json Streams::read(const Json& step, bool hold) {
     Frame frame = next(step);
     if (!frame.valid()) return none();
     Json answer = described(frame.span(), frame.sequence());
+    answer["shared"] = frame.is_shared();
     if (hold) {
         held_.push_back(std::move(frame));
     } else {
@@ -155,6 +156,20 @@ void Streams::relay(const Json& step) {
     }
 }
 
+Json Streams::forward(const Json& step) {
+    const std::uint64_t count = step.value("count", std::uint64_t{1});
+    std::uint64_t shared = 0;
+    for (std::uint64_t number = 0; number < count; ++number) {
+        Frame frame = next(step);
+        if (!frame.valid()) throw StepError("WrongFrame", "frame " + std::to_string(number) + " did not come");
+        if (step.value("invert", false)) {
+            for (std::uint8_t& byte : frame.make_mut()) byte = static_cast<std::uint8_t>(~byte);
+        }
+        if (writer().forward(std::move(frame))) ++shared;
+    }
+    return {{"shared", shared}, {"copied", count - shared}};
+}
+
 Json Streams::connected(const Json& step) {
     if (reader_ && step.contains("timeout_ms")) return {{"connected", reader().is_writer_connected(timeout_of(step))}};
     if (reader_) return {{"connected", reader().is_writer_connected()}};
@@ -173,6 +188,7 @@ bool Streams::play(const std::string& verb, const Json& step, Json& answer) {
         reader_ = std::move(made);
     } else if (verb == "connect") {
         WriterOptions options;
+        options.set_request_payload_sharing(step.value("sharing", false));
         if (step.contains("connect_timeout_ms")) options.set_connect_timeout(timeout_of(step, "connect_timeout_ms"));
         auto made = std::make_shared<Writer>(step.value("name", ""), options);
         const std::lock_guard lock(mutex_);
@@ -190,7 +206,7 @@ bool Streams::play(const std::string& verb, const Json& step, Json& answer) {
     } else if (verb == "check") {
         answer = described(held(step).span(), held(step).sequence());
     } else if (verb == "release") {
-        reader().release_frame(held(step));
+        held(step) = Frame();
     } else if (verb == "receive") {
         receive(step);
     } else if (verb == "drain") {
@@ -220,6 +236,8 @@ bool Streams::play(const std::string& verb, const Json& step, Json& answer) {
         writer().set_write_timeout(timeout_of(step, "ms"));
     } else if (verb == "relay") {
         relay(step);
+    } else if (verb == "forward") {
+        answer = forward(step);
     } else if (verb == "connected") {
         answer = connected(step);
     } else if (verb == "counters") {

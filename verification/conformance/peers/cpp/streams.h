@@ -23,6 +23,7 @@ private:
     void receive(const Json& step);
     void send(const Json& step);
     void relay(const Json& step);
+    Json forward(const Json& step);
     Json connected(const Json& step);
     Json counters();
     void close(const std::string& of);

@@ -35,7 +35,7 @@ internal sealed partial class Peer
             case "read":
                 using (Frame read = Next(step))
                 {
-                    return read.IsValid ? Content.Describe(read.Data, read.Sequence) : None();
+                    return read.IsValid ? Describe(read) : None();
                 }
             case "latest":
                 return Latest(step);
@@ -59,7 +59,7 @@ internal sealed partial class Peer
                 ReadOnlySpan<byte> metadata = _reader!.GetMetadata();
                 return metadata.IsEmpty ? None() : Content.Describe(metadata);
             case "connect":
-                _writer = new Writer(Text(step, "name"), new WriterOptions { ConnectTimeout = Wait(step, "connect_timeout_ms", 0) });
+                _writer = new Writer(Text(step, "name"), Options(step));
                 return null;
             case "write":
                 _writer!.WriteFrame(Content.Of(step));
@@ -89,6 +89,8 @@ internal sealed partial class Peer
             case "relay":
                 Relay(step);
                 return null;
+            case "forward":
+                return Forward(step);
             case "connected":
                 return new Answer { ["connected"] = Connected(step) };
             case "counters":
@@ -131,7 +133,7 @@ internal sealed partial class Peer
 
     private static BufferConfig Config(JsonElement step)
     {
-        var config = new BufferConfig { Classic = step.Flag("classic") };
+        var config = new BufferConfig { Classic = step.Flag("classic"), AllowPayloadSharing = step.Flag("sharing") };
         if (step.TryGetProperty("payload", out JsonElement payload))
         {
             config.PayloadSize = payload.GetInt64();
@@ -146,6 +148,12 @@ internal sealed partial class Peer
         }
         return config;
     }
+
+    private static WriterOptions Options(JsonElement step) => new()
+    {
+        ConnectTimeout = Wait(step, "connect_timeout_ms", 0),
+        RequestPayloadSharing = step.Flag("sharing"),
+    };
 
     private static Answer Shown(BufferSnapshot shown) => new()
     {
@@ -207,7 +215,14 @@ internal sealed partial class Peer
         }
         Frame kept = frame.Retain();
         _held.Add(kept);
-        return Content.Describe(kept.Data, kept.Sequence);
+        return Describe(kept);
+    }
+
+    private static Answer Describe(Frame frame)
+    {
+        Answer answer = Content.Describe(frame.Data, frame.Sequence);
+        answer["shared"] = frame.IsShared;
+        return answer;
     }
 
     private void Receive(JsonElement step)
@@ -257,6 +272,29 @@ internal sealed partial class Peer
             }
             _writer!.WriteFrame(frame.Data);
         }
+    }
+
+    private Answer Forward(JsonElement step)
+    {
+        ulong count = step.Number("count", 1);
+        ulong shared = 0;
+        for (ulong number = 0; number < count; number++)
+        {
+            Frame frame = Next(step);
+            if (!frame.IsValid)
+            {
+                throw new StepFailedException("WrongFrame", $"frame {number} did not come");
+            }
+            if (step.Flag("invert"))
+            {
+                foreach (ref byte value in frame.GetMutableSpan())
+                {
+                    value = (byte)~value;
+                }
+            }
+            shared += _writer!.Forward(frame) ? 1u : 0u;
+        }
+        return new Answer { ["shared"] = shared, ["copied"] = count - shared };
     }
 
     private bool Connected(JsonElement step)

@@ -15,6 +15,9 @@ except ImportError:
     duplex = None
 
 
+INVERTED = bytes(byte ^ 0xFF for byte in range(256))
+
+
 def kind_of(error):
     """The kind that an exception's class stands for: BufferFullError is BufferFull, but SequenceError is SequenceError."""
     name = type(error).__name__
@@ -27,7 +30,7 @@ def timeout(step, key="timeout_ms"):
 
 
 def config(step):
-    settings = {"classic": step.get("classic", False)}
+    settings = {"classic": step.get("classic", False), "allow_payload_sharing": step.get("sharing", False)}
     for setting, key in (("payload_size", "payload"), ("metadata_size", "metadata"), ("mode", "mode")):
         if key in step:
             settings[setting] = step[key]
@@ -115,21 +118,21 @@ class Peer:
         if frame is None:
             return {"none": True}
         with frame:
-            return described(frame.data, frame.sequence)
+            return {**described(frame.data, frame.sequence), "shared": frame.is_shared}
 
     def do_hold(self, step):
         frame = self.next(step)
         if frame is None:
             return {"none": True}
         self.held.append(frame)
-        return described(frame.data, frame.sequence)
+        return {**described(frame.data, frame.sequence), "shared": frame.is_shared}
 
     def do_check(self, step):
         frame = self.held[step.get("which", 0)]
         return described(frame.data, frame.sequence)
 
     def do_release(self, step):
-        self.reader.release_frame(self.held[step.get("which", 0)])
+        self.held[step.get("which", 0)].release()
 
     def do_receive(self, step):
         for number, (seed, size) in enumerate(stream(step), step.get("sequence", 1)):
@@ -152,7 +155,7 @@ class Peer:
     # ---- as writer ----
 
     def do_connect(self, step):
-        options = {}
+        options = {"request_payload_sharing": step.get("sharing", False)}
         if "connect_timeout_ms" in step:
             options["connect_timeout_ms"] = timeout(step, "connect_timeout_ms")
         self.writer = zerobuffer.Writer(step["name"], **options)
@@ -198,6 +201,18 @@ class Peer:
                 raise StepFailed("WrongFrame", f"frame {number} did not come")
             with frame:
                 self.writer.write_frame(frame.data)
+
+    def do_forward(self, step):
+        count, shared = step.get("count", 1), 0
+        for number in range(count):
+            frame = self.next(step)
+            if frame is None:
+                raise StepFailed("WrongFrame", f"frame {number} did not come")
+            if step.get("invert"):
+                view = memoryview(frame.make_mut())
+                view[:] = bytes(view).translate(INVERTED)
+            shared += self.writer.forward(frame)
+        return {"shared": shared, "copied": count - shared}
 
     def do_connected(self, step):
         if self.reader is None:

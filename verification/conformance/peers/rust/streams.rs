@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use zerobuffer::{BufferConfig, Frame, InterruptHandle, Reader, Writer, WriterOptions, inspect};
+use zerobuffer::{BufferConfig, Forwarded, Frame, InterruptHandle, Reader, Writer, WriterOptions, inspect};
 use zerobuffer_verification::content;
 
 use crate::steps::{Answer, Step, described, fields, told};
@@ -73,6 +73,7 @@ impl Streams {
             "set_metadata" => self.set_metadata(step),
             "write_timeout" => self.write_timeout(step),
             "relay" => self.relay(step),
+            "forward" => self.forward(step),
             "connected" => self.connected(step),
             "counters" => self.counters(),
             "inspect" => inspected(step),
@@ -93,6 +94,7 @@ impl Streams {
 
     fn create(&mut self, step: &Step) -> Answer {
         let mut config = BufferConfig::default().classic(step.flag("classic"));
+        config = config.allow_payload_sharing(step.flag("sharing"));
         if step.has("payload") {
             config = config.payload_size(step.size("payload", 0));
         }
@@ -109,7 +111,7 @@ impl Streams {
     }
 
     fn connect(&mut self, step: &Step) -> Answer {
-        let options = WriterOptions::default();
+        let options = WriterOptions::default().request_payload_sharing(step.flag("sharing"));
         let options = if step.has("connect_timeout_ms") {
             options.connect_timeout(step.timeout("connect_timeout_ms"))
         } else {
@@ -125,13 +127,14 @@ impl Streams {
         let Some(frame) = frame(self.reader()?.read_frame(step.timeout("timeout_ms")))? else {
             return fields([("none", true.into())]);
         };
-        let answer = described(&frame, frame.sequence());
+        let mut answer = described(&frame, frame.sequence())?;
+        answer.insert("shared".to_owned(), frame.is_shared().into());
         if hold {
             self.held.push(Some(frame));
         } else {
             frame.release();
         }
-        answer
+        Ok(answer)
     }
 
     fn latest(&mut self, step: &Step) -> Answer {
@@ -245,6 +248,25 @@ impl Streams {
             self.writer()?.write_frame(&frame).map_err(told)?;
         }
         done()
+    }
+
+    /// Reads frames and forwards them, inverted in place if asked for.
+    fn forward(&mut self, step: &Step) -> Answer {
+        let (mut shared, mut copied) = (0, 0);
+        for number in 0..step.number("count", 1) {
+            let frame = frame(self.reader()?.read_frame(step.timeout("timeout_ms")))?;
+            let mut frame =
+                frame.ok_or_else(|| ("WrongFrame".to_owned(), format!("frame {number} did not come")))?;
+            if step.flag("invert") {
+                let bytes = frame.make_mut().ok_or_else(|| missing("frame that can be changed"))?;
+                bytes.iter_mut().for_each(|byte| *byte = !*byte);
+            }
+            match self.writer()?.forward(frame).map_err(|(error, _)| told(error))? {
+                Forwarded::Shared => shared += 1,
+                Forwarded::Copied => copied += 1,
+            }
+        }
+        fields([("shared", shared.into()), ("copied", copied.into())])
     }
 
     fn set_metadata(&mut self, step: &Step) -> Answer {
