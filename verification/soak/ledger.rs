@@ -28,6 +28,13 @@ pub(crate) struct Seat {
     pub(crate) state: AtomicU32,
     /// Not 0: it is to close its handles and end.
     order: AtomicU32,
+    /// Not 0: a relay waits for what it has lent before it closes.
+    settle: AtomicU32,
+    /// Checks that a viewer is to make, and that it has made.
+    checks: AtomicU32,
+    checked: AtomicU32,
+    /// Shared frames that have passed a relay, or a viewer.
+    pub(crate) progress: AtomicU64,
     /// Ends of writers that a reader has returned.
     pub(crate) ends: AtomicU32,
     /// The last of them: 1 = WriterClosed, 2 = WriterDead.
@@ -54,10 +61,12 @@ impl Ledger {
     /// A free seat. Only the lane calls this.
     pub(crate) fn take_seat(&self) -> &Seat {
         let seat = self.seats.iter().find(|seat| seat.taken.load(SeqCst) == 0).expect("a free seat");
-        for word in [&seat.state, &seat.order, &seat.ends, &seat.last_end] {
+        let words = [&seat.state, &seat.order, &seat.ends, &seat.last_end];
+        for word in words.into_iter().chain([&seat.settle, &seat.checks, &seat.checked]) {
             word.store(0, SeqCst);
         }
         seat.noticed_at.store(0, SeqCst);
+        seat.progress.store(0, SeqCst);
         seat.taken.store(1, SeqCst);
         seat
     }
@@ -126,6 +135,36 @@ impl Seat {
         self.order.load(SeqCst) != 0
     }
 
+    /// A relay that is asked to close waits for what it has lent first.
+    pub(crate) fn settle_before_closing(&self) {
+        self.settle.store(1, SeqCst);
+    }
+
+    pub(crate) fn is_to_settle(&self) -> bool {
+        self.settle.load(SeqCst) != 0
+    }
+
+    /// Asks a viewer to compare what it holds. Returns the number of the check.
+    pub(crate) fn order_check(&self) -> u32 {
+        self.checks.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Whether check `number` has been made.
+    pub(crate) fn has_checked(&self, number: u32) -> bool {
+        self.checked.load(SeqCst) >= number
+    }
+
+    /// The number of the check that is due, if one is.
+    pub(crate) fn checks_due(&self) -> Option<u32> {
+        let wanted = self.checks.load(SeqCst);
+        (wanted > self.checked.load(SeqCst)).then_some(wanted)
+    }
+
+    /// Check `number` has been made.
+    pub(crate) fn note_check(&self, number: u32) {
+        self.checked.store(number, SeqCst);
+    }
+
     /// Sleeps until the order comes.
     pub(crate) fn await_order(&self) {
         while !self.is_ordered() {
@@ -147,10 +186,21 @@ pub(crate) enum Victim {
     Server,
     Client,
     Cleaner,
+    Camera,
+    Relay,
+    Viewer,
 }
 
-pub(crate) const VICTIMS: [Victim; 5] =
-    [Victim::Reader, Victim::Writer, Victim::Server, Victim::Client, Victim::Cleaner];
+pub(crate) const VICTIMS: [Victim; 8] = [
+    Victim::Reader,
+    Victim::Writer,
+    Victim::Server,
+    Victim::Client,
+    Victim::Cleaner,
+    Victim::Camera,
+    Victim::Relay,
+    Victim::Viewer,
+];
 
 /// Sums over all lanes.
 pub(crate) struct Totals {
@@ -163,6 +213,10 @@ pub(crate) struct Totals {
     pub(crate) frames: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) answers: AtomicU64,
+    /// Frames that a viewer looked at in the buffer of a chain's camera.
+    pub(crate) shared: AtomicU64,
+    /// Comparisons of a frame that a viewer has held with what was written.
+    pub(crate) compared: AtomicU64,
     /// Responses that a client got to a predecessor's request; only in classic rings (docs/PROTOCOL.md).
     pub(crate) strays: AtomicU64,
     pub(crate) orderly: AtomicU64,

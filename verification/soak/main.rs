@@ -1,14 +1,16 @@
-//! Kills and restarts at random, of either side of streams and duplex channels over both kinds of ring, with real processes;
-//! counts everything. `cargo xtask soak` runs it.
+//! Kills and restarts at random, of either side of streams and duplex channels over both kinds of ring, and of each process of
+//! chains with payload sharing, with real processes; counts everything. `cargo xtask soak` runs it.
 //!
 //! Lanes are processes of one thread, each with a buffer or channel of its own; the peers are forked from them, so that a
 //! kill and a restart cost some milliseconds, most of which is the time that a survivor takes to notice.
 
+mod chain;
 mod clean;
 mod content;
 mod duplex;
 mod lane;
 mod ledger;
+mod links;
 mod peers;
 mod process;
 mod report;
@@ -37,8 +39,8 @@ struct Options {
     /// Ends after so many kills.
     #[arg(long)]
     kills: Option<u64>,
-    /// Buffers and channels at work at once; a quarter each of streams and channels, extended and classic.
-    #[arg(long, default_value_t = 8)]
+    /// Streams, channels and chains at work at once; a fifth each of streams and channels, extended and classic, and of chains.
+    #[arg(long, default_value_t = 10)]
     lanes: u64,
     /// Without a lane of cleaners.
     #[arg(long)]
@@ -115,6 +117,10 @@ fn main() -> Result<()> {
     if summary.kills == 0 || summary.frames_delivered == 0 || summary.requests_answered == 0 {
         bail!("the soak killed or delivered nothing, so it shows nothing");
     }
+    let chains = options.lanes >= 5;
+    if chains && (summary.frames_shared == 0 || summary.held_frames_compared == 0) {
+        bail!("the soak shared or compared nothing, so it shows nothing of chains");
+    }
     if !csharp.is_empty() && summary.kills_of_csharp_peers == 0 {
         bail!("the soak killed no peer in C#, so it shows nothing of them");
     }
@@ -153,16 +159,22 @@ fn start_lane(
     let own = std::process::id();
     fork(move || {
         process::ignore_interrupts();
-        let (is_duplex, classic) = (index % 4 >= 2, index % 2 == 1);
+        let (kind, classic) = (index % 5 / 2, index % 5 % 2 == 1);
         let mut random = Random(seed ^ index << 32);
         let mut tries = 0;
         while !totals.is_stopped() {
             let name = format!("{}{index}-{tries}", prefix(own));
-            let buffers = [name.clone(), format!("{name}_request"), format!("{name}_response")];
+            let [input, output] = links::names(&name);
+            let buffers =
+                [name.clone(), format!("{name}_request"), format!("{name}_response"), input, output];
             let mut lane = Lane::new(name, classic, random.next(), ledger, totals);
             lane.has_cleaner = has_cleaner;
             lane.csharp = csharp;
-            let outcome = if is_duplex { duplex::run(&mut lane) } else { stream::run(&mut lane) };
+            let outcome = match kind {
+                0 => stream::run(&mut lane),
+                1 => duplex::run(&mut lane),
+                _ => chain::run(&mut lane),
+            };
             if let Err(Failure(what)) = outcome {
                 totals.fail(&format!("{} after salt {}: {what}", lane.name, lane.salt));
                 for buffer in &buffers {
