@@ -189,7 +189,7 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     let mut defects = defects(&oieb, file_size);
     let ring = look_at_ring(&segment, &oieb, file_size, &mut defects).map_err(failed)?;
     let fifos = block.fifos(name, &segment).map_err(failed)?;
-    let [reader_fifo, writer_fifo] = fifos.map(|id| id.and_then(fifo));
+    let [reader_fifo, writer_fifo] = fifos.map(|id| id.and_then(sharing::fifo));
     let sharing = sharing::look(&geometry(&oieb), file_size, &segment).map_err(failed)?;
     Ok(Snapshot {
         name: name.to_owned(),
@@ -300,13 +300,6 @@ fn look_at_ring(
         written_count: words.written_count,
         read_count: words.read_count,
     })
-}
-
-/// The file of a FIFO, if it is there.
-fn fifo(id: os::FifoId) -> Option<PathBuf> {
-    let (folder, file) = (os::Folder::shared_memory(), os::fifo_file(id.number));
-    let info = folder.info(&file).ok().flatten()?;
-    (info.is_fifo && info.id.inode == id.inode).then(|| folder.path_of(&file))
 }
 
 fn geometry(oieb: &OiebCopy) -> Geometry {

@@ -78,6 +78,13 @@ pub(super) fn look(
         borrower: segment.role_is_held(BORROWER_ROLE_BYTE)?,
         share_count: words.share_count,
         owner_pid: words.owner_pid,
-        fifo: (number != 0).then_some(FifoId { number, inode }).and_then(super::fifo),
+        fifo: (number != 0).then_some(FifoId { number, inode }).and_then(fifo),
     }))
+}
+
+/// The file of the FIFO behind a descriptor, if it is there.
+pub(super) fn fifo(id: FifoId) -> Option<PathBuf> {
+    let (folder, file) = (os::Folder::shared_memory(), os::fifo_file(id.number));
+    let info = folder.info(&file).ok().flatten()?;
+    (info.is_fifo && info.id.inode == id.inode).then(|| folder.path_of(&file))
 }
