@@ -7,13 +7,23 @@ use crate::arguments::{handle, passed, set_if_wanted};
 use crate::callback::{UserData, zb_destroy};
 use crate::client::zb_client;
 use crate::error::{Failure, ZB_ERROR_INVALID_ARGUMENT, ZB_OK, zb_error, zb_status};
-use crate::panic::guarded_wait;
+use crate::panic::{guarded_or, guarded_wait};
 use crate::reader::zb_reader;
 use crate::writer::zb_writer;
 
-/// Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop. It
-/// may call any function of this library.
+/// Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop
+/// (`zb_set_callback_threads` is for those that do more). It may call any function of this library.
 pub type zb_notify = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// Has at least `count` threads call back, at most 16, on which callbacks may do anything for any time: they have large stacks, and take
+/// the signals that the thread takes which first sets a callback. As long as fewer than `count` callbacks run, others are called at once.
+///
+/// By default there is one thread, whose callbacks must not wait. To be called before the first callback is set. Returns false if it comes too
+/// late, as long as a callback may still come. A larger count of an earlier call stays.
+#[unsafe(no_mangle)]
+pub extern "C" fn zb_set_callback_threads(count: usize) -> bool {
+    guarded_or(false, || zerobuffer::set_callback_threads(count))
+}
 
 /// A callback with its user data.
 struct Call {
@@ -63,8 +73,9 @@ pub unsafe extern "C" fn zb_reader_fd(
 }
 
 /// Calls `callback` once, as soon as there may be a frame, or an end: at once if the descriptor (`zb_reader_fd`) is ready. So read with a
-/// time-out of 0 first, and ask when that returns `ZB_TIMEOUT`. One thread of the library calls back for the whole process. A second
-/// callback replaces one that still waits.
+/// time-out of 0 first, and ask when that returns `ZB_TIMEOUT`. One thread of the library calls back for the whole process, unless
+/// `zb_set_callback_threads` asks for more. A second callback replaces one that still waits. It may come before this function
+/// returns; until then this thread uses the reader, so another one that reads gets `INVALID_STATE`.
 ///
 /// `destroy`, which may be NULL, is called exactly once with `user_data`: after the callback, when the callback is called off or
 /// replaced, when the reader is closed, or before this function returns an error.

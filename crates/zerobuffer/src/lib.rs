@@ -85,6 +85,7 @@ pub use frame_mut::FrameMut;
 pub use kept::KeptBuffer;
 pub use lifecycle::registry::MAX_NAME_LEN;
 pub use lifecycle::{cleanup, inspect};
+pub use notifier::set_callback_threads;
 pub use reader::{Frames, LatestFrames, Reader};
 pub use reader_watch::ReaderWatch;
 pub use shared_writer::SharedWriter;

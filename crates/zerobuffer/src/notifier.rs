@@ -2,7 +2,9 @@
 //! [`crate::Reader::notify`], and their likes in other languages.
 //!
 //! Callbacks are user code: they run without any lock, and a panic of one ends with it. The thread sleeps without a limit,
-//! and ends when no handle has a descriptor that it was asked for. A forked child starts its own.
+//! and ends when no handle has a descriptor that it was asked for. A forked child starts its own. A program whose callbacks take
+//! their time has more than one such thread ([`set_callback_threads`]): they wait for all descriptors together, and the kernel
+//! wakes one of them for each descriptor that is ready.
 //!
 //! UNSAFE: a list that a forked child leaves behind.
 #![allow(unsafe_code)]
@@ -11,7 +13,7 @@ use std::collections::HashMap;
 use std::io::Result;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +30,10 @@ struct Notifier {
 
 #[derive(Default)]
 struct State {
-    /// The thread waits with it.
+    /// What the threads wait with.
     poller: Option<Arc<Poller>>,
+    /// How many threads wait with it.
+    threads: usize,
     /// What each handle waits for; `None`: nothing now.
     handles: HashMap<u64, Option<Callback>>,
     /// The key of the next handle.
@@ -37,6 +41,26 @@ struct State {
 }
 
 static NOTIFIER: AtomicPtr<Notifier> = AtomicPtr::new(std::ptr::null_mut());
+
+/// How many threads call back.
+static THREADS: AtomicUsize = AtomicUsize::new(1);
+
+/// More are not started.
+const MOST_THREADS: usize = 16;
+
+/// Has at least `count` threads call back, at most 16, on which callbacks may do anything for any time: they have large stacks, and take
+/// the signals that the thread takes which first sets a callback. As long as fewer than `count` callbacks run, others are called at once.
+///
+/// By default there is one thread, whose callbacks should only pass the news on. To be called before the first callback is set. Returns false if
+/// it comes too late, as long as a callback may still come. A larger count of an earlier call stays.
+pub fn set_callback_threads(count: usize) -> bool {
+    let state = Notifier::of_process().state();
+    let fits = state.poller.is_none() || THREADS.load(Ordering::Relaxed) > 1;
+    // Relaxed: read and written under the lock, but for forked processes, in which it was set before.
+    THREADS.fetch_max(count.min(MOST_THREADS), Ordering::Relaxed);
+    drop(state);
+    fits
+}
 
 impl Notifier {
     /// That of this process. In a forked child it is a new one: a thread that is not here may hold the parent's lock.
@@ -83,14 +107,21 @@ impl Notified {
         let mut state = notifier.state();
         let poller = match &state.poller {
             Some(poller) => Arc::clone(poller),
-            None => {
-                let poller = Arc::new(Poller::new()?);
-                let own = Arc::clone(&poller);
-                os::spawn_background("zb-notify", move || serve(notifier, &own))?;
-                state.poller = Some(Arc::clone(&poller));
-                poller
-            }
+            None => Arc::new(Poller::new()?),
         };
+        // Relaxed: see set_callback_threads().
+        let threads = THREADS.load(Ordering::Relaxed);
+        while state.threads < threads {
+            let own = Arc::clone(&poller);
+            let serve = move || serve(notifier, &own);
+            let started = match threads {
+                1 => os::spawn_background("zb-notify", serve),
+                _ => os::spawn_for_callbacks("zb-notify", serve),
+            };
+            started?;
+            state.poller = Some(Arc::clone(&poller));
+            state.threads += 1;
+        }
         let before = state.handles.insert(self.key, Some(callback));
         let result = poller.once(descriptor, self.key);
         let called_off = if result.is_err() { state.handles.insert(self.key, None).flatten() } else { None };
@@ -128,11 +159,13 @@ impl Notified {
 }
 
 /// Calls back until no handle is left.
-fn serve(notifier: &Notifier, poller: &Poller) {
+fn serve(notifier: &Notifier, poller: &Arc<Poller>) {
     let mut keys = Vec::new();
+    // What one of several threads takes, no other one calls back for: it takes no more than it can call at once.
+    let most = if THREADS.load(Ordering::Relaxed) > 1 { 1 } else { usize::MAX };
     loop {
         keys.clear();
-        if poller.wait(Duration::MAX, &mut keys).is_err() {
+        if poller.wait(Duration::MAX, most, &mut keys).is_err() {
             // Out of memory, perhaps.
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -145,9 +178,16 @@ fn serve(notifier: &Notifier, poller: &Poller) {
             }
         }
         let mut state = notifier.state();
-        if state.handles.is_empty() {
+        let is_current = state.poller.as_ref().is_some_and(|current| Arc::ptr_eq(current, poller));
+        if is_current && state.handles.is_empty() {
             state.poller = None;
-            return;
+            state.threads = 0;
+        } else if is_current {
+            continue;
         }
+        drop(state);
+        // The next thread that waits with it ends, too.
+        poller.wake();
+        return;
     }
 }

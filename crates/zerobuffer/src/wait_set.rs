@@ -131,7 +131,7 @@ impl WaitSet {
         self.ready.clear();
         let mut left = timeout;
         loop {
-            let waited = self.poller.wait(left, &mut self.ready);
+            let waited = self.poller.wait(left, usize::MAX, &mut self.ready);
             waited.map_err(|error| Error::os("*", "wait for a set", error))?;
             match deadline.left(Duration::MAX) {
                 // A signal may have ended the wait.

@@ -1,11 +1,10 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Tasks.Sources;
 using ZeroBuffer.Native;
 
 namespace ZeroBuffer;
 
 /// <content>Asynchronous reads.</content>
-public sealed partial class Reader
+public sealed unsafe partial class Reader
 {
     private AsyncRead? _asyncRead;
 
@@ -21,8 +20,8 @@ public sealed partial class Reader
     /// disposed or the reader reads again.
     /// </summary>
     /// <remarks>
-    /// A frame that is there completes at once, without an allocation. Otherwise a thread that the library keeps for this waits, and
-    /// the continuation runs on the thread pool.
+    /// A frame that is there completes at once, without an allocation. Otherwise nothing waits but the library's two threads, which wait for all
+    /// handles of the process. The continuation runs on one of them, if the other one is free, or on the thread pool.
     /// </remarks>
     /// <exception cref="WriterDeadException">The writer died; everything that it had committed has been delivered.</exception>
     /// <exception cref="OperationCanceledException">The token ended the wait.</exception>
@@ -50,6 +49,10 @@ public sealed partial class Reader
             {
                 return ValueTask.FromCanceled<Frame>(cancellationToken);
             }
+            if (timeoutMs == 0)
+            {
+                return default;
+            }
             _asyncRead ??= new AsyncRead(this);
             return _asyncRead.StartAsync(timeoutMs, cancellationToken);
         }
@@ -76,71 +79,41 @@ public sealed partial class Reader
         }
     }
 
-    /// <summary>A read that waits; one object for all of a reader's.</summary>
-    private sealed class AsyncRead : IValueTaskSource<Frame>
+    /// <summary>A read that waits.</summary>
+    private sealed class AsyncRead : AsyncCall<Frame>
     {
         private readonly Reader _reader;
-        private readonly Action _wait;
-        private ManualResetValueTaskSourceCore<Frame> _core = new() { RunContinuationsAsynchronously = true };
-        private long _timeoutMs;
-        private CancellationToken _cancellation;
-        private int _busy;
 
         internal AsyncRead(Reader reader)
-        {
-            _reader = reader;
-            _wait = Wait;
-        }
-
-        public Frame GetResult(short token)
-        {
-            try
-            {
-                return _core.GetResult(token);
-            }
-            finally
-            {
-                Volatile.Write(ref _busy, 0);
-            }
-        }
-
-        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
-
-        public void OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(continuation, state, token, flags);
+            : base(reader._handle) => _reader = reader;
 
         internal ValueTask<Frame> StartAsync(long timeoutMs, CancellationToken cancellationToken)
         {
-            if (Interlocked.Exchange(ref _busy, 1) != 0)
-            {
-                throw new InvalidStateException($"the reader of buffer `{_reader.Name}`: an asynchronous read is under way; await it first")
-                {
-                    BufferName = _reader.Name,
-                };
-            }
-            _core.Reset();
-            _timeoutMs = timeoutMs;
-            _cancellation = cancellationToken;
-            WaitingThreads.Run(_wait);
-            return new ValueTask<Frame>(this, _core.Version);
+            ValueTask<Frame> task = BeginAsync(timeoutMs, cancellationToken);
+            Go();
+            return task;
         }
 
-        private void Wait()
+        private protected override Frame OutOfTime() => default;
+
+        private protected override int Try(out Frame result, out void* error) => _reader.ReadInside(0, out result, out error, latest: false);
+
+        private protected override Frame Judge(int status, void* error) => _reader.Vain(status, error);
+
+        private protected override void JudgeInterrupt(void* error, CancellationToken cancellation) =>
+            _reader._interrupts.Judge(error, cancellation);
+
+        private protected override int Prepare(out void* error)
         {
-            Frame frame;
-            try
-            {
-                using CancellationTokenRegistration registration = _reader.InterruptOn(_cancellation);
-                frame = _reader.Read(_timeoutMs, _cancellation);
-            }
-#pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
-            catch (Exception error)
-#pragma warning restore CA1031
-            {
-                _core.SetException(error);
-                return;
-            }
-            _core.SetResult(frame);
+            void* failure = null;
+            int status = Api.zb_reader_fd(_reader._handle.Pointer, null, &failure);
+            error = failure;
+            return status;
         }
+
+        private protected override bool Ask(out int status, out void* error) =>
+            Notification.Ask(&Api.zb_reader_notify, _reader._handle.Pointer, this, out status, out error);
+
+        private protected override void Interrupt() => _reader.SendInterrupt();
     }
 }

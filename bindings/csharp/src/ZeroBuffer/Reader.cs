@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using ZeroBuffer.Native;
 
@@ -279,9 +280,17 @@ public sealed unsafe partial class Reader : IDisposable
 
     private int ReadOnce(long timeoutMs, out Frame frame, out void* error, bool latest = false)
     {
+        bool owner = _handle.Enter();
+        int status = ReadInside(timeoutMs, out frame, out error, latest);
+        _handle.Leave(owner);
+        return status;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private int ReadInside(long timeoutMs, out Frame frame, out void* error, bool latest)
+    {
         NativeFrameRef lent;
         void* failure = null;
-        bool owner = _handle.Enter();
         LentFrame state = Next();
         int status = latest
             ? Api.zb_reader_read_latest_frame_ref(_handle.Pointer, timeoutMs, &lent, &failure)
@@ -295,7 +304,6 @@ public sealed unsafe partial class Reader : IDisposable
             frame = default;
             Volatile.Write(ref _handle.Lent, 0);
         }
-        _handle.Leave(owner);
         error = failure;
         return status;
     }
@@ -315,7 +323,7 @@ public sealed unsafe partial class Reader : IDisposable
         {
             return Frame.End;
         }
-        if (status == Errors.Interrupted && _handle.IsClosed)
+        if (status is Errors.Interrupted or Errors.Closed && _handle.IsClosed)
         {
             Api.zb_error_free(error);
             _handle.ThrowClosed();

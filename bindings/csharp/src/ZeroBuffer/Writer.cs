@@ -320,7 +320,7 @@ public sealed unsafe partial class Writer : IDisposable
 
     private void ThrowIfFailed(int status, void* error)
     {
-        if (status == Errors.Interrupted && _handle.IsClosed)
+        if (status is Errors.Interrupted or Errors.Closed && _handle.IsClosed)
         {
             Api.zb_error_free(error);
             _handle.ThrowClosed();

@@ -35,7 +35,7 @@
 /**
  * Minor version of the ABI: raised when an item is added.
  */
-#define ZB_ABI_VERSION_MINOR 3
+#define ZB_ABI_VERSION_MINOR 4
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
@@ -365,8 +365,8 @@ typedef int32_t zb_log_level;
 typedef void (*zb_log_callback)(void *user_data, zb_log_level level, const char *target, const char *message);
 
 /**
- * Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop. It
- * may call any function of this library.
+ * Called once by a thread of the library. Must not wait, and should only pass the news on: wake a thread, or post to an event loop
+ * (`zb_set_callback_threads` is for those that do more). It may call any function of this library.
  */
 typedef void (*zb_notify)(void *user_data);
 
@@ -1323,6 +1323,15 @@ zb_status zb_set_logger(zb_log_callback callback,
                         struct zb_error **error);
 
 /**
+ * Has at least `count` threads call back, at most 16, on which callbacks may do anything for any time: they have large stacks, and take
+ * the signals that the thread takes which first sets a callback. As long as fewer than `count` callbacks run, others are called at once.
+ *
+ * By default there is one thread, whose callbacks must not wait. To be called before the first callback is set. Returns false if it comes too
+ * late, as long as a callback may still come. A larger count of an earlier call stays.
+ */
+bool zb_set_callback_threads(size_t count);
+
+/**
  * A file descriptor for event loops: *ready to read* (POLLIN, EPOLLIN) means that there may be a frame, or an end.
  *
  * Works with poll, select, and epoll of both kinds. Poll it for reading only. It is ready at first. Whenever it is
@@ -1337,8 +1346,9 @@ zb_status zb_reader_fd(const struct zb_reader *reader,
 
 /**
  * Calls `callback` once, as soon as there may be a frame, or an end: at once if the descriptor (`zb_reader_fd`) is ready. So read with a
- * time-out of 0 first, and ask when that returns `ZB_TIMEOUT`. One thread of the library calls back for the whole process. A second
- * callback replaces one that still waits.
+ * time-out of 0 first, and ask when that returns `ZB_TIMEOUT`. One thread of the library calls back for the whole process, unless
+ * `zb_set_callback_threads` asks for more. A second callback replaces one that still waits. It may come before this function
+ * returns; until then this thread uses the reader, so another one that reads gets `INVALID_STATE`.
  *
  * `destroy`, which may be NULL, is called exactly once with `user_data`: after the callback, when the callback is called off or
  * replaced, when the reader is closed, or before this function returns an error.

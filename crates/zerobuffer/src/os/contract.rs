@@ -138,6 +138,8 @@ const _: fn(&FileWatch, WatchId) = FileWatch::remove;
 const _: fn(&FileWatch, Option<Duration>, &mut dyn FnMut(FileEvent)) = FileWatch::events;
 /// Starts a thread that lasts as long as the process, takes no signals, and has precise timers.
 const _: fn(&str, fn()) -> Result<()> = spawn_background;
+/// Starts a thread for code of the program: it takes the signals that the calling thread takes, and has a large stack and precise timers.
+const _: fn(&str, fn()) -> Result<()> = spawn_for_callbacks;
 
 // ---- semaphores ----
 
@@ -218,8 +220,8 @@ const _: fn(&Poller, BorrowedFd<'_>, u64) -> Result<()> = Poller::once;
 const _: fn(&Poller, BorrowedFd<'_>) = Poller::remove;
 /// Ends a wait, or the next one.
 const _: fn(&Poller) = Poller::wake;
-/// Waits, and appends the keys of what is ready. Returns whether `wake` ended it. May return early.
-const _: fn(&Poller, Duration, &mut Vec<u64>) -> Result<bool> = Poller::wait;
+/// Waits, and appends the keys of what is ready, up to a number of them. Returns whether `wake` ended it. May return early.
+const _: fn(&Poller, Duration, usize, &mut Vec<u64>) -> Result<bool> = Poller::wait;
 
 // ---- sleeping on a word of shared memory ----
 

@@ -312,7 +312,7 @@ impl Poller {
     pub(crate) fn wake(&self) {
         match self.0 {}
     }
-    pub(crate) fn wait(&self, _: Duration, _: &mut Vec<u64>) -> Result<bool> {
+    pub(crate) fn wait(&self, _: Duration, _: usize, _: &mut Vec<u64>) -> Result<bool> {
         match self.0 {}
     }
 }
@@ -409,5 +409,9 @@ impl FileWatch {
 }
 
 pub(crate) fn spawn_background(_: &str, _: impl FnOnce() + Send + 'static) -> Result<()> {
+    refused()
+}
+
+pub(crate) fn spawn_for_callbacks(_: &str, _: impl FnOnce() + Send + 'static) -> Result<()> {
     refused()
 }

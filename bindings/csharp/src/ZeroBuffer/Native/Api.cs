@@ -238,6 +238,34 @@ internal static unsafe class Api
     internal static extern void zb_writer_free(void* writer);
 
     [DllImport(Library)]
+    internal static extern int zb_reader_fd(void* reader, int* fd, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_notify(
+        void* reader,
+        delegate* unmanaged<void*, void> callback,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_fd(void* writer, int* fd, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_notify(
+        void* writer,
+        delegate* unmanaged<void*, void> callback,
+        void* userData,
+        delegate* unmanaged<void*, void> destroy,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_writer_clear_interrupt(void* writer);
+
+    [DllImport(Library)]
+    internal static extern byte zb_set_callback_threads(nuint count);
+
+    [DllImport(Library)]
     internal static extern int zb_kept_buffer_create_n(byte* name, nuint length, void* config, void** kept, void** error);
 
     [DllImport(Library)]

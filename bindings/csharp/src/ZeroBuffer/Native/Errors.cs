@@ -9,6 +9,7 @@ internal static unsafe class Errors
     internal const int Timeout = 1;
     internal const int EndOfStream = 2;
     internal const int Interrupted = -20;
+    internal const int Closed = -21;
 
     /// <summary>Throws if <paramref name="status"/> is a failure.</summary>
     internal static void ThrowIfFailed(int status, void* error)

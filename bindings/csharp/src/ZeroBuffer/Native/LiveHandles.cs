@@ -18,6 +18,9 @@ internal static class LiveHandles
     /// <summary>The thread that closes everything because the process ends; null before.</summary>
     private static Thread? _ending;
 
+    /// <summary>Whether everything is closed because the process ends.</summary>
+    internal static bool IsEnding => Volatile.Read(ref _ending) is not null;
+
     internal static WeakReference<NativeHandle> Add(NativeHandle handle)
     {
         var reference = new WeakReference<NativeHandle>(handle);

@@ -89,6 +89,22 @@ internal abstract unsafe class NativeHandle
     internal bool Enter() => TryEnterAsOwner(Inside) || EnterSlowly();
 
     /// <summary>
+    /// Enters for a call that ends on another thread, which then calls <see cref="Leave"/>, not as the owner. Ownership ends for good.
+    /// </summary>
+    /// <exception cref="InvalidStateException">Another thread is inside.</exception>
+    /// <exception cref="ClosedException">The handle has been closed.</exception>
+    internal void EnterToAwait()
+    {
+        int owner = Volatile.Read(ref _owner);
+        if (owner == Environment.CurrentManagedThreadId && _ownerInside != 0)
+        {
+            ThrowInUse();
+        }
+        EndOwnership(owner);
+        EnterAsOther();
+    }
+
+    /// <summary>
     /// Enters by plain stores if this thread owns the handle and is not inside, for a call that waits for nothing: other threads wait for its end.
     /// Then <see cref="Leave"/> as the owner.
     /// </summary>
@@ -194,20 +210,36 @@ internal abstract unsafe class NativeHandle
 
     private bool EnterSlowly()
     {
-        int own = Environment.CurrentManagedThreadId;
-        int owner = Interlocked.CompareExchange(ref _owner, own, NotYetOwned);
-        if (owner == NotYetOwned)
+        int owner = Volatile.Read(ref _owner);
+        if (owner != Shared)
         {
-            return Enter();
+            int own = Environment.CurrentManagedThreadId;
+            owner = Interlocked.CompareExchange(ref _owner, own, NotYetOwned);
+            if (owner == NotYetOwned)
+            {
+                return Enter();
+            }
+            if (owner == own)
+            {
+                ThrowInUse();
+            }
+            EndOwnership(owner);
         }
-        if (owner == own)
-        {
-            ThrowInUse();
-        }
+        EnterAsOther();
+        return false;
+    }
+
+    private void EndOwnership(int owner)
+    {
         if (owner != Shared && Interlocked.CompareExchange(ref _owner, Shared, owner) == owner)
         {
             Interlocked.MemoryBarrierProcessWide();
         }
+    }
+
+    /// <summary>Enters as a thread that does not own the handle, which no thread owns any more.</summary>
+    private void EnterAsOther()
+    {
         if (Interlocked.CompareExchange(ref _otherInside, 1, 0) != 0)
         {
             ThrowInUse();
@@ -231,7 +263,6 @@ internal abstract unsafe class NativeHandle
             Leave(asOwner: false);
             ThrowClosed();
         }
-        return false;
     }
 
     private void ThrowInUse()

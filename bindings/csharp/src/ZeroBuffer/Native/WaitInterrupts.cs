@@ -19,7 +19,8 @@ internal struct WaitInterrupts
     /// <exception cref="OperationCanceledException">The token did.</exception>
     internal unsafe void Judge(void* error, CancellationToken cancellation)
     {
-        ZeroBufferException interrupted = Errors.ToException(Errors.Interrupted, error);
+        ZeroBufferException interrupted =
+            error == null ? new InterruptedException("the call was interrupted") : Errors.ToException(Errors.Interrupted, error);
         if (Interlocked.Exchange(ref _asked, 0) != 0)
         {
             throw interrupted;

@@ -94,13 +94,25 @@ pub(crate) fn spawn_background(name: &str, body: impl FnOnce() + Send + 'static)
         return Err(Error::from_raw_os_error(blocked));
     }
     // The thread begins with this thread's mask.
-    let thread = std::thread::Builder::new().name(name.into()).stack_size(256 << 10).spawn(|| {
+    let thread = spawn(name, 256 << 10, body);
+    // SAFETY: `before` was filled in above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    thread
+}
+
+/// Starts a thread of this library for any code of the program: it takes the signals that the calling thread takes, and its stack is
+/// large.
+pub(crate) fn spawn_for_callbacks(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    keep_code_loaded();
+    spawn(name, 8 << 20, body)
+}
+
+fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(stack).spawn(|| {
         // SAFETY: prctl takes no pointers here. Without it the timers of this thread are 50 us late.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000) };
         body();
     });
-    // SAFETY: `before` was filled in above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     thread.map(drop)
 }
 

@@ -21,7 +21,7 @@ pub(crate) use fifo::{FIFO_FILE_PREFIX, Fifo, FifoEnd, fifo_file};
 pub(crate) use files::{Folder, cause_of_number, no_space, too_large, user};
 pub(crate) use fork::{OfProcess, generation as fork_generation};
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
-pub(crate) use inotify::{FileWatch, spawn_background};
+pub(crate) use inotify::{FileWatch, spawn_background, spawn_for_callbacks};
 pub(crate) use lock::{LockFile, LockView};
 pub(crate) use poller::Poller;
 #[cfg(all(test, not(loom)))]

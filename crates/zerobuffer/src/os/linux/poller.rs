@@ -63,16 +63,16 @@ impl Poller {
         unsafe { libc::write(self.waker.fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Waits for up to `limit` (`Duration::MAX`: without one), and appends the keys of what is ready to `keys`. Returns whether
-    /// [`Poller::wake`] ended it. A signal may end it early.
-    pub(crate) fn wait(&self, limit: Duration, keys: &mut Vec<u64>) -> Result<bool> {
+    /// Waits for up to `limit` (`Duration::MAX`: without one), and appends the keys of what is ready to `keys`, at most `most` of
+    /// them. Returns whether [`Poller::wake`] ended it. A signal may end it early.
+    pub(crate) fn wait(&self, limit: Duration, most: usize, keys: &mut Vec<u64>) -> Result<bool> {
         // Rounded up, as a wait that ended early would be repeated at once.
         let millis = limit.as_nanos().div_ceil(1_000_000);
         let millis = if limit == Duration::MAX { -1 } else { libc::c_int::try_from(millis).unwrap_or(-1) };
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        let most = most.clamp(1, EVENTS) as libc::c_int;
         // SAFETY: there is room for as many events as are asked for.
-        let count =
-            unsafe { libc::epoll_wait(self.epoll.fd(), events.as_mut_ptr(), EVENTS as libc::c_int, millis) };
+        let count = unsafe { libc::epoll_wait(self.epoll.fd(), events.as_mut_ptr(), most, millis) };
         match check(count) {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => return Ok(false),
             Err(error) => return Err(error),
@@ -105,7 +105,7 @@ mod tests {
 
     fn wait(poller: &Poller, millis: u64) -> (Vec<u64>, bool) {
         let mut keys = Vec::new();
-        let woken = poller.wait(Duration::from_millis(millis), &mut keys).unwrap();
+        let woken = poller.wait(Duration::from_millis(millis), EVENTS, &mut keys).unwrap();
         (keys, woken)
     }
 

@@ -5,9 +5,9 @@ use super::support;
 use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::support::{Name, PATIENCE, Peer, role, say};
 use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitSet, Writer, WriterOptions};
 
-support::peers!(echo);
+support::peers!(echo, linger);
 
 /// What does not come within this time is lost.
 const LOST: Duration = Duration::from_secs(10);
@@ -43,6 +43,54 @@ fn echo(arguments: &[String]) {
             responses.write_frame_async(frame.unwrap()).await.unwrap();
         }
     });
+}
+
+/// Lets a callback wait for another one, on threads that the program has asked for.
+fn linger(arguments: &[String]) {
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "zb-notify").count()
+    };
+    for round in 0..3 {
+        assert!(zerobuffer::set_callback_threads(2));
+        let readers = [0, 1, 2, 3].map(|number| Reader::create(&arguments[number], small()).unwrap());
+        let gate = Arc::new(Barrier::new(3));
+        let busy = Arc::new(AtomicU32::new(0));
+        for reader in &readers[..2] {
+            let (gate, busy) = (Arc::clone(&gate), Arc::clone(&busy));
+            reader
+                .notify(move || {
+                    busy.fetch_add(1, Ordering::SeqCst);
+                    gate.wait();
+                })
+                .unwrap();
+        }
+        while busy.load(Ordering::SeqCst) < 2 {
+            std::thread::yield_now();
+        }
+        // Both threads are busy, and find two more callbacks when they are free.
+        let ((sender, receiver), (done, ends)) = (channel(), channel());
+        readers[2]
+            .notify(move || {
+                // A stack of 256 KiB has no room for this.
+                let room = std::hint::black_box([1_u8; 1 << 20]);
+                receiver.recv_timeout(LOST).unwrap();
+                done.send(room.len()).unwrap();
+            })
+            .unwrap();
+        readers[3].notify(move || sender.send(()).unwrap()).unwrap();
+        gate.wait();
+        assert_eq!(ends.recv_timeout(LOST), Ok(1 << 20), "round {round}");
+        assert_eq!(threads(), 2, "round {round}");
+        drop(readers);
+        let start = Instant::now();
+        while threads() != 0 {
+            assert!(start.elapsed() < LOST, "{} threads outlive all handles", threads());
+            std::thread::yield_now();
+        }
+    }
+    say("lingered");
 }
 
 /// Counts how often a task was woken.
@@ -156,6 +204,14 @@ fn a_reader_that_dies_ends_a_write_that_waits() {
 }
 
 // ---- notifications ----
+
+#[test]
+fn callbacks_may_wait_for_one_another_on_two_threads() {
+    let names = [0, 1, 2, 3].map(|number| Name::new(&format!("linger-{number}")));
+    let names = names.each_ref().map(|name| &**name);
+    let mut peer = Peer::start(role!(linger), &names);
+    peer.expect("lingered");
+}
 
 #[test]
 fn a_notification_comes_once_and_may_be_called_off() {
