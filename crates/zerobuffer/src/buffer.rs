@@ -42,6 +42,8 @@ pub(crate) struct Buffer {
     generation: u64,
     /// What an event loop polls, once it was asked for.
     descriptor: OnceLock<Descriptor>,
+    /// This side has closed: what it owned, another process may own by now.
+    left: AtomicBool,
 }
 
 impl Buffer {
@@ -65,6 +67,7 @@ impl Buffer {
             full: AtomicU64::new(0),
             generation: os::fork_generation(),
             descriptor: OnceLock::new(),
+            left: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +127,11 @@ impl Buffer {
         }
     }
 
+    /// The doorbell of who lends through this buffer, in its sharing block.
+    pub(crate) fn loans_line(&self) -> Option<&BellLine> {
+        self.mapping.sharing().map(|sharing| &sharing.loans.loans_bell)
+    }
+
     /// The doorbell on which the other side sleeps.
     fn peers_line(&self) -> &BellLine {
         let control = self.mapping.control();
@@ -155,6 +163,21 @@ impl Buffer {
     /// Wakes the other side whatever its bell says.
     pub(crate) fn rouse_peer(&self) {
         doorbell::rouse(self.peers_line(), |id| self.mapping.wire().ring(id));
+    }
+
+    /// This side, a writer that lends, is about to give its role up: lenders of this process no longer own the loans' doorbell.
+    pub(crate) fn leave(&self) {
+        // Relaxed: the fence of call() and that of a lender that has set the bell order it.
+        self.left.store(true, Ordering::Relaxed);
+        if let Some(line) = self.loans_line() {
+            // A lender that sleeps on it goes on in slices.
+            doorbell::call(line, |_| false);
+        }
+    }
+
+    /// Whether this side has closed.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     // ---- the descriptor ----
@@ -352,6 +375,16 @@ impl Buffer {
 /// Reaches a buffer and keeps its memory mapped.
 pub(crate) trait HasBuffer: Send + Sync {
     fn buffer(&self) -> &Buffer;
+
+    /// Adds the buffers on whose loans' doorbells this side sleeps, too. Returns whether their borrowers' ends are told.
+    fn add_outputs(&self, _outputs: &mut Vec<Arc<Buffer>>) -> bool {
+        true
+    }
+
+    /// Whether something that this side has lent may have come back.
+    fn has_returned(&self) -> bool {
+        false
+    }
 }
 
 impl HasBuffer for Buffer {

@@ -170,6 +170,11 @@ impl Descriptor {
         self.fifo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The FIFO that another process may write to, if there is one.
+    pub(crate) fn fifo_id(&self) -> Option<os::FifoId> {
+        self.fifo().as_ref().and_then(os::Fifo::id)
+    }
+
     /// Calls `callback` once, as soon as it is ready.
     pub(crate) fn notify(&self, callback: Callback) -> std::io::Result<()> {
         self.notified.get_or_init(Notified::new).notify(self.borrow(), callback)
@@ -220,10 +225,15 @@ impl Descriptor {
         fifo.ring();
     }
 
+    /// The number of the last arming.
+    pub(crate) fn turn(&self) -> u32 {
+        // Relaxed: only the owner changes it.
+        self.armings.load(Ordering::Relaxed)
+    }
+
     /// The number of the next arming.
     pub(crate) fn next_turn(&self) -> u32 {
-        // Relaxed: only the owner changes it.
-        self.armings.load(Ordering::Relaxed).wrapping_add(1)
+        self.turn().wrapping_add(1)
     }
 
     /// Notes an arming for the listener; `known` is the other side's position before the look that follows. `again`: the
@@ -239,6 +249,11 @@ impl Descriptor {
         } else if again {
             self.listener.kick_sleeper();
         }
+    }
+
+    /// Has the listener sleep on more doorbells, which were armed just now.
+    pub(crate) fn note_outputs(&self) {
+        self.listener.kick_sleeper();
     }
 
     /// Notes whether the listener is to ask for the other side, which lived at the look that followed an arming.

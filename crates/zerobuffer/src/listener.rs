@@ -135,6 +135,9 @@ struct Book {
     buffer: Arc<dyn HasBuffer>,
     /// What to sleep on.
     listen: Listen,
+    /// Outputs through which frames are lent, and what their doorbells say.
+    outputs: Vec<Arc<Buffer>>,
+    loans: Vec<u32>,
     /// The bell that it rang for last.
     rung: u32,
     /// The arming for which it has looked again.
@@ -153,7 +156,16 @@ enum Listen {
 
 impl Book {
     fn new(buffer: Arc<dyn HasBuffer>) -> Book {
-        Book { buffer, listen: Listen::Nothing, rung: 0, looked: 0, seen: (0, Instant::now()) }
+        let (outputs, loans) = (Vec::new(), Vec::new());
+        Book {
+            buffer,
+            listen: Listen::Nothing,
+            outputs,
+            loans,
+            rung: 0,
+            looked: 0,
+            seen: (0, Instant::now()),
+        }
     }
 
     fn word(&self) -> Option<(&AtomicU32, u32)> {
@@ -163,6 +175,30 @@ impl Book {
             Listen::Bell(bell) => Some((buffer.doorbell(), bell)),
             Listen::Semaphore => Some((buffer.own_semaphore().count(), 0)),
         }
+    }
+
+    /// The doorbells of what is lent.
+    fn loans(&self) -> impl Iterator<Item = (&AtomicU32, u32)> {
+        let lines = self.outputs.iter().filter_map(|output| output.loans_line());
+        lines.zip(&self.loans).map(|(line, bell)| (&line.bell, *bell))
+    }
+
+    /// Rings if a borrower has rung, or something that was lent has come back. Returns for how long to sleep at most.
+    fn serve_loans(&mut self) -> Duration {
+        self.outputs.clear();
+        let told = self.buffer.add_outputs(&mut self.outputs);
+        self.loans.clear();
+        // Acquire pairs with the borrower's read-modify-write: what it gave back before is seen below.
+        let lines = self.outputs.iter().filter_map(|output| output.loans_line());
+        self.loans.extend(lines.map(|line| line.bell.load(Ordering::Acquire)));
+        // The owner arms a doorbell again that has rung, whether a loan has ended or not.
+        let is_rung = self.loans.iter().any(|bell| doorbell::is_rung(*bell));
+        if let Some(descriptor) = self.buffer.buffer().descriptor()
+            && (is_rung || self.buffer.has_returned())
+        {
+            descriptor.make_ready();
+        }
+        if told { Duration::MAX } else { PEERS }
     }
 
     /// Rings what is to be rung. Returns for how long to sleep at most.
@@ -259,7 +295,8 @@ fn serve(listener: &Arc<Listener>) {
         }
         let look = |books: &mut [Book]| {
             let now = Instant::now();
-            books.iter_mut().map(|book| book.serve(now)).min().unwrap_or(Duration::MAX)
+            let limits = books.iter_mut().map(|book| book.serve(now).min(book.serve_loans()));
+            limits.min().unwrap_or(Duration::MAX)
         };
         let mut limit = look(&mut books);
         if limit == Duration::MAX {
@@ -267,13 +304,18 @@ fn serve(listener: &Arc<Listener>) {
             control.announce_sleep();
             limit = look(&mut books);
         }
-        let limit = books.iter().map(Book::ask_for_peer).min().unwrap_or(limit).min(limit);
+        let mut limit = books.iter().map(Book::ask_for_peer).min().unwrap_or(limit).min(limit);
         let mut words = [(control.word(), kicks); WAIT_ANY_MAX];
         let mut count = 1;
-        for word in books.iter().filter_map(Book::word) {
-            words[count] = word;
+        for word in books.iter().filter_map(Book::word).chain(books.iter().flat_map(Book::loans)) {
+            match words.get_mut(count) {
+                Some(place) => *place = word,
+                // Each descriptor has a word, so this is a doorbell of loans.
+                None => limit = limit.min(BY_CLOCK),
+            }
             count += 1;
         }
+        let count = count.min(WAIT_ANY_MAX);
         if futex_wait_any(&words[..count], limit) == WaitAny::NotOffered {
             futex_wait(control.word(), kicks, limit.min(BY_CLOCK));
         }

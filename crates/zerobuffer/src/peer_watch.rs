@@ -1,10 +1,10 @@
 //! What the watcher does for a reader or a writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::buffer::{HasBuffer, Side};
-use crate::layout::{KEEPER_ROLE_BYTE, READER_ROLE_BYTE, WRITER_ROLE_BYTE};
+use crate::layout::{BORROWER_ROLE_BYTE, KEEPER_ROLE_BYTE, READER_ROLE_BYTE, WRITER_ROLE_BYTE};
 use crate::os;
 use crate::wait::watcher::{PeerLook, Registration, Watched};
 
@@ -35,6 +35,27 @@ impl Watched for PeerRole {
     }
 }
 
+/// A lender's eye on the role of who borrows from it.
+struct BorrowerRole {
+    lender: Weak<dyn HasBuffer>,
+    /// An open file of the output that holds no role.
+    output: Arc<os::Segment>,
+}
+
+impl Watched for BorrowerRole {
+    fn look(&self) -> PeerLook {
+        let is_held = self.output.role_is_held(BORROWER_ROLE_BYTE).unwrap_or(true);
+        if is_held { PeerLook::Quiet } else { PeerLook::Gone }
+    }
+
+    fn tell(&self, names: bool) {
+        // The output's name is no business of the lender's.
+        if !names && let Some(lender) = self.lender.upgrade() {
+            lender.buffer().tell_news(false);
+        }
+    }
+}
+
 /// How long to do without the watcher after it could not be had, in nanoseconds.
 const RETRY: u64 = 1_000_000_000;
 
@@ -57,17 +78,36 @@ impl PeerWatch {
         if self.registration.is_some() {
             return true;
         }
+        let role = || PeerRole { buffer: buffer.clone(), segment: Arc::clone(segment) };
+        let begun = self.begin(segment, role);
+        if begun {
+            // What happened to the name before is news too.
+            buffer.buffer().note_renamed();
+        }
+        begun
+    }
+
+    /// Whether the watcher tells `lender` when the one who borrows through `output` may have gone; sets the watch if there is none.
+    /// Comes before the look at the borrower's lock that precedes a sleep.
+    pub(crate) fn stands_over_borrower(
+        &mut self,
+        lender: &Weak<dyn HasBuffer>,
+        output: &Arc<os::Segment>,
+    ) -> bool {
+        let role = || BorrowerRole { lender: Weak::clone(lender), output: Arc::clone(output) };
+        self.registration.is_some() || self.begin(output, role)
+    }
+
+    /// Sets the watch over `segment`, unless that failed a moment ago. Returns whether it stands.
+    fn begin<T: Watched + 'static>(&mut self, segment: &os::Segment, role: impl FnOnce() -> T) -> bool {
         let now = os::coarse_now();
         if self.failed.is_some_and(|at| now.saturating_sub(at) < RETRY) {
             return false;
         }
-        let role = PeerRole { buffer: buffer.clone(), segment: Arc::clone(segment) };
-        match Registration::new(segment, Arc::new(role)) {
+        match Registration::new(segment, Arc::new(role())) {
             Ok(registration) => {
                 self.registration = Some(registration);
                 self.failed = None;
-                // What happened to the name before is news too.
-                buffer.buffer().note_renamed();
                 true
             }
             Err(error) => {

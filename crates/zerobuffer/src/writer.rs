@@ -476,7 +476,7 @@ impl Writer {
     fn shut(&mut self) {
         let Some(role) = self.outlet.places.role.take() else { return };
         self.outlet.places.close_descriptor();
-        let Places { buffer, ring, watch, .. } = &mut self.outlet.places;
+        let Outlet { places: Places { buffer, ring, watch, .. }, offers, .. } = &mut self.outlet;
         if !buffer.is_mine() {
             // A forked child inherited this handle: the connection stays the parent's (spec failure 9).
             return;
@@ -492,6 +492,9 @@ impl Writer {
         let reader = liveness::reader_state(|| Ok(liveness::reader_words(oieb)), &role);
         if matches!(reader, Ok(ReaderState::Alive)) {
             ring.tell_old_reader(buffer);
+        }
+        if offers.is_requested() {
+            buffer.leave();
         }
         stop_point!("close:writer-unlock");
         drop(role);

@@ -58,7 +58,8 @@ impl Inlet {
 
     /// Arms the descriptor, and looks again. Returns whether there is a frame.
     fn arm(&mut self, interruptible: bool) -> Result<bool> {
-        let (armed, was_ready) = self.attention.rest(&self.lender.buffer);
+        let (mut armed, was_ready) = self.attention.rest(&self.lender.buffer);
+        armed &= self.lender.loans.are_armed();
         if armed && !was_ready {
             return Ok(false);
         }
@@ -66,6 +67,7 @@ impl Inlet {
             let source = self.ring.before_arming(&self.lender);
             self.attention.arm(&self.lender.buffer, source, 0);
         }
+        self.lender.arm_loans(!armed);
         // The watch, as the kernel's bell, stands before the look.
         let watched = self.is_watched();
         // The writer may have died since the first look, within the same tick of the clock.

@@ -1,6 +1,6 @@
 //! What a reader shares with the frames that it has lent.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::{FrameRecord, Tag};
 use super::{classic, extended};
@@ -28,6 +28,19 @@ pub(crate) struct Lender {
 impl HasBuffer for Lender {
     fn buffer(&self) -> &Buffer {
         &self.buffer
+    }
+
+    fn add_outputs(&self, outputs: &mut Vec<Arc<Buffer>>) -> bool {
+        let mut owned = true;
+        let told = self.loans.for_each_output(|output| {
+            owned &= !output.has_left();
+            outputs.push(Arc::clone(output));
+        });
+        told && owned
+    }
+
+    fn has_returned(&self) -> bool {
+        self.loans.has_returned()
     }
 }
 
@@ -201,11 +214,31 @@ impl Lender {
         }
     }
 
+    /// Has borrowers that give something back make the descriptor ready, which has just been armed. Takes back what they are
+    /// done with. `again`: their doorbells do not say so.
+    pub(crate) fn arm_loans(&self, again: bool) {
+        // Behind the fence of the arming: another thread that lends for the first time, and does not see it, is seen here.
+        if !self.loans.any() {
+            return;
+        }
+        let Some(descriptor) = self.buffer.descriptor() else { return };
+        if again {
+            self.loans.arm(descriptor.fifo_id(), descriptor.turn());
+            descriptor.note_outputs();
+        }
+        // The watch stands before the borrowers' locks are tested.
+        self.loans.for_each_output(|_| {});
+        self.settle_loans(true);
+    }
+
     #[cold]
     fn settle(&self, surely: bool) {
         if self.buffer.is_mine() {
-            for ticket in self.loans.settle(surely) {
-                self.end_loan(ticket);
+            let mut ring = false;
+            let end = |ticket| ring |= self.extended.end_loan(&self.buffer.mapping, ticket);
+            self.loans.settle(surely, end);
+            if ring {
+                self.ring_writer();
             }
         }
     }

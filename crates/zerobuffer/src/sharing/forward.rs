@@ -27,10 +27,16 @@ impl Outlet {
     /// Offers the buffer of `lender` to this writer's reader, before there is a frame to forward.
     pub(crate) fn offer(&mut self, lender: &Arc<Lender>) -> Result<()> {
         if self.offers.is_requested() && lender.may_lend() {
-            let Outlet { places, offers, .. } = self;
-            offers.accepted(&places.buffer, places.role()?, lender)?;
+            self.accepted(lender)?;
         }
         Ok(())
+    }
+
+    /// Number of the offer of `lender`'s buffer, if the reader has accepted it; makes the offer first.
+    pub(crate) fn accepted(&mut self, lender: &Arc<Lender>) -> Result<Option<u64>> {
+        let Outlet { places, offers, .. } = self;
+        places.role()?;
+        Ok(offers.accepted(&places.buffer, places.reserver.segment(), lender))
     }
 
     /// Passes `frame` on, waiting for space up to the write time-out.
@@ -69,8 +75,7 @@ impl Outlet {
             return Ok(false);
         };
         self.places.buffer.check_mine()?;
-        let Outlet { places, offers, .. } = self;
-        let Some(offer) = offers.accepted(&places.buffer, places.role()?, lender)? else { return Ok(false) };
+        let Some(offer) = self.accepted(lender)? else { return Ok(false) };
         // What has come back makes room for another loan.
         lender.settle_loans(false);
         let Some(ticket) = lender.lend(record) else { return Ok(false) };
@@ -118,13 +123,8 @@ impl Outlet {
         }
         Ok(true)
     }
-    // ---- frames of a bounded output ----
 
-    /// Number of the offer of `lender`'s buffer, if the reader has accepted it; makes the offer first.
-    pub(crate) fn accepted_offer(&mut self, lender: &Arc<Lender>) -> Result<Option<u64>> {
-        let Outlet { places, offers, .. } = self;
-        offers.accepted(&places.buffer, places.role()?, lender)
-    }
+    // ---- frames of a bounded output ----
 
     /// Whether fewer than `bound` of the frames in `unreturned` have not been given back. If not, has them given back at once.
     pub(crate) fn is_below(&mut self, bound: usize, unreturned: &mut Unreturned) -> Result<bool> {

@@ -5,13 +5,14 @@
 //! loans are forgotten and its tail stays where it is, as its writer may go on for some milliseconds.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, HasBuffer};
 use crate::error::Result;
-use crate::layout::{BORROWER_ROLE_BYTE, Cursor};
+use crate::layout::{BORROWER_ROLE_BYTE, BellLine, Cursor};
 use crate::memory::Memory;
-use crate::os::{self, FileId};
+use crate::os::{self, FifoId, FileId};
+use crate::peer_watch::PeerWatch;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
@@ -30,7 +31,7 @@ pub(crate) struct Loans {
 
 #[derive(Default)]
 struct Books {
-    /// The reader is closed: nothing more is lent, and nothing that was lent is given back.
+    /// The reader is closed: there are no lanes any more, and no new ones.
     closed: bool,
     lanes: Vec<Lane>,
 }
@@ -38,8 +39,11 @@ struct Books {
 /// The loans that went through one output.
 struct Lane {
     output: Arc<Buffer>,
-    /// Sees the borrower's lock.
-    view: os::LockView,
+    /// The output's file, which shows the borrower's lock.
+    segment: Arc<os::Segment>,
+    /// Tells the lender of the borrower's end, from the first sleep on.
+    watch: PeerWatch,
+    lender: Weak<dyn HasBuffer>,
     /// Number of the offer.
     offer: u64,
     loans: VecDeque<Loan>,
@@ -83,23 +87,42 @@ impl Loans {
         self.books().closed
     }
 
-    /// Begins to keep books about an output. Its writer makes `offer`.
-    pub(crate) fn open_lane(&self, output: &Arc<Buffer>, view: os::LockView, offer: u64) {
+    /// Begins to keep books of `lender`'s about an output, whose file is `segment`. Its writer makes `offer`. Returns
+    /// whether it did: not if the lender has closed.
+    pub(crate) fn open_lane(
+        &self,
+        lender: Weak<dyn HasBuffer>,
+        output: &Arc<Buffer>,
+        segment: &Arc<os::Segment>,
+        offer: u64,
+    ) -> bool {
         let mut books = self.books();
-        let fresh =
-            Lane { output: Arc::clone(output), view, offer, loans: VecDeque::new(), gone: false, checked: 0 };
+        if books.closed {
+            return false;
+        }
         match books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, output)) {
-            Some(lane) => (lane.view, lane.offer) = (fresh.view, offer),
-            None => books.lanes.push(fresh),
+            Some(lane) => lane.offer = offer,
+            None => books.lanes.push(Lane {
+                output: Arc::clone(output),
+                segment: Arc::clone(segment),
+                watch: PeerWatch::default(),
+                lender,
+                offer,
+                loans: VecDeque::new(),
+                gone: false,
+                checked: 0,
+            }),
         }
         // Outputs that are done with: no writer has them any more.
         books.lanes.retain(|lane| !lane.loans.is_empty() || Arc::strong_count(&lane.output) > 1);
+        true
     }
 
     /// Enters the loan of `ticket` to `output`; `commit` commits the reference, and returns the cursor behind it. `None` if
     /// nothing can be lent there (any more).
     ///
-    /// The books are locked meanwhile, so no other thread sees the reference without its loan. Returns whether nothing was lent before.
+    /// The books are locked meanwhile, so no other thread sees the reference without its loan. Returns whether nothing was lent to
+    /// this output before: a reader that sleeps does not listen to its borrower yet.
     pub(crate) fn enter(
         &self,
         output: &Arc<Buffer>,
@@ -107,57 +130,70 @@ impl Loans {
         commit: impl FnOnce() -> Result<Cursor>,
     ) -> Result<Option<bool>> {
         let mut books = self.books();
-        if books.closed {
-            return Ok(None);
-        }
         let lane = books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, output));
         let Some(lane) = lane.filter(|lane| !lane.gone) else { return Ok(None) };
         let end = commit()?;
+        let first = lane.loans.is_empty();
         lane.loans.push_back(Loan { end, ticket });
         lane.show_count();
-        Ok(Some(!self.any.swap(true, Ordering::Relaxed)))
+        self.any.store(true, Ordering::Relaxed);
+        Ok(Some(first))
     }
 
-    /// Takes the loans that have ended out of the books; returns their tickets. Tests the borrowers' locks if `surely`, else now and then.
-    pub(crate) fn settle(&self, surely: bool) -> Vec<u64> {
-        let mut ended = Vec::new();
+    /// Takes the loans that have ended out of the books, and hands their tickets to `ended`, which does not come back here. Tests the
+    /// borrowers' locks if `surely`, else now and then.
+    pub(crate) fn settle(&self, surely: bool, mut ended: impl FnMut(u64)) {
         let mut books = self.books();
-        if books.closed {
-            return ended;
-        }
         for lane in &mut books.lanes {
             lane.settle(surely, &mut ended);
         }
         let any = books.lanes.iter().any(|lane| !lane.loans.is_empty());
         self.any.store(any, Ordering::Relaxed);
-        ended
     }
 
-    /// Whether a loan may have ended since the last settlement.
-    pub(crate) fn has_news(&self) -> bool {
-        let books = self.books();
-        books.lanes.iter().any(|lane| lane.loans.front().is_some_and(|loan| lane.has_passed(loan.end)))
+    /// Whether something was given back since the last settlement.
+    pub(crate) fn has_returned(&self) -> bool {
+        self.any() && self.books().lanes.iter().any(Lane::has_returned)
     }
 
-    /// Outputs, `most` at most, in which something is lent: their borrowers ring when they give it back.
-    pub(crate) fn outputs(&self, most: usize) -> Vec<Arc<Buffer>> {
-        let books = self.books();
-        let lanes = books.lanes.iter().filter(|lane| !lane.loans.is_empty());
-        lanes.take(most).map(|lane| Arc::clone(&lane.output)).collect()
+    /// Hands over the outputs through which something is lent: their borrowers ring when they give it back. Returns whether
+    /// the watcher tells the lender of each borrower's end. Comes before the locks are tested.
+    pub(crate) fn for_each_output(&self, mut each: impl FnMut(&Arc<Buffer>)) -> bool {
+        let mut told = true;
+        if !self.any() {
+            return told;
+        }
+        for lane in self.books().lanes.iter_mut().filter(|lane| !lane.loans.is_empty()) {
+            told &= lane.watch.stands_over_borrower(&lane.lender, &lane.segment);
+            each(&lane.output);
+        }
+        told
     }
 
-    /// The reader closes.
+    /// Arms the doorbells of what is lent for the arming `turn` of the reader's descriptor, whose FIFO is `fifo`.
+    pub(crate) fn arm(&self, fifo: Option<FifoId>, turn: u32) {
+        for lane in self.books().lanes.iter().filter(|lane| !lane.loans.is_empty()) {
+            let Some(line) = lane.output.loans_line().filter(|_| !lane.output.has_left()) else { continue };
+            stop_point!("sharing:arm");
+            doorbell::name_fifo(line, fifo);
+            doorbell::arm(&line.bell, 0, turn);
+        }
+    }
+
+    /// Whether each doorbell of what is lent is armed, or needs not be.
+    pub(crate) fn are_armed(&self) -> bool {
+        let lent = |lane: &&Lane| !lane.loans.is_empty() && !lane.output.has_left();
+        !self.any() || self.books().lanes.iter().filter(lent).all(Lane::is_armed)
+    }
+
+    /// The reader closes. The doorbells stay as they are: a borrower that rings one wakes no one.
     pub(crate) fn close(&self) {
         let mut books = self.books();
         books.closed = true;
         let lanes = std::mem::take(&mut books.lanes);
         self.any.store(false, Ordering::Relaxed);
         drop(books);
-        for lane in &lanes {
-            if let Some(sharing) = lane.output.mapping.sharing() {
-                doorbell::set(&sharing.loans.loans_bell.bell, 0);
-            }
-        }
+        drop(lanes);
     }
 }
 
@@ -170,19 +206,30 @@ impl Lane {
         end.is_passed_by(tail)
     }
 
-    fn settle(&mut self, surely: bool, ended: &mut Vec<u64>) {
+    fn has_returned(&self) -> bool {
+        self.loans.front().is_some_and(|loan| self.has_passed(loan.end))
+    }
+
+    fn is_armed(&self) -> bool {
+        // Acquire: a publisher's byte that was just taken out of the FIFO came behind its change of the doorbell.
+        let is_armed = |line: &BellLine| doorbell::is_armed(line.bell.load(Ordering::Acquire));
+        self.output.loans_line().is_none_or(is_armed)
+    }
+
+    fn settle(&mut self, surely: bool, ended: &mut impl FnMut(u64)) {
         let before = self.loans.len();
         while let Some(loan) = self.loans.front().filter(|loan| self.has_passed(loan.end)) {
-            ended.push(loan.ticket);
+            ended(loan.ticket);
             self.loans.pop_front();
         }
         if !self.loans.is_empty() {
             let now = os::coarse_now();
             if surely || now.saturating_sub(self.checked) >= LOCK_CHECK {
                 self.checked = now;
-                if matches!(self.view.role_is_held(BORROWER_ROLE_BYTE), Ok(false)) {
+                if matches!(self.segment.role_is_held(BORROWER_ROLE_BYTE), Ok(false)) {
                     self.gone = true;
-                    ended.extend(self.loans.drain(..).map(|loan| loan.ticket));
+                    self.watch.end();
+                    self.loans.drain(..).for_each(|loan| ended(loan.ticket));
                 }
             }
         }

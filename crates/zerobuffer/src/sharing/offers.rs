@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use crate::buffer::Buffer;
-use crate::error::Result;
 use crate::layout::{WriterWord, offer_number, words_of_name};
 use crate::memory::Memory;
 use crate::os;
@@ -46,40 +45,42 @@ impl Offers {
     pub(crate) fn accepted(
         &mut self,
         buffer: &Arc<Buffer>,
-        role: &os::LockFile,
+        segment: &Arc<os::Segment>,
         lender: &Arc<Lender>,
-    ) -> Result<Option<u64>> {
-        let Some(sharing) = buffer.mapping.sharing().filter(|_| self.requested) else { return Ok(None) };
+    ) -> Option<u64> {
+        let sharing = buffer.mapping.sharing().filter(|_| self.requested)?;
         if let Some(current) = &self.current {
             if std::ptr::eq(current.lender.as_ptr(), Arc::as_ptr(lender)) {
                 // Acquire pairs with the Release store in Borrower::answer: the borrower has its lock.
                 let accepted = sharing.answer.accepted.load(Ordering::Acquire);
-                return Ok((accepted == current.number).then_some(current.number));
+                return (accepted == current.number).then_some(current.number);
             }
             if current.lender.upgrade().is_some_and(|lender| !lender.loans.is_closed()) {
-                return Ok(None);
+                return None;
             }
         }
-        self.publish(buffer, role, lender)?;
-        Ok(None)
+        self.publish(buffer, segment, lender);
+        None
     }
 
     /// Offers `lender`'s buffer.
     #[cold]
-    fn publish(&mut self, buffer: &Arc<Buffer>, role: &os::LockFile, lender: &Arc<Lender>) -> Result<()> {
+    fn publish(&mut self, buffer: &Arc<Buffer>, segment: &Arc<os::Segment>, lender: &Arc<Lender>) {
         let (Some(file), Some(sharing)) = (lender.loans.file(), buffer.mapping.sharing()) else {
-            return Ok(());
+            return;
         };
         let name = lender.buffer.name();
         // A frame that is lent within its own buffer would wait for itself.
         let can_be = buffer.mapping.is_extended() && name != buffer.name();
-        let Some(words) = words_of_name(name).filter(|_| can_be) else { return Ok(()) };
-        let view = role.view().map_err(|error| buffer.os_error("copy its descriptor", error))?;
+        let Some(words) = words_of_name(name).filter(|_| can_be) else { return };
         // Relaxed: only this writer stores the word while it has the role.
         let epoch = WriterWord(buffer.mapping.oieb().writer_word.load(Ordering::Relaxed)).epoch();
         self.count += 1;
         let number = offer_number(epoch, self.count);
-        lender.loans.open_lane(buffer, view, number);
+        let weak = Arc::downgrade(lender);
+        if !lender.loans.open_lane(weak, buffer, segment, number) {
+            return;
+        }
         let line = &sharing.offer;
         stop_point!("sharing:offer-begin");
         line.offer.store(0, Ordering::Relaxed);
@@ -99,6 +100,5 @@ impl Offers {
         line.offer.store(number, Ordering::Release);
         self.current = Some(Current { number, lender: Arc::downgrade(lender) });
         self.unannounced = true;
-        Ok(())
     }
 }

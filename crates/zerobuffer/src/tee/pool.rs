@@ -84,7 +84,7 @@ impl Pool {
         slot: &mut Slot,
     ) -> Result<Option<bool>> {
         let Some(slots) = &mut self.slots else { return Ok(None) };
-        let Some(offer) = output.outlet().accepted_offer(slots.reader.lender())? else { return Ok(None) };
+        let Some(offer) = output.outlet().accepted(slots.reader.lender())? else { return Ok(None) };
         if matches!(slot, Slot::Open) {
             *slot = slots.fill(frame).map_or(Slot::None, Slot::Filled);
         }
@@ -109,11 +109,12 @@ impl Slots {
 
     /// Takes back what is not looked at any more.
     fn settle(&mut self) {
-        for ticket in self.reader.lender().loans.settle(false) {
-            if let Some(loans) = usize::try_from(ticket).ok().and_then(|index| self.loans.get_mut(index)) {
+        let Slots { reader, loans, .. } = self;
+        reader.lender().loans.settle(false, |ticket| {
+            if let Some(loans) = usize::try_from(ticket).ok().and_then(|index| loans.get_mut(index)) {
                 *loans -= 1;
             }
-        }
+        });
     }
 
     /// Copies `frame` to a slot that no viewer looks at: the first one, so that few of them are in use while the viewers keep up.

@@ -57,7 +57,7 @@ pub(crate) fn set(bell: &AtomicU32, more: u32) {
 
 /// How long a sleep lasts that relies on a barrier, before the owner looks once more: far longer than a store waits in a store buffer, and
 /// rarely as long as a wait.
-const SECOND_LOOK: Duration = Duration::from_millis(1);
+pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(1);
 
 /// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
 /// The bell says `more` all the time: an owner that is woken, but does not run yet, wants what it wanted.
@@ -158,6 +158,14 @@ pub(crate) fn fifo_of(line: &BellLine) -> Option<FifoId> {
     // Acquire pairs with the Release store of a number: its inode is there.
     let number = line.fifo.load(Ordering::Acquire);
     (number != 0).then(|| FifoId { number, inode: line.inode.load(Ordering::Relaxed) })
+}
+
+/// Names the FIFO of the owner's descriptor behind its bell; `None`: there is none.
+pub(crate) fn name_fifo(line: &BellLine, id: Option<FifoId>) {
+    let id = id.unwrap_or(FifoId { number: 0, inode: 0 });
+    line.inode.store(id.inode, Ordering::Relaxed);
+    // Release pairs with the Acquire in fifo_of().
+    line.fifo.store(id.number, Ordering::Release);
 }
 
 /// Wakes the owner even if its bell does not say that it sleeps, for something stored just before: for a publisher that takes over from another one, which may

@@ -23,8 +23,41 @@ pub const MOST: u64 = 30;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Runs one of the three as another user.
+pub const USER: &str = "ZEROBUFFER_CHAIN_USER";
+/// Mode of the buffers that one of the three makes, in octal digits.
+pub const MODE: &str = "ZEROBUFFER_CHAIN_MODE";
+/// MiB of their payload.
+pub const SIZE: &str = "ZEROBUFFER_CHAIN_SIZE";
+/// Limits the memory of one of the three to what it has when it is ready, and so many MiB more.
+pub const MEMORY: &str = "ZEROBUFFER_CHAIN_MEMORY";
+
+fn setting(name: &str, radix: u32) -> Option<u32> {
+    let text = std::env::var(name).ok()?;
+    Some(u32::from_str_radix(&text, radix).expect("a number"))
+}
+
 pub fn config() -> BufferConfig {
-    BufferConfig::default().payload_size(1 << 20).allow_payload_sharing(true)
+    let size = setting(SIZE, 10).unwrap_or(1) as usize;
+    let config = BufferConfig::default().payload_size(size << 20).allow_payload_sharing(true);
+    setting(MODE, 8).map_or(config.clone(), |mode| config.mode(mode))
+}
+
+/// Says that the peer is ready, after what its settings ask for.
+fn ready() {
+    if let Some(more) = setting(MEMORY, 10) {
+        let pages = std::fs::read_to_string("/proc/self/statm").expect("statm");
+        let pages: u64 = pages.split(' ').next().and_then(|size| size.parse().ok()).expect("a number");
+        support::confine::limit(libc::RLIMIT_AS, pages * 4096 + (u64::from(more) << 20));
+    }
+    say("ready");
+}
+
+/// Becomes the user that the settings ask for.
+fn begin() {
+    if std::env::var_os(USER).is_some() {
+        support::confine::become_nobody();
+    }
 }
 
 pub fn options() -> WriterOptions {
@@ -65,12 +98,13 @@ pub fn obey(mut answer: impl FnMut(&[&str]) -> Option<String>) {
 
 /// Writes frames. Arguments: IN, the first number.
 pub fn camera(arguments: &[String]) {
+    begin();
     let mut next: u64 = arguments[1].parse().expect("a number");
     let mut writer = match Writer::connect_with(&arguments[0], options()) {
         Ok(writer) => writer,
         Err(error) => return say(failed(&error)),
     };
-    say("ready");
+    ready();
     obey(|words| match *words {
         ["write", count] => {
             for written in 0..count.parse().expect("a number") {
@@ -82,8 +116,27 @@ pub fn camera(arguments: &[String]) {
             }
             Some(count.to_owned())
         }
+        // Writes a frame, and waits for space as long as it takes.
+        ["push"] => {
+            writer.set_write_timeout(PATIENCE);
+            let written = writer.write_frame(&content(next)).map(|_| next += 1);
+            writer.set_write_timeout(Duration::ZERO);
+            Some(written.map_or_else(|error| failed(&error), |()| "written".into()))
+        }
         _ => None,
     });
+}
+
+/// Sleeps in an event loop until there is a frame.
+fn polled_frame(reader: &mut Reader) -> String {
+    loop {
+        match reader.try_read_frame() {
+            Ok(Some(_)) => return "a frame".into(),
+            Ok(None) if support::poll(reader.descriptor().expect("a descriptor"), PATIENCE) => {}
+            Ok(None) => return "nothing".into(),
+            Err(error) => return failed(&error),
+        }
+    }
 }
 
 enum Output {
@@ -102,6 +155,7 @@ impl Output {
 
 /// Forwards frames. Arguments: IN, OUT, `shared` if it makes OUT itself.
 pub fn relay(arguments: &[String]) {
+    begin();
     let [input, output, mode] = arguments else { panic!("IN, OUT, mode") };
     let mut reader = match Reader::create(input, config()) {
         Ok(reader) => Some(reader),
@@ -116,7 +170,7 @@ pub fn relay(arguments: &[String]) {
         Ok(output) => Some(output),
         Err(error) => return say(failed(&error)),
     };
-    say("ready");
+    ready();
     let mut kept = Vec::new();
     obey(|words| match *words {
         // Forwards what comes, as many as asked for; tells how many were shared, and how many copied.
@@ -144,6 +198,12 @@ pub fn relay(arguments: &[String]) {
             }
             Some(format!("{count}"))
         }
+        // Waits for a frame, in a call or in an event loop, and gives it back.
+        ["await"] => match reader.as_mut().expect("open").read_frame(PATIENCE) {
+            Ok(frame) => Some(if frame.is_some() { "a frame" } else { "nothing" }.into()),
+            Err(error) => Some(failed(&error)),
+        },
+        ["poll"] => Some(polled_frame(reader.as_mut().expect("open"))),
         // Reads a frame and keeps it.
         ["keep"] => {
             kept.extend(reader.as_mut().expect("open").read_frame(SECOND).ok().flatten());
@@ -169,11 +229,12 @@ pub fn relay(arguments: &[String]) {
 
 /// Reads frames and keeps them. Arguments: OUT.
 pub fn viewer(arguments: &[String]) {
+    begin();
     let mut reader = match Reader::create(&arguments[0], config()) {
         Ok(reader) => Some(reader),
         Err(error) => return say(failed(&error)),
     };
-    say("ready");
+    ready();
     let mut held: VecDeque<(u64, Frame)> = VecDeque::new();
     obey(|words| match *words {
         // Reads frames and keeps them; tells the numbers, each with an `s` if it is shared.

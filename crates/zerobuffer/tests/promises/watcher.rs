@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::ledger::{StallWatch, now};
-use crate::support::{Name, PATIENCE, Peer, confine, hear, role, say};
+use crate::support::{Name, PATIENCE, Peer, confine, hear, role, runs_of, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
 support::peers!(
@@ -68,16 +68,6 @@ fn idle_writers(arguments: &[String]) {
         while writer.try_write_frame(&[1; 900]).unwrap().is_some() {}
         assert_eq!(writer.write_frame(&[1; 900]).unwrap_err().kind(), ErrorKind::ReaderDead);
     });
-}
-
-/// How often the threads of a process have been given a processor.
-fn runs_of(process: u32) -> u64 {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let runs = tasks.map(|task| {
-        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
-        text.split_whitespace().nth(2).and_then(|runs| runs.parse::<u64>().ok()).unwrap_or(0)
-    });
-    runs.sum()
 }
 
 /// Waits until a process of many threads has fallen asleep, and then for two seconds more. Returns how often its threads ran in

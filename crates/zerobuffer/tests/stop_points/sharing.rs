@@ -18,8 +18,13 @@ pub(crate) const RELAY: [&str; 5] = [
 ];
 pub(crate) const VIEWER: [&str; 6] =
     ["sharing:open", "sharing:map", "sharing:lock-open", "sharing:lock", "sharing:accept", "sharing:unlock"];
-/// Of those, what comes once, in a viewer that is refused, wakes its lender, or takes a kept buffer over.
-pub(crate) const RARE: [&str; 3] = ["sharing:refuse", "sharing:ring", "adopt:sharing"];
+/// What comes in a viewer that is refused, wakes its lender, or takes a kept buffer over, and in a relay that sleeps in an event loop.
+pub(crate) const RARE: [&str; 4] = ["sharing:refuse", "sharing:ring", "adopt:sharing", "sharing:arm"];
+
+/// Points of every reader and writer, at which these pass a reference on and give it back.
+const RELAY_OF_ALL: [&str; 2] = ["extended:header", "extended:head"];
+const VIEWER_OF_ALL: [&str; 1] = ["extended:tail"];
+const CAMERA_OF_ALL: [&str; 3] = ["write:data", "extended:header", "extended:head"];
 
 /// Points that no case came to.
 static IN_VAIN: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -110,7 +115,11 @@ fn the_others_go_on(chain: &mut Chain, victim: Who, halted: bool) {
 #[test]
 fn no_byte_of_a_lent_frame_changes_wherever_a_relay_or_a_viewer_is_stopped() {
     let mut cases: Vec<(String, Box<dyn Fn() + Send + Sync>)> = Vec::new();
-    for (victim, points) in [(Who::Relay, &RELAY[..]), (Who::Viewer, &VIEWER[..])] {
+    let victims = [
+        (Who::Relay, [&RELAY[..], &RELAY_OF_ALL].concat()),
+        (Who::Viewer, [&VIEWER[..], &VIEWER_OF_ALL].concat()),
+    ];
+    for (victim, points) in victims {
         for point in points {
             for action in ["kill", "halt"] {
                 for shared in [false, true] {
@@ -184,6 +193,104 @@ fn a_viewer_stopped_at_a_rare_point_of_sharing_leaves_nothing_lent() {
             chain.get(Who::Viewer, "release 9");
         }
         chain.assert_all_is_back();
+        chain.end();
+    }
+}
+
+#[test]
+fn a_relay_stopped_while_it_arms_its_event_loop_misses_nothing() {
+    for action in ["kill", "halt"] {
+        let mut chain = Chain::start("arming", true, |who, command| {
+            if who == Who::Relay {
+                command.env("ZEROBUFFER_STOP", stop(action, "sharing:arm", 1));
+            }
+        });
+        chain.write(2);
+        chain.expect(Who::Relay, "forward 2", "2 0");
+        chain.get(Who::Viewer, "read 2");
+        chain.pump();
+        assert_eq!(chain.ask(Who::Relay, "poll"), None, "it is stopped");
+        if action == "kill" {
+            relay_is_gone(&mut chain);
+        } else {
+            chain.peer(Who::Camera).tell("push");
+            chain.expect(Who::Viewer, "release 9", "0");
+            chain.peer(Who::Relay).signal(libc::SIGCONT);
+            assert_eq!(chain.hear_from(Who::Camera).as_deref(), Some("written"));
+            assert_eq!(chain.hear_from(Who::Relay).as_deref(), Some("a frame"));
+            chain.written += 1;
+            chain.assert_all_is_back();
+        }
+        chain.end();
+    }
+}
+
+#[test]
+fn no_byte_of_a_lent_frame_changes_wherever_its_camera_is_stopped() {
+    for point in CAMERA_OF_ALL {
+        for action in ["kill", "halt"] {
+            let mut chain = Chain::start("camera", true, |who, command| {
+                if who == Who::Camera {
+                    command.env("ZEROBUFFER_STOP", stop(action, point, 3));
+                }
+            });
+            for number in 0..2 {
+                chain.write(1);
+                chain.expect(Who::Relay, "forward 1", "1 0");
+                chain.expect(Who::Viewer, "read 1", &format!("{number}s"));
+            }
+            assert_eq!(chain.ask(Who::Camera, "write 1"), None, "{point}: it is stopped");
+            check(&mut chain);
+            if action == "kill" {
+                chain.written = 500;
+                assert!(chain.start_one(Who::Camera, |_| {}));
+                chain.write(1);
+                let start = Instant::now();
+                while chain.get(Who::Relay, "forward 1") != "1 0" {
+                    assert!(start.elapsed() < PATIENCE, "{point}: the next camera's frame does not come");
+                }
+                assert_ne!(chain.get(Who::Viewer, "read 1"), "wrong bytes");
+            } else {
+                chain.peer(Who::Camera).signal(libc::SIGCONT);
+                assert_eq!(chain.hear_from(Who::Camera).as_deref(), Some("1"));
+                chain.written += 1;
+                chain.expect(Who::Relay, "forward 1", "1 0");
+                chain.expect(Who::Viewer, "read 1", "2s");
+            }
+            chain.pump();
+            check(&mut chain);
+            chain.expect(Who::Viewer, "release 9", "0");
+            chain.assert_all_is_back();
+            chain.end();
+        }
+    }
+}
+
+#[test]
+fn a_relay_stopped_while_it_takes_a_loan_back_keeps_the_others() {
+    for action in ["kill", "halt"] {
+        let mut chain = Chain::start("taking-back", true, |who, command| {
+            if who == Who::Relay {
+                command.env("ZEROBUFFER_STOP", stop(action, "extended:tail", 1));
+            }
+        });
+        chain.write(2);
+        chain.expect(Who::Relay, "forward 2", "2 0");
+        chain.expect(Who::Viewer, "read 2", "0s 1s");
+        chain.expect(Who::Viewer, "release 1", "1");
+        assert_eq!(chain.ask(Who::Relay, "lent"), None, "it is stopped");
+        if action == "kill" {
+            relay_is_gone(&mut chain);
+        } else {
+            let _ = chain.ask(Who::Camera, "write 30");
+            check(&mut chain);
+            chain.peer(Who::Relay).signal(libc::SIGCONT);
+            assert_eq!(chain.hear_from(Who::Relay).as_deref(), Some("1"));
+            chain.pump();
+            check(&mut chain);
+            chain.expect(Who::Viewer, "release 9", "0");
+            chain.assert_all_is_back();
+        }
         chain.end();
     }
 }

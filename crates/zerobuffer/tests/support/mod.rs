@@ -12,7 +12,7 @@ pub mod stream;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -22,6 +22,30 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use zerobuffer::BufferConfig;
+
+/// Whether `fd` becomes ready within `limit`.
+pub fn poll(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let mut event = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid `pollfd`.
+    let ready = unsafe { libc::poll(&raw mut event, 1, limit.as_millis().try_into().expect("short")) };
+    assert!(ready >= 0, "poll: {}", std::io::Error::last_os_error());
+    assert!(event.revents & !libc::POLLIN == 0, "{:#x}", event.revents);
+    ready == 1
+}
+
+/// How often the threads of a process have been given a processor.
+pub fn runs_of(process: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it lives");
+    let runs = tasks.map(|task| {
+        let text = task.and_then(|task| std::fs::read_to_string(task.path().join("schedstat")));
+        text.unwrap_or_default()
+            .split_whitespace()
+            .nth(2)
+            .and_then(|runs| runs.parse::<u64>().ok())
+            .unwrap_or(0)
+    });
+    runs.sum()
+}
 
 /// Longest wait for anything that must happen; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ use crate::stats::HeldFrames;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, rest, spin_loop};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
+use crate::wait::wire::Wire;
 
 /// Bytes that may be withheld: each time the tail is stored, its cache line is taken from the writer, so that the cost is
 /// shared among many small frames. Also at most 1/64 of the ring, so that a buffer never seems notably smaller.
@@ -59,6 +60,8 @@ struct Queue {
     lent_frames: u64,
     /// `Some` from the first offer that the reader accepts until it is closed and its last borrowed frame is released.
     borrower: Option<BorrowerLock>,
+    /// Makes the lender's descriptor ready.
+    lender: Wire,
     /// The reader has accepted an offer: `outstanding` is one more than the frames, so that no frame is alone, and every
     /// release comes here.
     borrows: bool,
@@ -109,6 +112,7 @@ impl ReleaseQueue {
                 lent: 0,
                 lent_frames: 0,
                 borrower: None,
+                lender: Wire::new(),
                 borrows: false,
             }),
         }
@@ -466,10 +470,10 @@ impl Queue {
         let line = &sharing.loans.loans_bell;
         if leaves {
             // The kernel orders the unlocking before the look at the bell; a lock is no store, so the fence is explicit.
-            doorbell::call(line, |_| false);
+            doorbell::call(line, |id| self.lender.ring(id));
         } else if doorbell::wants(&line.bell) & doorbell::SLEEPING != 0 {
             stop_point!("sharing:ring");
-            doorbell::ring(line, |_| false);
+            doorbell::ring(line, |id| self.lender.ring(id));
         }
     }
 }

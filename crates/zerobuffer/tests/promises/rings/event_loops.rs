@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::support::{Name, PATIENCE, Peer, Random, hear, role, say};
+use super::support::{Name, PATIENCE, Peer, Random, hear, poll, role, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
 /// A wake-up that does not come within this time is lost.
@@ -25,16 +25,6 @@ fn connect(name: &str) -> Writer {
         .write_timeout(PATIENCE)
         .wait_strategy(WaitStrategy::Block);
     Writer::connect_with(name, options).unwrap()
-}
-
-/// Whether the descriptor becomes ready within `limit`.
-fn poll(fd: BorrowedFd<'_>, limit: Duration) -> bool {
-    let mut event = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid `pollfd`.
-    let ready = unsafe { libc::poll(&raw mut event, 1, limit.as_millis().try_into().unwrap()) };
-    assert!(ready >= 0, "poll: {}", std::io::Error::last_os_error());
-    assert!(event.revents & !libc::POLLIN == 0, "{:#x}", event.revents);
-    ready == 1
 }
 
 fn is_ready(fd: BorrowedFd<'_>) -> bool {

@@ -58,6 +58,22 @@ fn frames_of_a_reader_that_has_closed_are_copied() {
 }
 
 #[test]
+fn frames_of_a_reader_that_has_closed_are_copied_even_where_its_buffer_can_be_opened() {
+    let mut chain = Chain::with("closed-named", sharing(), sharing(), requesting());
+    assert!(chain.write(LARGE));
+    let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+    let path = format!("/dev/shm/{}", &*chain.names[0]);
+    let Chain { input, mut output, mut viewer, names: _names, .. } = chain;
+    std::fs::hard_link(&path, format!("{path}-aside")).unwrap();
+    drop(input);
+    std::fs::rename(format!("{path}-aside"), &path).unwrap();
+    for _ in 0..3 {
+        assert_eq!(output.forward_to(&frame).unwrap(), Forwarded::Copied);
+        assert_eq!(*viewer.read_frame(SECOND).unwrap().unwrap(), *content(0, LARGE));
+    }
+}
+
+#[test]
 fn a_shared_writer_copies_for_a_viewer_that_does_not_share() {
     let names = ["in", "out"].map(|end| Name::new(&format!("shared-plain-{end}")));
     let mut input = Reader::create(&names[0], sharing()).unwrap();

@@ -1,30 +1,10 @@
 //! References and offers that cannot be true: typed errors for references, refusals for offers.
 
+use super::block::{self, control, sharing_block};
 use super::{Chain, LARGE, SECOND, content, requesting, sharing};
 use crate::support::Name;
 use crate::support::forge::{Forge, at};
 use zerobuffer::{ErrorKind, Forwarded, KeptBuffer, Reader, Writer};
-
-/// Offset of the control block, from the extension word.
-fn control(segment: &Forge) -> u64 {
-    segment.get(at::EXTENSION) & ((1 << 48) - (1 << 7))
-}
-
-/// Offsets in the sharing block (docs/PROTOCOL.md).
-mod block {
-    pub(super) const ENABLED: u64 = 512;
-    pub(super) const OFFER: u64 = 512 + 64;
-    pub(super) const DEVICE: u64 = 512 + 72;
-    pub(super) const INODE: u64 = 512 + 80;
-    pub(super) const NAME_SIZE: u64 = 512 + 88;
-    pub(super) const NAME: u64 = 512 + 128;
-    pub(super) const ACCEPTED: u64 = 512 + 384;
-    pub(super) const REFUSED: u64 = 512 + 392;
-}
-
-fn sharing_block(segment: &Forge, field: u64) -> u64 {
-    control(segment) + field
-}
 
 /// Where the reference stands that OUT's writer has just committed.
 fn reference(segment: &Forge, path: &str) -> u64 {
@@ -195,4 +175,74 @@ fn a_borrowers_role_that_another_process_holds_is_a_refusal() {
     }
     let segment = Forge::segment(&chain.names[1]);
     assert_ne!(segment.get(sharing_block(&segment, block::REFUSED)), 0);
+}
+
+#[test]
+fn a_source_whose_sizes_cannot_be_true_is_refused() {
+    let source = Name::new("sizes");
+    let mut input = Reader::create(&source, sharing()).unwrap();
+    let mut camera = Writer::connect(&source).unwrap();
+    let segment = Forge::segment(&source);
+    let is_true = || Offer { name: source.as_bytes(), size: source.len() as u64, inode: None };
+    const MAX: u64 = u64::MAX;
+    for (what, at, value) in [
+        ("a payload larger than the file", at::PAYLOAD_SIZE, 1 << 40),
+        ("a payload that overflows", at::PAYLOAD_SIZE, MAX),
+        ("no payload", at::PAYLOAD_SIZE, 0),
+        ("metadata larger than the file", at::METADATA_SIZE, 1 << 40),
+        ("metadata that overflow", at::METADATA_SIZE, MAX - 100),
+        ("a control block behind the file", at::EXTENSION, segment.get(at::EXTENSION) + (1 << 40)),
+        ("a control block at the end of the numbers", at::EXTENSION, MAX),
+        ("another protocol", at::VERSION, MAX),
+    ] {
+        let before = segment.get(at);
+        segment.set(at, value);
+        assert!(!is_accepted(what, &source, is_true()), "{what}");
+        segment.set(at, before);
+    }
+    assert!(is_accepted("the true one", &source, is_true()));
+    camera.write_frame(b"last").unwrap();
+    assert!(input.read_frame(SECOND).unwrap().is_some());
+}
+
+#[test]
+fn sizes_that_change_behind_the_acceptance_change_nothing() {
+    let mut chain = Chain::new("resized");
+    let segment = Forge::segment(&chain.names[0]);
+    let before = [at::PAYLOAD_SIZE, at::METADATA_SIZE].map(|at| (at, segment.get(at)));
+    for (at, value) in before {
+        segment.set(at, value / 2);
+    }
+    chain.go_round();
+    for (at, _) in before {
+        segment.set(at, 1 << 50);
+    }
+    chain.go_round();
+    // The lender closes by its own sizes, too.
+    before.iter().for_each(|(at, value)| segment.set(*at, *value));
+}
+
+#[test]
+fn a_writer_that_offers_without_end_has_four_sources_accepted() {
+    use std::os::unix::fs::MetadataExt;
+    let (source, output) = (Name::new("endless-in"), Name::new("endless-out"));
+    let _input = Reader::create(&source, sharing()).unwrap();
+    let mut viewer = Reader::create(&output, sharing()).unwrap();
+    let mut writer = Writer::connect_with(&output, requesting()).unwrap();
+    writer.write_frame(b"one").unwrap();
+    assert!(viewer.read_frame(SECOND).unwrap().is_some());
+    let segment = Forge::segment(&output);
+    let info = std::fs::metadata(format!("/dev/shm/{}", &*source)).unwrap();
+    segment.set(sharing_block(&segment, block::DEVICE), info.dev());
+    segment.set(sharing_block(&segment, block::INODE), info.ino());
+    segment.set(sharing_block(&segment, block::NAME_SIZE), source.len() as u64);
+    segment.write(sharing_block(&segment, block::NAME), source.as_bytes());
+    for count in 1..=50 {
+        segment.set(sharing_block(&segment, block::OFFER), 1 << 32 | count);
+        assert!(viewer.try_read_frame().unwrap().is_none());
+        let accepted = segment.get(sharing_block(&segment, block::ACCEPTED));
+        assert_eq!(accepted, 1 << 32 | count.min(4));
+    }
+    writer.write_frame(b"two").unwrap();
+    assert_eq!(*viewer.read_frame(SECOND).unwrap().unwrap(), *b"two");
 }

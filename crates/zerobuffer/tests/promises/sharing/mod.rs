@@ -1,11 +1,13 @@
 //! Payload sharing: frames that are forwarded without a copy.
 
 mod basics;
+mod block;
 mod chains;
 mod fallback;
 mod hostile;
 mod inspect;
 mod tee;
+mod waits;
 
 use std::time::Duration;
 

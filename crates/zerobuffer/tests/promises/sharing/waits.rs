@@ -1,0 +1,248 @@
+//! A lender waits for frames and for what it has lent: in a call or in an event loop, until it is told, and not a moment before.
+
+use std::time::{Duration, Instant};
+
+use super::{Chain, LARGE, SECOND, requesting, sharing};
+use crate::chain::{self, Who};
+use crate::support::forge::Forge;
+use crate::support::ledger::StallWatch;
+use crate::support::{Name, PATIENCE, poll, runs_of};
+use zerobuffer::{Forwarded, Frame, Reader, Writer};
+
+use super::block::{self, sharing_block};
+
+/// Waits until a process has slept for so long that whatever woke it now and then would have done so.
+#[track_caller]
+fn falls_asleep(process: u32) {
+    let start = Instant::now();
+    let mut runs = runs_of(process);
+    loop {
+        std::thread::sleep(Duration::from_millis(150));
+        let now = runs_of(process);
+        if std::mem::replace(&mut runs, now) == now {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "process {process} does not sleep");
+    }
+}
+
+/// A relay that waits by `command` while its viewer holds what is lent, and its camera waits for that space.
+fn waiting(what: &str, command: &str) -> chain::Chain {
+    let mut chain = chain::Chain::start(what, true, |_, _| {});
+    assert_eq!(chain.write(3), 3);
+    chain.expect(Who::Relay, "forward 3", "3 0");
+    chain.expect(Who::Viewer, "read 3", "0s 1s 2s");
+    chain.pump();
+    for (who, command) in [(Who::Relay, command), (Who::Camera, "push")] {
+        chain.peer(who).tell(command);
+        falls_asleep(chain.peer(who).pid());
+    }
+    chain
+}
+
+fn all_goes_on(mut chain: chain::Chain) {
+    assert_eq!(chain.hear_from(Who::Camera).as_deref(), Some("written"));
+    goes_on(chain);
+}
+
+fn goes_on(mut chain: chain::Chain) {
+    assert_eq!(chain.hear_from(Who::Relay).as_deref(), Some("a frame"));
+    chain.written += 1;
+    chain.assert_all_is_back();
+    chain.end();
+}
+
+#[test]
+fn a_lender_that_waits_is_told_at_once_when_its_borrower_dies() {
+    for command in ["await", "poll"] {
+        let mut chain = waiting("told-death", command);
+        let stalls = StallWatch::start();
+        let start = Instant::now();
+        chain.peer(Who::Viewer).signal(libc::SIGKILL);
+        assert_eq!(chain.hear_from(Who::Camera).as_deref(), Some("written"));
+        let took = start.elapsed();
+        // After a second the watcher wakes it in any case.
+        assert!(took < Duration::from_millis(700) + stalls.worst(), "told after {took:?}");
+        chain.peer(Who::Viewer).kill();
+        goes_on(chain);
+    }
+}
+
+#[test]
+fn a_lender_that_waits_is_told_what_its_borrower_gives_back() {
+    for command in ["await", "poll"] {
+        let mut chain = waiting("told-return", command);
+        chain.expect(Who::Viewer, "release 3", "0");
+        all_goes_on(chain);
+    }
+}
+
+#[test]
+fn a_lender_that_waits_is_told_when_the_last_frame_of_a_closed_borrower_goes() {
+    for command in ["await", "poll"] {
+        let mut chain = waiting("told-last", command);
+        chain.expect(Who::Viewer, "close", "closed");
+        chain.expect(Who::Viewer, "release 3", "0");
+        all_goes_on(chain);
+    }
+}
+
+/// Reads until the descriptor is armed.
+fn arm(reader: &mut Reader) {
+    let start = Instant::now();
+    while poll(reader.descriptor().unwrap(), Duration::ZERO) {
+        assert!(reader.try_read_frame().unwrap().is_none());
+        assert!(start.elapsed() < PATIENCE, "it is always ready");
+    }
+}
+
+/// A frame that is lent and held, while the lender's descriptor is armed.
+fn lent(chain: &mut Chain) -> Frame {
+    assert_eq!(chain.send(LARGE), Forwarded::Shared);
+    let frame = chain.read(LARGE);
+    arm(&mut chain.input);
+    frame
+}
+
+#[test]
+fn a_descriptor_is_ready_when_what_was_lent_comes_back() {
+    let mut chain = Chain::new("ready");
+    arm(&mut chain.input);
+    for _ in 0..20 {
+        let frame = lent(&mut chain);
+        drop(frame);
+        assert!(poll(chain.input.descriptor().unwrap(), PATIENCE), "it is not told");
+        arm(&mut chain.input);
+        assert_eq!(chain.output.payload_share_count(), 0, "it is not taken back");
+    }
+    let frame = lent(&mut chain);
+    let Chain { viewer, mut input, output, .. } = chain;
+    drop(viewer);
+    arm(&mut input);
+    drop(frame);
+    assert!(poll(input.descriptor().unwrap(), PATIENCE), "it is not told of the last one");
+    arm(&mut input);
+    assert_eq!(output.payload_share_count(), 0);
+}
+
+#[test]
+fn a_descriptor_is_made_ready_by_a_thread_where_the_borrower_cannot_open_the_fifo() {
+    let mut chain = Chain::new("ready-thread");
+    arm(&mut chain.input);
+    let frame = lent(&mut chain);
+    let output = Forge::segment(&chain.names[1]);
+    let fifo = output.get(sharing_block(&output, block::LOANS_FIFO));
+    std::fs::remove_file(format!("/dev/shm/sem.zbf-{fifo:016x}")).unwrap();
+    let mut frame = Some(frame);
+    for _ in 0..20 {
+        drop(frame.take().unwrap_or_else(|| lent(&mut chain)));
+        assert!(poll(chain.input.descriptor().unwrap(), PATIENCE), "it is not told");
+        arm(&mut chain.input);
+        assert_eq!(chain.output.payload_share_count(), 0, "it is not taken back");
+    }
+}
+
+/// Waits until nothing is lent through `output`, while its source's reader sleeps.
+#[track_caller]
+fn comes_back(output: &Writer) {
+    let start = Instant::now();
+    while output.payload_share_count() != 0 {
+        assert!(start.elapsed() < PATIENCE / 2, "the space does not come back");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_lender_that_sleeps_hears_of_what_is_lent_through_another_output_meanwhile() {
+    for in_loop in [false, true] {
+        let mut chain = Chain::new("second-output");
+        let name = Name::new("second-output-other");
+        let mut other = Reader::create(&name, sharing()).unwrap();
+        let mut second = Writer::connect_with(&name, requesting()).unwrap();
+        // The other viewer accepts.
+        for kind in [Forwarded::Copied, Forwarded::Shared] {
+            assert!(chain.write(LARGE));
+            let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+            assert_eq!(second.forward(frame).unwrap(), kind);
+            drop(other.read_frame(SECOND).unwrap().unwrap());
+        }
+        assert_eq!(chain.input.payload_share_count(), 0);
+        chain.seen = chain.written;
+        assert_eq!(chain.send(LARGE), Forwarded::Shared);
+        let held = chain.read(LARGE);
+        assert!(chain.write(LARGE));
+        let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+        let Chain { mut input, output, viewer: _viewer, mut camera, .. } = chain;
+        let watch = input.writer_watch().unwrap();
+        let waits = watch.waits();
+        if in_loop {
+            arm(&mut input);
+        }
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(move || sleep(&mut input, in_loop));
+            while !in_loop && watch.waits() == waits {
+                std::thread::yield_now();
+            }
+            // Long asleep, after its second look.
+            std::thread::sleep(Duration::from_millis(30));
+            assert_eq!(second.forward(frame).unwrap(), Forwarded::Shared);
+            let frame = other.read_frame(SECOND).unwrap().unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+            drop(frame);
+            comes_back(&second);
+            assert_eq!(output.payload_share_count(), 1);
+            camera.write_frame(b"end").unwrap();
+            assert_eq!(sleeper.join().unwrap(), 3);
+        });
+        drop(held);
+    }
+}
+
+/// Waits for the next frame; returns its size.
+fn sleep(input: &mut Reader, in_loop: bool) -> usize {
+    loop {
+        if let Some(frame) = input.read_frame(if in_loop { Duration::ZERO } else { PATIENCE }).unwrap() {
+            return frame.len();
+        }
+        assert!(in_loop && poll(input.descriptor().unwrap(), PATIENCE), "nothing comes");
+    }
+}
+
+#[test]
+fn a_lender_gets_back_what_it_lent_through_a_writer_that_closed_though_the_next_one_has_the_doorbell() {
+    for in_loop in [false, true] {
+        let mut chain = Chain::new("left");
+        assert_eq!(chain.send(LARGE), Forwarded::Shared);
+        let frame = chain.read(LARGE);
+        let Chain { names, mut input, output, viewer: _viewer, mut camera, .. } = chain;
+        if in_loop {
+            arm(&mut input);
+        }
+        let (watch, waits) = (input.writer_watch().unwrap(), input.writer_watch().unwrap().waits());
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(move || {
+                let seen = sleep(&mut input, in_loop);
+                (seen, input.stats().lent)
+            });
+            while !in_loop && watch.waits() == waits {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(30));
+            drop(output);
+            // The next writer is awake.
+            let segment = Forge::segment(&names[1]);
+            let bell = sharing_block(&segment, block::LOANS_BELL);
+            segment.set(bell, 0);
+            drop(frame);
+            let held = || watch.held().frames;
+            let start = Instant::now();
+            while held() != 0 {
+                assert!(start.elapsed() < PATIENCE / 2, "the space does not come back");
+                std::thread::yield_now();
+            }
+            assert_eq!(segment.get(bell), 0, "the next writer's doorbell was touched");
+            camera.write_frame(b"end").unwrap();
+            assert_eq!(sleeper.join().unwrap(), (3, 0));
+        });
+    }
+}
