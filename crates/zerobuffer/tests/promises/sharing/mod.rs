@@ -6,6 +6,7 @@ mod chains;
 mod fallback;
 mod hostile;
 mod inspect;
+mod others;
 mod tee;
 mod waits;
 
