@@ -7,7 +7,7 @@ use zerobuffer::duplex::{
 use zerobuffer::{BufferConfig, ErrorKind};
 
 use crate::support::{Name, PATIENCE, fill, hear, is_filled, role, say};
-use crate::victim::Action;
+use crate::victim::{Action, Victim};
 
 const LEN: usize = 40_000;
 /// Requests that a victim sends or answers before it ends.
@@ -77,43 +77,78 @@ fn use_all(client: &DuplexClient) {
     }
 }
 
+/// Where a server is stopped that answers by reference, and how often it has passed the point then.
+const SERVER: [(&str, u64); 15] = [
+    ("sharing:offer-begin", 1),
+    ("sharing:offer-fields", 1),
+    ("sharing:offer-end", 1),
+    ("sharing:reference", 1),
+    ("sharing:reference", 5),
+    ("write:data", 1),
+    ("extended:header", 1),
+    ("extended:header", 6),
+    ("extended:head", 1),
+    ("extended:head", 6),
+    ("extended:ring-reader", 1),
+    ("sharing:count", 1),
+    ("sharing:count", 6),
+    ("extended:tail", 1),
+    ("extended:tail", 6),
+];
+
+/// Where its client is stopped.
+const CLIENT: [(&str, u64); 13] = [
+    ("sharing:open", 1),
+    ("sharing:map", 1),
+    ("sharing:lock-open", 1),
+    ("sharing:lock", 1),
+    ("sharing:accept", 1),
+    ("sharing:unlock", 1),
+    ("sharing:ring", 1),
+    ("write:data", 4),
+    ("write:data", CALLS),
+    ("extended:header", 5),
+    ("extended:head", 5),
+    ("extended:tail", 1),
+    ("extended:tail", 5),
+];
+
+/// What a client does until its server is stopped; with what it holds.
+fn calls(client: &DuplexClient) -> (Vec<(u64, Response)>, Option<zerobuffer::Error>) {
+    let mut held: Vec<(u64, Response)> = Vec::new();
+    for seed in 0..40 {
+        match call(client, seed, LEN) {
+            Ok(response) => held.push((seed, response)),
+            Err(error) => return (held, Some(error)),
+        }
+        if held.len() > 2 {
+            held.remove(0);
+        }
+    }
+    (held, None)
+}
+
+fn stay(held: &[(u64, Response)]) -> bool {
+    held.iter().all(|(seed, response)| is_answer(*seed, response))
+}
+
 #[test]
 fn responses_stay_as_they_are_wherever_their_mutable_server_is_killed() {
-    for (point, nth) in [
-        ("sharing:offer-begin", 1),
-        ("sharing:offer-fields", 1),
-        ("sharing:offer-end", 1),
-        ("sharing:reference", 1),
-        ("sharing:reference", 5),
-        ("sharing:count", 1),
-        ("sharing:count", 6),
-    ] {
+    for (point, nth) in SERVER {
         let channel = Name::new("stop-ms");
         let removed = buffers(&channel);
         let mut victim = Action::Kill(point.into(), nth).start(role!(mutable_server), &[&channel]);
         victim.expect("running");
         let client = connect(&channel);
-        let mut held: Vec<(u64, Response)> = Vec::new();
-        let error = (0..1000)
-            .find_map(|seed| match call(&client, seed, LEN) {
-                Ok(response) => {
-                    held.push((seed, response));
-                    if held.len() > 2 {
-                        held.remove(0);
-                    }
-                    None
-                }
-                Err(error) => Some(error),
-            })
-            .unwrap_or_else(|| panic!("{point} is not passed {nth} times"));
+        let (held, error) = calls(&client);
+        let error = error.unwrap_or_else(|| panic!("{point} is not passed {nth} times"));
         assert!(matches!(error.kind(), ErrorKind::WriterDead | ErrorKind::ReaderDead), "{point}: {error}");
         assert!(!victim.wait().success());
         drop(client);
         let server = serve(&channel);
         let next = connect(&channel);
         use_all(&next);
-        let stay = held.iter().all(|(seed, response)| is_answer(*seed, response));
-        assert!(stay, "{point}, {nth}: a response has changed");
+        assert!(stay(&held), "{point}, {nth}: a response has changed");
         drop((held, next));
         server.stop().unwrap();
         removed.iter().for_each(Name::assert_nothing_left);
@@ -121,30 +156,68 @@ fn responses_stay_as_they_are_wherever_their_mutable_server_is_killed() {
 }
 
 #[test]
-fn all_space_comes_back_wherever_the_client_of_a_mutable_server_is_killed() {
-    for (point, nth) in [
-        ("sharing:open", 1),
-        ("sharing:map", 1),
-        ("sharing:lock-open", 1),
-        ("sharing:lock", 1),
-        ("sharing:accept", 1),
-        ("sharing:unlock", 1),
-        ("sharing:ring", 1),
-        ("write:data", 4),
-        ("write:data", CALLS),
-    ] {
-        let channel = Name::new("stop-mc");
+fn calls_go_on_wherever_their_mutable_server_is_halted() {
+    for (point, nth) in SERVER {
+        let channel = Name::new("stop-hs");
         let removed = buffers(&channel);
-        let server = serve(&channel);
-        let mut victim = Action::Kill(point.into(), nth).start(role!(mutable_caller), &[&channel]);
-        let status = victim.wait();
-        assert!(!status.success(), "{point} is not passed {nth} times");
-        let next = connect(&channel);
-        use_all(&next);
-        drop(next);
-        server.stop().unwrap();
+        let mut victim = Victim::start(&Action::Halt(point.into(), nth), role!(mutable_server), &[&channel]);
+        victim.peer.expect("running");
+        let client = connect(&channel);
+        std::thread::scope(|scope| {
+            let calling = scope.spawn(|| calls(&client));
+            while !calling.is_finished() {
+                victim.tend();
+                std::thread::yield_now();
+            }
+            let (held, error) = calling.join().unwrap();
+            assert!(error.is_none() && stay(&held), "{point}, {nth}: {error:?}");
+        });
+        use_all(&client);
+        drop(client);
+        victim.peer.tell("stop");
+        assert!(victim.suffered(), "{point} is not passed {nth} times");
         removed.iter().for_each(Name::assert_nothing_left);
     }
+}
+
+#[test]
+fn all_space_comes_back_wherever_the_client_of_a_mutable_server_is_killed_or_halted() {
+    for (point, nth) in CLIENT {
+        for action in [Action::Kill(point.into(), nth), Action::Halt(point.into(), nth)] {
+            let channel = Name::new("stop-mc");
+            let removed = buffers(&channel);
+            let server = serve(&channel);
+            let mut victim = Victim::start(&action, role!(mutable_caller), &[&channel]);
+            while victim.tend() {
+                std::thread::yield_now();
+            }
+            assert!(victim.suffered(), "{action:?} did not happen");
+            let next = connect(&channel);
+            use_all(&next);
+            drop(next);
+            server.stop().unwrap();
+            removed.iter().for_each(Name::assert_nothing_left);
+        }
+    }
+}
+
+#[test]
+fn a_mutable_server_that_stops_and_its_successor_leave_responses_as_they_are() {
+    let channel = Name::new("stop-os");
+    let removed = buffers(&channel);
+    let mut generations = Vec::new();
+    for _ in 0..3 {
+        let server = serve(&channel);
+        let client = connect(&channel);
+        let (held, error) = calls(&client);
+        assert!(error.is_none(), "{error:?}");
+        generations.push(held);
+        server.stop().unwrap();
+        drop(client);
+        assert!(generations.iter().all(|held| stay(held)), "a response has changed");
+    }
+    drop(generations);
+    removed.iter().for_each(Name::assert_nothing_left);
 }
 
 crate::support::peers!(mutable_server, mutable_caller);
