@@ -76,9 +76,12 @@ impl Outlet {
         };
         self.places.buffer.check_mine()?;
         let Some(offer) = self.accepted(lender)? else { return Ok(false) };
-        // What has come back makes room for another loan.
-        lender.settle_loans(false);
-        let Some(ticket) = lender.lend(record) else { return Ok(false) };
+        let ticket = lender.lend(record).or_else(|| {
+            // What has come back makes room for another loan.
+            lender.settle_loans(false);
+            lender.lend(record)
+        });
+        let Some(ticket) = ticket else { return Ok(false) };
         let (position, len) = (record.position(), record.len() as u64);
         let reference = Reference { offer, position, len, sequence: record.sequence };
         let lent = match self.reserve_reference(&tag, self.timeout) {
@@ -86,8 +89,10 @@ impl Outlet {
             Ok(None) => Err(self.places.full(Reference::SIZE, self.timeout)),
             Err(error) => Err(error),
         };
-        if !matches!(lent, Ok(true)) {
-            lender.end_loan(ticket);
+        match lent {
+            // Behind the wake, so that the reader need not wait for this look at its tail.
+            Ok(true) => lender.settle_loans(false),
+            _ => lender.end_loan(ticket),
         }
         lent
     }

@@ -148,9 +148,11 @@ fn wants_fenced(bell: &AtomicU32) -> u32 {
 /// owner looks at with its bell set is seen, or else the owner is woken.
 /// `send` as in [`ring`].
 pub(crate) fn call(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
-    // Between the store and the look at the bell; pairs with the fences in sleep() and arm().
-    fence(Ordering::SeqCst);
-    ring(line, send);
+    // The fence in there stands between the store and the look at the bell; it pairs with those in sleep() and arm(). An owner
+    // that is awake keeps its line.
+    if wants_fenced(&line.bell) & SLEEPING != 0 {
+        ring(line, send);
+    }
 }
 
 /// The FIFO behind the owner's descriptor, if there is one. While the owner changes it, one that does not exist.

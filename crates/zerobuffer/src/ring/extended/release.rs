@@ -156,6 +156,9 @@ impl ReleaseQueue {
     /// On the reader's thread.
     fn push_held(&self, entry: Entry) -> u64 {
         let mut queue = self.queue_with_lone();
+        if let Some(borrower) = queue.borrower.as_mut().filter(|_| entry.borrowed.is_some()) {
+            borrower.frames += 1;
+        }
         let ticket = queue.frames.push(entry, false);
         // No read-modify-write, as we hold the lock.
         self.outstanding.store(self.outstanding.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -411,11 +414,7 @@ impl ReleaseQueue {
 
     /// Holds a frame whose bytes lie elsewhere; returns its ticket. On the reader's thread.
     pub(crate) fn hold_borrowed(&self, record: &FrameRecord, borrowed: BorrowedFrame) -> u64 {
-        let ticket = self.push_held(Entry { borrowed: Some(Box::new(borrowed)), ..Entry::new(record) });
-        if let Some(borrower) = &mut self.queue().borrower {
-            borrower.frames += 1;
-        }
-        ticket
+        self.push_held(Entry { borrowed: Some(Box::new(borrowed)), ..Entry::new(record) })
     }
 
     /// Lets go of the borrowed frame that was held last, as if it had not been resolved; returns its reference. On the reader's
