@@ -69,6 +69,8 @@ mod sync;
 mod tasks;
 mod tee;
 mod testing;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub mod tokio;
 mod wait;
 #[cfg(not(loom))]
 mod wait_set;

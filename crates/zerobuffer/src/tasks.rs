@@ -14,15 +14,16 @@ use crate::frame::Frame;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
-/// The next frame, as a future; see [`Reader::read_frame_async`].
+/// The next frame, or the newest one, as a future; see [`Reader::read_frame_async`] and [`Reader::read_latest_frame_async`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are polled"]
 pub struct ReadFrame<'a> {
     reader: &'a mut Reader,
+    latest: bool,
     waits: bool,
 }
 
-/// The frames of one writer, as a stream; see [`Reader::frames_async`].
+/// The frames of one writer, or the newest ones, as a stream; see [`Reader::frames_async`] and [`Reader::latest_frames_async`].
 #[derive(Debug)]
 #[must_use = "streams do nothing unless they are polled"]
 pub struct FrameStream<'a>(ReadFrame<'a>);
@@ -60,7 +61,17 @@ impl Reader {
     /// # Ok::<(), zerobuffer::Error>(())
     /// ```
     pub fn read_frame_async(&mut self) -> ReadFrame<'_> {
-        ReadFrame { reader: self, waits: false }
+        ReadFrame { reader: self, latest: false, waits: false }
+    }
+
+    /// Waits for a frame and returns the newest one, passing over those before it ([`Reader::read_latest_frame`]), as a future that any
+    /// executor can run; otherwise like [`Reader::read_frame_async`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reader::read_frame_async`].
+    pub fn read_latest_frame_async(&mut self) -> ReadFrame<'_> {
+        ReadFrame { reader: self, latest: true, waits: false }
     }
 
     /// The frames of one writer, as a stream that any executor can run; ends when the writer closes.
@@ -80,6 +91,11 @@ impl Reader {
     /// ```
     pub fn frames_async(&mut self) -> FrameStream<'_> {
         FrameStream(self.read_frame_async())
+    }
+
+    /// The newest frame of one writer, again and again, as a stream that any executor can run; ends when the writer closes.
+    pub fn latest_frames_async(&mut self) -> FrameStream<'_> {
+        FrameStream(self.read_latest_frame_async())
     }
 }
 
@@ -114,7 +130,11 @@ impl Future for ReadFrame<'_> {
         let this = self.get_mut();
         // Before the look: one that finds nothing arms the descriptor.
         this.reader.descriptor()?;
-        if let Some(frame) = this.reader.read_frame(Duration::ZERO)? {
+        let found = match this.latest {
+            false => this.reader.read_frame(Duration::ZERO),
+            true => this.reader.read_latest_frame(Duration::ZERO),
+        };
+        if let Some(frame) = found? {
             return Poll::Ready(Ok(frame));
         }
         let waker = context.waker().clone();

@@ -21,6 +21,7 @@ mod hostile;
 mod isolation;
 mod peers;
 mod peers_failures;
+mod peers_waiting;
 mod raw_peers;
 mod sharing;
 #[path = "../support/mod.rs"]

@@ -19,6 +19,7 @@ mod real_data;
 mod room;
 mod shm;
 mod tokens;
+mod tokio;
 
 /// The common tools, with buffers of this module's kind of ring.
 mod support {
