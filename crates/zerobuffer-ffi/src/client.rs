@@ -2,11 +2,12 @@
 
 use std::ffi::{CString, c_char};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use zerobuffer::duplex::{DuplexChannelFactory, DuplexClient, RequestBuffer, ThreadRequest};
 
 use crate::arguments::{Out, bytes, handle, length_of, passed, set_if_wanted, string, timeout};
+use crate::call::Calls;
 use crate::config::{give, take, zb_client_options};
 use crate::error::{Failure, ZB_ERROR_INVALID_STATE, ZB_OK, ZB_TIMEOUT, text, zb_error, zb_status};
 use crate::frame::{Place, zb_frame};
@@ -24,6 +25,8 @@ pub struct zb_client {
     channel: CString,
     /// For an event loop, once it was asked for.
     fd: OnceLock<OwnedFd>,
+    /// Its calls that have callbacks.
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl zb_client {
@@ -80,6 +83,7 @@ pub unsafe extern "C" fn zb_client_connect_n(
             client,
             channel: text(channel),
             fd: OnceLock::new(),
+            calls: Arc::default(),
         }));
         Ok(ZB_OK)
     })

@@ -24,6 +24,7 @@
 #![allow(unreachable_pub)]
 
 mod arguments;
+mod call;
 mod callback;
 mod client;
 mod config;

@@ -163,6 +163,24 @@ typedef struct zb_frame {
 } zb_frame;
 
 /**
+ * Called once with the outcome of a call: `ZB_OK` and a response, or an error's number and the error. Must not wait, and should only pass
+ * the outcome on: wake a thread, or post to an event loop. It may call any function of this library, except `zb_client_free` for
+ * this client.
+ *
+ * The response is the callback's: it releases it (`zb_frame_release`), or copies the struct to another place to release it later. The
+ * error, which is NULL for `ZB_OK`, is the library's, and valid until the callback returns.
+ */
+typedef void (*zb_call_done)(void *user_data,
+                             zb_status status,
+                             struct zb_frame *response,
+                             const struct zb_error *error);
+
+/**
+ * Destroys user data. Called exactly once, on any thread.
+ */
+typedef void (*zb_destroy)(void *user_data);
+
+/**
  * How a reader waits for frames and a writer for space.
  */
 typedef int32_t zb_wait_strategy;
@@ -172,11 +190,6 @@ typedef int32_t zb_wait_strategy;
  * Must not unwind.
  */
 typedef void (*zb_cancel_callback)(void *user_data);
-
-/**
- * Destroys user data. Called exactly once, on any thread.
- */
-typedef void (*zb_destroy)(void *user_data);
 
 /**
  * Which kind of ring a buffer has.
@@ -759,6 +772,38 @@ typedef struct zb_bytes {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Sends a request, copied, and returns at once. `callback` is called once with its outcome, which comes within `timeout_ms`: by a thread
+ * of the library, by one that is in a call of this client, or by this one before the function returns. `call`, which
+ * may be NULL, gets the number by which `zb_client_cancel_call` knows it, before the callback can come. If there is no space, the request waits for it.
+ *
+ * When the client is closed, or the channel ends, the callbacks of all calls under way get that error. `destroy`, which may be NULL, is
+ * called exactly once with `user_data`: after the callback, when the call is cancelled, or before this function returns an error.
+ *
+ * Errors, which do not come to the callback: `INVALID_ARGUMENT`, `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`; `CLOSED`, or the error
+ * that ended the channel. The callback gets those of `zb_client_call`.
+ */
+zb_status zb_client_call_async(const struct zb_client *client,
+                               const uint8_t *data,
+                               size_t size,
+                               int64_t timeout_ms,
+                               zb_call_done callback,
+                               void *user_data,
+                               zb_destroy destroy,
+                               uint64_t *call,
+                               struct zb_error **error);
+
+/**
+ * Withdraws a call of `zb_client_call_async`, and its request. `waited`, which may be NULL, gets whether it was still under way: then the
+ * callback is not called any more. If not, it has been called, or is being called.
+ *
+ * Errors: `INVALID_ARGUMENT`.
+ */
+zb_status zb_client_cancel_call(const struct zb_client *client,
+                                uint64_t call,
+                                bool *waited,
+                                struct zb_error **error);
 
 /**
  * Connects to the server of `channel`, and creates the response buffer. `options` may be NULL for all defaults. Free it with
