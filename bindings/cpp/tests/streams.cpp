@@ -70,3 +70,18 @@ TEST_CASE("Rust reads what C++ writes") {
         CHECK_MESSAGE(report.find(std::to_string(frames)) != std::string::npos, report);
     }
 }
+
+TEST_CASE("loops go over the frames of one writer, or its newest frames, and end with it") {
+    const Name name("loops");
+    Reader reader(name, BufferConfig(64, 4096));
+    std::vector<std::string> got;
+    for (const bool latest : {false, true}) {
+        Writer writer(name);
+        for (const char* text : {"one", "two", "three"}) writer.write_frame(std::string_view(text));
+        writer.close();
+        for (const Frame& frame : latest ? reader.latest_frames() : reader.frames()) got.emplace_back(frame.begin(), frame.end());
+    }
+    CHECK(got == std::vector<std::string>{"one", "two", "three", "three"});
+    CHECK(reader.frames_skipped() == 2);
+    static_assert(std::input_iterator<Frames::iterator>);
+}

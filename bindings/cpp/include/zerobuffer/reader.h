@@ -5,9 +5,11 @@
 #ifndef ZEROBUFFER_READER_H
 #define ZEROBUFFER_READER_H
 
+#include <zerobuffer/awaitable.h>
 #include <zerobuffer/config.h>
 #include <zerobuffer/frame.h>
 #include <zerobuffer/interrupt.h>
+#include <zerobuffer/notify.h>
 #include <zerobuffer/version.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,7 +26,57 @@
 
 namespace zerobuffer {
 
+class Reader;
 class SharedWriter;
+
+/**
+ * The frames of one writer, one after the other: `for (const Frame& frame : reader.frames())`. Waits for each without limit, and ends when
+ * the writer closes. Each frame is released when the next one is read, unless it is moved out (`for (Frame& frame : ...)`).
+ *
+ * Throws like Reader::read_frame().
+ */
+class Frames {
+public:
+    /** One pass over the frames. */
+    class iterator {
+    public:
+        using iterator_concept = std::input_iterator_tag;
+        using difference_type = std::ptrdiff_t;
+        using value_type = Frame;
+
+        Frame& operator*() const noexcept { return frames_->frame_; }
+        iterator& operator++() {
+            frames_->next();
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept { return at.is_over(); }
+
+    private:
+        friend class Frames;
+        explicit iterator(Frames* frames) noexcept : frames_(frames) {}
+        [[nodiscard]] bool is_over() const noexcept { return frames_->frame_.end_of_stream(); }
+        Frames* frames_;
+    };
+
+    /** Waits for the first frame. */
+    iterator begin() {
+        next();
+        return iterator(this);
+    }
+
+    [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+private:
+    friend class Reader;
+    Frames(Reader& reader, bool latest) noexcept : reader_(&reader), latest_(latest) {}
+
+    inline void next();
+
+    Reader* reader_;
+    bool latest_;
+    Frame frame_;
+};
 
 /** What a reader has done so far, and what it holds. */
 struct ReaderStats {
@@ -118,6 +171,12 @@ public:
 
     /** As read_latest_frame(timeout_t). */
     [[nodiscard]] Frame read_latest_frame(std::chrono::milliseconds timeout) { return read_latest_frame(timeout.count()); }
+
+    /** The frames of one writer, for a loop: see Frames. */
+    [[nodiscard]] Frames frames() { return {*this, false}; }
+
+    /** The newest frame of one writer (read_latest_frame()), again and again, for a loop: see Frames. */
+    [[nodiscard]] Frames latest_frames() { return {*this, true}; }
 
     /** The next frame if there is one now, else an invalid one. Leaves interrupts alone. Throws like read_frame(). */
     [[nodiscard]] Frame try_read_frame() {
@@ -317,6 +376,43 @@ public:
         return descriptor;
     }
 
+    /**
+     * Calls `callback` once, as soon as there may be a frame, or an end: at once if native_handle() is ready. So ask when a read with a
+     * time-out of 0 has found nothing. A second callback replaces one that still waits. close() calls it off.
+     *
+     * Throws like native_handle(); then, too, the callback is destroyed.
+     */
+    void notify(NotifyCallback callback) const {
+        detail::notify(zb_reader_notify, static_cast<const zb_reader*>(reader_.get()), std::move(callback));
+    }
+
+    /** Calls the callback off, and destroys it. Returns whether it still waited: if not, it has been called, or is being called. */
+    bool cancel_notify() const {
+        bool waited = false;
+        detail::call(zb_reader_cancel_notify, static_cast<const zb_reader*>(reader_.get()), &waited);
+        return waited;
+    }
+
+#ifdef __cpp_impl_coroutine
+    /**
+     * For coroutines: the next frame, or an invalid one with Frame::end_of_stream(). It has no time-out. See awaitable.h for `post`.
+     *
+     * Throws like read_frame() and native_handle().
+     */
+    template <typename Post>
+    [[nodiscard]] auto read_frame_async(Post post) {
+        const auto look = [](Reader& reader) { return found(reader.read_frame(0)); };
+        return detail::Search<Reader, decltype(look), Post>(*this, look, std::move(post));
+    }
+
+    /** As read_frame_async(), for the newest frame (read_latest_frame()). */
+    template <typename Post>
+    [[nodiscard]] auto read_latest_frame_async(Post post) {
+        const auto look = [](Reader& reader) { return found(reader.read_latest_frame(0)); };
+        return detail::Search<Reader, decltype(look), Post>(*this, look, std::move(post));
+    }
+#endif
+
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */
     void interrupt() const noexcept { zb_reader_interrupt(reader_.get()); }
 
@@ -358,6 +454,11 @@ private:
         return true;
     }
 
+    static std::optional<Frame> found(Frame frame) {
+        if (!frame.valid() && !frame.end_of_stream()) return std::nullopt;
+        return frame;
+    }
+
     static void finish(zb_status status, auto& frame) noexcept {
         if (status == ZB_END_OF_STREAM) [[unlikely]]
             detail::FrameAccess::set_end_of_stream(frame);
@@ -367,6 +468,11 @@ private:
     std::exception_ptr found_;
     End end_ = End::none;
 };
+
+inline void Frames::next() {
+    frame_.release();
+    frame_ = latest_ ? reader_->read_latest_frame(forever) : reader_->read_frame(forever);
+}
 
 }  // namespace zerobuffer
 

@@ -5,6 +5,7 @@
 #ifndef ZEROBUFFER_WRITER_H
 #define ZEROBUFFER_WRITER_H
 
+#include <zerobuffer/awaitable.h>
 #include <zerobuffer/config.h>
 #include <zerobuffer/frame.h>
 #include <zerobuffer/interrupt.h>
@@ -265,6 +266,38 @@ public:
         detail::call(zb_writer_fd, static_cast<const zb_writer*>(writer_.get()), &descriptor);
         return descriptor;
     }
+
+    /** Calls `callback` once, as soon as there may be space, or an end; otherwise like Reader::notify(). */
+    void notify(NotifyCallback callback) const {
+        detail::notify(zb_writer_notify, static_cast<const zb_writer*>(writer_.get()), std::move(callback));
+    }
+
+    /** As Reader::cancel_notify(). */
+    bool cancel_notify() const {
+        bool waited = false;
+        detail::call(zb_writer_cancel_notify, static_cast<const zb_writer*>(writer_.get()), &waited);
+        return waited;
+    }
+
+#ifdef __cpp_impl_coroutine
+    /**
+     * For coroutines: writes the bytes as one frame as soon as there is space, and returns its sequence number. The bytes stay unchanged
+     * until then. It has no time-out. See awaitable.h for `post`.
+     *
+     * Throws like try_write_frame() and native_handle().
+     */
+    template <typename Post>
+    [[nodiscard]] auto write_frame_async(std::span<const std::uint8_t> data, Post post) {
+        const auto look = [data](Writer& writer) { return writer.try_write_frame(data); };
+        return detail::Search<Writer, decltype(look), Post>(*this, look, std::move(post));
+    }
+
+    /** As write_frame_async(std::span<const std::uint8_t>, Post), for text; without a zero byte at its end. */
+    template <typename Post>
+    [[nodiscard]] auto write_frame_async(std::string_view text, Post post) {
+        return write_frame_async(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()), std::move(post));
+    }
+#endif
 
     /** The largest frame that the buffer can take, in bytes. */
     [[nodiscard]] std::size_t max_frame_size() const {

@@ -5,6 +5,7 @@
 #ifndef ZEROBUFFER_DUPLEX_CLIENT_H
 #define ZEROBUFFER_DUPLEX_CLIENT_H
 
+#include <zerobuffer/awaitable.h>
 #include <zerobuffer/config.h>
 #include <zerobuffer/frame.h>
 #include <zerobuffer/version.h>
@@ -13,8 +14,13 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
+#include <future>
 #include <limits>
+#include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -30,6 +36,12 @@ constexpr int clamped(Milliseconds timeout_ms) noexcept {
 }
 
 }  // namespace detail
+
+/**
+ * Called once with the outcome of a call: a response, or why there is none. It must not wait, and should only pass the outcome on. It may
+ * call any function of the library, but not destroy the client. An exception that leaves it ends the program.
+ */
+using CallCallback = std::function<void(Frame response, std::exception_ptr error)>;
 
 /**
  * The side of a duplex channel that sends requests. Any thread may call any function at any time.
@@ -143,6 +155,49 @@ public:
         return call(data, size, timeout_t{timeout.count()});
     }
 
+    /**
+     * Sends a request, copied, and returns at once. `callback` is called once with its outcome, which comes within `timeout_ms`: by a thread of
+     * the library, by one that is in a call of this client, or by this one before the function returns. `call`, which may be null, gets
+     * the number for cancelCall(). When the client is closed, or the channel ends, the callbacks of all calls under way get that
+     * exception.
+     *
+     * Throws like sendRequest(), except for missing space, which the request waits for; then the callback is not called.
+     */
+    virtual void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback callback, std::uint64_t* call = nullptr) {
+        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms), static_cast<void>(callback), static_cast<void>(call);
+        detail::unsupported("IDuplexClient::callAsync");
+    }
+
+    /** As callAsync(const void*, std::size_t, timeout_t, CallCallback, std::uint64_t*). The outcome is that of the future. */
+    [[nodiscard]] std::future<Frame> callAsync(const void* data, std::size_t size, timeout_t timeout_ms) {
+        const auto promise = std::make_shared<std::promise<Frame>>();
+        callAsync(data, size, timeout_ms, [promise](Frame response, std::exception_ptr error) {
+            if (error) {
+                promise->set_exception(std::move(error));
+            } else {
+                promise->set_value(std::move(response));
+            }
+        });
+        return promise->get_future();
+    }
+
+#ifdef __cpp_impl_coroutine
+    /** As callAsync(const void*, std::size_t, timeout_t, CallCallback, std::uint64_t*), for coroutines: see awaitable.h for `post`. */
+    template <std::invocable<Posted> Post>
+    [[nodiscard]] auto callAsync(const void* data, std::size_t size, timeout_t timeout_ms, Post post) {
+        return detail::Calling<IDuplexClient, Frame, Post>(*this, data, size, timeout_ms, std::move(post));
+    }
+#endif
+
+    /**
+     * Withdraws a call of callAsync(), and its request. Returns whether it was still under way: then its callback is not called any
+     * more. If not, it has been called, or is being called.
+     */
+    virtual bool cancelCall(std::uint64_t call) {
+        static_cast<void>(call);
+        detail::unsupported("IDuplexClient::cancelCall");
+    }
+
     /** Sends the request that this thread has acquired, and waits for its response. Throws like call(). */
     [[nodiscard]] virtual Frame callAcquired(timeout_t timeout_ms) {
         static_cast<void>(timeout_ms);
@@ -226,6 +281,7 @@ public:
     void discardRequest() override { detail::call(zb_client_discard_request, handle()); }
 
     using IDuplexClient::call;
+    using IDuplexClient::callAsync;
     using IDuplexClient::callAcquired;
     using IDuplexClient::receiveResponse;
     using IDuplexClient::receiveResponseTo;
@@ -253,6 +309,34 @@ public:
         Frame response;
         detail::call(zb_client_call_acquired, handle(), timeout_ms, detail::FrameAccess::out(response));
         return response;
+    }
+
+    void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback callback,
+                   std::uint64_t* call = nullptr) override {
+        if (!callback) throw std::invalid_argument("zerobuffer: an empty callback");
+        const zb_call_done done = [](void* user_data, zb_status, zb_frame* raw, const zb_error* error) noexcept {
+            Frame response;
+            *detail::FrameAccess::out(response) = *raw;
+            std::exception_ptr why;
+            if (error != nullptr) {
+                try {
+                    detail::Error::raise(error);
+                } catch (...) {
+                    why = std::current_exception();
+                }
+            }
+            (*static_cast<CallCallback*>(user_data))(std::move(response), std::move(why));
+        };
+        const zb_destroy destroy = [](void* user_data) noexcept { delete static_cast<CallCallback*>(user_data); };
+        // The library takes it over, and destroys it even if it refuses it.
+        void* const owned = std::make_unique<CallCallback>(std::move(callback)).release();
+        detail::call(zb_client_call_async, handle(), bytes(data), size, timeout_ms, done, owned, destroy, call);
+    }
+
+    bool cancelCall(std::uint64_t call) override {
+        bool waited = false;
+        detail::call(zb_client_cancel_call, handle(), call, &waited);
+        return waited;
     }
 
     bool cancelRequest(std::uint64_t sequence) override {
