@@ -110,6 +110,11 @@ CSHARP_OBJECTS = {"Equals", "GetHashCode", "ToString", "==", "!=", "Advance", "G
 
 # C++ names whose C name is another one; None: C has no need of it.
 C_NAMES = {
+    "frames": None,
+    "latest_frames": None,
+    "read_frame_async": None,
+    "read_latest_frame_async": None,
+    "write_frame_async": None,
     "BufferConfig": "zb_config_new",
     "Reader": "zb_reader_create",
     "Writer": "zb_writer_connect",

@@ -1,5 +1,7 @@
 //! The programs of `examples/`: built in every language, and run with each other.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +18,41 @@ const PICTURES: &str =
     "picture 1: mean brightness 69\npicture 2: mean brightness 89\npicture 3: mean brightness 109\n";
 const ANSWERS: &str = "hello -> HELLO\nshared -> SHARED\nmemory -> MEMORY\n";
 
+/// Buffers of an event loop.
+const BUFFERS: usize = 20;
+
+/// A library whose loop an example in C uses.
+struct Loop {
+    topic: &'static str,
+    header: &'static str,
+    package: &'static str,
+}
+
+const LOOPS: &[Loop] = &[
+    Loop { topic: "glib_loop", header: "/usr/include/glib-2.0/glib.h", package: "libglib2.0-dev" },
+    Loop { topic: "uv_loop", header: "/usr/include/uv.h", package: "libuv1-dev" },
+];
+
+impl Loop {
+    fn is_there(&self) -> bool {
+        Path::new(self.header).exists()
+    }
+
+    /// Installs it if this process may. Says so if it is left out.
+    fn install(&self) {
+        if !self.is_there()
+            && tools::is_root()
+            && tools::has("apt-get", &["--version"])
+            && let Err(error) = tools::apt_install(self.package)
+        {
+            println!("{error:#}");
+        }
+        if !self.is_there() {
+            println!("{} is not installed here: {} is left out", self.package, self.topic);
+        }
+    }
+}
+
 /// How the programs of a language are started.
 struct Language {
     name: &'static str,
@@ -24,6 +61,7 @@ struct Language {
 
 /// Builds all examples and runs every topic with every pair of languages.
 pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
+    samples(root)?;
     let languages = build(root)?;
     let mut names = Names(0);
     for first in &languages {
@@ -32,6 +70,7 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
             streams(first, second, &mut names).with_context(|| format!("streams of {pair}"))?;
         }
     }
+    event_loops(&languages, &mut names)?;
     let find = |name| languages.iter().find(|language| language.name == name);
     if let (Some(camera), Some(enhancer), Some(display)) = (find("C++"), find("Python"), find("C#")) {
         pipeline(camera, [enhancer, enhancer], display, &mut names)
@@ -42,8 +81,13 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
 }
 
 fn build(root: &Path) -> Result<Vec<Language>> {
-    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer", "--examples"]))?;
+    run(&mut cargo(
+        root,
+        &["build", "--quiet", "--package", "zerobuffer", "--features", "tokio", "--examples"],
+    ))?;
     tools::need("cmake", "cmake")?;
+    tools::need("pkg-config", "pkg-config")?;
+    LOOPS.iter().for_each(Loop::install);
     let build = root.join("target/examples");
     run(Command::new("cmake")
         .args(["-S".as_ref(), root.join("examples").as_os_str(), "-B".as_ref(), build.as_os_str()])
@@ -111,6 +155,83 @@ fn pipeline(
     says(start(camera, "stream", &["writer", &head])?, "")?;
     relays.into_iter().try_for_each(|relay| says(relay, ""))?;
     says(reader, STREAM)
+}
+
+/// Checks that the samples of the page on event loops are parts of the programs that they are said to be from.
+fn samples(root: &Path) -> Result<()> {
+    let page = root.join("docs/EVENT_LOOPS.md");
+    let text = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let mut program = String::new();
+    let mut sample: Option<String> = None;
+    let mut count = 0;
+    for line in text.lines() {
+        match &mut sample {
+            Some(lines) if line == "```" => {
+                if !program.contains(lines.as_str()) {
+                    bail!("docs/EVENT_LOOPS.md has a sample that is in no program:\n{lines}");
+                }
+                count += 1;
+                sample = None;
+            }
+            Some(lines) => *lines += &format!("{line}\n"),
+            None if line.starts_with("```") => sample = Some(String::new()),
+            None => {
+                let path =
+                    line.strip_prefix("From [").and_then(|rest| rest.split_once(']')).map(|(path, _)| path);
+                if let Some(path) = path {
+                    program = std::fs::read_to_string(root.join(path))
+                        .with_context(|| format!("cannot read {path}"))?;
+                }
+            }
+        }
+    }
+    if count == 0 {
+        bail!("docs/EVENT_LOOPS.md has no sample");
+    }
+    Ok(())
+}
+
+/// Runs every event loop with twenty buffers, and a socket.
+fn event_loops(languages: &[Language], names: &mut Names) -> Result<()> {
+    let mut ran = Vec::new();
+    for language in languages.iter().filter(|language| language.name != "C#") {
+        let others = LOOPS.iter().filter(|other| language.name == "C" && other.is_there());
+        for topic in std::iter::once("event_loop").chain(others.map(|other| other.topic)) {
+            event_loop(language, topic, &languages[0], &names.next())
+                .with_context(|| format!("{topic} in {}", language.name))?;
+            ran.push(format!("{topic} in {}", language.name));
+        }
+    }
+    println!("{}", ran.join(", "));
+    Ok(())
+}
+
+fn event_loop(language: &Language, topic: &str, writers: &Language, name: &str) -> Result<()> {
+    let mut reader = start(language, topic, &[name])?;
+    let mut output = BufReader::new(reader.stdout.take().context("its output is gone")?);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    let port = line.trim().strip_prefix("port ").and_then(|port| port.parse::<u16>().ok());
+    let port = port.with_context(|| format!("printed {line:?} and not its port"))?;
+    TcpStream::connect(("127.0.0.1", port))?.write_all(b"hello\n")?;
+    let mut expected = vec!["socket: hello".to_owned()];
+    let mut writing = Vec::new();
+    for number in 1..=BUFFERS {
+        writing.push(start(writers, "stream", &["writer", &format!("{name}-{number}")])?);
+        expected.extend((1..=5).map(|frame| format!("{number}: frame {frame} of 5")));
+        expected.push(format!("{number}: end of stream"));
+    }
+    writing.into_iter().try_for_each(|writer| says(writer, ""))?;
+    let mut text = String::new();
+    output.read_to_string(&mut text)?;
+    let status = reader.wait()?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    expected.sort_unstable();
+    if !status.success() || lines != expected {
+        bail!("{status}; printed {text:?}, expected, in any order, {expected:?}");
+    }
+    Ok(())
 }
 
 fn start(language: &Language, topic: &str, arguments: &[&str]) -> Result<Child> {

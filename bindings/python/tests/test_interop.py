@@ -1,5 +1,6 @@
 """The Rust command and the published 1.x package, each as the other side."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -136,3 +137,33 @@ def test_frames_for_a_1x_reader(name, old):
         # It leaves its semaphores behind unless a native writer closes after it, and cleans up.
         reader.communicate(timeout=30)
         assert reader.returncode == 0
+
+
+def test_tasks_await_frames_of_a_1x_writer(run, name, reader, old):
+    async def main():
+        for n in range(500):
+            frame = await reader.read_frame_async(20_000)
+            with frame:
+                assert bytes(frame) == bytes([n % 256]) * (n * 7 % 3000 + 1)
+        # It leaves by itself.
+        assert (await reader.read_frame_async(20_000)).end_of_stream
+
+    writer = old(OLD_WRITER)
+    run(main())
+    writer.communicate(timeout=30)
+    assert writer.returncode == 0
+
+
+def test_tasks_await_space_of_a_1x_reader(run, name, old):
+    async def main():
+        with zerobuffer.Writer(name) as writer:
+            for n in range(500):
+                await asyncio.wait_for(writer.write_frame_async(bytes([n % 256]) * (n * 7 % 3000 + 1)), 20)
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, reader.stdout.readline) == "read\n"
+            assert await loop.run_in_executor(None, reader.wait, 30) == 0
+
+    # Less than a tenth of the stream.
+    reader = old(OLD_READER.replace("payload_size=1 << 20", "payload_size=1 << 16"))
+    assert reader.stdout.readline() == "ready\n"
+    run(main())
