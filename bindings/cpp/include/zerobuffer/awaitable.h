@@ -108,8 +108,11 @@ private:
             return this->is_over();
         }
 
-        /** Asks to be told when there may be something. False if that fails: then the error is there. */
-        static bool ask(std::shared_ptr<State> self) {
+        /**
+         * Asks to be told when there may be something. False if that fails: then the error is there. If it succeeds, another thread may
+         * have gone on with the coroutine, which keeps `self`.
+         */
+        static bool ask(const std::shared_ptr<State>& self) {
             const State* const before = std::exchange(asking, self.get());
             bool asked = true;
             try {
@@ -140,9 +143,6 @@ private:
 
     std::shared_ptr<State> state_;
 };
-
-template <typename Source, typename Look, typename Post>
-Search(Source&, Look, Post) -> Search<Source, Look, Post>;
 
 /** The outcome of a call. */
 template <typename Client, typename Result, typename Post>

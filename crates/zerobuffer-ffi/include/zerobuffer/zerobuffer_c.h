@@ -782,7 +782,7 @@ extern "C" {
  * called exactly once with `user_data`: after the callback, when the call is cancelled, or before this function returns an error.
  *
  * Errors, which do not come to the callback: `INVALID_ARGUMENT`, `INVALID_FRAME_SIZE` (0 bytes), `FRAME_TOO_LARGE`; `CLOSED`, or the error
- * that ended the channel. The callback gets those of `zb_client_call`.
+ * that ended the channel; `BUFFER_FULL` for a time-out of 0. The callback gets those of `zb_client_call`.
  */
 zb_status zb_client_call_async(const struct zb_client *client,
                                const uint8_t *data,
