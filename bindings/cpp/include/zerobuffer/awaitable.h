@@ -177,9 +177,9 @@ private:
     using State = Waiting<Result, Post>;
 
     struct Outcome {
-        void operator()(Result response, std::exception_ptr error) const {
+        void operator()(Result response, const std::exception_ptr& error) const {
             if (error) {
-                state->error = std::move(error);
+                state->error = error;
             } else {
                 state->found = std::move(response);
             }

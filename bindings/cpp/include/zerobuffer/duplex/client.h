@@ -163,8 +163,9 @@ public:
      *
      * Throws like sendRequest(), except for missing space, which the request waits for; then the callback is not called.
      */
-    virtual void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback callback, std::uint64_t* call = nullptr) {
-        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms), static_cast<void>(callback), static_cast<void>(call);
+    virtual void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback /*callback*/,
+                           std::uint64_t* call = nullptr) {
+        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms), static_cast<void>(call);
         detail::unsupported("IDuplexClient::callAsync");
     }
 
