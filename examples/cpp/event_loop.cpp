@@ -83,7 +83,7 @@ private:
     std::deque<std::function<void()>> queue_;
 };
 
-/** A coroutine that starts at once, and that nobody waits for. */
+/** A coroutine that starts at once, and that is not awaited. */
 struct Detached {
     struct promise_type {
         Detached get_return_object() noexcept { return {}; }
