@@ -163,13 +163,13 @@ public:
      *
      * Throws like sendRequest(), except for missing space, which the request waits for; then the callback is not called.
      */
-    virtual void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback /*callback*/,
+    virtual void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, const CallCallback& callback,
                            std::uint64_t* call = nullptr) {
-        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms), static_cast<void>(call);
+        static_cast<void>(data), static_cast<void>(size), static_cast<void>(timeout_ms), static_cast<void>(callback), static_cast<void>(call);
         detail::unsupported("IDuplexClient::callAsync");
     }
 
-    /** As callAsync(const void*, std::size_t, timeout_t, CallCallback, std::uint64_t*). The outcome is that of the future. */
+    /** As callAsync(const void*, std::size_t, timeout_t, const CallCallback&, std::uint64_t*). The outcome is that of the future. */
     [[nodiscard]] std::future<Frame> callAsync(const void* data, std::size_t size, timeout_t timeout_ms) {
         const auto promise = std::make_shared<std::promise<Frame>>();
         callAsync(data, size, timeout_ms, [promise](Frame response, std::exception_ptr error) {
@@ -183,7 +183,7 @@ public:
     }
 
 #ifdef __cpp_impl_coroutine
-    /** As callAsync(const void*, std::size_t, timeout_t, CallCallback, std::uint64_t*), for coroutines: see awaitable.h for `post`. */
+    /** As callAsync(const void*, std::size_t, timeout_t, const CallCallback&, std::uint64_t*), for coroutines: see awaitable.h for `post`. */
     template <std::invocable<Posted> Post>
     [[nodiscard]] auto callAsync(const void* data, std::size_t size, timeout_t timeout_ms, Post post) {
         return detail::Calling<IDuplexClient, Frame, Post>(*this, data, size, timeout_ms, std::move(post));
@@ -312,7 +312,7 @@ public:
         return response;
     }
 
-    void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, CallCallback callback,
+    void callAsync(const void* data, std::size_t size, timeout_t timeout_ms, const CallCallback& callback,
                    std::uint64_t* call = nullptr) override {
         if (!callback) throw std::invalid_argument("zerobuffer: an empty callback");
         const zb_call_done done = [](void* user_data, zb_status, zb_frame* raw, const zb_error* error) noexcept {
@@ -330,7 +330,7 @@ public:
         };
         const zb_destroy destroy = [](void* user_data) noexcept { delete static_cast<CallCallback*>(user_data); };
         // The library takes it over, and destroys it even if it refuses it.
-        void* const owned = std::make_unique<CallCallback>(std::move(callback)).release();
+        void* const owned = std::make_unique<CallCallback>(callback).release();
         detail::call(zb_client_call_async, handle(), bytes(data), size, timeout_ms, done, owned, destroy, call);
     }
 
