@@ -125,6 +125,7 @@ TEST_CASE("a frame is changed in place before it goes on, and is read-only after
     CHECK(bytes.size() == size);
     std::fill(bytes.begin(), bytes.end(), std::uint8_t{3});
     CHECK(relay.output.forward_to(frame));
+    CHECK((relay.output.stats().frames_shared > 0 && relay.input.stats().frames_lent > 0));
     CHECK(frame.valid());
     CHECK(relay.input.payload_share_count() == 1);
     CHECK_THROWS_AS(static_cast<void>(frame.make_mut()), invalid_state_exception);

@@ -157,7 +157,9 @@ fn forward(handle: &zb_writer, frame: &zb_frame) -> Result<bool, Failure> {
     let mut writer = handle.writer.enter()?;
     let forwarded = writer.forward_to(frame).map_err(|error| handle.writer.why(error))?;
     handle.count(&writer);
-    Ok(forwarded == Forwarded::Shared)
+    let shared = forwarded == Forwarded::Shared;
+    handle.count_forwarded(shared);
+    Ok(shared)
 }
 
 /// The first of the frame's bytes, to be changed in place before the frame is passed on. The writer that wrote it never learns of it.

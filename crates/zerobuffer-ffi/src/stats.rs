@@ -30,6 +30,12 @@ pub struct zb_reader_stats {
     pub bytes_held: u64,
     /// The sequence number of the oldest one; 0 if none is held.
     pub oldest_held: u64,
+    /// How many of the frames held are lent to other readers now (`zb_writer_forward`).
+    pub frames_lent: u64,
+    /// Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too.
+    pub frames_shared: u64,
+    /// Bytes of data of these.
+    pub bytes_shared: u64,
 }
 
 /// What a writer has done so far. Set `size` to `sizeof(zb_writer_stats)` first.
@@ -45,6 +51,10 @@ pub struct zb_writer_stats {
     pub waits: u64,
     /// How often a call found no space in time.
     pub full: u64,
+    /// Frames that were forwarded without a copy (`zb_writer_forward`).
+    pub frames_shared: u64,
+    /// Frames that were forwarded by a copy.
+    pub frames_copied: u64,
 }
 
 /// Figures that begin with their own size.
@@ -56,14 +66,14 @@ unsafe trait Stats {
     fn set_size(&mut self, size: usize);
 }
 
-// SAFETY: repr(C); one usize and six u64, in this order, without padding on systems of 64 bits (checked below).
+// SAFETY: repr(C); one usize and nine u64, in this order, without padding on systems of 64 bits (checked below).
 unsafe impl Stats for zb_reader_stats {
     fn set_size(&mut self, size: usize) {
         self.size = size;
     }
 }
 
-// SAFETY: repr(C); one usize and four u64, in this order, without padding on systems of 64 bits (checked below).
+// SAFETY: repr(C); one usize and six u64, in this order, without padding on systems of 64 bits (checked below).
 unsafe impl Stats for zb_writer_stats {
     fn set_size(&mut self, size: usize) {
         self.size = size;
@@ -72,7 +82,7 @@ unsafe impl Stats for zb_writer_stats {
 
 const _: () = {
     assert!(
-        size_of::<usize>() == 8 && size_of::<zb_reader_stats>() == 56 && size_of::<zb_writer_stats>() == 40
+        size_of::<usize>() == 8 && size_of::<zb_reader_stats>() == 80 && size_of::<zb_writer_stats>() == 56
     );
     assert!(offset_of!(zb_reader_stats, size) == 0 && offset_of!(zb_writer_stats, size) == 0);
 };
@@ -111,8 +121,9 @@ pub unsafe extern "C" fn zb_reader_get_stats(
     guarded_wait!(error, {
         let handle = passed!(handle(reader, "reader")?);
         let (frames_read, bytes_read) = handle.counters();
-        let (HeldFrames { frames, bytes, oldest, .. }, waits) =
-            handle.peer.ask(&handle.inner, |watch| (watch.held(), watch.waits()))?;
+        let (HeldFrames { frames, bytes, oldest, .. }, waits, lent, (frames_shared, bytes_shared)) = handle
+            .peer
+            .ask(&handle.inner, |watch| (watch.held(), watch.waits(), watch.lent(), watch.shared()))?;
         passed!(fill(
             stats,
             zb_reader_stats {
@@ -123,6 +134,9 @@ pub unsafe extern "C" fn zb_reader_get_stats(
                 frames_held: frames,
                 bytes_held: bytes,
                 oldest_held: oldest.unwrap_or(0),
+                frames_lent: lent,
+                frames_shared,
+                bytes_shared,
             }
         )?);
         Ok(ZB_OK)
@@ -143,7 +157,19 @@ pub unsafe extern "C" fn zb_writer_get_stats(
         let handle = passed!(handle(writer, "writer")?);
         let (frames_written, bytes_written) = handle.counters();
         let (waits, full) = handle.peer.ask(&handle.writer, |watch| (watch.waits(), watch.full()))?;
-        passed!(fill(stats, zb_writer_stats { size: 0, frames_written, bytes_written, waits, full })?);
+        let (frames_shared, frames_copied) = handle.forwarded();
+        passed!(fill(
+            stats,
+            zb_writer_stats {
+                size: 0,
+                frames_written,
+                bytes_written,
+                waits,
+                full,
+                frames_shared,
+                frames_copied
+            }
+        )?);
         Ok(ZB_OK)
     })
 }

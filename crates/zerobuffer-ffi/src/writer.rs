@@ -28,6 +28,8 @@ pub struct zb_writer {
     // As of the last call that wrote, so that other threads may ask.
     frames_written: AtomicU64,
     bytes_written: AtomicU64,
+    frames_shared: AtomicU64,
+    frames_copied: AtomicU64,
 }
 
 /// A writer, and the buffer that was made for it.
@@ -81,6 +83,8 @@ impl zb_writer {
             write_timeout_ms: AtomicI64::new(write_timeout_ms),
             frames_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            frames_shared: AtomicU64::new(0),
+            frames_copied: AtomicU64::new(0),
         })
     }
 
@@ -89,6 +93,18 @@ impl zb_writer {
         // Relaxed: the counters order nothing.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);
         self.bytes_written.store(writer.bytes_written(), Ordering::Relaxed);
+    }
+
+    /// Counts a frame that was passed on.
+    pub(crate) fn count_forwarded(&self, shared: bool) {
+        // Relaxed: the counters order nothing.
+        let counter = if shared { &self.frames_shared } else { &self.frames_copied };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Frames passed on without a copy, and by one.
+    pub(crate) fn forwarded(&self) -> (u64, u64) {
+        (self.frames_shared.load(Ordering::Relaxed), self.frames_copied.load(Ordering::Relaxed))
     }
 
     /// Frames and bytes written, as of the last call that wrote.

@@ -114,8 +114,8 @@ impl Inlet {
             waits: self.lender.buffer.waits(),
             held: self.lender.held(),
             lent: self.lender.extended.count_lent(),
-            frames_shared: self.borrower.as_ref().map_or(0, |borrower| borrower.frames),
-            bytes_shared: self.borrower.as_ref().map_or(0, |borrower| borrower.bytes),
+            frames_shared: self.lender.borrowed.frames(),
+            bytes_shared: self.lender.borrowed.bytes(),
         }
     }
 
@@ -325,10 +325,7 @@ impl Inlet {
     /// Makes a reference again of the frame that was taken last, if it was one.
     pub(crate) fn reference_again(&mut self) {
         let Some(reference) = self.lender.unhold_borrowed(&self.last) else { return };
-        if let Some(borrower) = &mut self.borrower {
-            borrower.frames -= 1;
-            borrower.bytes -= self.last.len() as u64;
-        }
+        self.lender.borrowed.take_back(self.last.len() as u64);
         self.last = reference;
     }
 

@@ -50,6 +50,16 @@ impl WriterWatch {
         self.lender.held()
     }
 
+    /// How many of these are lent to other readers ([`Writer::forward`](crate::Writer::forward)).
+    pub fn lent(&self) -> u64 {
+        if self.lender.buffer.is_mine() { self.lender.extended.count_lent() } else { 0 }
+    }
+
+    /// Frames that the reader has read whose bytes lie in another reader's buffer, and their bytes.
+    pub fn shared(&self) -> (u64, u64) {
+        (self.lender.borrowed.frames(), self.lender.borrowed.bytes())
+    }
+
     /// How often a call of the reader found no frame and began to wait for one.
     pub fn waits(&self) -> u64 {
         self.lender.buffer.waits()

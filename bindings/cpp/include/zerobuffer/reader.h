@@ -95,6 +95,12 @@ struct ReaderStats {
     std::uint64_t bytes_held = 0;
     /** The sequence number of the oldest one. */
     std::optional<std::uint64_t> oldest_held;
+    /** How many of the frames held are lent to other readers now (Writer::forward). */
+    std::uint64_t frames_lent = 0;
+    /** Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too. */
+    std::uint64_t frames_shared = 0;
+    /** Bytes of data of these. */
+    std::uint64_t bytes_shared = 0;
 };
 
 /**
@@ -346,7 +352,8 @@ public:
         zb_reader_stats stats{};
         stats.size = sizeof stats;
         detail::call(zb_reader_get_stats, static_cast<const zb_reader*>(reader_.get()), &stats);
-        ReaderStats result{stats.frames_read, stats.bytes_read, stats.waits, stats.frames_held, stats.bytes_held, std::nullopt};
+        ReaderStats result{stats.frames_read, stats.bytes_read, stats.waits, stats.frames_held, stats.bytes_held, std::nullopt,
+                           stats.frames_lent, stats.frames_shared, stats.bytes_shared};
         if (stats.frames_held > 0) {
             result.oldest_held = stats.oldest_held;
         }

@@ -34,6 +34,10 @@ struct WriterStats {
     std::uint64_t waits = 0;
     /** How often a call found no space in time. */
     std::uint64_t full = 0;
+    /** Frames that were forwarded without a copy. */
+    std::uint64_t frames_shared = 0;
+    /** Frames that were forwarded by a copy. */
+    std::uint64_t frames_copied = 0;
 };
 
 /**
@@ -332,7 +336,7 @@ public:
         zb_writer_stats stats{};
         stats.size = sizeof stats;
         detail::call(zb_writer_get_stats, static_cast<const zb_writer*>(writer_.get()), &stats);
-        return {stats.frames_written, stats.bytes_written, stats.waits, stats.full};
+        return {stats.frames_written, stats.bytes_written, stats.waits, stats.full, stats.frames_shared, stats.frames_copied};
     }
 
     /** Makes the call that is blocked now, or else the next one that may block, throw interrupted_exception once. */

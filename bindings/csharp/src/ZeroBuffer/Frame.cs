@@ -202,6 +202,18 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
         return _state!.ToForward(ref version, out wasLent);
     }
 
+    /// <summary>The owned frame that stays when it is passed on.</summary>
+    internal OwnedFrame Owned(out long version)
+    {
+        version = _version;
+        if (WasNever)
+        {
+            throw new InvalidStateException("there is no frame: the read timed out, or the stream ended");
+        }
+        return _state as OwnedFrame
+            ?? throw new InvalidStateException("only a retained frame stays when it is passed on: Retain() it first");
+    }
+
     /// <summary>Gives the bytes back to the writer. A second time does nothing.</summary>
     public void Dispose() => _state?.End(_version);
 

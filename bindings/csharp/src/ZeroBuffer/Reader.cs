@@ -193,7 +193,12 @@ public sealed unsafe partial class Reader : IDisposable
         _handle.LeaveAsGuest();
         Errors.ThrowIfFailed(status, error);
         ulong? oldest = stats.FramesHeld == 0 ? null : stats.OldestHeld;
-        return new(stats.FramesRead, stats.BytesRead, stats.Waits, stats.FramesHeld, stats.BytesHeld, oldest);
+        return new(stats.FramesRead, stats.BytesRead, stats.Waits, stats.FramesHeld, stats.BytesHeld, oldest)
+        {
+            FramesLent = stats.FramesLent,
+            FramesShared = stats.FramesShared,
+            BytesShared = stats.BytesShared,
+        };
     }
 
     /// <summary>The metadata that the writer set; empty if it has set none yet.</summary>

@@ -4,7 +4,7 @@ using ZeroBuffer.Native;
 namespace ZeroBuffer;
 
 /// <content>Asynchronous writes.</content>
-public sealed unsafe partial class Writer
+public unsafe partial class Writer
 {
     private AsyncWrite? _asyncWrite;
 

@@ -3,7 +3,7 @@ using ZeroBuffer.Native;
 namespace ZeroBuffer;
 
 /// <content>Frames that are passed on.</content>
-public sealed unsafe partial class Writer
+public unsafe partial class Writer
 {
     /// <summary>
     /// Connects to the buffer <paramref name="name"/>, with all other defaults; <see cref="Forward"/> lends frames if
@@ -14,6 +14,21 @@ public sealed unsafe partial class Writer
         : this(name, new WriterOptions { RequestPayloadSharing = requestPayloadSharing })
     {
     }
+
+    /// <summary>Whether this writer requests payload sharing, and its reader allows it.</summary>
+    /// <exception cref="ClosedException">The writer has been disposed.</exception>
+    /// <exception cref="InvalidStateException">Another thread is using the writer.</exception>
+    public bool PayloadSharingEnabled => Sharing().Enabled != 0;
+
+    /// <summary>How many frames are lent through this writer now.</summary>
+    /// <inheritdoc cref="PayloadSharingEnabled" path="/exception"/>
+    public ulong PayloadShareCount => Sharing().ShareCount;
+
+    /// <summary>The process that lends frames through this buffer; 0: none.</summary>
+    /// <inheritdoc cref="PayloadSharingEnabled" path="/exception"/>
+    public long PayloadOwnerPid => (long)Sharing().OwnerPid;
+
+    private protected WriterHandle Handle => _handle;
 
     /// <summary>
     /// Passes a frame on that a reader of this process has read, waiting for space up to <see cref="WriteTimeout"/>: without a copy where both readers
@@ -53,5 +68,58 @@ public sealed unsafe partial class Writer
                 owned.End(version);
             }
         }
+    }
+
+    /// <summary>As <see cref="Forward"/>, for a frame that goes to several writers: it stays valid until it is disposed.</summary>
+    /// <param name="frame">A frame that was retained.</param>
+    /// <returns>Whether the next reader looks at the bytes where they are.</returns>
+    /// <exception cref="InvalidStateException">
+    /// The frame was not retained, no reader has read it, a frame is acquired, or another thread is using the writer.
+    /// </exception>
+    /// <example>
+    /// <code>
+    /// using Frame kept = frame.Retain();
+    /// foreach (Writer output in outputs)
+    /// {
+    ///     output.ForwardTo(kept);
+    /// }
+    /// </code>
+    /// </example>
+    /// <inheritdoc cref="Forward"/>
+    public bool ForwardTo(Frame frame)
+    {
+        OwnedFrame owned = frame.Owned(out long version);
+        owned.Hold(version);
+        try
+        {
+            while (true)
+            {
+                byte shared = 0;
+                void* error = null;
+                bool owner = _handle.Enter();
+                int status = owned.ForwardTo(_handle.Pointer, &shared, &error);
+                _handle.Leave(owner);
+                if (status == Errors.Ok)
+                {
+                    return shared != 0;
+                }
+                JudgeFailure(status, error, CancellationToken.None);
+            }
+        }
+        finally
+        {
+            owned.LetGo();
+        }
+    }
+
+    private NativePayloadSharing Sharing()
+    {
+        NativePayloadSharing sharing = default;
+        void* error = null;
+        bool owner = _handle.Enter();
+        int status = Api.zb_writer_payload_sharing(_handle.Pointer, &sharing, &error);
+        _handle.Leave(owner);
+        ThrowIfFailed(status, error);
+        return sharing;
     }
 }

@@ -4,7 +4,7 @@ using ZeroBuffer.Native;
 namespace ZeroBuffer;
 
 /// <content>Frames of values, and frames that serialisers write.</content>
-public sealed unsafe partial class Writer
+public unsafe partial class Writer
 {
     /// <summary>Copies one value into the buffer as a frame; <see cref="Frame.As{T}"/> reads it.</summary>
     /// <inheritdoc cref="WriteFrame(ReadOnlySpan{byte})"/>

@@ -4,7 +4,7 @@ using ZeroBuffer.Native;
 namespace ZeroBuffer;
 
 /// <content>Writes with a time-out of their own, and those that a token ends.</content>
-public sealed unsafe partial class Writer
+public unsafe partial class Writer
 {
     /// <summary>Copies the bytes into the buffer as one frame; the token ends the wait for space.</summary>
     /// <exception cref="OperationCanceledException">The token ended the wait.</exception>

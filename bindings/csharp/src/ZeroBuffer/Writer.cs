@@ -17,7 +17,7 @@ namespace ZeroBuffer;
 /// writer.CommitFrame();
 /// </code>
 /// </example>
-public sealed unsafe partial class Writer : IDisposable
+public unsafe partial class Writer : IDisposable
 {
     private static nuint WholeFrame => nuint.MaxValue;
 
@@ -49,6 +49,8 @@ public sealed unsafe partial class Writer : IDisposable
         LibraryLog.SendTo(logger);
         _handle = WriterHandle.Connect(name, options ?? new WriterOptions());
     }
+
+    private protected Writer(WriterHandle handle) => _handle = handle;
 
     /// <summary>The buffer's name.</summary>
     public string Name => _handle.Name;
@@ -268,7 +270,11 @@ public sealed unsafe partial class Writer : IDisposable
         int status = Api.zb_writer_get_stats(_handle.Pointer, &stats, &error);
         _handle.LeaveAsGuest();
         ThrowIfFailed(status, error);
-        return new(stats.FramesWritten, stats.BytesWritten, stats.Waits, stats.Full);
+        return new(stats.FramesWritten, stats.BytesWritten, stats.Waits, stats.Full)
+        {
+            FramesShared = stats.FramesShared,
+            FramesCopied = stats.FramesCopied,
+        };
     }
 
     /// <summary>
@@ -285,7 +291,9 @@ public sealed unsafe partial class Writer : IDisposable
     /// Closes the writer: the reader gets all frames, then <see cref="Frame.EndOfStream"/> at once. From any thread; a call that is
     /// blocked throws <see cref="ClosedException"/>.
     /// </summary>
+#pragma warning disable CA1816 // No type outside this package derives from it with a finaliser.
     public void Dispose() => _handle.Close();
+#pragma warning restore CA1816
 
     /// <summary>As <see cref="Dispose"/>.</summary>
     public void Close() => Dispose();

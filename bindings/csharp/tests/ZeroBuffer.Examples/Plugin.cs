@@ -34,6 +34,8 @@ public static class Plugin
         {
             // The library logs it.
         }
+        // Nothing ends this before the context does.
+        _ = left.ReadFrameAsync().AsTask();
         return logger.Count;
     }
 

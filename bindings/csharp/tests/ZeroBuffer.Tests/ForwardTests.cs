@@ -90,6 +90,90 @@ public sealed class ForwardTests
         Assert.False(relay.PassesOnSmall());
     }
 
+    [Fact]
+    public void A_shared_writer_shares_from_the_first_frame_on_and_leaves_nothing_without_a_reader()
+    {
+        string camera = Names.New();
+        string display = Names.New();
+        using var input = new Reader(camera, null, allowPayloadSharing: true);
+        using var source = new Writer(camera);
+        using (var output = new SharedWriter(display, input))
+        {
+            Assert.False(output.IsAdopted);
+            Assert.Throws<ReaderAlreadyConnectedException>(() => new SharedWriter(display, input));
+            using var viewer = new Reader(display, null, allowPayloadSharing: true);
+            Assert.True(output.IsAdopted);
+            source.WriteFrame(new byte[Size]);
+            Assert.True(output.Forward(input.ReadFrame(Soon)));
+            Frame seen = viewer.ReadFrame(Soon);
+            Assert.True(seen.IsShared);
+            Assert.Equal((true, (long)Environment.ProcessId), (output.PayloadSharingEnabled, output.PayloadOwnerPid));
+            Assert.Equal((true, 1UL, 1UL), (input.PayloadSharingEnabled, input.PayloadShareCount, input.GetStats().FramesLent));
+            Assert.Equal((1UL, (ulong)Size), (viewer.GetStats().FramesShared, viewer.GetStats().BytesShared));
+            Assert.Equal((1UL, 0UL), (output.GetStats().FramesShared, output.GetStats().FramesCopied));
+        }
+        Assert.False(Names.Exists(display));
+        using (new SharedWriter(display, input, new BufferConfig { MetadataSize = 64 }, new WriterOptions()))
+        {
+            Assert.True(Names.Exists(display));
+        }
+        Assert.False(Names.Exists(display));
+        input.Dispose();
+        Assert.Throws<ClosedException>(() => new SharedWriter(display, input));
+    }
+
+    [Fact]
+    public void A_retained_frame_goes_to_several_writers()
+    {
+        string camera = Names.New();
+        using var input = new Reader(camera, null, allowPayloadSharing: true);
+        using var source = new Writer(camera);
+        using var one = new SharedWriter(Names.New(), input);
+        using var two = new SharedWriter(Names.New(), input);
+        using var first = new Reader(one.Name, null, allowPayloadSharing: true);
+        using var second = new Reader(two.Name);
+        byte[] data = new byte[Size];
+        data.AsSpan().Fill(7);
+        source.WriteFrame(data);
+        Frame frame = input.ReadFrame(Soon);
+        Assert.Throws<InvalidStateException>(() => one.ForwardTo(frame));
+        using Frame kept = frame.Retain();
+        Assert.Equal((true, false), (one.ForwardTo(kept), two.ForwardTo(kept)));
+        Assert.Equal((1UL, 1UL), (one.GetStats().FramesShared, two.GetStats().FramesCopied));
+        Assert.True(kept.IsValid);
+        foreach (Reader viewer in new[] { first, second })
+        {
+            Assert.True(viewer.ReadFrame(Soon).Data.SequenceEqual(data));
+        }
+        kept.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => one.ForwardTo(kept));
+        Assert.Throws<InvalidStateException>(() => one.ForwardTo(Frame.Invalid));
+    }
+
+    [Fact]
+    public void A_frame_may_end_while_other_threads_pass_it_on()
+    {
+        string camera = Names.New();
+        using var input = new Reader(camera, new BufferConfig(64, 1 << 16));
+        using var source = new Writer(camera);
+        using var display = new Reader(Names.New(), new BufferConfig(64, 1 << 16));
+        using var output = new Writer(display.Name);
+        byte[] data = new byte[100];
+        data.AsSpan().Fill(7);
+        for (int round = 0; round < 3000; round++)
+        {
+            source.WriteFrame(data);
+            Frame kept = input.ReadFrame(Soon).Retain();
+            Task passing = Task.Run(() => _ = Record.Exception(() => output.ForwardTo(kept)));
+            Thread.SpinWait(round % 100 * 10);
+            kept.Dispose();
+            passing.Wait(Soon);
+            Frame seen = display.ReadFrame(TimeSpan.Zero);
+            Assert.True(!seen.IsValid || seen.Data.SequenceEqual(data));
+            Assert.Equal(0UL, input.GetStats().FramesHeld);
+        }
+    }
+
     private sealed class Relay : IDisposable
     {
         internal Relay(bool positional, int lacking = -1)

@@ -467,6 +467,18 @@ typedef struct zb_reader_stats {
      * The sequence number of the oldest one; 0 if none is held.
      */
     uint64_t oldest_held;
+    /**
+     * How many of the frames held are lent to other readers now (`zb_writer_forward`).
+     */
+    uint64_t frames_lent;
+    /**
+     * Frames read whose bytes lie in another reader's buffer, which lent them; they count as frames read, too.
+     */
+    uint64_t frames_shared;
+    /**
+     * Bytes of data of these.
+     */
+    uint64_t bytes_shared;
 } zb_reader_stats;
 
 /**
@@ -493,6 +505,14 @@ typedef struct zb_writer_stats {
      * How often a call found no space in time.
      */
     uint64_t full;
+    /**
+     * Frames that were forwarded without a copy (`zb_writer_forward`).
+     */
+    uint64_t frames_shared;
+    /**
+     * Frames that were forwarded by a copy.
+     */
+    uint64_t frames_copied;
 } zb_writer_stats;
 
 /**

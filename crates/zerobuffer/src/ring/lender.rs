@@ -1,5 +1,6 @@
 //! What a reader shares with the frames that it has lent.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::{FrameRecord, Tag};
@@ -21,8 +22,39 @@ pub(crate) struct Lender {
     pub(crate) extended: extended::ReleaseQueue,
     /// What the reader has lent to other readers.
     pub(crate) loans: Loans,
+    /// What the reader has read by reference.
+    pub(crate) borrowed: BorrowedCount,
     /// The ring is an extended one: set before its first frame is read.
     is_extended: AtomicBool,
+}
+
+/// Counts frames that were read by reference: on the reader's thread, for any thread.
+#[derive(Default)]
+pub(crate) struct BorrowedCount {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl BorrowedCount {
+    pub(crate) fn add(&self, bytes: u64) {
+        // Relaxed: the counters order nothing.
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// One of them is not returned after all.
+    pub(crate) fn take_back(&self, bytes: u64) {
+        self.frames.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl HasBuffer for Lender {
@@ -52,6 +84,7 @@ impl Lender {
             classic: Mutex::new(classic::ReleaseQueue::new()),
             extended: extended::ReleaseQueue::new(),
             loans: Loans::new(lends),
+            borrowed: BorrowedCount::default(),
             is_extended: AtomicBool::new(false),
         }
     }

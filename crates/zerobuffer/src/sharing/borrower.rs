@@ -21,17 +21,13 @@ pub(crate) struct Borrower {
     answered: u64,
     /// The sources that were accepted, oldest first.
     sources: Vec<Known>,
-    /// Frames read by reference.
-    pub(crate) frames: u64,
-    /// Bytes of these.
-    pub(crate) bytes: u64,
 }
 
 impl Borrower {
     /// For the reader of `buffer`; `None` if it takes no references.
     pub(crate) fn new(buffer: &Buffer, allowed: bool) -> Option<Borrower> {
         buffer.mapping.sharing().filter(|_| allowed)?;
-        Some(Borrower { answered: 0, sources: Vec::new(), frames: 0, bytes: 0 })
+        Some(Borrower { answered: 0, sources: Vec::new() })
     }
 
     /// Answers the writer's offer, if it has made one since the last look. On the reader's thread; `segment` is the buffer's.
@@ -109,8 +105,7 @@ impl Borrower {
         let borrowed = self.sources[index].borrow(reference.position, reference.len).map_err(corrupt)?;
         // A writer refers to no offer that it made before.
         self.sources.drain(..index);
-        self.frames += 1;
-        self.bytes += reference.len;
+        lender.borrowed.add(reference.len);
         Ok(lender.hold_borrowed(record, reference.len, borrowed))
     }
 }

@@ -211,6 +211,28 @@ internal static unsafe class Api
     internal static extern int zb_writer_forward(void* writer, NativeFrame* frame, byte* shared, void** error);
 
     [DllImport(Library)]
+    internal static extern int zb_writer_forward_to(void* writer, NativeFrame* frame, byte* shared, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_shared_writer_create_n(
+        byte* name,
+        nuint length,
+        void* source,
+        void* config,
+        void* options,
+        void** writer,
+        void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_is_adopted(void* writer, byte* adopted, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_writer_payload_sharing(void* writer, NativePayloadSharing* sharing, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_payload_sharing(void* reader, NativePayloadSharing* sharing, void** error);
+
+    [DllImport(Library)]
     internal static extern int zb_writer_max_frame_size(void* writer, nuint* size, void** error);
 
     [DllImport(Library)]

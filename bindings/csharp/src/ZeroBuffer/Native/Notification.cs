@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using System.Threading;
+using System.Runtime.Loader;
 
 namespace ZeroBuffer.Native;
 
@@ -21,8 +21,13 @@ internal static unsafe class Notification
 {
     private const int Threads = 2;
 
-    /// <summary>Whether continuations may run on the threads that call back.</summary>
-    private static readonly bool MayLinger = Api.zb_set_callback_threads(Threads) != 0;
+    /// <summary>
+    /// Whether continuations may run on the threads that call back. Not in a load context of its own: another context counts on a free
+    /// thread too.
+    /// </summary>
+    private static readonly bool MayLinger =
+        AssemblyLoadContext.GetLoadContext(typeof(Notification).Assembly) == AssemblyLoadContext.Default
+        && Api.zb_set_callback_threads(Threads) != 0;
 
     /// <summary>How many threads that called back run a continuation.</summary>
     private static int _lingering;

@@ -14,6 +14,9 @@ internal sealed unsafe class OwnedFrame : FrameState
     private long _last;
     private long _released;
 
+    /// <summary>Twice the number of calls that use the frame, and 1 if the last of them is to release it.</summary>
+    private int _holds;
+
     internal OwnedFrame() => _frame = (NativeFrame*)Unsafe.AsPointer(ref _words[0]);
 
     /// <summary>Ends the last frame, and returns the place for the next one. One thread at a time fills a state.</summary>
@@ -39,12 +42,55 @@ internal sealed unsafe class OwnedFrame : FrameState
 
     internal override void End(long version)
     {
-        if (TryEnd(version))
+        // After the end, a call that holds the frame sees that it has ended, or is seen here.
+        if (!TryEnd(version))
         {
-            Api.zb_frame_release(_frame);
-            Volatile.Write(ref _released, version);
-            GC.KeepAlive(this);
+            return;
         }
+        if (Volatile.Read(ref _holds) == 0)
+        {
+            Release();
+        }
+        else if (Interlocked.Or(ref _holds, 1) == 0)
+        {
+            ReleaseAsLast();
+        }
+    }
+
+    /// <summary>Keeps the bytes, even if the frame ends meanwhile, until <see cref="LetGo"/>.</summary>
+    internal void Hold(long version)
+    {
+        int holds;
+        do
+        {
+            holds = Volatile.Read(ref _holds);
+            if ((holds & 1) != 0)
+            {
+                ThrowEnded();
+            }
+        }
+        while (Interlocked.CompareExchange(ref _holds, holds + 2, holds) != holds);
+        if (Version != version)
+        {
+            LetGo();
+            ThrowEnded();
+        }
+    }
+
+    internal void LetGo()
+    {
+        if (Interlocked.Add(ref _holds, -2) == 1)
+        {
+            ReleaseAsLast();
+        }
+    }
+
+    /// <summary>Passes the frame on, which is held and stays.</summary>
+    internal int ForwardTo(void* writer, byte* shared, void** error)
+    {
+        int status = Api.zb_writer_forward_to(writer, _frame, shared, error);
+        GC.KeepAlive(this);
+        return status;
     }
 
     internal override bool IsShared(long version)
@@ -67,11 +113,9 @@ internal sealed unsafe class OwnedFrame : FrameState
     /// <summary>Passes the frame on, which then ends; if that fails, it stays.</summary>
     internal int Forward(long version, void* writer, byte* shared, void** error)
     {
-        if (!TryEnd(version))
-        {
-            ThrowEnded();
-        }
+        Take(version);
         int status = Api.zb_writer_forward(writer, _frame, shared, error);
+        Volatile.Write(ref _holds, 0);
         if (status == Errors.Ok)
         {
             Volatile.Write(ref _released, version);
@@ -86,16 +130,45 @@ internal sealed unsafe class OwnedFrame : FrameState
 
     internal override Frame Retain(long version)
     {
-        if (!TryEnd(version))
-        {
-            ThrowEnded();
-        }
+        Take(version);
         // The frame may be moved byte by byte; what is left here is empty.
         var kept = new OwnedFrame();
         *kept._frame = *_frame;
         *_frame = default;
+        Volatile.Write(ref _holds, 0);
         Volatile.Write(ref _released, version);
         GC.KeepAlive(this);
         return kept.Filled();
+    }
+
+    /// <summary>Ends the frame for a call that takes it away.</summary>
+    private void Take(long version)
+    {
+        if (!TryEnd(version))
+        {
+            ThrowEnded();
+        }
+        // No call holds it from here on.
+        if (Interlocked.CompareExchange(ref _holds, 1, 0) != 0)
+        {
+            Revive(version);
+            throw new InvalidStateException("another thread is passing the frame on");
+        }
+    }
+
+    private void ReleaseAsLast()
+    {
+        // No call holds the frame any more.
+        Api.zb_frame_release(_frame);
+        Volatile.Write(ref _holds, 0);
+        Volatile.Write(ref _released, _last);
+        GC.KeepAlive(this);
+    }
+
+    private void Release()
+    {
+        Api.zb_frame_release(_frame);
+        Volatile.Write(ref _released, _last);
+        GC.KeepAlive(this);
     }
 }

@@ -41,6 +41,9 @@ internal struct NativeReaderStats
     internal ulong FramesHeld;
     internal ulong BytesHeld;
     internal ulong OldestHeld;
+    internal ulong FramesLent;
+    internal ulong FramesShared;
+    internal ulong BytesShared;
 }
 
 /// <summary><c>zb_writer_stats</c>.</summary>
@@ -52,6 +55,17 @@ internal struct NativeWriterStats
     internal ulong BytesWritten;
     internal ulong Waits;
     internal ulong Full;
+    internal ulong FramesShared;
+    internal ulong FramesCopied;
+}
+
+/// <summary><c>zb_payload_sharing</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativePayloadSharing
+{
+    internal byte Enabled;
+    internal ulong ShareCount;
+    internal ulong OwnerPid;
 }
 
 /// <summary><c>zb_snapshot</c>.</summary>

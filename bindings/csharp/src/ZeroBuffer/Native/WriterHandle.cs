@@ -44,6 +44,27 @@ internal sealed unsafe class WriterHandle : NativeHandle
         return new WriterHandle(writer, name);
     }
 
+    /// <summary><c>zb_shared_writer_create_n</c>.</summary>
+    internal static WriterHandle CreateShared(string name, ReaderHandle source, BufferConfig? config, WriterOptions options)
+    {
+        byte[] utf8 = Text.NameToUtf8(name, out nuint length);
+        void* sizes = config is null ? null : config.ToNative();
+        void* settings = options.ToNative();
+        void* writer = null;
+        void* error = null;
+        int status;
+        bool owner = source.Enter();
+        fixed (byte* text = utf8)
+        {
+            status = Api.zb_shared_writer_create_n(text, length, source.Pointer, sizes, settings, &writer, &error);
+        }
+        source.Leave(owner);
+        Api.zb_writer_options_free(settings);
+        Api.zb_config_free(sizes);
+        Errors.ThrowIfFailed(status, error);
+        return new WriterHandle(writer, name);
+    }
+
     /// <summary>To be called inside, after an acquire.</summary>
     internal void NoteAcquired(int status)
     {
