@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail};
 use crate::tools::{self, HOST, cargo, run};
 
 /// Targets, and the most bytes that an input of each may have.
-const TARGETS: [(&str, u32); 6] = [
+const TARGETS: [(&str, u32); 7] = [
     ("first_block", 192),
     ("classic", 1024),
     ("extended", 1024),
+    ("sharing", 192),
     ("c_calls", 48),
     ("c_duplex", 48),
     ("arguments", 256),

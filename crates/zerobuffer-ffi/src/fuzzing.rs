@@ -8,6 +8,7 @@
 mod duplex;
 mod put_off;
 mod questions;
+mod share;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
@@ -94,7 +95,7 @@ impl World {
         // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
         // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
         let status = unsafe {
-            match what % 31 {
+            match what % 37 {
                 0 if reader.is_null() => {
                     let config = config(how, number);
                     let status = zb_reader_create(name, config, &raw mut self.readers[r], place);
@@ -107,6 +108,7 @@ impl World {
                     // No other process makes room or a buffer.
                     assert_eq!(zb_writer_options_set_write_timeout(options, 0), ZB_OK);
                     zb_writer_options_set_wait_strategy(options, i32::from(number));
+                    zb_writer_options_set_request_payload_sharing(options, odd);
                     let status = zb_writer_connect(name, options, &raw mut self.writers[w], place);
                     zb_writer_options_free(options);
                     status
@@ -118,7 +120,7 @@ impl World {
                         2 if odd => (data.as_ptr(), usize::MAX),
                         _ => (data.as_ptr(), size),
                     };
-                    match what % 31 {
+                    match what % 37 {
                         2 => zb_writer_write_frame(writer, at, size, null_mut(), place),
                         _ => zb_writer_try_write_frame(writer, at, size, null_mut(), place),
                     }
@@ -249,7 +251,8 @@ impl World {
                     zb_reader_free(std::mem::replace(&mut self.readers[r], null_mut()));
                     status
                 }
-                24..=27 => self.lend(what % 31, r, number, place),
+                24..=27 => self.lend(what % 37, r, number, place),
+                31..=36 => self.share(what % 37, [r, w], name, number, place),
                 _ => ZB_OK,
             }
         };
@@ -418,6 +421,7 @@ fn config(how: u8, number: u8) -> *mut zb_config {
         zb_config_set_classic(config, how & 4 != 0);
         zb_config_set_preallocate(config, number & 8 != 0);
         zb_config_set_wait_strategy(config, i32::from(number & 3));
+        zb_config_set_allow_payload_sharing(config, number & 16 != 0);
         zb_config_set_mode(config, if number == 255 { 0o7777 } else { 0o600 });
     }
     config

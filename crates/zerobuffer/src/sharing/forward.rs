@@ -11,8 +11,8 @@ use crate::outlet::Outlet;
 use crate::ring::{Lender, Reservation, Room, Tag, Unreturned};
 use crate::testing::stop::stop_point;
 
-/// Frames of at least so many bytes are lent. Smaller ones are copied in less time than a loan takes.
-pub(crate) const LENT_FROM: usize = 32 << 10;
+/// Frames of at least so many bytes are lent. Smaller ones are copied in less time than a loan takes. For a fuzzer, small ones are large.
+pub(crate) const LENT_FROM: usize = if cfg!(any(fuzzing, test)) { 64 } else { 32 << 10 };
 
 /// How a frame was passed on; see [`Writer::forward`](crate::Writer::forward).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,10 @@
 //! One segment per kind of ring serves all runs of a process, so a run takes only microseconds.
 #![allow(unsafe_code, missing_docs, clippy::missing_panics_doc)]
 
+mod sharing;
+
+pub use sharing::sharing;
+
 use std::cell::RefCell;
 
 use crate::layout::{
@@ -413,7 +417,7 @@ mod tests {
     use super::*;
 
     /// Runs the fuzzer's seeds and random bytes, which a build without a fuzzer can do.
-    fn replay(target: &str, run: fn(&[u8])) {
+    fn replay(target: &str, inputs: u32, run: fn(&[u8])) {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
         let mut seeds = 0;
         for seed in std::fs::read_dir(format!("{folder}/{target}")).unwrap() {
@@ -422,7 +426,7 @@ mod tests {
         }
         assert!(seeds >= 2, "the seeds of `{target}` are gone");
         let mut state = 1_u64;
-        for _ in 0..20_000 {
+        for _ in 0..inputs {
             let bytes: Vec<u8> = std::iter::repeat_with(|| {
                 // Numbers of Knuth's MMIX; their high bits are the good ones.
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -436,16 +440,21 @@ mod tests {
 
     #[test]
     fn no_words_break_a_classic_ring() {
-        replay("classic", classic);
+        replay("classic", 20_000, classic);
     }
 
     #[test]
     fn no_words_break_an_extended_ring() {
-        replay("extended", extended);
+        replay("extended", 20_000, extended);
+    }
+
+    #[test]
+    fn no_words_break_a_relay_or_its_viewer() {
+        replay("sharing", 500, sharing);
     }
 
     #[test]
     fn no_first_block_breaks_a_connection() {
-        replay("first_block", first_block);
+        replay("first_block", 20_000, first_block);
     }
 }
