@@ -2,6 +2,9 @@
 
 #include "c_support.h"
 
+#include <pthread.h>
+#include <sys/wait.h>
+
 #define FRAME 100000
 
 static uint8_t big[FRAME];
@@ -199,6 +202,114 @@ static void own_buffer(void)
     zb_config_free(config);
 }
 
+static uint64_t lent_now(void)
+{
+    zb_payload_sharing sharing;
+    expect(zb_reader_payload_sharing(input, &sharing, &error), ZB_OK, &error);
+    return sharing.share_count;
+}
+
+/* A frame that the viewer has not released, lent by the relay. */
+static zb_frame shared_frame(uint8_t content)
+{
+    zb_frame frame, seen;
+    bool shared = false;
+    send_one(content);
+    read_one(input, &frame);
+    expect(zb_writer_forward(output, &frame, &shared, &error), ZB_OK, &error);
+    CHECK(shared);
+    read_one(viewer, &seen);
+    CHECK(zb_frame_is_shared(&seen) && lent_now() == 1);
+    return seen;
+}
+
+static void outlives_its_reader(void)
+{
+    zb_frame kept;
+    open_relay("outlive", true);
+    CHECK(!passed_on('a'));
+    kept = shared_frame('k');
+    zb_reader_free(viewer);
+    viewer = NULL;
+    CHECK(memcmp(kept.data, big, sizeof big) == 0 && lent_now() == 1);
+    zb_frame_release(&kept);
+    CHECK(lent_now() == 0);
+    close_relay();
+}
+
+static void empty_in_a_forked_child(void)
+{
+    zb_frame kept;
+    int status = 1;
+    open_relay("fork", true);
+    CHECK(!passed_on('a'));
+    kept = shared_frame('f');
+    const pid_t child = fork();
+    if (child == 0) {
+        size_t zeroes = 0;
+        for (size_t at = 0; at < kept.size; at++)
+            zeroes += kept.data[at] == 0;
+        const bool empty = zeroes == kept.size;
+        /* The parent's frame is not this process's to release. */
+        zb_frame_release(&kept);
+        _exit(empty ? 0 : 1);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    CHECK(memcmp(kept.data, big, sizeof big) == 0 && lent_now() == 1);
+    zb_frame_release(&kept);
+    CHECK(lent_now() == 0);
+    close_relay();
+}
+
+#define RELAYED 200
+
+/* Frames on their way from the thread that reads to the thread that writes. */
+static int between[2];
+
+static void *reads(void *none)
+{
+    for (int count = 0; count < RELAYED; count++) {
+        zb_error *own = NULL;
+        zb_frame frame;
+        CHECK(zb_reader_read_frame(input, WAIT_MS, &frame, &own) == ZB_OK);
+        CHECK(write(between[1], &frame, sizeof frame) == (ssize_t)sizeof frame);
+    }
+    return none;
+}
+
+static void *forwards(void *shared_count)
+{
+    for (int count = 0; count < RELAYED; count++) {
+        zb_error *own = NULL;
+        zb_frame frame;
+        bool shared = false;
+        CHECK(read(between[0], &frame, sizeof frame) == (ssize_t)sizeof frame);
+        CHECK(zb_writer_forward(output, &frame, &shared, &own) == ZB_OK);
+        *(int *)shared_count += shared;
+    }
+    return NULL;
+}
+
+static void two_threads(void)
+{
+    pthread_t threads[2];
+    int shared = 0, seen_shared = 0;
+    open_relay("threads", true);
+    CHECK(pipe(between) == 0);
+    CHECK(pthread_create(&threads[0], NULL, reads, NULL) == 0);
+    CHECK(pthread_create(&threads[1], NULL, forwards, &shared) == 0);
+    for (int count = 0; count < RELAYED; count++) {
+        send_one((uint8_t)count);
+        seen_shared += viewed();
+    }
+    for (int thread = 0; thread < 2; thread++)
+        CHECK(pthread_join(threads[thread], NULL) == 0);
+    CHECK(shared == RELAYED - 1 && seen_shared == shared && lent_now() == 0);
+    close(between[0]);
+    close(between[1]);
+    close_relay();
+}
+
 static void refused(void)
 {
     zb_frame frame = {0}, copy;
@@ -234,6 +345,9 @@ int main(void)
     changed_before_it_goes_on();
     lent_frames();
     own_buffer();
+    outlives_its_reader();
+    empty_in_a_forked_child();
+    two_threads();
     refused();
     return 0;
 }

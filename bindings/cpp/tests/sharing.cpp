@@ -1,10 +1,15 @@
 // Frames that are passed on without a copy.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zerobuffer/zerobuffer.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -139,6 +144,83 @@ TEST_CASE("a frame is changed in place before it goes on, and is read-only after
     frame.release();
     CHECK(relay.input.payload_share_count() == 0);
     CHECK_THROWS_AS(static_cast<void>(Frame().make_mut()), invalid_argument_exception);
+}
+
+TEST_CASE("a shared frame outlives its reader, and then goes back") {
+    const Name camera("outlive-camera");
+    const Name display("outlive-display");
+    Relay relay = sharing_relay(camera, display);
+    relay.pass_on(1);
+    CHECK(relay.output.forward(relay.send(2)));
+    {
+        const Frame seen = relay.viewer.read_frame(patience);
+        relay.viewer.close();
+        CHECK(seen.is_shared());
+        CHECK(std::all_of(seen.begin(), seen.end(), [](auto byte) { return byte == 2; }));
+        CHECK(relay.input.payload_share_count() == 1);
+    }
+    CHECK(relay.input.payload_share_count() == 0);
+}
+
+TEST_CASE("a forked child sees a shared frame as zeroes") {
+    const Name camera("fork-camera");
+    const Name display("fork-display");
+    Relay relay = sharing_relay(camera, display);
+    relay.pass_on(1);
+    CHECK(relay.output.forward(relay.send(2)));
+    const Frame seen = relay.viewer.read_frame(patience);
+    CHECK(seen.is_shared());
+    const pid_t child = fork();
+    if (child == 0) {
+        const bool zeroes = std::all_of(seen.begin(), seen.end(), [](auto byte) { return byte == 0; });
+        _exit(zeroes && seen.size() == size ? 0 : 1);
+    }
+    int status = 1;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+    CHECK(std::all_of(seen.begin(), seen.end(), [](auto byte) { return byte == 2; }));
+}
+
+TEST_CASE("a relay reads on one thread and forwards on another") {
+    const Name camera("threads-camera");
+    const Name display("threads-display");
+    Relay relay = sharing_relay(camera, display);
+    constexpr int count = 200;
+    std::mutex lock;
+    std::condition_variable came;
+    std::deque<Frame> between;
+    int shared = 0;
+    std::thread reads([&] {
+        for (int number = 0; number < count; number++) {
+            Frame frame = relay.input.read_frame(patience);
+            const std::lock_guard held(lock);
+            between.push_back(std::move(frame));
+            came.notify_one();
+        }
+    });
+    std::thread forwards([&] {
+        for (int number = 0; number < count; number++) {
+            std::unique_lock held(lock);
+            came.wait(held, [&] { return !between.empty(); });
+            Frame frame = std::move(between.front());
+            between.pop_front();
+            held.unlock();
+            shared += relay.output.forward(std::move(frame)) ? 1 : 0;
+        }
+    });
+    int seen_shared = 0;
+    for (int number = 0; number < count; number++) {
+        const auto content = static_cast<std::uint8_t>(number);
+        relay.source.write_frame(std::vector<std::uint8_t>(size, content));
+        const Frame seen = relay.viewer.read_frame(patience);
+        CHECK(std::all_of(seen.begin(), seen.end(), [&](auto byte) { return byte == content; }));
+        seen_shared += seen.is_shared() ? 1 : 0;
+    }
+    reads.join();
+    forwards.join();
+    CHECK(shared == count - 1);
+    CHECK(seen_shared == shared);
+    CHECK(relay.input.payload_share_count() == 0);
 }
 
 TEST_CASE("a shared writer shares from the first frame on, and leaves nothing without a reader") {
