@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import queue
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -181,6 +183,88 @@ def test_a_shared_frame_is_read_only(relay):
             seen.make_mut()
     with pytest.raises(zerobuffer.InvalidStateError):
         zerobuffer.Frame.from_bytes(b"abc").make_mut()
+
+
+def test_a_shared_frame_outlives_its_reader_and_then_goes_back(relay):
+    relay.pass_on(0)
+    assert relay.output.forward(relay.send(1))
+    frame = relay.viewer.read_frame()
+    relay.viewer.close()
+    view = frame.data
+    frame.release()
+    assert bytes(view) == b"\x01" * SIZE and relay.input.payload_share_count == 1
+    del view, frame
+    assert relay.input.payload_share_count == 0
+
+
+def test_a_forked_child_sees_a_shared_frame_as_zeroes(relay):
+    relay.pass_on(0)
+    assert relay.output.forward(relay.send(1))
+    with relay.viewer.read_frame() as frame:
+        view = frame.data
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if bytes(view) == bytes(SIZE) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert bytes(view) == b"\x01" * SIZE
+
+
+def test_a_writable_array_of_a_shared_frame_is_a_private_copy(relay):
+    numpy = pytest.importorskip("numpy")
+    relay.pass_on(0)
+    assert relay.output.forward(relay.send(1))
+    with relay.viewer.read_frame() as frame:
+        array = frame.as_numpy()
+        assert not array.flags.writeable
+        with pytest.raises(ValueError):
+            array.flags.writeable = True
+        mine = numpy.array(array)
+        mine += 1
+        assert bytes(frame) == b"\x01" * SIZE and bytes(mine) == b"\x02" * SIZE
+
+
+def test_a_relay_reads_on_one_thread_and_forwards_on_another(relay):
+    count = 200
+    between = queue.SimpleQueue()
+
+    def read():
+        for _ in range(count):
+            between.put(relay.input.read_frame(30_000))
+
+    def forward():
+        return sum(relay.output.forward(between.get()) for _ in range(count))
+
+    with ThreadPoolExecutor(2) as threads:
+        reading, forwarding = threads.submit(read), threads.submit(forward)
+        for number in range(count):
+            relay.source.write_frame(bytes([number]) * SIZE)
+            with relay.viewer.read_frame(30_000) as frame:
+                assert bytes(frame) == bytes([number]) * SIZE
+        reading.result()
+        assert forwarding.result() == count - 1
+    sent, seen = relay.output.stats(), relay.viewer.stats()
+    assert (sent.frames_shared, sent.frames_copied) == (count - 1, 1)
+    assert (seen.frames_shared, seen.bytes_shared) == (count - 1, (count - 1) * SIZE)
+    assert relay.input.payload_share_count == 0
+
+
+def test_a_frame_that_another_thread_releases_meanwhile_is_passed_on_or_refused(relay):
+    relay.pass_on(0)
+    passed = 0
+    with ThreadPoolExecutor(1) as threads:
+        for number in range(300):
+            frame = relay.send(number % 256)
+            released = threads.submit(frame.release)
+            try:
+                relay.output.forward(frame)
+            except zerobuffer.InvalidStateError:
+                pass
+            else:
+                passed += 1
+                with relay.viewer.read_frame() as seen:
+                    assert bytes(seen) == bytes([number % 256]) * SIZE
+            released.result()
+    assert relay.input.payload_share_count == relay.input.stats().frames_held == 0
 
 
 def test_a_writable_view_keeps_its_frame(relay):
