@@ -4,6 +4,7 @@ mod bars;
 mod compare;
 mod curves;
 mod duplex;
+mod large;
 mod machine;
 mod musts;
 mod record;
@@ -23,6 +24,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::compare::Plan;
+use crate::machine::Machine;
+use crate::record::Record;
 use crate::run::Runner;
 use crate::transport::Transport;
 
@@ -90,6 +93,18 @@ enum Action {
     /// One process of a wake-up (what this program starts itself as)
     #[command(hide = true)]
     PlayWakeup { job: String },
+    /// Frames of 16 and 64 MB from a fresh buffer, against memcpy between two processes
+    Large {
+        /// Runs of each, in turn; the medians count
+        #[arg(long, default_value_t = 7)]
+        runs: usize,
+        /// Write every single run (JSON lines) to this folder
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+    /// One process of a run of large frames (what this program starts itself as)
+    #[command(hide = true)]
+    PlayLarge { job: String },
     /// Rust's side of what C# adds to single calls
     #[command(hide = true)]
     SingleCalls,
@@ -111,6 +126,8 @@ fn act(arguments: &Arguments) -> Result<()> {
             Action::Play { job } => serde_json::to_string(&role::play(&serde_json::from_str(job)?)?),
             Action::PlayDuplex { job } => serde_json::to_string(&duplex::play(&serde_json::from_str(job)?)?),
             Action::PlayWakeup { job } => serde_json::to_string(&wakeups::play(&serde_json::from_str(job)?)?),
+            Action::PlayLarge { job } => serde_json::to_string(&large::play(&serde_json::from_str(job)?)?),
+            Action::Large { runs, out } => return large(*runs, out.as_deref()),
             Action::SingleCalls => serde_json::to_string(&single_calls::measure()?),
         }?;
         println!("{outcome}");
@@ -152,6 +169,14 @@ fn act(arguments: &Arguments) -> Result<()> {
     let failures = compare::compare(&plan, &runner)?;
     ensure!(failures.is_empty(), "ours failed:\n{}", failures.join("\n"));
     Ok(())
+}
+
+/// Large frames only.
+fn large(runs: usize, out: Option<&Path>) -> Result<()> {
+    let enough = std::thread::available_parallelism()?.get() > 1;
+    let runner = Runner::new(enough.then_some([0, 1]), 0.0, 0.0)?;
+    let mut record = Record::new(out, &Machine::describe().date, "large")?;
+    large::compare(&runner, runs, &mut record)
 }
 
 /// Those that were asked for, or all that this program has, with a word on those that it has not. Yardsticks, which are no rivals,

@@ -145,6 +145,10 @@ void ring(CLI::App& command, RingArgs& args, const std::string& what) {
     option(command, "--mode", "OCTAL", "Permissions of the buffer, as 0660 for a group. [default: 0600]",
            [&args](const std::string& given) { args.mode = permissions(given); });
     flag(command, "--preallocate", args.preallocate, "Reserve all memory of the buffer at the start.");
+    flag(command, "--huge-pages", args.huge_pages,
+         "Make all memory of the buffer at the start, in huge pages as far as the kernel has some.");
+    option(command, "--numa-node", "NODE", "NUMA node whose memory the buffer shall use, as far as there is room; -1 = where the reader runs.",
+           [&args](const std::string& given) { args.numa_node = number<std::int32_t>(given, -1, 1023); });
     flag(command, "--classic", args.classic,
          "Keep the ring classic, so that 1.x writers can use it. Otherwise a writer of this version makes it an extended one, which is "
          "faster, but which later 1.x writers cannot use.");

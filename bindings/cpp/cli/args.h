@@ -41,6 +41,8 @@ struct RingArgs {
     std::optional<std::size_t> metadata_size;
     std::optional<std::uint32_t> mode;
     bool preallocate = false;
+    bool huge_pages = false;
+    std::optional<std::int32_t> numa_node;
     bool classic = false;
 };
 

@@ -39,6 +39,7 @@ inline zerobuffer::BufferConfig config(const RingArgs& args) {
     if (args.buffer_size) config.set_payload_size(*args.buffer_size);
     if (args.metadata_size) config.set_metadata_size(*args.metadata_size);
     if (args.mode) config.set_mode(*args.mode);
+    config.set_numa_node(args.numa_node).set_huge_pages(args.huge_pages);
     return config.set_classic(args.classic).set_preallocate(args.preallocate).set_allow_payload_sharing(true);
 }
 

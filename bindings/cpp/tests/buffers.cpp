@@ -47,6 +47,8 @@ TEST_CASE("the defaults are those of every language") {
     CHECK(config.payload_size() == 268'435'456);
     CHECK(config.mode() == 0600);
     CHECK_FALSE(config.preallocate());
+    CHECK_FALSE(config.huge_pages());
+    CHECK_FALSE(config.numa_node().has_value());
     CHECK_FALSE(config.classic());
     CHECK(config.wait_strategy() == WaitStrategy::adaptive);
     const WriterOptions options;
@@ -386,6 +388,19 @@ TEST_CASE("the system's refusals are exceptions with its number") {
         CHECK(error.os_error() != 0);
     }
     CHECK(huge.left().empty());
+}
+
+TEST_CASE("a buffer tells how much of it is in huge pages, and refuses a NUMA node that does not exist") {
+    const Name name("huge-pages");
+    auto config = BufferConfig(64, std::size_t{4} << 20U).set_numa_node(BufferConfig::numa_node_of_reader);
+    CHECK(Reader(name, config).huge_page_bytes() == 0);
+    Reader reader(name, config.set_huge_pages(true));
+    CHECK(inspect::snapshot(name).memory >= std::uint64_t{4} << 20U);
+    // Where the kernel has none to give, there are none.
+    CHECK((reader.huge_page_bytes() == 0 || reader.huge_page_bytes() >= std::uint64_t{4} << 20U));
+    reader.close();
+    CHECK_THROWS_AS((void)reader.huge_page_bytes(), closed_exception);
+    CHECK_THROWS_AS(Reader(name, config.set_numa_node(1000)), invalid_config_exception);
 }
 
 TEST_CASE("a spoilt buffer is an exception that tells what is spoilt") {

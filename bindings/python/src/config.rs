@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use zerobuffer::{ErrorKind, WaitStrategy};
+use zerobuffer::{ErrorKind, NumaNode, WaitStrategy};
 
 use crate::errors;
 
@@ -15,6 +15,10 @@ use crate::errors;
 ///         Memory is used only where frames have been.
 ///     mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
 ///     preallocate: Reserve and touch all memory at creation.
+///     huge_pages: Reserve and touch all memory at creation, in huge pages as far as the kernel has some. `Reader.huge_page_bytes` tells
+///         what the buffer got.
+///     numa_node: The NUMA node whose memory the buffer shall use, as far as there is room; -1: the one that the thread runs on which
+///         creates the reader.
 ///     classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
 ///     wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
 ///     allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
@@ -36,6 +40,8 @@ pub(crate) struct BufferConfig {
     payload_size: Option<usize>,
     mode: u32,
     preallocate: bool,
+    huge_pages: bool,
+    numa_node: Option<i32>,
     classic: bool,
     wait: WaitStrategy,
     sharing: bool,
@@ -77,14 +83,29 @@ fn number(value: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<usize
     count(value)?.map_or_else(|| Err(failed()), |count| Ok(Some(count)))
 }
 
+/// The number of a NUMA node, or -1. What is no node of the machine is refused when a buffer is made.
+fn node(value: &Bound<'_, PyAny>) -> PyResult<i32> {
+    match value.extract::<i32>() {
+        Ok(node) if node >= -1 => Ok(node),
+        _ => {
+            let message = format!("numa_node is {value}, which is no node");
+            Err(errors::own(value.py(), ErrorKind::InvalidConfig, "", message))
+        }
+    }
+}
+
 impl BufferConfig {
     pub(crate) fn to_core(&self) -> zerobuffer::BufferConfig {
         let mut config = zerobuffer::BufferConfig::default()
             .mode(self.mode)
             .preallocate(self.preallocate)
+            .huge_pages(self.huge_pages)
             .classic(self.classic)
             .wait_strategy(self.wait)
             .allow_payload_sharing(self.sharing);
+        if let Some(node) = self.numa_node {
+            config = config.numa_node(u32::try_from(node).map_or(NumaNode::OfReader, NumaNode::Number));
+        }
         if let Some(bytes) = self.metadata_size {
             config = config.metadata_size(bytes);
         }
@@ -99,8 +120,8 @@ impl BufferConfig {
 impl BufferConfig {
     #[new]
     #[pyo3(
-        signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None, allow_payload_sharing=false),
-        text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None, allow_payload_sharing=False)"
+        signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None, allow_payload_sharing=false, huge_pages=false, numa_node=None),
+        text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None, allow_payload_sharing=False, huge_pages=False, numa_node=None)"
     )]
     fn new(
         metadata_size: Option<&Bound<'_, PyAny>>,
@@ -110,6 +131,8 @@ impl BufferConfig {
         classic: bool,
         wait_strategy: Option<&Bound<'_, PyAny>>,
         allow_payload_sharing: bool,
+        huge_pages: bool,
+        numa_node: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<BufferConfig> {
         let wait = strategy(wait_strategy)?;
         let metadata_size = number(metadata_size, "metadata_size")?;
@@ -117,7 +140,18 @@ impl BufferConfig {
         // What is no mode of a file is refused when a buffer is made.
         let mode = number(mode, "mode")?.map_or(0o600, |mode| u32::try_from(mode).unwrap_or(u32::MAX));
         let sharing = allow_payload_sharing;
-        Ok(BufferConfig { metadata_size, payload_size, mode, preallocate, classic, wait, sharing })
+        let numa_node = numa_node.map(node).transpose()?;
+        Ok(BufferConfig {
+            metadata_size,
+            payload_size,
+            mode,
+            preallocate,
+            huge_pages,
+            numa_node,
+            classic,
+            wait,
+            sharing,
+        })
     }
 
     /// Bytes of the metadata block; the default if they were not given.
@@ -144,6 +178,18 @@ impl BufferConfig {
         self.preallocate
     }
 
+    /// Whether huge pages are asked for.
+    #[getter]
+    fn huge_pages(&self) -> bool {
+        self.huge_pages
+    }
+
+    /// The NUMA node asked for.
+    #[getter]
+    fn numa_node(&self) -> Option<i32> {
+        self.numa_node
+    }
+
     /// Whether the ring stays classic.
     #[getter]
     fn classic(&self) -> bool {
@@ -168,6 +214,7 @@ impl BufferConfig {
         let mut hasher = DefaultHasher::new();
         (self.metadata_size, self.payload_size, self.mode, self.preallocate, self.classic, self.sharing)
             .hash(&mut hasher);
+        (self.huge_pages, self.numa_node).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -175,13 +222,15 @@ impl BufferConfig {
         let sizes = [("metadata_size", self.metadata_size), ("payload_size", self.payload_size)];
         let given = |(name, size): (&str, Option<usize>)| size.map(|size| format!("{name}={size}, "));
         format!(
-            "BufferConfig({}mode={:#o}, preallocate={}, classic={}, wait_strategy='{}'{})",
+            "BufferConfig({}mode={:#o}, preallocate={}, classic={}, wait_strategy='{}'{}{}{})",
             sizes.into_iter().filter_map(given).collect::<String>(),
             self.mode,
             if self.preallocate { "True" } else { "False" },
             if self.classic { "True" } else { "False" },
             STRATEGIES.iter().find(|(_, strategy)| *strategy == self.wait).map_or("", |(name, _)| name),
-            if self.sharing { ", allow_payload_sharing=True" } else { "" }
+            if self.sharing { ", allow_payload_sharing=True" } else { "" },
+            if self.huge_pages { ", huge_pages=True" } else { "" },
+            self.numa_node.map_or(String::new(), |node| format!(", numa_node={node}"))
         )
     }
 
@@ -192,6 +241,8 @@ impl BufferConfig {
         options.set_item("classic", self.classic)?;
         options.set_item("wait_strategy", self.wait_strategy(py)?)?;
         options.set_item("allow_payload_sharing", self.sharing)?;
+        options.set_item("huge_pages", self.huge_pages)?;
+        options.set_item("numa_node", self.numa_node)?;
         Ok(((self.metadata_size, self.payload_size), options))
     }
 }

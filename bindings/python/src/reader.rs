@@ -238,6 +238,17 @@ impl Reader {
         self.0.gate.enter(py, |reader| Ok(reader.stats().into()))
     }
 
+    /// How many bytes of the buffer this process has mapped by huge pages now: what `BufferConfig.huge_pages` got. It reads a list of
+    /// all mappings of the process.
+    ///
+    /// Raises:
+    ///     SystemError: where the system does not tell.
+    ///     ClosedError: if the reader is closed.
+    #[getter]
+    fn huge_page_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.0.gate.enter(py, |reader| reader.huge_page_bytes().map_err(|error| raise(py, error)))
+    }
+
     /// Whether this reader allows payload sharing, and its buffer can.
     ///
     /// Raises:

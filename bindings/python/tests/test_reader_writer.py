@@ -26,7 +26,7 @@ def test_the_version_is_the_core_crates():
 def test_configs_have_the_defaults_asked_for_and_can_be_compared_and_pickled():
     config = zerobuffer.BufferConfig()
     assert (config.metadata_size, config.payload_size, config.mode) == (4096, 256 * 1024 * 1024, 0o600)
-    assert (config.preallocate, config.classic) == (False, False)
+    assert (config.preallocate, config.classic, config.huge_pages, config.numa_node) == (False, False, False, None)
     assert config.wait_strategy is zerobuffer.WaitStrategy.ADAPTIVE
     config = zerobuffer.BufferConfig(1024, 4096, mode=0o660, classic=True, wait_strategy="spin")
     assert config == zerobuffer.BufferConfig(metadata_size=1024, payload_size=4096, mode=0o660, classic=True, wait_strategy=zerobuffer.WaitStrategy.SPIN)
@@ -45,7 +45,7 @@ def test_equal_configs_look_equal_and_others_do_not():
         zerobuffer.BufferConfig(4096),
         zerobuffer.BufferConfig(payload_size=256 * 1024 * 1024),
         zerobuffer.BufferConfig(4096, 256 * 1024 * 1024),
-        zerobuffer.BufferConfig(4096, 256 * 1024 * 1024, preallocate=True, classic=True),
+        zerobuffer.BufferConfig(4096, 256 * 1024 * 1024, preallocate=True, classic=True, huge_pages=True, numa_node=0),
         zerobuffer.BufferConfig(mode=0o660, wait_strategy="block"),
     ]
     for config in made:
@@ -54,6 +54,21 @@ def test_equal_configs_look_equal_and_others_do_not():
         assert [other for other in made if other == config] == [config]
     assert len({repr(config) for config in made}) == len(set(made)) == len(made)
     assert "size" not in repr(zerobuffer.BufferConfig())
+
+
+def test_a_buffer_tells_how_much_of_it_is_in_huge_pages_and_refuses_a_node_that_does_not_exist(name):
+    config = zerobuffer.BufferConfig(payload_size=4 << 20, huge_pages=True, numa_node=-1)
+    with zerobuffer.Reader(name, config) as reader:
+        assert zerobuffer.inspect.snapshot(name).memory >= 4 << 20
+        # Where the kernel has none to give, there are none.
+        assert reader.huge_page_bytes == 0 or reader.huge_page_bytes >= 4 << 20
+    with pytest.raises(zerobuffer.ClosedError):
+        _ = reader.huge_page_bytes
+    with pytest.raises(zerobuffer.InvalidConfigError, match="numa_node"):
+        zerobuffer.Reader(name, zerobuffer.BufferConfig(numa_node=1000))
+    for wrong in (-2, 1 << 40, "reader"):
+        with pytest.raises(zerobuffer.InvalidConfigError, match="numa_node"):
+            zerobuffer.BufferConfig(numa_node=wrong)
 
 
 def test_the_newest_frame_comes_and_those_before_it_are_counted(reader, writer):

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use zerobuffer::duplex::ClientOptions;
-use zerobuffer::{BufferConfig, WaitStrategy, WriterOptions};
+use zerobuffer::{BufferConfig, NumaNode, WaitStrategy, WriterOptions};
 
 use crate::arguments::{handle_mut, passed, timeout};
 use crate::error::{Failure, ZB_OK, zb_status};
@@ -17,6 +17,9 @@ pub const ZB_WAIT_ADAPTIVE: zb_wait_strategy = 0;
 pub const ZB_WAIT_BLOCK: zb_wait_strategy = 1;
 /// Never sleep: the least latency, at the cost of a whole core.
 pub const ZB_WAIT_SPIN: zb_wait_strategy = 2;
+
+/// The NUMA node that the thread runs on which creates the reader.
+pub const ZB_NUMA_NODE_OF_READER: i32 = -1;
 
 /// Sizes and rights of a buffer, decided by the reader that creates it.
 pub struct zb_config {
@@ -42,6 +45,14 @@ fn strategy(number: zb_wait_strategy) -> Result<WaitStrategy, Failure> {
         ZB_WAIT_BLOCK => Ok(WaitStrategy::Block),
         ZB_WAIT_SPIN => Ok(WaitStrategy::Spin),
         other => Err(Failure::argument(format!("there is no wait strategy {other}"))),
+    }
+}
+
+fn numa_node(number: i32) -> Result<NumaNode, Failure> {
+    match u32::try_from(number) {
+        Ok(number) => Ok(NumaNode::Number(number)),
+        Err(_) if number == ZB_NUMA_NODE_OF_READER => Ok(NumaNode::OfReader),
+        Err(_) => Err(Failure::argument(format!("there is no NUMA node {number}"))),
     }
 }
 
@@ -106,6 +117,19 @@ pub unsafe extern "C" fn zb_config_set_mode(config: *mut zb_config, mode: u32) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn zb_config_set_preallocate(config: *mut zb_config, preallocate: bool) -> zb_status {
     passed!(set_config(config, |old| Ok(old.preallocate(preallocate))))
+}
+
+/// Whether to reserve and touch all memory at creation, in huge pages as far as the kernel has some.
+/// `zb_reader_get_huge_page_bytes` tells what the buffer got.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_config_set_huge_pages(config: *mut zb_config, huge_pages: bool) -> zb_status {
+    passed!(set_config(config, |old| Ok(old.huge_pages(huge_pages))))
+}
+
+/// The NUMA node whose memory the buffer shall use, as far as there is room, or `ZB_NUMA_NODE_OF_READER`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_config_set_numa_node(config: *mut zb_config, node: i32) -> zb_status {
+    passed!(set_config(config, |old| Ok(old.numa_node(numa_node(node)?))))
 }
 
 /// Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects.

@@ -420,6 +420,8 @@ fn config(how: u8, number: u8) -> *mut zb_config {
         zb_config_set_metadata_size(config, usize::from(number & 7) * 16);
         zb_config_set_classic(config, how & 4 != 0);
         zb_config_set_preallocate(config, number & 8 != 0);
+        zb_config_set_huge_pages(config, number & 16 != 0);
+        zb_config_set_numa_node(config, i32::from(number & 3) - 2);
         zb_config_set_wait_strategy(config, i32::from(number & 3));
         zb_config_set_allow_payload_sharing(config, number & 16 != 0);
         zb_config_set_mode(config, if number == 255 { 0o7777 } else { 0o600 });

@@ -4,7 +4,7 @@ use std::mem::{offset_of, size_of};
 
 use zerobuffer::HeldFrames;
 
-use crate::arguments::{handle, passed};
+use crate::arguments::{Out, handle, passed};
 use crate::error::{Failure, ZB_OK, zb_error, zb_status};
 use crate::panic::guarded_wait;
 use crate::reader::zb_reader;
@@ -139,6 +139,24 @@ pub unsafe extern "C" fn zb_reader_get_stats(
                 bytes_shared,
             }
         )?);
+        Ok(ZB_OK)
+    })
+}
+
+/// Tells how many bytes of the reader's buffer this process has mapped by huge pages now: what `zb_config_set_huge_pages` got.
+///
+/// Errors: `CLOSED`, `INVALID_STATE`; `SYSTEM` where the system does not tell.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_reader_get_huge_page_bytes(
+    reader: *const zb_reader,
+    bytes: *mut u64,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded_wait!(error, {
+        let (handle, out) = passed!(handle(reader, "reader")?, Out::new(bytes, "number")?);
+        out.set(0);
+        let inner = handle.inner.enter()?;
+        out.set(inner.reader().huge_page_bytes()?);
         Ok(ZB_OK)
     })
 }

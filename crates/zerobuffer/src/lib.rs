@@ -79,7 +79,8 @@ mod writer_watch;
 
 pub use buffer::InterruptHandle;
 pub use config::{
-    BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, WaitStrategy, WriterOptions,
+    BufferConfig, DEFAULT_METADATA_SIZE, DEFAULT_PAYLOAD_SIZE, DEFAULT_TIMEOUT, NumaNode, WaitStrategy,
+    WriterOptions,
 };
 pub use error::{Error, ErrorKind, Result, SequenceGap};
 pub use frame::{Frame, FrameRef};

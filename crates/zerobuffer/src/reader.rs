@@ -274,6 +274,28 @@ impl Reader {
         self.inlet.lender.buffer.mapping.geometry().payload_size as usize
     }
 
+    /// How many bytes of the buffer this process has mapped by huge pages now: what [`BufferConfig::huge_pages`] got. It reads a
+    /// list of all mappings of the process.
+    ///
+    /// # Errors
+    ///
+    /// `System` where the system does not tell.
+    ///
+    /// ```
+    /// use zerobuffer::{BufferConfig, Reader};
+    ///
+    /// # let name = format!("doc-huge-{}", std::process::id());
+    /// let reader = Reader::create(&name, BufferConfig::default().payload_size(8 << 20).huge_pages(true))?;
+    /// println!("{} KiB of the buffer are huge pages", reader.huge_page_bytes()? >> 10);
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn huge_page_bytes(&self) -> Result<u64> {
+        let buffer = &self.inlet.lender.buffer;
+        let told =
+            buffer.mapping.huge_bytes().map_err(|error| buffer.os_error("read /proc/self/smaps", error));
+        Ok(told?.0)
+    }
+
     /// Whether this reader allows payload sharing, and its buffer can: its frames may be lent, and it takes frames that are lent to it.
     pub fn payload_sharing_enabled(&self) -> bool {
         self.inlet.lender.loans.file().is_some()

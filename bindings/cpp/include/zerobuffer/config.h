@@ -90,6 +90,21 @@ public:
         return *this;
     }
 
+    /**
+     * Whether to reserve and touch all memory at creation, in huge pages as far as the kernel has some. Reader::huge_page_bytes() tells
+     * what the buffer got.
+     */
+    BufferConfig& set_huge_pages(bool huge_pages) noexcept {
+        huge_pages_ = huge_pages;
+        return *this;
+    }
+
+    /** The NUMA node whose memory the buffer shall use, as far as there is room, or numa_node_of_reader. */
+    BufferConfig& set_numa_node(std::optional<std::int32_t> node) noexcept {
+        numa_node_ = node;
+        return *this;
+    }
+
     /** Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects. */
     BufferConfig& set_classic(bool classic) noexcept {
         classic_ = classic;
@@ -123,6 +138,15 @@ public:
     /** Whether all memory is reserved at creation. */
     [[nodiscard]] bool preallocate() const noexcept { return preallocate_; }
 
+    /** The NUMA node that the thread runs on which creates the reader. */
+    static constexpr std::int32_t numa_node_of_reader = ZB_NUMA_NODE_OF_READER;
+
+    /** Whether huge pages are asked for. */
+    [[nodiscard]] bool huge_pages() const noexcept { return huge_pages_; }
+
+    /** The NUMA node asked for. */
+    [[nodiscard]] std::optional<std::int32_t> numa_node() const noexcept { return numa_node_; }
+
     /** Whether the ring stays classic. */
     [[nodiscard]] bool classic() const noexcept { return classic_; }
 
@@ -139,6 +163,8 @@ public:
         if (payload_size_) detail::expect(zb_config_set_payload_size(config.get(), *payload_size_));
         detail::expect(zb_config_set_mode(config.get(), mode_));
         detail::expect(zb_config_set_preallocate(config.get(), preallocate_));
+        detail::expect(zb_config_set_huge_pages(config.get(), huge_pages_));
+        if (numa_node_) detail::expect(zb_config_set_numa_node(config.get(), *numa_node_));
         detail::expect(zb_config_set_classic(config.get(), classic_));
         detail::expect(zb_config_set_allow_payload_sharing(config.get(), sharing_));
         detail::expect(zb_config_set_wait_strategy(config.get(), static_cast<zb_wait_strategy>(strategy_)));
@@ -150,6 +176,8 @@ private:
     std::optional<std::size_t> payload_size_;
     std::uint32_t mode_ = 0600;
     bool preallocate_ = false;
+    bool huge_pages_ = false;
+    std::optional<std::int32_t> numa_node_;
     bool classic_ = false;
     bool sharing_ = false;
     WaitStrategy strategy_ = WaitStrategy::adaptive;

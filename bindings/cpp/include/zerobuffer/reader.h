@@ -360,6 +360,18 @@ public:
         return result;
     }
 
+    /**
+     * How many bytes of the buffer this process has mapped by huge pages now: what BufferConfig::set_huge_pages() got. It reads a list of
+     * all mappings of the process.
+     *
+     * @throws system_exception where the system does not tell; closed_exception
+     */
+    [[nodiscard]] std::uint64_t huge_page_bytes() const {
+        std::uint64_t bytes = 0;
+        detail::call(zb_reader_get_huge_page_bytes, static_cast<const zb_reader*>(reader_.get()), &bytes);
+        return bytes;
+    }
+
     /** Whether this reader allows payload sharing, and its buffer can. */
     [[nodiscard]] bool payload_sharing_enabled() const { return sharing().enabled; }
 

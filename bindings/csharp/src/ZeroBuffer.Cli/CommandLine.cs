@@ -223,6 +223,10 @@ internal static class CommandLine
         Option<int?> mode = Add(
             command, new Option<int?>("--mode") { CustomParser = Values.Permissions }, "OCTAL", "Permissions of the buffer, as 0660 for a group. [default: 0600]");
         Option<bool> preallocate = Flag(command, null, "--preallocate", "Reserve all memory of the buffer at the start.");
+        Option<bool> huge = Flag(
+            command, null, "--huge-pages", "Make all memory of the buffer at the start, in huge pages as far as the kernel has some.");
+        Option<int?> node = Add(
+            command, new Option<int?>("--numa-node") { CustomParser = Values.Number(-1, 1023) }, "NODE", "NUMA node whose memory the buffer shall use, as far as there is room; -1 = where the reader runs.");
         Option<bool> classic = Flag(
             command,
             null,
@@ -235,6 +239,8 @@ internal static class CommandLine
             MetadataSize = parsed.GetValue(metadata),
             Mode = parsed.GetValue(mode),
             Preallocate = parsed.GetValue(preallocate),
+            HugePages = parsed.GetValue(huge),
+            NumaNode = parsed.GetValue(node),
             Classic = parsed.GetValue(classic),
         };
     }

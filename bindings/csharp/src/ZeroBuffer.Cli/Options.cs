@@ -51,12 +51,23 @@ internal sealed record RingOptions
 
     internal bool Preallocate { get; init; }
 
+    internal bool HugePages { get; init; }
+
+    internal int? NumaNode { get; init; }
+
     internal bool Classic { get; init; }
 
     /// <summary>Only the sizes that were asked for: a buffer that a relay has kept for this reader has its sizes already.</summary>
     internal BufferConfig ToConfig()
     {
-        var config = new BufferConfig { Preallocate = Preallocate, Classic = Classic, AllowPayloadSharing = true };
+        var config = new BufferConfig
+        {
+            Preallocate = Preallocate,
+            HugePages = HugePages,
+            NumaNode = NumaNode,
+            Classic = Classic,
+            AllowPayloadSharing = true,
+        };
         if (BufferSize is ulong payload)
         {
             config.PayloadSize = ToSize(payload);

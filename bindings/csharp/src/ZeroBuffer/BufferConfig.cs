@@ -29,6 +29,11 @@ public sealed class BufferConfig
     /// <summary>The payload that a buffer has unless told otherwise, in bytes: 256 MiB, of which memory is used as far as frames reach.</summary>
     public const long DefaultPayloadSize = 256L * 1024 * 1024;
 
+    /// <summary>The NUMA node that the thread runs on which creates the reader.</summary>
+    public const int NumaNodeOfReader = -1;
+
+    private int? _numaNode;
+
     /// <summary>A config with all defaults.</summary>
     public BufferConfig()
     {
@@ -64,6 +69,20 @@ public sealed class BufferConfig
     /// <summary>Whether to reserve and touch all memory at creation.</summary>
     public bool Preallocate { get; set; }
 
+    /// <summary>
+    /// Whether to reserve and touch all memory at creation, in huge pages as far as the kernel has some.
+    /// <see cref="Reader.GetHugePageBytes"/> tells what the buffer got.
+    /// </summary>
+    public bool HugePages { get; set; }
+
+    /// <summary>The NUMA node whose memory the buffer shall use, as far as there is room, or <see cref="NumaNodeOfReader"/>.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The node is below -1.</exception>
+    public int? NumaNode
+    {
+        get => _numaNode;
+        set => _numaNode = value is null or >= NumaNodeOfReader ? value : throw new ArgumentOutOfRangeException(nameof(value), value, "A node is 0 or more, or -1.");
+    }
+
     /// <summary>Whether the ring stays classic, the layout that 1.x peers know.</summary>
     public bool Classic { get; set; }
 
@@ -97,6 +116,11 @@ public sealed class BufferConfig
         }
         status |= Api.zb_config_set_mode(config, (uint)Mode);
         status |= Api.zb_config_set_preallocate(config, (byte)(Preallocate ? 1 : 0));
+        status |= Api.zb_config_set_huge_pages(config, (byte)(HugePages ? 1 : 0));
+        if (NumaNode is int node)
+        {
+            status |= Api.zb_config_set_numa_node(config, node);
+        }
         status |= Api.zb_config_set_classic(config, (byte)(Classic ? 1 : 0));
         status |= Api.zb_config_set_allow_payload_sharing(config, (byte)(AllowPayloadSharing ? 1 : 0));
         status |= Api.zb_config_set_wait_strategy(config, (int)WaitStrategy);

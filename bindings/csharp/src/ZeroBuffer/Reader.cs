@@ -201,6 +201,29 @@ public sealed unsafe partial class Reader : IDisposable
         };
     }
 
+    /// <summary>
+    /// How many bytes of the buffer this process has mapped by huge pages now: what <see cref="BufferConfig.HugePages"/> got. It reads a list of all
+    /// mappings of the process.
+    /// </summary>
+    /// <exception cref="SystemErrorException">The system does not tell.</exception>
+    /// <exception cref="ClosedException">The reader has been disposed.</exception>
+    /// <exception cref="InvalidStateException">Another thread is using the reader.</exception>
+    public ulong GetHugePageBytes()
+    {
+        bool owner = _handle.Enter();
+        try
+        {
+            ulong bytes = 0;
+            void* error = null;
+            Errors.ThrowIfFailed(Api.zb_reader_get_huge_page_bytes(_handle.Pointer, &bytes, &error), error);
+            return bytes;
+        }
+        finally
+        {
+            _handle.Leave(owner);
+        }
+    }
+
     /// <summary>The metadata that the writer set; empty if it has set none yet.</summary>
     /// <exception cref="CorruptBufferException">The shared memory holds values that cannot be true.</exception>
     /// <exception cref="ClosedException">The reader has been disposed.</exception>

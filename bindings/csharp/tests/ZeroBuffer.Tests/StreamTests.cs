@@ -7,6 +7,25 @@ public sealed class StreamTests
     private static readonly TimeSpan Soon = TimeSpan.FromSeconds(20);
 
     [Fact]
+    public void A_buffer_tells_how_much_of_it_is_in_huge_pages_and_refuses_a_NUMA_node_that_does_not_exist()
+    {
+        string name = Names.New();
+        var config = new BufferConfig(64, 4 << 20) { HugePages = true, NumaNode = BufferConfig.NumaNodeOfReader };
+        using (var reader = new Reader(name, config))
+        {
+            // Where the kernel has none to give, there are none.
+            ulong bytes = reader.GetHugePageBytes();
+            Assert.True(bytes is 0 or >= 4 << 20, $"{bytes} bytes");
+        }
+        using (var reader = new Reader(name, new BufferConfig(64, 4 << 20)))
+        {
+            Assert.Equal(0UL, reader.GetHugePageBytes());
+        }
+        Assert.Throws<InvalidConfigException>(() => new Reader(name, new BufferConfig { NumaNode = 1000 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new BufferConfig { NumaNode = -2 });
+    }
+
+    [Fact]
     public void Frames_arrive_with_their_bytes_and_numbers()
     {
         string name = Names.New();

@@ -68,6 +68,10 @@ class BufferConfig:
         wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
         allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
             (`Writer.forward`). Who may read the buffer that they are passed on to may look at all of this one.
+        huge_pages: Reserve and touch all memory at creation, in huge pages as far as the kernel has some. `Reader.huge_page_bytes` tells
+            what the buffer got.
+        numa_node: The NUMA node whose memory the buffer shall use, as far as there is room; -1: the one that the thread runs on which
+            creates the reader.
 
     Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
     buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
@@ -89,6 +93,8 @@ class BufferConfig:
         classic: bool = False,
         wait_strategy: _Wait = None,
         allow_payload_sharing: bool = False,
+        huge_pages: bool = False,
+        numa_node: Optional[int] = None,
     ) -> Self: ...
     @property
     def metadata_size(self) -> int:
@@ -102,6 +108,12 @@ class BufferConfig:
     @property
     def preallocate(self) -> bool:
         """Whether all memory is reserved at creation."""
+    @property
+    def huge_pages(self) -> bool:
+        """Whether huge pages are asked for."""
+    @property
+    def numa_node(self) -> Optional[int]:
+        """The NUMA node asked for."""
     @property
     def classic(self) -> bool:
         """Whether the ring stays classic."""
@@ -355,6 +367,15 @@ class Reader:
         """What the reader has done so far, and what it holds.
 
         Raises:
+            ClosedError: if the reader is closed.
+        """
+    @property
+    def huge_page_bytes(self) -> int:
+        """How many bytes of the buffer this process has mapped by huge pages now: what `BufferConfig.huge_pages` got. It reads a list of
+        all mappings of the process.
+
+        Raises:
+            SystemError: where the system does not tell.
             ClosedError: if the reader is closed.
         """
     @property

@@ -198,6 +198,14 @@ pub(crate) struct RingArgs {
     #[arg(long, value_name = "OCTAL", value_parser = permissions)]
     pub(crate) mode: Option<u32>,
 
+    /// Make all memory of the buffer at the start, in huge pages as far as the kernel has some.
+    #[arg(long)]
+    pub(crate) huge_pages: bool,
+
+    /// NUMA node whose memory the buffer shall use, as far as there is room; -1 = where the reader runs.
+    #[arg(long, value_name = "NODE", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..1024))]
+    pub(crate) numa_node: Option<i32>,
+
     /// Keep the ring classic, so that 1.x writers can use it. Otherwise a writer of this version makes it an
     /// extended one, which is faster, but which later 1.x writers cannot use.
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! `zerobuffer doctor`: what could keep ZeroBuffer from working here, and what to do about it.
 
+mod pages;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -56,6 +58,10 @@ pub(crate) fn run(args: &DoctorArgs) -> u8 {
         proc(),
         file_size(),
         descriptors(),
+        pages::huge_pages(),
+        pages::reserved_huge_pages(),
+        pages::pages_ahead(),
+        pages::numa_nodes(),
         round_trip(),
         buffers(),
         leftovers(),

@@ -198,7 +198,8 @@ class Table(Case):
         into, out = buffer_name("in"), buffer_name("out")
         self.start_reading(
             out, language, "relay", into, out, "--create-output", "--mode", "0660", "--metadata-size", "128",
-            "--buffer-size", "1M", "--preallocate")
+            "--buffer-size", "1M", "--huge-pages", "--numa-node", "-1")
+        self.wait_until("all memory", lambda: (self.snapshot(out) or {"memory": 0})["memory"] > 1 << 20)
         for buffer in (into, out):
             self.wait_until(buffer, lambda buffer=buffer: self.snapshot(buffer) is not None)
             view = self.snapshot(buffer)

@@ -27,6 +27,11 @@
 #define ZB_WHOLE_FRAME SIZE_MAX
 
 /**
+ * The NUMA node that the thread runs on which creates the reader.
+ */
+#define ZB_NUMA_NODE_OF_READER -1
+
+/**
  * Major version of the ABI, which is also the number in the SONAME: raised when an existing item is removed
  * or changed.
  */
@@ -1023,6 +1028,17 @@ zb_status zb_config_set_mode(struct zb_config *config, uint32_t mode);
 zb_status zb_config_set_preallocate(struct zb_config *config, bool preallocate);
 
 /**
+ * Whether to reserve and touch all memory at creation, in huge pages as far as the kernel has some.
+ * `zb_reader_get_huge_page_bytes` tells what the buffer got.
+ */
+zb_status zb_config_set_huge_pages(struct zb_config *config, bool huge_pages);
+
+/**
+ * The NUMA node whose memory the buffer shall use, as far as there is room, or `ZB_NUMA_NODE_OF_READER`.
+ */
+zb_status zb_config_set_numa_node(struct zb_config *config, int32_t node);
+
+/**
  * Whether to keep the ring classic (the layout that 1.x peers know), whichever writer connects.
  */
 zb_status zb_config_set_classic(struct zb_config *config, bool classic);
@@ -1954,6 +1970,15 @@ zb_status zb_reader_is_frame_ref_shared(const struct zb_reader *reader,
 zb_status zb_reader_get_stats(const struct zb_reader *reader,
                               struct zb_reader_stats *stats,
                               struct zb_error **error);
+
+/**
+ * Tells how many bytes of the reader's buffer this process has mapped by huge pages now: what `zb_config_set_huge_pages` got.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`; `SYSTEM` where the system does not tell.
+ */
+zb_status zb_reader_get_huge_page_bytes(const struct zb_reader *reader,
+                                        uint64_t *bytes,
+                                        struct zb_error **error);
 
 /**
  * Fills `*stats`, whose `size` the caller has set. Frames and bytes are as of the last call that wrote; the others are as of

@@ -2,7 +2,7 @@
 //! over from a keeper.
 
 use crate::buffer::{Buffer, Side};
-use crate::config::BufferConfig;
+use crate::config::{BufferConfig, NumaNode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{
     ExtensionWord, FRAME_HEADER, Geometry, KEEPER_ROLE_BYTE, OIEB_SIZE, READER_ROLE_BYTE, ReaderWord,
@@ -101,8 +101,16 @@ fn build_files(
     })?;
     stop_point!("create:truncate");
     segment.set_len(size).map_err(os_error("make the shared memory as large as asked for"))?;
+    if let Some(node) = config.numa_node {
+        stop_point!("create:node");
+        prefer_node(name, &segment, total, node)?;
+    }
+    if config.huge_pages {
+        stop_point!("create:huge-pages");
+        make_huge(name, &segment, total);
+    }
     // This includes the first header, because every writer that connects looks at it.
-    let reserve = if config.preallocate { size } else { geometry.payload_offset() + FRAME_HEADER as u64 };
+    let reserve = if config.takes_all() { size } else { geometry.payload_offset() + FRAME_HEADER as u64 };
     stop_point!("create:reserve");
     segment.reserve(0, reserve).map_err(os_error("reserve shared memory"))?;
     // What the ring does not count as its own: the control block, or the bytes behind a classic ring.
@@ -111,7 +119,10 @@ fn build_files(
         geometry.control.map_or((total, size - total), |control| (control, geometry.control_size()));
     segment.reserve(behind, len).map_err(os_error("reserve shared memory"))?;
     stop_point!("create:map");
-    let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
+    let mapping = Mapping::new(&segment, geometry, config.takes_all()).map_err(os_error("map the buffer"))?;
+    if config.huge_pages {
+        tell_huge_pages(name, &mapping);
+    }
 
     // No other process sees the memory yet, so these are plain stores in any order. The link below publishes
     // them.
@@ -185,6 +196,31 @@ fn build_files(
     Ok((buffer, files, role, Reserver::new(segment, geometry)))
 }
 
+/// Has the memory of the file made on a NUMA node.
+fn prefer_node(name: &str, segment: &os::Segment, total: u64, node: NumaNode) -> Result<()> {
+    let number = if let NumaNode::Number(number) = node { Some(number) } else { None };
+    segment.prefer_node(usize::try_from(total).unwrap_or(usize::MAX), number).map_err(|error| {
+        let message =
+            format!("numa_node {node:?}: {error}; `zerobuffer doctor` tells the nodes of this machine");
+        Error::new(ErrorKind::InvalidConfig, name, message)
+    })
+}
+
+/// Makes the memory of the file in huge pages. A buffer without them works, and one without memory fails where that is reserved.
+fn make_huge(name: &str, segment: &os::Segment, total: u64) {
+    if let Err(error) = segment.make_huge(usize::try_from(total).unwrap_or(usize::MAX)) {
+        log::warn!("buffer `{name}`: the kernel gives no huge pages, or not enough: {error}");
+    }
+}
+
+/// Says what the buffer got.
+fn tell_huge_pages(name: &str, mapping: &Mapping) {
+    match mapping.huge_bytes() {
+        Ok((huge, all)) => log::info!("buffer `{name}`: {huge} of {all} bytes are in huge pages"),
+        Err(error) => log::info!("buffer `{name}`: the system does not tell what is in huge pages: {error}"),
+    }
+}
+
 /// The error that another reader has just created the buffer.
 fn faster(name: &str) -> Error {
     let message =
@@ -234,14 +270,21 @@ fn adopt(name: &str, config: &BufferConfig) -> Result<Option<Parts>> {
         write_semaphore: Some(sem_w_info.id),
         read_semaphore: Some(sem_r_info.id),
     };
+    if config.huge_pages {
+        stop_point!("adopt:huge-pages");
+        make_huge(name, &segment, geometry.total().unwrap_or(u64::MAX));
+    }
     // An honest keeper has reserved these bytes. If their memory is missing, the first access raises SIGBUS.
-    let reserve = if config.preallocate { geometry.total() } else { Some(u64::from(OIEB_SIZE)) };
+    let reserve = if config.takes_all() { geometry.total() } else { Some(u64::from(OIEB_SIZE)) };
     segment.reserve(0, reserve.unwrap_or(u64::MAX)).map_err(os_error("reserve shared memory"))?;
     if let Some(control) = geometry.control {
         segment.reserve(control, geometry.control_size()).map_err(os_error("reserve shared memory"))?;
     }
     stop_point!("adopt:map");
-    let mapping = Mapping::new(&segment, geometry, config.preallocate).map_err(os_error("map the buffer"))?;
+    let mapping = Mapping::new(&segment, geometry, config.takes_all()).map_err(os_error("map the buffer"))?;
+    if config.huge_pages {
+        tell_huge_pages(name, &mapping);
+    }
     stop_point!("adopt:role-open");
     let role = segment.role_file().map_err(os_error("open the buffer a second time"))?;
     // The role comes before the word, so that the keeper's writer sees a live reader all the time.

@@ -69,6 +69,31 @@ impl Mapping {
         &self.geometry
     }
 
+    /// Maps the pages of the ring from one position to another, which have memory, rather than one at a time when they are touched.
+    #[inline]
+    pub(crate) fn populate(&self, range: Option<(u64, u64)>) {
+        if let Some((from, to)) = range {
+            self.populate_cold(from, to);
+        }
+    }
+
+    #[cold]
+    fn populate_cold(&self, from: u64, to: u64) {
+        const PAGE: usize = 4096;
+        let start = (self.geometry.payload_offset() + from) as usize / PAGE * PAGE;
+        let end = ((self.geometry.payload_offset() + to.min(self.ring_size)) as usize).min(self.len);
+        if start < end {
+            // SAFETY: the range lies within the one mapping that `new` made.
+            unsafe { os::populate(self.base.add(start), end - start) };
+        }
+    }
+
+    /// How many of its bytes this process has mapped by huge pages now, and how many there are.
+    pub(crate) fn huge_bytes(&self) -> std::io::Result<(u64, u64)> {
+        // The last page may reach beyond the end.
+        Ok((os::huge_bytes(self.base)?.min(self.len as u64), self.len as u64))
+    }
+
     /// The block of control words.
     pub(crate) fn oieb(&self) -> &Oieb {
         const { assert!(align_of::<Oieb>() <= 64) };

@@ -32,6 +32,8 @@ pub(crate) struct Reserver {
     /// When a whole chunk found no room. For a while only what is needed is asked for: an attempt that fails takes what
     /// there is for a moment, and a 1.x writer would die of that.
     tight: Option<u64>,
+    /// The bytes of the ring whose memory the last reservation made sure of, until they are asked for.
+    reserved: Option<(u64, u64)>,
 }
 
 impl Reserver {
@@ -44,7 +46,14 @@ impl Reserver {
             prefix: 0,
             failed: None,
             tight: None,
+            reserved: None,
         }
+    }
+
+    /// From where to where memory was made sure of since the last call.
+    #[inline]
+    pub(crate) fn take_reserved(&mut self) -> Option<(u64, u64)> {
+        self.reserved.take()
     }
 
     /// The file of the buffer.
@@ -134,6 +143,7 @@ impl Reserver {
                     self.prefix = ((self.prefix / CHUNK + 1) * CHUNK).min(size);
                 }
                 (self.failed, self.tight) = (None, None);
+                self.reserved = Some((from, to));
                 Ok(())
             }
             // Not whole chunks, but perhaps just what is needed.

@@ -85,6 +85,14 @@ const _: fn(&Segment, &mut [u8], u64) -> Result<usize> = Segment::read_at;
 const _: fn(&Segment, i64) -> Result<bool> = Segment::role_is_held;
 /// Maps the first bytes for reading and writing. The flag says whether to touch all pages now.
 const _: fn(&Segment, usize, bool) -> Result<NonNull<u8>> = map_shared;
+/// Makes the pages of a range and maps them, if the system can.
+const _: unsafe fn(NonNull<u8>, usize) = populate;
+/// Makes the memory of the first bytes in huge pages, as far as the system has some; what it lacks stays without memory.
+const _: fn(&Segment, usize) -> Result<()> = Segment::make_huge;
+/// How many bytes of the mapping that starts there are mapped by huge pages.
+const _: fn(NonNull<u8>) -> Result<u64> = huge_bytes;
+/// Has the memory of the first bytes made on a NUMA node, `None`: that of this thread, where it has room.
+const _: fn(&Segment, usize, Option<u32>) -> Result<()> = Segment::prefer_node;
 /// Unmaps what `map_shared` mapped.
 const _: unsafe fn(NonNull<u8>, usize) = unmap;
 /// Maps the first bytes for reading only. In a forked child they are zeroes, because no process waits for the child to be done with them.

@@ -119,6 +119,12 @@ impl Segment {
     pub(crate) fn role_is_held(&self, _: i64) -> Result<bool> {
         match self.0 {}
     }
+    pub(crate) fn make_huge(&self, _: usize) -> Result<()> {
+        match self.0 {}
+    }
+    pub(crate) fn prefer_node(&self, _: usize, _: Option<u32>) -> Result<()> {
+        match self.0 {}
+    }
 }
 
 pub(crate) fn map_shared(segment: &Segment, _: usize, _: bool) -> Result<NonNull<u8>> {
@@ -131,6 +137,17 @@ pub(crate) fn map_shared(segment: &Segment, _: usize, _: bool) -> Result<NonNull
 ///
 /// None: it is never called.
 pub(crate) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
+
+/// Never called: there is no mapping.
+///
+/// # Safety
+///
+/// None: it is never called.
+pub(crate) unsafe fn populate(_: NonNull<u8>, _: usize) {}
+
+pub(crate) fn huge_bytes(_: NonNull<u8>) -> Result<u64> {
+    refused()
+}
 
 pub(crate) struct View(Never);
 

@@ -122,6 +122,7 @@ impl ReadRing {
             ReadRing::Extended(side) => {
                 lender.settle_loans(false);
                 let look = side.look(mapping, begins, |from, to| memory.back(from, to));
+                mapping.populate(memory.take_reserved());
                 // Whatever was found instead of a frame, the writer must not wait for what is withheld.
                 if !matches!(look, Look::Frame(_)) && lender.extended.drained(mapping) {
                     lender.ring_writer();

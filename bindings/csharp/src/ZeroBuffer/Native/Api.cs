@@ -52,6 +52,12 @@ internal static unsafe class Api
     internal static extern int zb_config_set_preallocate(void* config, byte preallocate);
 
     [DllImport(Library)]
+    internal static extern int zb_config_set_huge_pages(void* config, byte hugePages);
+
+    [DllImport(Library)]
+    internal static extern int zb_config_set_numa_node(void* config, int node);
+
+    [DllImport(Library)]
     internal static extern int zb_config_set_classic(void* config, byte classic);
 
     [DllImport(Library)]
@@ -134,6 +140,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern ulong zb_reader_bytes_read(void* reader);
+
+    [DllImport(Library)]
+    internal static extern int zb_reader_get_huge_page_bytes(void* reader, ulong* bytes, void** error);
 
     [DllImport(Library)]
     internal static extern int zb_reader_get_stats(void* reader, NativeReaderStats* stats, void** error);

@@ -166,6 +166,17 @@ def _ring(parser: Any) -> None:
     )
     parser.add_argument("--preallocate", action="store_true", help="reserve all memory of the buffer at the start")
     parser.add_argument(
+        "--huge-pages",
+        action="store_true",
+        help="make all memory of the buffer at the start, in huge pages as far as the kernel has some",
+    )
+    parser.add_argument(
+        "--numa-node",
+        type=number(-1, 1023),
+        metavar="NODE",
+        help="NUMA node whose memory the buffer shall use, as far as there is room; -1 = where the reader runs",
+    )
+    parser.add_argument(
         "--classic",
         action="store_true",
         help="keep the ring classic, so that 1.x writers can use it; otherwise a writer of this version makes it an extended "

@@ -49,6 +49,8 @@ def config(args: argparse.Namespace, metadata_size: Optional[int] = None, *, sha
         args.buffer_size,
         mode=0o600 if args.mode is None else args.mode,
         preallocate=args.preallocate,
+        huge_pages=args.huge_pages,
+        numa_node=args.numa_node,
         classic=args.classic,
         allow_payload_sharing=sharing,
     )

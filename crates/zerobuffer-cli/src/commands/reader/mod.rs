@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, Reader};
+use zerobuffer::{BufferConfig, Error, ErrorKind, Frame, NumaNode, Reader};
 
 use crate::args::{BufferArgs, ReaderArgs, RingArgs};
 use crate::arrivals::{Arrivals, tell_of_buffer};
@@ -242,8 +242,11 @@ fn failure(error: &Error) -> Failure {
 /// Contains only the sizes that were given: a buffer that a relay has kept for this reader has its sizes
 /// already.
 pub(crate) fn ring_config(args: &RingArgs) -> BufferConfig {
-    let config = buffer_config(&args.buffer, args.mode).classic(args.classic);
+    let config = buffer_config(&args.buffer, args.mode).classic(args.classic).huge_pages(args.huge_pages);
     let mut config = config.allow_payload_sharing(true);
+    if let Some(node) = args.numa_node {
+        config = config.numa_node(u32::try_from(node).map_or(NumaNode::OfReader, NumaNode::Number));
+    }
     if let Some(bytes) = args.metadata_size {
         config = config.metadata_size(bytes);
     }

@@ -10,6 +10,7 @@ mod fork;
 mod futex;
 mod inotify;
 mod lock;
+mod pages;
 mod poller;
 mod process;
 mod segment;
@@ -23,6 +24,7 @@ pub(crate) use fork::{OfProcess, generation as fork_generation};
 pub(crate) use futex::{futex_wait, futex_wait_any, futex_wake};
 pub(crate) use inotify::{FileWatch, spawn_background, spawn_for_callbacks};
 pub(crate) use lock::{LockFile, LockView};
+pub(crate) use pages::{huge_bytes, map_shared, populate};
 pub(crate) use poller::Poller;
 #[cfg(all(test, not(loom)))]
 pub(crate) use process::pin_thread;
@@ -31,6 +33,6 @@ pub(crate) use process::stop_self;
 pub(crate) use process::{
     Uncancelled, coarse_now, monotonic_now, monotonic_offset, process_exists, process_maps,
 };
-pub(crate) use segment::{Segment, map_shared, unmap};
+pub(crate) use segment::{Segment, unmap};
 pub(crate) use semaphore::{NewSemaphore, SEM_FILE_LEN, SEM_FILE_PREFIX, Semaphore};
 pub(crate) use view::View;

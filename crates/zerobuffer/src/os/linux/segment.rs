@@ -122,19 +122,6 @@ impl Segment {
     }
 }
 
-/// Maps `len` bytes of `file` shared, readable and writable.
-pub(crate) fn map_shared(file: &Segment, len: usize, populate: bool) -> Result<NonNull<u8>> {
-    let flags = libc::MAP_SHARED | if populate { libc::MAP_POPULATE } else { 0 };
-    let fd = file.0.as_raw_fd();
-    // SAFETY: the kernel chooses the address of a new mapping, so no memory in use is affected.
-    let base =
-        unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
-    if base == libc::MAP_FAILED {
-        return Err(Error::last_os_error());
-    }
-    NonNull::new(base.cast()).ok_or_else(|| Error::from_raw_os_error(libc::EINVAL))
-}
-
 /// Unmaps what `map_shared` mapped.
 ///
 /// # Safety

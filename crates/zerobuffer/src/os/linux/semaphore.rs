@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::files::Folder;
 use super::lock::{LockFile, is_in_turn};
+use super::pages::map_shared;
 use super::process::monotonic_now;
-use super::segment::{Segment, map_shared, unmap};
+use super::segment::{Segment, unmap};
 use crate::os::{FileId, FileInfo, Found, SemaphoreFile, finding};
 
 unsafe extern "C" {

@@ -281,6 +281,7 @@ impl WriteSide {
             let Some((place, _)) = found else { return Err(NoPlace::Full) };
             match reserver.reserve(place.start, place.header + len) {
                 Ok(()) => {
+                    memory.populate(reserver.take_reserved());
                     if let Some((Reservation { way: Way::Ahead, .. }, true)) = found {
                         // The bytes up to the end of the ring are free, or the writer would not grow into them.
                         let open = (place.end() + self.backoff.stride()).min(self.size);
