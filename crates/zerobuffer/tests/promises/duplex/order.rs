@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zerobuffer::ErrorKind;
 
 use super::Channel;
-use crate::support::{PATIENCE, Random, fill, is_filled};
+use crate::support::{PATIENCE, Peer, Random, fill, is_filled};
 
 /// Calls from `threads` threads at once, each with content of its own.
 fn storm(channel: &Channel, threads: u64, calls: u64) {
@@ -97,22 +97,28 @@ fn a_long_handler_behind_many_short_ones_does_not_hold_up_a_pool() {
 #[test]
 fn responses_that_overtake_each_other_reach_their_callers() {
     let channel = Channel::new("overtake");
-    let _server = channel.server(&["pool", "threads=5"]);
+    let mut server = channel.server(&["pool", "threads=5"]);
     let client = channel.client();
+    // Each handler answers when its turn comes: the last one first.
+    let requests: Vec<String> = [5, 4, 3, 2, 1].map(|turn| format!("!turn {turn}")).into();
+    let send = || -> Vec<u64> {
+        requests.iter().map(|request| client.send_request(request.as_bytes()).unwrap()).collect()
+    };
+    let give_turn = |server: &mut Peer, turn: usize| {
+        server.tell(format!("turn {turn}"));
+        server.expect(&format!("turn {turn} came"));
+    };
     // As they arrive.
-    let requests: Vec<String> = [200, 150, 100, 50, 1].map(|time| format!("!sleep {time}")).into();
-    let sent: Vec<u64> =
-        requests.iter().map(|request| client.send_request(request.as_bytes()).unwrap()).collect();
-    let mut arrived = vec![];
-    for _ in 0..5 {
+    let sent = send();
+    for turn in 1..=5 {
+        give_turn(&mut server, turn);
         let response = client.receive_response(PATIENCE).unwrap().expect("in time");
-        assert_eq!(*response, *requests[response.sequence() as usize - 1].as_bytes());
-        arrived.push(response.sequence());
+        assert_eq!(response.sequence(), sent[5 - turn], "the one whose turn it was");
+        assert_eq!(*response, *requests[5 - turn].as_bytes());
     }
-    assert_eq!(arrived, sent.iter().rev().copied().collect::<Vec<_>>(), "the shortest first");
     // By number, whatever arrives first.
-    let sent: Vec<u64> =
-        requests.iter().map(|request| client.send_request(request.as_bytes()).unwrap()).collect();
+    let sent = send();
+    (1..=5).for_each(|turn| give_turn(&mut server, turn));
     for (sequence, request) in sent.iter().zip(&requests) {
         let response = client.receive_response_to(*sequence, PATIENCE).unwrap().expect("in time");
         assert_eq!(*response, *request.as_bytes());
@@ -125,6 +131,7 @@ fn responses_that_overtake_each_other_reach_their_callers() {
                 assert_eq!(*client.call(request.as_bytes(), PATIENCE).unwrap(), *request.as_bytes())
             });
         }
+        (1..=5).for_each(|turn| give_turn(&mut server, turn));
     });
 }
 

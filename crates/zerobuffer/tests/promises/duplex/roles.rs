@@ -17,6 +17,8 @@ static MOST: AtomicU64 = AtomicU64::new(0);
 /// Whether handlers pass the gate.
 static OPEN: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Whose turn it is, of the handlers that wait for theirs.
+static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// Arguments: channel, then any of `pool`, `mutable`, `classic`, `payload=BYTES`, `threads=N`, `init`,
 /// `in-place`.
@@ -79,6 +81,7 @@ pub(crate) fn server(arguments: &[String]) {
                 say("shut");
             }
             "open" => OPEN.store(true, Ordering::SeqCst),
+            turn if turn.starts_with("turn ") => TURN.store(turn[5..].parse().unwrap(), Ordering::SeqCst),
             "most" => say(MOST.load(Ordering::SeqCst)),
             "started" => say(STARTED.load(Ordering::SeqCst)),
             other => panic!("unknown order {other}"),
@@ -87,7 +90,7 @@ pub(crate) fn server(arguments: &[String]) {
 }
 
 /// Answers with the request, unless it is an order: `!sleep MS`, `!wait` (until it is cancelled), `!fail TEXT`,
-/// `!gate` (until the test opens it), `!panic TEXT`, `!empty`, `!kill` (dies), `!hold MS` (sleeps, whatever is cancelled), `!large BYTES`.
+/// `!gate` (until the test opens it), `!turn N` (until the test says that it is the turn of N), `!panic TEXT`, `!empty`, `!kill` (dies), `!hold MS` (sleeps, whatever is cancelled), `!large BYTES`.
 pub(crate) fn handle(request: &Request) -> Result<Reply<'_>, HandlerError> {
     STARTED.fetch_add(1, Ordering::SeqCst);
     MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -110,6 +113,14 @@ pub(crate) fn handle(request: &Request) -> Result<Reply<'_>, HandlerError> {
                 assert!(start.elapsed() < PATIENCE, "never opened");
                 std::thread::sleep(Duration::from_micros(200));
             }
+        }
+        "turn" => {
+            let start = Instant::now();
+            while TURN.load(Ordering::SeqCst) != rest.parse::<u64>()? {
+                assert!(start.elapsed() < PATIENCE, "its turn never came");
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            say(format!("turn {rest} came"));
         }
         "wait" => {
             say(format!("waiting {}", request.sequence()));
