@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use crate::descriptor::{self, Control, Descriptor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::BellLine;
+use crate::lifecycle::liveness::WriterWords;
 use crate::memory::Memory;
 use crate::memory::mapping::Mapping;
 use crate::notifier::Callback;
 use crate::os;
 use crate::ring::RingFault;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use crate::wait::doorbell;
 
 /// The side that a handle has in a buffer.
@@ -302,6 +303,8 @@ impl Buffer {
         if self.mapping.can_be_extended() {
             doorbell::rouse(self.line(), |_| false);
         }
+        // Between the news and the look at the count; pairs with the fence of a thread that has taken a token.
+        fence(Ordering::SeqCst);
         // A thread that waits although there is a token was not woken for it.
         let semaphore = self.own_semaphore();
         if semaphore.value() <= 0 || semaphore.waiters() > 0 {
@@ -317,7 +320,18 @@ impl Buffer {
         // Relaxed: a hint, asked for again and again.
         let is_rung = || self.doorbell().load(Ordering::Relaxed) & doorbell::SLEEPING == 0;
         let semaphore = self.own_semaphore();
-        self.mapping.can_be_extended() && is_rung() || semaphore.value() > 0 && semaphore.waiters() > 0
+        self.mapping.is_extended() && is_rung() || semaphore.value() > 0 && semaphore.waiters() > 0
+    }
+
+    /// What a 1.x writer has done to the pid in a ring that is not extended, of which this side is to know; 0: nothing. For a reader, the
+    /// pid with which one has connected; for a writer, that one has cleared the pid. `peer_lives`: the other side has a role.
+    pub(crate) fn stranger(&self, peer_lives: bool) -> u64 {
+        let words = WriterWords::load(self.mapping.oieb());
+        match self.side {
+            Side::Reader if peer_lives || words.extended || words.is_ours() => 0,
+            Side::Reader => words.pid,
+            Side::Writer => u64::from(words.pid == 0),
+        }
     }
 
     /// Lets the handle make sure of the buffer's name.

@@ -140,6 +140,8 @@ impl Inlet {
             if self.ring.settle_tokens(&self.lender) && self.look()? {
                 return Ok(true);
             }
+            // Behind the taking of tokens, one of which may have been the interrupt's.
+            self.lender.buffer.take_interrupt()?;
             let watched = !self.spin.is_endless() && self.is_watched();
             let renamed = self.lender.buffer.take_news();
             let words = self.writer_words();
@@ -148,7 +150,7 @@ impl Inlet {
             }
             let slice = match self.doubt.is_on() {
                 true => UNSURE_SLICE,
-                false => peer_watch::slice(watched, longest),
+                false => peer_watch::slice(watched && self.is_woken(), longest),
             };
             let Some(left) = deadline.left(slice) else { return Ok(false) };
             let found = if self.spin.is_endless() {
@@ -165,14 +167,19 @@ impl Inlet {
                 self.spin.learn(began.elapsed());
                 return Ok(true);
             }
-            self.lender.buffer.take_interrupt()?;
             longest = SLICE;
         }
     }
 
-    /// Whether the watcher tells of the writer's end, and every writer wakes the reader for all else.
+    /// Whether the watcher tells of the writer's end, and of a 1.x writer that comes.
     fn is_watched(&mut self) -> bool {
-        self.ring.is_native() && self.watch.stands(&self.lender, self.reserver.segment())
+        self.watch.stands(&self.lender, self.reserver.segment())
+    }
+
+    /// After a judgement of the writer: whether it, or the watcher, wakes the reader for all that may happen. A 1.x writer goes
+    /// without a sound, and an entry may stand still.
+    fn is_woken(&mut self) -> bool {
+        self.ring.is_native() || !self.told.is_foreign() && !self.ring.is_being_entered(&self.lender)
     }
 
     /// Sleeps for up to `limit`, until there is something to look at: a frame, an interrupt, or other news of the writer
@@ -479,8 +486,9 @@ impl Inlet {
             }
             self.lender.buffer.take_interrupt()?;
             self.names.check(&self.lender.buffer, &self.files, WriterState::None, renamed)?;
-            let Some(left) = deadline.left(peer_watch::slice(watched, SLICE)) else { return Ok(false) };
-            // A native writer posts and rings when it connects.
+            let slice = peer_watch::slice(watched && self.is_woken(), SLICE);
+            let Some(left) = deadline.left(slice) else { return Ok(false) };
+            // A native writer posts and rings when it connects; of a 1.x writer the watcher tells.
             self.sleep(left, words);
         }
     }

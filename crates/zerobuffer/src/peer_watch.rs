@@ -1,5 +1,6 @@
 //! What the watcher does for a reader or a writer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,21 +14,40 @@ struct PeerRole {
     buffer: Arc<dyn HasBuffer>,
     /// An open file of the buffer that holds no role.
     segment: Arc<os::Segment>,
+    /// The number of the last close after which the peer was found gone. Relaxed, as `stranger`: only the watcher's thread uses them.
+    left: AtomicU64,
+    /// The last 1.x writer that was found connected, until none is.
+    stranger: AtomicU64,
 }
 
 impl Watched for PeerRole {
-    fn look(&self) -> PeerLook {
+    fn look(&self, close: u64) -> PeerLook {
         let held = |byte| self.segment.role_is_held(byte).unwrap_or(true);
         let buffer = self.buffer.buffer();
+        let strangers = self.awaits_strangers();
         let peer_lives = match buffer.side() {
             Side::Reader => held(WRITER_ROLE_BYTE),
             Side::Writer => held(READER_ROLE_BYTE) || held(KEEPER_ROLE_BYTE),
         };
+        if strangers {
+            let stranger = buffer.stranger(peer_lives);
+            if self.stranger.swap(stranger, Ordering::Relaxed) != stranger && stranger != 0 {
+                return PeerLook::Came;
+            }
+            if !peer_lives {
+                let is_known = close == 0 || self.left.swap(close, Ordering::Relaxed) == close;
+                return if is_known { PeerLook::Quiet } else { PeerLook::Left };
+            }
+        }
         match peer_lives {
             false => PeerLook::Gone,
             true if buffer.may_sleep_in_vain() => PeerLook::Unsettled,
             true => PeerLook::Quiet,
         }
+    }
+
+    fn awaits_strangers(&self) -> bool {
+        !self.buffer.buffer().mapping.is_extended()
     }
 
     fn tell(&self, names: bool) {
@@ -43,9 +63,13 @@ struct BorrowerRole {
 }
 
 impl Watched for BorrowerRole {
-    fn look(&self) -> PeerLook {
+    fn look(&self, _: u64) -> PeerLook {
         let is_held = self.output.role_is_held(BORROWER_ROLE_BYTE).unwrap_or(true);
         if is_held { PeerLook::Quiet } else { PeerLook::Gone }
+    }
+
+    fn awaits_strangers(&self) -> bool {
+        false
     }
 
     fn tell(&self, names: bool) {
@@ -78,7 +102,8 @@ impl PeerWatch {
         if self.registration.is_some() {
             return true;
         }
-        let role = || PeerRole { buffer: buffer.clone(), segment: Arc::clone(segment) };
+        let [left, stranger] = [0, 0].map(AtomicU64::new);
+        let role = || PeerRole { buffer: buffer.clone(), segment: Arc::clone(segment), left, stranger };
         let begun = self.begin(segment, role);
         if begun {
             // What happened to the name before is news too.

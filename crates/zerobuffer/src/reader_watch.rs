@@ -41,7 +41,8 @@ pub(crate) fn has_news(buffer: &Buffer, probe: &impl RoleProbe, words: (u64, Rea
 /// ```
 pub struct ReaderWatch {
     buffer: Arc<Buffer>,
-    view: os::LockView,
+    /// An open file of the buffer that holds no role.
+    segment: Arc<os::Segment>,
 }
 
 impl std::fmt::Debug for ReaderWatch {
@@ -51,14 +52,23 @@ impl std::fmt::Debug for ReaderWatch {
 }
 
 impl ReaderWatch {
-    pub(crate) fn new(buffer: &Arc<Buffer>, role: &os::LockFile) -> Result<ReaderWatch> {
-        let view = role.view().map_err(|error| buffer.os_error("copy its descriptor", error))?;
-        Ok(ReaderWatch { buffer: Arc::clone(buffer), view })
+    pub(crate) fn new(buffer: &Arc<Buffer>, segment: &Arc<os::Segment>) -> ReaderWatch {
+        ReaderWatch { buffer: Arc::clone(buffer), segment: Arc::clone(segment) }
     }
 
     /// Whether the reader lives.
     pub fn is_reader_connected(&self) -> bool {
-        matches!(state(&self.buffer, &self.view), Ok(ReaderState::Alive))
+        matches!(state(&self.buffer, &*self.segment), Ok(ReaderState::Alive))
+    }
+
+    /// The buffer's file, through a handle that holds no role.
+    pub(crate) fn segment(&self) -> &os::Segment {
+        &self.segment
+    }
+
+    /// Whether the reader is a native peer, whose role the watcher sees.
+    pub(crate) fn reader_is_native(&self) -> bool {
+        liveness::reader_words(self.buffer.mapping.oieb()).1.is_ours()
     }
 
     /// How often a call of the writer found no space and began to wait for some.

@@ -352,9 +352,10 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `System` if there is no file descriptor left; `Closed`.
+    /// `Closed`.
     pub fn reader_watch(&self) -> Result<ReaderWatch> {
-        ReaderWatch::new(self.buffer(), self.outlet.places.role()?)
+        self.outlet.places.role()?;
+        Ok(ReaderWatch::new(self.buffer(), self.outlet.places.reserver.segment()))
     }
 
     /// How long a write waits for space. `Duration::ZERO` polls once, `Duration::MAX` waits without a limit.

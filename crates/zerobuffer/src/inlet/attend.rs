@@ -73,9 +73,10 @@ impl Inlet {
         // The writer may have died since the first look, within the same tick of the clock.
         self.polled = (None, 0);
         let found = self.glance(interruptible)?;
+        let asks = !(watched && self.is_woken()) && self.writer_lives();
         if let Some(descriptor) = self.lender.buffer.descriptor() {
             // What is not watched, the listener asks for.
-            descriptor.note_peer(!watched && self.writer_lives());
+            descriptor.note_peer(asks);
         }
         Ok(found)
     }

@@ -138,8 +138,8 @@ type Make = fn() -> Result<u8>;
 /// A new queue of events, which a forked child does not inherit.
 const _: fn() -> Result<FileWatch> = FileWatch::new;
 /// Watches a segment's file, until `remove`: that some process closes it, having opened it for writing, and that it loses its
-/// name. The same file has the same id.
-const _: fn(&FileWatch, &Segment) -> Result<WatchId> = FileWatch::add;
+/// name; if the flag says so, also that some process opens it. The same file has the same id.
+const _: fn(&FileWatch, &Segment, bool) -> Result<WatchId> = FileWatch::add;
 /// Ends the watch of a file.
 const _: fn(&FileWatch, WatchId) = FileWatch::remove;
 /// Waits up to a limit until there are events, and hands over those that are there. May return early.

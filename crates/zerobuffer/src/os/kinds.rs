@@ -145,6 +145,8 @@ pub(crate) struct WatchId(pub(crate) i32);
 /// What a `FileWatch` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileEvent {
+    /// A process has opened the file.
+    Opened(WatchId),
     /// An open file that could be written to is being closed. Its locks are dropped a moment later.
     Closed(WatchId),
     /// The file has got or lost a name, or has changed its owner or mode.

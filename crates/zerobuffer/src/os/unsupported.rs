@@ -414,7 +414,7 @@ impl FileWatch {
     pub(crate) fn new() -> Result<FileWatch> {
         refused()
     }
-    pub(crate) fn add(&self, _: &Segment) -> Result<WatchId> {
+    pub(crate) fn add(&self, _: &Segment, _: bool) -> Result<WatchId> {
         match self.0 {}
     }
     pub(crate) fn remove(&self, _: WatchId) {

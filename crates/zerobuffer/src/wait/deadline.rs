@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Longest sleep between two looks at the peer's role lock: a death is noticed after 10 ms in the median, at a cost of
+/// Longest sleep between two looks at a peer of which no watcher tells: a death is noticed after 10 ms in the median, at a cost of
 /// some 50 wake-ups a second.
 ///
 /// Built with `--cfg long_slices`, so long that a test sees each wake-up that was lost.

@@ -1,4 +1,4 @@
-//! Waiting: deadlines on the monotonic clock, a short spin, then a semaphore in slices.
+//! Waiting: deadlines on the monotonic clock, a short spin, then a sleep on a doorbell or a semaphore.
 //!
 //! Semaphore tokens only wake; whether there is something to do is read from the ring (spec failure 17).
 

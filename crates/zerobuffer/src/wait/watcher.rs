@@ -18,8 +18,11 @@ use crate::os::{self, FileEvent, WatchId};
 
 /// What the watcher does for one handle.
 pub(crate) trait Watched: Send + Sync {
-    /// Looks at the peer.
-    fn look(&self) -> PeerLook;
+    /// Looks at the peer. `close` is the number of the close that the look follows; 0: a process has opened the file, and none has
+    /// closed it since the last looks ended.
+    fn look(&self, close: u64) -> PeerLook;
+    /// Whether a peer may come without waking this side, as a 1.x peer does.
+    fn awaits_strangers(&self) -> bool;
     /// Tells the handle that there is news, and wakes what sleeps for it. `names`: its file may have lost its name.
     fn tell(&self, names: bool);
 }
@@ -27,8 +30,12 @@ pub(crate) trait Watched: Send + Sync {
 /// What a look finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerLook {
-    /// No process has the peer's role.
+    /// No process has the peer's role, and none takes it without waking this side.
     Gone,
+    /// No process has the peer's role. A peer may come without waking this side. Said once for each close.
+    Left,
+    /// A peer has come that does not wake this side. Said once.
+    Came,
     /// The peer's role is held, and the process that held it last may have died just as it woke this side.
     Unsettled,
     /// There is no news.
@@ -39,6 +46,8 @@ pub(crate) enum PeerLook {
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 /// Each pause is twice the one before, up to this one.
 const LAST_PAUSE: Duration = Duration::from_millis(20);
+/// As long as that where a peer is awaited that wakes no sleeper: it is seen after as much time as it took, at most.
+const LAST_PAUSE_FOR_STRANGERS: Duration = Duration::from_millis(400);
 /// How long after an event the sleeper is woken in any case.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
@@ -54,17 +63,21 @@ struct Looks {
     due: Instant,
     /// Before the look after the next one; `None`: the next one is the last.
     pause: Option<Duration>,
+    /// The number of the close that they follow, if it was one.
+    close: u64,
 }
 
 impl Looks {
-    fn begin(now: Instant) -> Looks {
-        Looks { began: now, due: now, pause: Some(FIRST_PAUSE) }
+    fn begin(close: u64) -> Looks {
+        let now = Instant::now();
+        Looks { began: now, due: now, pause: Some(FIRST_PAUSE), close }
     }
 
-    /// Plans the look after the one that was just made.
-    fn next(&mut self, now: Instant) {
+    /// Plans the look after the one that was just made. `strangers`: a peer may come that wakes no sleeper.
+    fn next(&mut self, now: Instant, strangers: bool) {
+        let longest = if strangers { LAST_PAUSE_FOR_STRANGERS } else { LAST_PAUSE };
         match self.pause {
-            Some(pause) if pause <= LAST_PAUSE => {
+            Some(pause) if pause <= longest => {
                 self.due = now + pause;
                 self.pause = Some(pause * 2);
             }
@@ -123,6 +136,7 @@ impl Watcher {
     /// The thread.
     fn run(&self) {
         let mut looks: HashMap<WatchId, Looks> = HashMap::new();
+        let mut events = 0;
         let mut rest = Duration::ZERO;
         let mut read_at = Instant::now();
         loop {
@@ -137,7 +151,8 @@ impl Watcher {
                 let mut any = false;
                 self.files.events(limit, &mut |event| {
                     any = true;
-                    self.note(event, &mut looks);
+                    events += 1;
+                    self.note(event, events, &mut looks);
                 });
                 if any {
                     // One that comes after a long silence is read at once.
@@ -153,14 +168,21 @@ impl Watcher {
         }
     }
 
-    fn note(&self, event: FileEvent, looks: &mut HashMap<WatchId, Looks>) {
+    /// `number`: how many events there have been.
+    fn note(&self, event: FileEvent, number: u64, looks: &mut HashMap<WatchId, Looks>) {
         match event {
-            FileEvent::Closed(id) => _ = looks.insert(id, Looks::begin(Instant::now())),
+            FileEvent::Closed(id) => _ = looks.insert(id, Looks::begin(number)),
+            FileEvent::Opened(id) => {
+                if self.those_of(Some(id)).iter().any(|handle| handle.awaits_strangers()) {
+                    let close = looks.get(&id).map_or(0, |looks| looks.close);
+                    looks.insert(id, Looks::begin(close));
+                }
+            }
             FileEvent::Renamed(id) => self.those_of(Some(id)).iter().for_each(|handle| handle.tell(true)),
             FileEvent::Lost => {
                 self.those_of(None).iter().for_each(|handle| handle.tell(true));
                 let all: Vec<WatchId> = self.handles().keys().copied().collect();
-                looks.extend(all.into_iter().map(|id| (id, Looks::begin(Instant::now()))));
+                looks.extend(all.into_iter().map(|id| (id, Looks::begin(number))));
             }
         }
     }
@@ -174,19 +196,20 @@ impl Watcher {
                 return true;
             }
             let handles = self.those_of(Some(*id));
-            let mut settled = true;
+            let (mut settled, mut strangers) = (true, false);
             for handle in &handles {
-                let found = handle.look();
+                let found = handle.look(looks.close);
                 if found != PeerLook::Quiet || looks.is_last() {
                     handle.tell(false);
                 }
-                gone |= found == PeerLook::Gone;
+                gone |= matches!(found, PeerLook::Gone | PeerLook::Left);
                 settled &= found == PeerLook::Gone;
+                strangers |= handle.awaits_strangers();
             }
             if settled || looks.is_last() {
                 return false;
             }
-            looks.next(now);
+            looks.next(now, strangers);
             true
         });
         gone
@@ -205,10 +228,11 @@ pub(crate) struct Registration {
 impl Registration {
     /// Watches the file of `segment` for `handle`.
     pub(crate) fn new(segment: &os::Segment, handle: Arc<dyn Watched>) -> Result<Registration> {
+        let opens = handle.awaits_strangers();
         let watcher = Watcher::of_process()?;
         // Under the lock, as another handle of the same file may just be ending its watch.
         let mut handles = watcher.handles();
-        let id = watcher.files.add(segment)?;
+        let id = watcher.files.add(segment, opens)?;
         handles.entry(id).or_default().push(Arc::downgrade(&handle));
         drop(handles);
         Ok(Registration { watcher, id, handle, generation: os::fork_generation() })

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::forge::{Forge, OldSemaphore, at};
 use crate::support::ledger::Stopwatch;
-use crate::support::{Name, Random, fill, is_filled};
-use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer};
+use crate::support::{Name, PATIENCE, Random, fill, is_filled};
+use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer};
 
 const HEADER: u64 = 16;
 const METADATA: usize = 128;
@@ -30,6 +30,44 @@ fn file_size(name: &str) -> u64 {
 fn memory(name: &str) -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(format!("/dev/shm/{name}")).expect("the segment").blocks() * 512
+}
+
+/// A 1.x writer wakes no reader when it connects, and none when it dies.
+#[test]
+fn a_reader_that_sleeps_learns_of_a_1x_writer_that_connects_and_of_its_death() {
+    let soon = Duration::from_millis(100);
+    for (is_classic, pause) in [(false, 0), (true, 0), (false, 300), (true, 300)] {
+        let name = Name::new("stranger");
+        let pause = Duration::from_millis(pause);
+        let config = classic(4096).classic(is_classic).wait_strategy(WaitStrategy::Block);
+        let mut reader = Reader::create(&name, config).unwrap();
+        let (came, died) = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                assert!(reader.wait_for_writer(PATIENCE).unwrap());
+                let came = Instant::now();
+                let error = reader.read_frame(PATIENCE).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::WriterDead);
+                (came, Instant::now())
+            });
+            // Longer than the watcher looks after the last event.
+            std::thread::sleep(Duration::from_millis(1200));
+            let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let segment = Forge::segment(&name);
+            std::thread::sleep(pause);
+            segment.set(at::WRITER_PID, process.id().into());
+            let (stored, watch) = (Instant::now(), Stopwatch::start());
+            std::thread::sleep(Duration::from_millis(1500));
+            assert!(!waits.is_finished(), "the writer lives");
+            process.kill().unwrap();
+            process.wait().unwrap();
+            let (killed, end) = (Instant::now(), Stopwatch::start());
+            let (came, died) = waits.join().unwrap();
+            watch.assert_took(came - stored, 2 * pause + soon);
+            end.assert_took(died - killed, soon);
+            (came - stored, died - killed)
+        });
+        eprintln!("classic {is_classic}, after {pause:?}: came {came:.1?}, died {died:.1?}");
+    }
 }
 
 /// A 1.x C# writer: what it maps ends with the file, and it writes a wrap marker also where there is no room for one.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::ledger::{StallWatch, now};
-use crate::support::{Name, PATIENCE, Peer, confine, hear, role, runs_of, say};
+use crate::support::{Name, PATIENCE, Peer, confine, hear, idle, role, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
 support::peers!(
@@ -45,14 +45,37 @@ fn on_threads<T: Send>(handles: Vec<T>, each: impl Fn(T) + Sync) {
     });
 }
 
+/// How a writer and a reader meet that are idle then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Meeting {
+    Extended,
+    Classic,
+    /// No writer has come.
+    Undecided,
+}
+
+impl Meeting {
+    fn of(argument: &str) -> Meeting {
+        let all = [Meeting::Extended, Meeting::Classic, Meeting::Undecided];
+        all.into_iter().find(|meeting| format!("{meeting:?}") == argument).unwrap()
+    }
+
+    fn config(self) -> BufferConfig {
+        small().classic(self == Meeting::Classic)
+    }
+}
+
 /// Waits for frames of all buffers until their writers are gone.
 fn idle_readers(arguments: &[String]) {
-    let names = names(&arguments[0], &arguments[1]);
-    let readers: Vec<Reader> = names.iter().map(|name| Reader::create(name, small()).unwrap()).collect();
+    let (names, meeting) = (names(&arguments[0], &arguments[1]), Meeting::of(&arguments[2]));
+    let create = |name: &String| Reader::create(name, meeting.config()).unwrap();
+    let readers: Vec<Reader> = names.iter().map(create).collect();
     say("created");
     hear();
     on_threads(readers, |mut reader| {
-        assert!(reader.read_frame(PATIENCE).unwrap().is_some(), "the first frame");
+        if meeting != Meeting::Undecided {
+            assert!(reader.read_frame(PATIENCE).unwrap().is_some(), "the first frame");
+        }
         assert_eq!(reader.read_frame(Duration::MAX).unwrap_err().kind(), ErrorKind::WriterClosed);
     });
 }
@@ -70,8 +93,7 @@ fn idle_writers(arguments: &[String]) {
     });
 }
 
-/// Waits until a process of many threads has fallen asleep, and then for two seconds more. Returns how often its threads ran in
-/// these: the least of a few tries, as the machine may stop and start a thread that does nothing.
+/// Waits until a process of many threads has fallen asleep. Returns how often its threads ran in two seconds then.
 fn runs_while_idle(peer: &Peer, threads: usize) -> u64 {
     let start = Instant::now();
     let tasks = || std::fs::read_dir(format!("/proc/{}/task", peer.pid())).unwrap().count();
@@ -80,29 +102,32 @@ fn runs_while_idle(peer: &Peer, threads: usize) -> u64 {
         assert!(start.elapsed() < PATIENCE, "{} threads", tasks());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The watcher looks once more a second after the last event.
-    (0..5)
-        .map(|_| {
-            std::thread::sleep(Duration::from_millis(1500));
-            let before = runs_of(peer.pid());
-            std::thread::sleep(Duration::from_secs(2));
-            runs_of(peer.pid()) - before
-        })
-        .find(|runs| *runs == 0)
-        .unwrap_or(u64::MAX)
+    idle::runs_when_quiet(peer)
 }
 
 #[test]
 fn idle_readers_do_not_wake_at_all() {
-    for count in [1, 1000] {
+    for (meeting, count) in [
+        (Meeting::Extended, 1),
+        (Meeting::Extended, 1000),
+        (Meeting::Classic, 1),
+        (Meeting::Classic, 1000),
+        (Meeting::Undecided, 1),
+        (Meeting::Undecided, 1000),
+    ] {
         let prefix = Name::new(&format!("still-r{count}"));
-        let mut peer = Peer::start(role!(idle_readers), &[&prefix, &count.to_string()]);
+        let arguments = [&*prefix, &count.to_string(), &format!("{meeting:?}")];
+        let mut peer = Peer::start(role!(idle_readers), &arguments);
         peer.expect("created");
         let names = names(&prefix, &count.to_string());
-        let mut writers: Vec<Writer> = names.iter().map(|name| Writer::connect(name).unwrap()).collect();
+        let connect = || names.iter().map(|name| Writer::connect(name).unwrap()).collect::<Vec<_>>();
+        let mut writers = if meeting == Meeting::Undecided { vec![] } else { connect() };
         writers.iter_mut().for_each(|writer| _ = writer.write_frame(b"first").unwrap());
         peer.tell("read");
-        assert_eq!(runs_while_idle(&peer, count), 0, "{count} readers woke while nothing happened");
+        assert_eq!(runs_while_idle(&peer, count), 0, "{meeting:?}: {count} readers woke for nothing");
+        if meeting == Meeting::Undecided {
+            writers = connect();
+        }
         drop(writers);
         assert!(peer.wait().success());
     }
@@ -110,13 +135,16 @@ fn idle_readers_do_not_wake_at_all() {
 
 #[test]
 fn idle_writers_do_not_wake_at_all() {
-    for count in [1, 1000] {
+    for (meeting, count) in
+        [(Meeting::Extended, 1), (Meeting::Extended, 1000), (Meeting::Classic, 1), (Meeting::Classic, 1000)]
+    {
         let prefix = Name::new(&format!("still-w{count}"));
         let names = names(&prefix, &count.to_string());
-        let readers: Vec<Reader> = names.iter().map(|name| Reader::create(name, small()).unwrap()).collect();
+        let create = |name: &String| Reader::create(name, meeting.config()).unwrap();
+        let readers: Vec<Reader> = names.iter().map(create).collect();
         let mut peer = Peer::start(role!(idle_writers), &[&prefix, &count.to_string()]);
         peer.expect("connected");
-        assert_eq!(runs_while_idle(&peer, count), 0, "{count} writers woke while nothing happened");
+        assert_eq!(runs_while_idle(&peer, count), 0, "{meeting:?}: {count} writers woke for nothing");
         drop(readers);
         assert!(peer.wait().success());
     }
@@ -395,6 +423,28 @@ fn a_reader_without_a_time_out_is_told_of_a_writer_that_exits_or_becomes_another
         assert!(told < Duration::from_millis(100) + stalls.worst(), "told after {told:?}");
         peer.kill();
     }
+}
+
+#[test]
+fn a_death_is_told_after_the_buffer_has_lost_its_name() {
+    let name = Name::new("told-unnamed");
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut peer = Peer::start(role!(writer), &[&name]);
+    peer.expect("connected");
+    read_the_first(&mut reader);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| assert_dead(&mut reader));
+        std::thread::sleep(Duration::from_millis(30));
+        std::fs::remove_file(format!("/dev/shm/{}", &*name)).unwrap();
+        // Behind the last look that follows an event.
+        std::thread::sleep(Duration::from_millis(1200));
+        assert!(!waits.is_finished(), "the writer goes on");
+        let stalls = StallWatch::start();
+        peer.kill();
+        let killed = Instant::now();
+        waits.join().unwrap();
+        assert!(killed.elapsed() < Duration::from_millis(500) + stalls.worst(), "{:?}", killed.elapsed());
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 pub mod confine;
 pub mod forge;
+pub mod idle;
 pub mod ledger;
 pub mod stream;
 

@@ -94,7 +94,10 @@ impl ClientState {
         while !self.has_descriptor() {
             self.check_end()?;
             if let Some(mut leading) = self.try_lead() {
-                return leading.make_descriptor();
+                leading.make_descriptor()?;
+                // An event loop looks at the server when it is told.
+                self.watch_server();
+                return Ok(());
             }
             if start.elapsed() > PATIENCE {
                 let message = "other threads keep the reader: ask for the descriptor before they call";

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Outcome, Waiter};
 use super::response::Received;
-use super::send::LOOK;
 use super::state::{ClientState, GONE, Wakers, wake_all};
 use crate::duplex::port::{Frame, Reader};
 use crate::duplex::sync::{TryGuard, lock, thread, try_lock};
@@ -40,7 +39,7 @@ impl<'a> Leading<'a> {
         reader.is_some().then(|| Leading {
             state,
             reader: Some(reader),
-            look: LOOK,
+            look: state.look(),
             woke: false,
             wakers: Wakers::new(),
         })
@@ -72,7 +71,7 @@ impl<'a> Leading<'a> {
     /// Reads one frame, waiting for it up to `timeout`. Returns the frame if it is `mine`, and otherwise
     /// enters it for another thread. Notices the end of the channel.
     pub(crate) fn read(&mut self, timeout: Duration, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
-        let look = std::mem::replace(&mut self.look, LOOK);
+        let look = std::mem::replace(&mut self.look, self.state.look());
         let woke = std::mem::take(&mut self.woke);
         // Relaxed: the others may be about to send more.
         let others = self.state.following.load(Ordering::Relaxed);
@@ -94,15 +93,25 @@ impl<'a> Leading<'a> {
         match reader.read_frame(timeout.saturating_sub(spent).min(look)) {
             Ok(Some(frame)) if mine(&frame) => return Some(frame),
             Ok(Some(frame)) => self.deliver(frame),
-            Ok(None) => {
-                stop_point!("duplex:look");
-                if self.state.server_is_gone() {
-                    return self.drain(mine);
-                }
+            Ok(None) => return self.look_at_server(!timeout.is_zero(), mine),
+            Err(error) if error.kind() == ErrorKind::Interrupted && state.take_server_news() => {
+                return self.look_at_server(true, mine);
             }
             Err(error) => self.read_failed(&error),
         }
         None
+    }
+
+    /// Looks whether the server lives. If not, reads the responses that are there, up to the one that is `mine`. `waits`: the leader
+    /// is about to wait again.
+    #[cold]
+    fn look_at_server(&mut self, waits: bool, mine: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        if waits {
+            self.state.watch_server();
+            self.look = self.state.look();
+        }
+        stop_point!("duplex:look");
+        if self.state.server_is_gone() { self.drain(mine) } else { None }
     }
 
     /// Enters a response, and wakes the thread that waits for it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use loom::thread::{self, JoinHandle};
 
 use super::DuplexClient;
+use super::send::LOOK;
 use super::state::ClientState;
 use crate::duplex::model::Wire;
 use crate::error::ErrorKind;
@@ -15,9 +16,22 @@ use crate::sync::Ordering;
 
 const FOREVER: Duration = Duration::MAX;
 
+/// There is no watcher in the model.
+impl ClientState {
+    pub(crate) fn watch_server(&self) {}
+
+    pub(crate) fn look(&self) -> Duration {
+        LOOK
+    }
+
+    pub(crate) fn take_server_news(&self) -> bool {
+        false
+    }
+}
+
 fn client(room: usize) -> (Arc<Wire>, Arc<DuplexClient>) {
     let (wire, writer, reader) = Wire::new(room);
-    let state = Arc::new(ClientState::new("model", writer, reader).expect("the model's own"));
+    let state = ClientState::new("model", writer, reader).expect("the model's own");
     (wire, Arc::new(DuplexClient { state, request_timeout: FOREVER }))
 }
 

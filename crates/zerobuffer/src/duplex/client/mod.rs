@@ -16,6 +16,8 @@ mod pending;
 mod receive;
 mod response;
 mod send;
+#[cfg(not(loom))]
+mod server_watch;
 mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -105,7 +107,7 @@ impl DuplexClient {
         })?;
         let mut reader = reader.map_or_else(create, Ok)?;
         reader.accept_any_sequence();
-        let state = Arc::new(ClientState::new(channel, writer, reader)?);
+        let state = ClientState::new(channel, writer, reader)?;
         Ok(DuplexClient { state, request_timeout: options.request_timeout })
     }
 

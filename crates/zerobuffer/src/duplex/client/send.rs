@@ -9,8 +9,9 @@ use crate::duplex::port::{Place, Tag, Writer, flags};
 use crate::duplex::sync::{lock, thread, wait};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a waiting thread checks that the server lives. The server's death shows at the response buffer
-/// only if the server had connected there.
+/// How often a thread that waits for the request buffer, or for space in it, checks that the server lives; and so one that waits for a
+/// response, where the watcher does not tell of the server's end. That shows at the response buffer only if the server had
+/// connected there.
 pub(crate) const LOOK: Duration = Duration::from_millis(40);
 
 /// The first wait for space, after which responses that have come meanwhile are taken in. Each further one is twice as long.

@@ -5,9 +5,12 @@
 //! reads, and no other thread waits for it. The order is sender, then inbox. User code (wakers) runs without
 //! any of them.
 
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::inbox::{End, Inbox};
+#[cfg(not(loom))]
+use super::server_watch::ServerWatch;
 use crate::duplex::due::{self, Due};
 use crate::duplex::owner::Owner;
 use crate::duplex::port::{InterruptHandle, Marker, Place, Reader, ReaderWatch, Writer};
@@ -48,6 +51,8 @@ pub(crate) struct ClientState {
     /// Makes this client's deadlines differ from those of other clients.
     salt: u64,
     owner: Owner,
+    #[cfg(not(loom))]
+    pub(super) server_watch: ServerWatch,
 }
 
 /// The request buffer's writer, and the state of its users.
@@ -98,11 +103,12 @@ impl Sender {
 }
 
 impl ClientState {
-    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Result<ClientState> {
+    pub(crate) fn new(channel: &str, writer: Writer, reader: Reader) -> Result<Arc<ClientState>> {
         due::set_clock();
         let never_spins = reader.never_spins();
-        Ok(ClientState {
-            server: writer.reader_watch()?,
+        let server = writer.reader_watch()?;
+        Ok(Arc::new_cyclic(|own| ClientState {
+            server,
             channel: channel.into(),
             sender_changed: Condvar::new(),
             reader_interrupt: reader.interrupt_handle(),
@@ -125,7 +131,9 @@ impl ClientState {
             turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-        })
+            #[cfg(not(loom))]
+            server_watch: ServerWatch::new(Weak::clone(own)),
+        }))
     }
 
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -241,6 +249,8 @@ impl ClientState {
         if self.check_mine().is_err() || std::mem::replace(&mut lock(&self.sender).closed, true) {
             return;
         }
+        #[cfg(not(loom))]
+        self.server_watch.end();
         wake_all(self.end(ErrorKind::Closed, "the client has been closed"));
         // The response buffer is given up first, so that a process that finds the writer's role free also
         // finds the response buffer's name free.

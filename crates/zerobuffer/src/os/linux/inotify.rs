@@ -12,7 +12,7 @@ use super::fork;
 use super::segment::Segment;
 use crate::os::{FileEvent, WatchId};
 
-/// What is wanted. Roles are held through descriptors that were opened for writing, so a tool that only looks
+/// What is wanted of each file. Roles are held through descriptors that were opened for writing, so a tool that only looks
 /// causes no event.
 const EVENTS: u32 = libc::IN_CLOSE_WRITE | libc::IN_ATTRIB | libc::IN_MOVE_SELF;
 
@@ -32,11 +32,13 @@ impl FileWatch {
         fork::Slot::enter(open).map(FileWatch)
     }
 
-    /// Watches the file of `segment`, whether it has a name or not, until `remove`. The same file has the same id.
-    pub(crate) fn add(&self, segment: &Segment) -> Result<WatchId> {
+    /// Watches the file of `segment`, whether it has a name or not, until `remove`; `opens`: also that it is opened. The same
+    /// file has the same id, and loses no event that was asked for before.
+    pub(crate) fn add(&self, segment: &Segment, opens: bool) -> Result<WatchId> {
         let path = c_path(&proc_path(segment.0.as_fd()))?;
+        let events = EVENTS | libc::IN_MASK_ADD | if opens { libc::IN_OPEN } else { 0 };
         // SAFETY: `path` is a C string that outlives the call. A descriptor of -1 fails with EBADF.
-        let id = check(unsafe { libc::inotify_add_watch(self.0.fd(), path.as_ptr(), EVENTS) })?;
+        let id = check(unsafe { libc::inotify_add_watch(self.0.fd(), path.as_ptr(), events) })?;
         Ok(WatchId(id))
     }
 
@@ -76,6 +78,8 @@ impl FileWatch {
                 each(FileEvent::Renamed(WatchId(event.wd)));
             } else if is(libc::IN_CLOSE_WRITE) {
                 each(FileEvent::Closed(WatchId(event.wd)));
+            } else if is(libc::IN_OPEN) {
+                each(FileEvent::Opened(WatchId(event.wd)));
             }
         }
     }
@@ -167,8 +171,8 @@ mod tests {
         let segment = Segment::create_unnamed(0o600).unwrap();
         segment.link(&name).unwrap();
         let watch = FileWatch::new().unwrap();
-        let id = watch.add(&segment).unwrap();
-        assert_eq!(watch.add(&segment).unwrap(), id, "the file has one watch");
+        let id = watch.add(&segment, false).unwrap();
+        assert_eq!(watch.add(&segment, false).unwrap(), id, "the file has one watch");
         drop(Segment::open(&name, false).unwrap());
         assert_eq!(events_of(&watch), [], "a tool that looks");
         drop(Segment::open(&name, true).unwrap());
@@ -181,10 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn an_open_is_told_once_it_was_asked_for_whoever_watches_the_file_too() {
+        let segment = Segment::create_unnamed(0o600).unwrap();
+        let watch = FileWatch::new().unwrap();
+        let id = watch.add(&segment, true).unwrap();
+        for opens in [true, false] {
+            assert_eq!(watch.add(&segment, opens).unwrap(), id);
+            drop(segment.role_file().unwrap());
+            assert_eq!(events_of(&watch), [FileEvent::Opened(id), FileEvent::Closed(id)]);
+        }
+    }
+
+    #[test]
     fn a_wait_for_events_ends_with_its_limit_or_an_event() {
         let segment = Segment::create_unnamed(0o600).unwrap();
         let watch = FileWatch::new().unwrap();
-        let id = watch.add(&segment).unwrap();
+        let id = watch.add(&segment, false).unwrap();
         let start = Instant::now();
         watch.events(Some(Duration::from_millis(20)), &mut |event| panic!("{event:?}"));
         assert!(start.elapsed() >= Duration::from_millis(20));

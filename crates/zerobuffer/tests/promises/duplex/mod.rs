@@ -3,6 +3,7 @@
 mod cancel;
 mod echo;
 mod ends;
+mod idle;
 mod in_place;
 mod order;
 mod owned;
