@@ -100,8 +100,8 @@ fn responses_that_overtake_each_other_reach_their_callers() {
     let mut server = channel.server(&["pool", "threads=5"]);
     let client = channel.client();
     // Each handler answers when its turn comes: the last one first.
-    let requests: Vec<String> = [5, 4, 3, 2, 1].map(|turn| format!("!turn {turn}")).into();
-    let send = || -> Vec<u64> {
+    let requests = |turns: [usize; 5]| turns.map(|turn| format!("!turn {turn}"));
+    let send = |requests: &[String]| -> Vec<u64> {
         requests.iter().map(|request| client.send_request(request.as_bytes()).unwrap()).collect()
     };
     let give_turn = |server: &mut Peer, turn: usize| {
@@ -109,29 +109,31 @@ fn responses_that_overtake_each_other_reach_their_callers() {
         server.expect(&format!("turn {turn} came"));
     };
     // As they arrive.
-    let sent = send();
+    let asked = requests([5, 4, 3, 2, 1]);
+    let sent = send(&asked);
     for turn in 1..=5 {
         give_turn(&mut server, turn);
         let response = client.receive_response(PATIENCE).unwrap().expect("in time");
         assert_eq!(response.sequence(), sent[5 - turn], "the one whose turn it was");
-        assert_eq!(*response, *requests[5 - turn].as_bytes());
+        assert_eq!(*response, *asked[5 - turn].as_bytes());
     }
     // By number, whatever arrives first.
-    let sent = send();
-    (1..=5).for_each(|turn| give_turn(&mut server, turn));
-    for (sequence, request) in sent.iter().zip(&requests) {
+    let asked = requests([15, 14, 13, 12, 11]);
+    let sent = send(&asked);
+    (11..=15).for_each(|turn| give_turn(&mut server, turn));
+    for (sequence, request) in sent.iter().zip(&asked) {
         let response = client.receive_response_to(*sequence, PATIENCE).unwrap().expect("in time");
         assert_eq!(*response, *request.as_bytes());
     }
     // By their callers.
     thread::scope(|scope| {
-        for request in &requests {
-            let client = &client;
+        for request in &requests([25, 24, 23, 22, 21]) {
+            let (client, request) = (&client, request.clone());
             scope.spawn(move || {
                 assert_eq!(*client.call(request.as_bytes(), PATIENCE).unwrap(), *request.as_bytes())
             });
         }
-        (1..=5).for_each(|turn| give_turn(&mut server, turn));
+        (21..=25).for_each(|turn| give_turn(&mut server, turn));
     });
 }
 
