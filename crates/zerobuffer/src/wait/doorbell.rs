@@ -31,6 +31,7 @@ use crate::sync::{
     AtomicU32, Ordering, barrier, barrier_registered, barrier_works, compiler_fence, fence, futex_wait,
     futex_wake,
 };
+use crate::testing::stop::stop_point;
 
 /// The owner sleeps, or is about to.
 pub(crate) const SLEEPING: u32 = 1;
@@ -175,9 +176,12 @@ pub(crate) fn name_fifo(line: &BellLine, id: Option<FifoId>) {
 pub(crate) fn rouse(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
     // As in call(): an owner that sets its bell later sees what was stored.
     fence(Ordering::SeqCst);
+    stop_point!("bell:clear");
     // Release pairs with the Acquire of a listener, which rings for what it finds cleared.
     line.bell.fetch_and(!SLEEPING, Ordering::Release);
+    stop_point!("bell:rouse");
     fifo_of(line).map(send);
+    stop_point!("bell:rouse-futex");
     futex_wake(&line.bell);
 }
 
@@ -191,6 +195,7 @@ pub(crate) fn ring(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
     if bell & SLEEPING == 0 {
         return;
     }
+    stop_point!("bell:wake");
     if bell & DESCRIPTOR != 0 && fifo_of(line).is_some_and(send) {
         return;
     }

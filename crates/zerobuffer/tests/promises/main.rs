@@ -26,6 +26,7 @@ mod raw_peers;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
+mod thousand;
 mod watcher;
 
 #[path = "rings/mod.rs"]

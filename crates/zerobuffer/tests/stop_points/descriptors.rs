@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Writer, cleanup};
 
 use crate::support::{Name, PATIENCE, Peer, Role, hear, role, say};
+use crate::victim::HALT;
 
 crate::support::peers!(owner, publisher, connector, reader, cleaner);
 
@@ -243,4 +244,84 @@ fn a_dead_owners_fifo_is_removed_wherever_the_process_that_removes_it_dies() {
     assert_killed(start_to_be_killed(role!(cleaner), &[file], "clean:fifo"), "clean:fifo");
     clean(&path);
     drop(survivor);
+}
+
+/// Waits until a peer has come to its halt, and lets it stand still for a while.
+fn await_halt(victim: &Peer, point: &str) {
+    let start = Instant::now();
+    while !victim.is_stopped() {
+        assert!(start.elapsed() < PATIENCE, "{point} was not passed");
+        std::thread::yield_now();
+    }
+    std::thread::sleep(HALT);
+}
+
+fn start_to_be_halted(role: Role, name: &str, nth: u32, point: &str) -> Peer {
+    Peer::start_with(role, &[name], |command| {
+        command.env("ZEROBUFFER_STOP", format!("halt:{nth}:{point}"));
+    })
+}
+
+#[test]
+fn a_writer_halted_at_any_step_of_a_ring_delays_its_frame_and_loses_nothing() {
+    let points = [
+        (1, "extended:ring-reader"),
+        (1, "bell:wake"),
+        (2, "descriptor:ring"),
+        (1, "bell:clear"),
+        (1, "bell:rouse"),
+        (1, "bell:rouse-futex"),
+        (1, "descriptor:open"),
+    ];
+    for (nth, point) in points {
+        let name = Name::new("fd-halted");
+        let mut reader = Reader::create(&name, config()).unwrap();
+        drop(Writer::connect(&name).unwrap());
+        assert!(reader.descriptor().is_ok());
+        let mut victim = start_to_be_halted(role!(publisher), &name, nth, point);
+        let connects = nth == 1 && !matches!(point, "extended:ring-reader" | "bell:wake");
+        if !connects {
+            victim.expect("connected");
+        }
+        while reader.try_read_frame().is_ok_and(|frame| frame.is_some()) {}
+        assert!(reader.try_read_frame().unwrap().is_none(), "it is armed");
+        if !connects {
+            victim.tell("write");
+        }
+        await_halt(&victim, point);
+        victim.signal(libc::SIGCONT);
+        if connects {
+            victim.expect("connected");
+            victim.tell("write");
+        }
+        assert_eq!(next(&mut reader, point), Ok(b"frame".to_vec()), "{point}");
+        assert_eq!(next(&mut reader, point), Err(ErrorKind::WriterClosed), "{point}");
+        assert!(victim.wait().success());
+    }
+}
+
+#[test]
+fn an_owner_halted_at_any_step_of_its_descriptor_goes_on_and_leaves_nothing() {
+    for point in ["create", "inode", "number", "forget", "unlink"] {
+        let point = format!("descriptor:{point}");
+        let name = Name::new("fd-halted-owner");
+        let mut reader = Reader::create(&name, config()).unwrap();
+        let mut victim = start_to_be_halted(role!(owner), &name, 1, &point);
+        let ends = matches!(point.as_str(), "descriptor:forget" | "descriptor:unlink");
+        if !ends {
+            await_halt(&victim, &point);
+            victim.signal(libc::SIGCONT);
+        }
+        let path = PathBuf::from(victim.hear());
+        assert!(reader.read_frame(PATIENCE).unwrap().is_some(), "{point}");
+        victim.tell("close");
+        if ends {
+            await_halt(&victim, &point);
+            victim.signal(libc::SIGCONT);
+        }
+        assert!(victim.wait().success() && !path.exists(), "{point}");
+        assert_eq!(reader.read_frame(PATIENCE).unwrap_err().kind(), ErrorKind::WriterClosed);
+        drop(reader);
+        name.assert_nothing_left();
+    }
 }

@@ -16,6 +16,7 @@ mod mutable;
 mod rare_cases;
 mod roles;
 mod sharing;
+mod successors;
 #[path = "../support/mod.rs"]
 mod support;
 mod tee;
@@ -71,7 +72,8 @@ const SCENARIOS: [Scenario; 19] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 23] = [
+const ELSEWHERE: [(&str, &str); 24] = [
+    ("bell:wake", "no_frame_is_lost_with_a_writer_that_dies_before_it_wakes_and_a_successor_at_once"),
     ("descriptor:create", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
     ("descriptor:inode", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
     ("descriptor:number", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),

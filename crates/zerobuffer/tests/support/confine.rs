@@ -64,6 +64,17 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     assert_eq!(result, 0, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
+/// Lets this process have as many descriptors as it may.
+pub fn allow_many_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for both calls.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+}
+
 /// Makes the kernel refuse a system call of this thread (EPERM), permanently.
 pub fn refuse(system_call: libc::c_long) {
     let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };

@@ -18,8 +18,10 @@ mod races;
 mod real_data;
 mod room;
 mod shm;
+mod starved;
 mod tokens;
 mod tokio;
+mod torture;
 
 /// The common tools, with buffers of this module's kind of ring.
 mod support {
