@@ -1,7 +1,7 @@
 //! One opened buffer: the state that readers, writers and keepers share.
 
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::descriptor::{self, Control, Descriptor};
 use crate::error::{Error, ErrorKind, Result};
@@ -214,12 +214,17 @@ impl Buffer {
         self.is_mine() && self.descriptor().is_some_and(Descriptor::cancel_notify)
     }
 
-    /// Makes the descriptor. `view` shows the other side's role.
-    pub(crate) fn make_descriptor(&self, listener: Arc<Control>, view: os::LockView) -> std::io::Result<()> {
+    /// Makes the descriptor. `own` leads to this buffer; `view` shows the other side's role.
+    pub(crate) fn make_descriptor(
+        &self,
+        own: Weak<dyn HasBuffer>,
+        listener: Arc<Control>,
+        view: os::LockView,
+    ) -> std::io::Result<()> {
         let line = self.mapping.can_be_extended().then(|| self.line());
         // A buffer whose name is gone gets a pipe.
         let segment = line.and_then(|_| os::Folder::shared_memory().info(&self.name).ok().flatten());
-        let descriptor = Descriptor::new(line, segment.as_ref(), listener, view)?;
+        let descriptor = Descriptor::new(line, segment.as_ref(), own, listener, view)?;
         // The caller has made sure that there is none.
         let _ = self.descriptor.set(descriptor);
         Ok(())

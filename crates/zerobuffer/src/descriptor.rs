@@ -9,13 +9,16 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use crate::buffer::HasBuffer;
 use crate::layout::BellLine;
 use crate::lifecycle::locks::mode_without_mere_readers;
 use crate::notifier::{Callback, Notified};
 use crate::os::{self, FileInfo};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence, futex_wake};
+#[cfg(not(loom))]
+use crate::second_look;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, futex_wake};
 use crate::testing::stop::stop_point;
 use crate::wait::doorbell;
 
@@ -37,13 +40,11 @@ pub(crate) fn remove_orphan(line: &BellLine) {
 /// What a listener sleeps on beside the bells of its descriptors.
 pub(crate) struct Control {
     word: AtomicU32,
-    /// The listener sleeps, or is about to, and without a limit.
-    unlimited: AtomicBool,
 }
 
 impl Control {
     pub(crate) fn new() -> Control {
-        Control { word: AtomicU32::new(0), unlimited: AtomicBool::new(false) }
+        Control { word: AtomicU32::new(0) }
     }
 
     pub(crate) fn word(&self) -> &AtomicU32 {
@@ -55,26 +56,6 @@ impl Control {
         // Release pairs with the listener's Acquire load: it sees what was changed before.
         self.word.fetch_add(1, Ordering::Release);
         futex_wake(&self.word);
-    }
-
-    /// The listener is about to sleep without a limit. What was noted before it sees behind the fence.
-    pub(crate) fn announce_sleep(&self) {
-        self.unlimited.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    /// The listener is awake.
-    pub(crate) fn woke(&self) {
-        self.unlimited.store(false, Ordering::Relaxed);
-    }
-
-    /// After something was noted: kicks a listener that sleeps without a limit.
-    fn kick_sleeper(&self) {
-        // Pairs with the fence in announce_sleep().
-        fence(Ordering::SeqCst);
-        if self.unlimited.load(Ordering::Relaxed) && self.unlimited.swap(false, Ordering::Relaxed) {
-            self.kick();
-        }
     }
 }
 
@@ -94,6 +75,8 @@ pub(crate) struct Descriptor {
     /// `None` once closed.
     fifo: Mutex<Option<os::Fifo>>,
     fd: RawFd,
+    /// The buffer whose descriptor this is.
+    own: Weak<dyn HasBuffer>,
     /// The listener that serves it.
     listener: Arc<Control>,
     /// How often it was armed.
@@ -120,6 +103,7 @@ impl Descriptor {
     pub(crate) fn new(
         line: Option<&BellLine>,
         segment: Option<&FileInfo>,
+        own: Weak<dyn HasBuffer>,
         listener: Arc<Control>,
         view: os::LockView,
     ) -> std::io::Result<Descriptor> {
@@ -141,6 +125,7 @@ impl Descriptor {
         Ok(Descriptor {
             fd: fifo.fd(),
             fifo: Mutex::new(Some(fifo)),
+            own,
             listener,
             armings: AtomicU32::new(0),
             source: AtomicU32::new(0),
@@ -236,8 +221,8 @@ impl Descriptor {
         self.turn().wrapping_add(1)
     }
 
-    /// Notes an arming for the listener; `known` is the other side's position before the look that follows. `again`: the
-    /// listener is to look again in a moment.
+    /// Notes an arming for the listener; `known` is the other side's position before the look that follows. `again`: it is to be
+    /// looked at again in a moment.
     pub(crate) fn note(&self, source: Source, known: u64, again: bool) {
         self.known.store(known, Ordering::Relaxed);
         let before = self.source.swap(source as u32, Ordering::Relaxed);
@@ -246,19 +231,26 @@ impl Descriptor {
         if source == Source::Semaphore || before != source as u32 {
             // It does not sleep on this source yet.
             self.listener.kick();
-        } else if again {
-            self.listener.kick_sleeper();
         }
+        #[cfg(not(loom))]
+        if again {
+            second_look::ask(&self.own, self.turn());
+        }
+        #[cfg(loom)]
+        let _ = (again, &self.own);
     }
 
     /// Has the listener sleep on more doorbells, which were armed just now.
     pub(crate) fn note_outputs(&self) {
-        self.listener.kick_sleeper();
+        self.listener.kick();
     }
 
     /// Notes whether the listener is to ask for the other side, which lived at the look that followed an arming.
     pub(crate) fn note_peer(&self, lives: bool) {
-        self.peer_lived.store(lives, Ordering::Relaxed);
+        if !self.peer_lived.swap(lives, Ordering::Relaxed) && lives {
+            // It may sleep without a limit.
+            self.listener.kick();
+        }
     }
 
     /// Has posters of the semaphore wake the listener, or no longer.

@@ -61,6 +61,8 @@ mod places;
 mod reader;
 mod reader_watch;
 mod ring;
+#[cfg(not(loom))]
+mod second_look;
 mod shared_writer;
 mod sharing;
 mod stats;

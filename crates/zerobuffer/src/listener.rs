@@ -1,5 +1,5 @@
 //! The threads that make descriptors ready where the other side cannot: where it only woke the bell, because it cannot open
-//! the FIFO; where it posts a semaphore; and where a wake-up was lost in the kernel or with a process that died.
+//! the FIFO; where it posts a semaphore; and where a wake-up was lost with a process that died.
 //!
 //! One thread serves up to [`MOST`] descriptors. It sleeps without a limit while nothing happens, and ends with the last of
 //! its descriptors. A forked child starts its own.
@@ -8,21 +8,19 @@
 #![allow(unsafe_code)]
 
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::buffer::{Buffer, HasBuffer, Side};
 use crate::descriptor::{Control, Source};
 use crate::lifecycle::liveness::{self, ReaderState, WriterState, WriterWords};
 use crate::os::{self, WAIT_ANY_MAX, WaitAny};
+use crate::second_look;
 use crate::sync::{AtomicU32, Ordering, futex_wait, futex_wait_any};
 use crate::wait::doorbell;
 
 /// Descriptors of one thread: one word is that of its control.
 const MOST: usize = WAIT_ANY_MAX - 1;
-
-/// How long after an arming to look again: barriers may miss a processor (docs/PROTOCOL.md), whose stores are long seen by then.
-const AGAIN: Duration = Duration::from_millis(1);
 
 /// How often to look where the system cannot wait for several words.
 const BY_CLOCK: Duration = Duration::from_millis(20);
@@ -34,11 +32,20 @@ const PEERS: Duration = Duration::from_millis(20);
 struct Listener {
     control: Arc<Control>,
     buffers: Mutex<Vec<Arc<dyn HasBuffer>>>,
+    /// How often `buffers` has changed.
+    changes: AtomicU32,
 }
 
 impl Listener {
     fn buffers(&self) -> MutexGuard<'_, Vec<Arc<dyn HasBuffer>>> {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the thread look for what has changed.
+    fn note_change(&self) {
+        // Relaxed: the kick publishes it.
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.control.kick();
     }
 }
 
@@ -79,14 +86,16 @@ impl Listeners {
 /// Finds a listener for `buffer`, whose descriptor `make` makes. The listener looks at it from then on.
 pub(crate) fn register(
     buffer: &Arc<dyn HasBuffer>,
-    make: impl FnOnce(Arc<Control>) -> std::io::Result<()>,
+    make: impl FnOnce(Weak<dyn HasBuffer>, Arc<Control>) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
+    second_look::start()?;
     let mut all = Listeners::of_process().all();
     let listener = match all.iter().find(|listener| listener.buffers().len() < MOST) {
         Some(listener) => Arc::clone(listener),
         None => {
+            let control = Arc::new(Control::new());
             let listener =
-                Arc::new(Listener { control: Arc::new(Control::new()), buffers: Mutex::default() });
+                Arc::new(Listener { control, buffers: Mutex::default(), changes: AtomicU32::new(0) });
             // It finds a buffer when it first looks, as it needs the lock of `all` to end.
             let own = Arc::clone(&listener);
             os::spawn_background("zb-descriptors", move || serve(&own))?;
@@ -94,12 +103,12 @@ pub(crate) fn register(
             listener
         }
     };
-    let made = make(Arc::clone(&listener.control));
+    let made = make(Arc::downgrade(buffer), Arc::clone(&listener.control));
     if made.is_ok() {
         listener.buffers().push(Arc::clone(buffer));
     }
     drop(all);
-    listener.control.kick();
+    listener.note_change();
     made
 }
 
@@ -112,7 +121,7 @@ pub(crate) fn forget(buffer: &Buffer) {
             // Dropped without the lock: the last owner unmaps the buffer.
             let gone = buffers.swap_remove(at);
             drop(buffers);
-            listener.control.kick();
+            listener.note_change();
             drop(all);
             drop(gone);
             return;
@@ -140,10 +149,6 @@ struct Book {
     loans: Vec<u32>,
     /// The bell that it rang for last.
     rung: u32,
-    /// The arming for which it has looked again.
-    looked: u32,
-    /// The last arming that it saw, and when.
-    seen: (u32, Instant),
 }
 
 enum Listen {
@@ -156,16 +161,7 @@ enum Listen {
 
 impl Book {
     fn new(buffer: Arc<dyn HasBuffer>) -> Book {
-        let (outputs, loans) = (Vec::new(), Vec::new());
-        Book {
-            buffer,
-            listen: Listen::Nothing,
-            outputs,
-            loans,
-            rung: 0,
-            looked: 0,
-            seen: (0, Instant::now()),
-        }
+        Book { buffer, listen: Listen::Nothing, outputs: Vec::new(), loans: Vec::new(), rung: 0 }
     }
 
     fn word(&self) -> Option<(&AtomicU32, u32)> {
@@ -201,14 +197,14 @@ impl Book {
         if told { Duration::MAX } else { PEERS }
     }
 
-    /// Rings what is to be rung. Returns for how long to sleep at most.
-    fn serve(&mut self, now: Instant) -> Duration {
+    /// Rings what is to be rung.
+    fn serve(&mut self) {
         self.listen = Listen::Nothing;
         let buffer = self.buffer.buffer();
-        let Some(descriptor) = buffer.descriptor() else { return Duration::MAX };
+        let Some(descriptor) = buffer.descriptor() else { return };
         let (arming, source) = descriptor.armings();
         match source {
-            Source::None => Duration::MAX,
+            Source::None => {}
             Source::Bell => {
                 // Acquire pairs with the publisher's read-modify-write.
                 let bell = buffer.doorbell().load(Ordering::Acquire);
@@ -218,21 +214,6 @@ impl Book {
                     descriptor.ring();
                 }
                 self.listen = Listen::Bell(bell);
-                if bell & doorbell::BARRIER == 0 || arming == self.looked {
-                    return Duration::MAX;
-                }
-                if arming != self.seen.0 {
-                    self.seen = (arming, now);
-                }
-                let age = now - self.seen.1;
-                if age < AGAIN {
-                    return AGAIN - age;
-                }
-                self.looked = arming;
-                if doorbell::is_armed(bell) && buffer.peers_position() != descriptor.known() {
-                    descriptor.ring();
-                }
-                Duration::MAX
             }
             Source::Semaphore => {
                 // Acquire: a look behind this one sees what was posted for.
@@ -242,7 +223,6 @@ impl Book {
                 } else {
                     self.listen = Listen::Semaphore;
                 }
-                Duration::MAX
             }
         }
     }
@@ -283,28 +263,19 @@ fn serve(listener: &Arc<Listener>) {
     let mut books: Vec<Book> = Vec::new();
     let mut adopted = None;
     loop {
-        control.woke();
-        // Acquire pairs with the Release in kick().
+        // Acquire pairs with the Release in kick(): what was changed before is seen.
         let kicks = control.word().load(Ordering::Acquire);
-        if adopted != Some(kicks) {
-            adopted = Some(kicks);
+        let changes = listener.changes.load(Ordering::Relaxed);
+        if adopted != Some(changes) {
+            adopted = Some(changes);
             adopt(listener, &mut books);
         }
         if books.is_empty() && ends(listener) {
             return;
         }
-        let look = |books: &mut [Book]| {
-            let now = Instant::now();
-            let limits = books.iter_mut().map(|book| book.serve(now).min(book.serve_loans()));
-            limits.min().unwrap_or(Duration::MAX)
-        };
-        let mut limit = look(&mut books);
-        if limit == Duration::MAX {
-            // What is noted from here on comes with a kick.
-            control.announce_sleep();
-            limit = look(&mut books);
-        }
-        let mut limit = books.iter().map(Book::ask_for_peer).min().unwrap_or(limit).min(limit);
+        books.iter_mut().for_each(Book::serve);
+        let loans = books.iter_mut().map(Book::serve_loans).min().unwrap_or(Duration::MAX);
+        let mut limit = books.iter().map(Book::ask_for_peer).min().unwrap_or(loans).min(loans);
         let mut words = [(control.word(), kicks); WAIT_ANY_MAX];
         let mut count = 1;
         for word in books.iter().filter_map(Book::word).chain(books.iter().flat_map(Book::loans)) {

@@ -14,7 +14,7 @@ impl Inlet {
         if buffer.descriptor().is_none() {
             let role = &self.locks()?.role;
             let shared: Arc<dyn HasBuffer> = Arc::<crate::ring::Lender>::clone(&self.lender);
-            listener::register(&shared, |control| buffer.make_descriptor(control, role.view()?))
+            listener::register(&shared, |own, control| buffer.make_descriptor(own, control, role.view()?))
                 .map_err(|error| buffer.os_error("make a descriptor", error))?;
         }
         buffer.borrow_descriptor()

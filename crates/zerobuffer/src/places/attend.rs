@@ -17,8 +17,10 @@ impl Places {
         if self.buffer.descriptor().is_none() {
             let role = self.role()?;
             let shared: Arc<dyn HasBuffer> = Arc::<crate::buffer::Buffer>::clone(&self.buffer);
-            listener::register(&shared, |control| self.buffer.make_descriptor(control, role.view()?))
-                .map_err(|error| self.buffer.os_error("make a descriptor", error))?;
+            listener::register(&shared, |own, control| {
+                self.buffer.make_descriptor(own, control, role.view()?)
+            })
+            .map_err(|error| self.buffer.os_error("make a descriptor", error))?;
         }
         self.buffer.borrow_descriptor()
     }
