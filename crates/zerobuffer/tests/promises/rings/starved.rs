@@ -103,7 +103,7 @@ fn reader_without_inotify(arguments: &[String]) {
     say("told");
 }
 
-/// Writes a frame at each line. Connects as nobody if that is asked for.
+/// Writes a frame at each line. Ends as one that is killed.
 fn write_as_told(name: &str) {
     let mut writer = Writer::connect_with(name, WriterOptions::default().connect_timeout(PATIENCE)).unwrap();
     say("connected");
@@ -122,7 +122,7 @@ fn writer_of_nobody(arguments: &[String]) {
     write_as_told(&arguments[0]);
 }
 
-/// A reader that is nobody's, which waits by its descriptor, and by a call.
+/// A reader of another user, which waits by its descriptor, and by a call.
 fn reader_of_nobody(arguments: &[String]) {
     confine::become_nobody();
     let mut reader = Reader::create(&arguments[0], small().mode(0o666)).unwrap();
@@ -200,5 +200,5 @@ fn users_who_may_not_open_each_others_fifos_wake_each_other_and_learn_of_deaths(
     let mut reader = Peer::start(role!(reader_of_nobody), &[&name]);
     reader.expect("created");
     let writer = Peer::start(role!(writer), &[&name]);
-    serve("a reader of nobody", reader, writer);
+    serve("a reader of another user", reader, writer);
 }
