@@ -12,7 +12,7 @@ use crate::tools::{self, run};
 /// measure is left out or a known limit is shown.
 type Check = (&'static str, &'static [&'static str], bool);
 
-const CHECKS: [Check; 52] = [
+const CHECKS: [Check; 66] = [
     ("entry", &["OLDS=1"], true),
     ("entry", &["OLDS=2"], true),
     ("entry", &["OLDS=1", "NO_MARK"], false),
@@ -39,6 +39,24 @@ const CHECKS: [Check; 52] = [
     ("bell", &["LOOK_ONCE"], false),
     ("bell", &["SOON", "NO_LOCK"], false),
     ("bell", &["SOON", "RINGS_ONLY", "NO_BELL"], false),
+    ("descriptor", &["WRITERS=1"], true),
+    ("descriptor", &["WRITERS=1", "FRAMES=2", "CALLS=0", "NEVER_MISSES"], true),
+    ("descriptor", &["CALLS=0", "LOOKS=0", "NEVER_MISSES", "ALWAYS_OPENS"], true),
+    ("descriptor", &["WRITERS=1", "CALLS=0", "ALWAYS_OPENS", "NEVER_MISSES", "NO_LISTENER"], true),
+    (
+        "descriptor",
+        &["WRITERS=1", "CALLS=0", "ALWAYS_OPENS", "NEVER_MISSES", "NO_LISTENER", "DRAINS_BEHIND"],
+        false,
+    ),
+    ("descriptor", &["WRITERS=1", "CALLS=0", "NO_LISTENER"], false),
+    ("descriptor", &["WRITERS=1", "FRAMES=2", "CALLS=0", "NEVER_MISSES", "NO_TURN"], false),
+    ("descriptor", &["WRITERS=1", "NO_LOOK_BEHIND"], false),
+    ("descriptor", &["WRITERS=1", "NEWS_BEFORE_ARMING"], false),
+    ("descriptor", &["WRITERS=1", "LEAVES_SILENTLY"], false),
+    ("descriptor", &["WRITERS=1", "WAKE_ONE"], false),
+    ("descriptor", &["WRITERS=1", "CALLS=0", "NO_LOOK_LATER"], false),
+    ("descriptor", &["WRITERS=1", "FRAMES=0", "NO_ROUSE"], false),
+    ("descriptor", &["CALLS=0", "LOOKS=0", "NEVER_MISSES", "RINGS_ONLY", "NO_BELL"], false),
     ("lend", &["M=2", "N=1", "ONE_RELAY", "ONE_READER"], true),
     ("lend", &["M=3", "N=2", "ONE_RELAY", "ONE_READER"], true),
     ("lend", &["M=2", "N=1", "ONE_RELAY", "NO_BORROWER_LOCK"], false),
