@@ -124,8 +124,9 @@ fn a_thousand_descriptors_need_a_thread_for_127_of_them_and_one_is_made_ready_at
          processor time (the pipe {bare_cost:.1?}); {rounds} in {:.1?}",
         start.elapsed()
     );
-    assert!(late < Duration::from_micros(30) + 2 * bare, "{late:?} beside {bare:?}");
-    assert!(cost < Duration::from_micros(20) + 3 * bare_cost, "{cost:?} beside {bare_cost:?}");
+    // On a quiet machine 30 us and 20 us; a thread that looked at all descriptors each time took 200 us.
+    assert!(late < Duration::from_micros(60) + 5 * bare, "{late:?} beside {bare:?}");
+    assert!(cost < Duration::from_micros(60) + 5 * bare_cost, "{cost:?} beside {bare_cost:?}");
     peer.tell("end");
     drop(writers);
     assert!(peer.wait().success());
