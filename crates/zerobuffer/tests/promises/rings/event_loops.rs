@@ -642,3 +642,27 @@ fn many_idle_descriptors_need_few_threads_and_no_wake_up() {
     peer.expect("done");
     assert!(peer.wait().success());
 }
+
+#[test]
+fn a_copy_of_the_descriptor_is_ready_for_good_when_the_handle_is_closed() {
+    let name = Name::new("copy-closed");
+    let mut reader = Reader::create(&name, small()).unwrap();
+    let mut writer = connect(&name);
+    let copies = [reader.descriptor().unwrap(), writer.descriptor().unwrap()]
+        .map(|descriptor| descriptor.try_clone_to_owned().unwrap());
+    // A pipe, which a classic ring has, also hangs up.
+    let [of_reader, of_writer] = copies.each_ref().map(|copy| {
+        let epoll = Epoll::new();
+        epoll.add(copy.as_fd(), 0, 0);
+        epoll
+    });
+    while writer.try_write_frame(&[1; 1000]).unwrap().is_some() {}
+    assert_eq!(of_writer.wait(Duration::ZERO), []);
+    writer.close().unwrap();
+    assert_eq!(of_writer.wait(Duration::ZERO), [0]);
+    // What is there is read, and the end.
+    while !matches!(reader.try_read_frame(), Ok(None)) {}
+    assert_eq!(of_reader.wait(Duration::ZERO), []);
+    reader.close().unwrap();
+    assert_eq!(of_reader.wait(Duration::ZERO), [0]);
+}
