@@ -35,4 +35,6 @@ internal sealed record Statistics(bool Connected, long Pictures, double Rate, do
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(PictureSize))]
 [JsonSerializable(typeof(Statistics))]
+[JsonSerializable(typeof(Watched))]
+[JsonSerializable(typeof(Watched[]))]
 internal sealed partial class Json : JsonSerializerContext;

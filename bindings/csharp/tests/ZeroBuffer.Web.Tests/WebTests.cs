@@ -32,6 +32,45 @@ public sealed class WebTests
         Assert.Contains("<img", await client.GetStringAsync("/"), StringComparison.Ordinal);
     }
 
+    /// <summary>An ASP.NET Core service that awaits the frames of many buffers.</summary>
+    [Fact]
+    public async Task A_service_awaits_the_frames_of_many_buffers_without_a_thread_for_each()
+    {
+        const int Frames = 100;
+        string[] buffers = Enumerable.Range(0, 100).Select(number => Names.New($"web{number}")).ToArray();
+        using RunningProgram server = Start(buffers.Prepend("watch").Concat(new[] { "--urls", "http://127.0.0.1:0" }));
+        using var client = new HttpClient { BaseAddress = AddressOf(server), Timeout = Eventually.Patience };
+        Writer[] writers = buffers.Select(static name => new Writer(name)).ToArray();
+        byte[] data = { 1, 2, 3 };
+        for (int frame = 0; frame < Frames; frame++)
+        {
+            Array.ForEach(writers, writer => writer.WriteFrame(data));
+        }
+        foreach (string name in buffers)
+        {
+            JsonElement watched;
+            do
+            {
+                using JsonDocument json = JsonDocument.Parse(await client.GetStringAsync($"buffers/{name}"));
+                watched = json.RootElement.Clone();
+            }
+            while (watched.GetProperty("frames").GetInt64() < Frames);
+            Assert.Equal(
+                (Frames, Frames * 3, Frames * 6),
+                (watched.GetProperty("frames").GetInt64(), watched.GetProperty("bytes").GetInt64(), watched.GetProperty("sum").GetInt64()));
+        }
+        int threads = Directory.GetDirectories($"/proc/{server.Id}/task").Length;
+        Assert.True(threads < buffers.Length, $"{threads} threads for {buffers.Length} buffers");
+        using (JsonDocument all = JsonDocument.Parse(await client.GetStringAsync("buffers")))
+        {
+            Assert.Equal(buffers.Length, all.RootElement.GetArrayLength());
+        }
+        server.Interrupt();
+        Assert.Equal(0, server.End().Code);
+        Assert.All(buffers, static name => Assert.False(Names.Exists(name)));
+        Array.ForEach(writers, static writer => writer.Dispose());
+    }
+
     /// <summary>Where <c>ZEROBUFFER_CHROMIUM</c> names a Chromium, as <c>cargo xtask test --full csharp</c> sets it.</summary>
     [Fact]
     public void A_browser_shows_the_pictures()
@@ -130,6 +169,22 @@ public sealed class WebTests
         }
     }
 
+    private static RunningProgram Start(IEnumerable<string> arguments) =>
+        new(RunningProgram.DotNet, new[] { "exec", Path.Combine(AppContext.BaseDirectory, "../../web/debug/web.dll") }.Concat(arguments));
+
+    /// <summary>Where the server listens: on any port that is free, as it tells.</summary>
+    private static Uri AddressOf(RunningProgram server)
+    {
+        const string Listening = "Now listening on: ";
+        string line;
+        do
+        {
+            line = server.Line();
+        }
+        while (!line.Contains(Listening, StringComparison.Ordinal));
+        return new Uri(line[(line.IndexOf(Listening, StringComparison.Ordinal) + Listening.Length)..]);
+    }
+
     /// <summary>The two processes of the sample.</summary>
     private sealed class Sample : IDisposable
     {
@@ -139,21 +194,13 @@ public sealed class WebTests
 
         internal Sample()
         {
-            // Any port that is free; the server tells which.
-            _server = Start("show", _name, "--urls", "http://127.0.0.1:0");
-            const string Listening = "Now listening on: ";
-            string line;
-            do
-            {
-                line = _server.Line();
-            }
-            while (!line.Contains(Listening, StringComparison.Ordinal));
-            Address = new Uri(line[(line.IndexOf(Listening, StringComparison.Ordinal) + Listening.Length)..]);
+            _server = Start(new[] { "show", _name, "--urls", "http://127.0.0.1:0" });
+            Address = AddressOf(_server);
         }
 
         internal Uri Address { get; }
 
-        internal void StartCamera() => _camera = Start("camera", _name);
+        internal void StartCamera() => _camera = Start(new[] { "camera", _name });
 
         public void Dispose()
         {
@@ -163,8 +210,5 @@ public sealed class WebTests
             _server.Dispose();
             Assert.False(Names.Exists(_name));
         }
-
-        private static RunningProgram Start(params string[] arguments) =>
-            new(RunningProgram.DotNet, new[] { "exec", Path.Combine(AppContext.BaseDirectory, "../../web/debug/web.dll") }.Concat(arguments));
     }
 }
