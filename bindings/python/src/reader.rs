@@ -246,7 +246,7 @@ impl Reader {
     ///     ClosedError: if the reader is closed.
     #[getter]
     fn huge_page_bytes(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.gate.enter(py, |reader| reader.huge_page_bytes().map_err(|error| raise(py, error)))
+        self.0.gate.enter(py, |reader| Ok(reader.huge_page_bytes()?))
     }
 
     /// Whether this reader allows payload sharing, and its buffer can.
