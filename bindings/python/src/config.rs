@@ -123,6 +123,7 @@ impl BufferConfig {
         signature = (metadata_size=None, payload_size=None, *, mode=None, preallocate=false, classic=false, wait_strategy=None, allow_payload_sharing=false, huge_pages=false, numa_node=None),
         text_signature = "(metadata_size=None, payload_size=None, *, mode=0o600, preallocate=False, classic=False, wait_strategy=None, allow_payload_sharing=False, huge_pages=False, numa_node=None)"
     )]
+    #[allow(clippy::too_many_arguments, reason = "they are named in Python")]
     fn new(
         metadata_size: Option<&Bound<'_, PyAny>>,
         payload_size: Option<&Bound<'_, PyAny>>,
