@@ -154,6 +154,7 @@ C_NAMES = {
     "is_shared": "zb_frame_is_shared",
     "huge_page_bytes": "zb_reader_get_huge_page_bytes",
     "SharedWriter": "zb_shared_writer_create",
+    "Tee": "zb_tee_create",
     **dict.fromkeys(["payload_sharing_enabled", "payload_share_count", "payload_owner_pid"], "zb_payload_sharing"),
     **dict.fromkeys(["valid", "span", "begin", "end", "invalid"]),
 }
@@ -164,6 +165,7 @@ C_PREFIXES = {
     "WriterOptions": "writer_options",
     "ClientOptions": "client_options",
     "KeptBuffer": "kept_buffer",
+    "Tee": "tee",
     "DuplexClient": "client",
     "ImmutableDuplexServer": "server",
     "MutableDuplexServer": "server",

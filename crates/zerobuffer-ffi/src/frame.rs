@@ -148,6 +148,18 @@ impl zb_frame {
         (self.state == FRAME).then(|| unsafe { &mut *(&raw mut self.owner).cast::<Frame>() })
     }
 
+    /// Takes the frame that a reader has read out; `None` if it is another one, or none.
+    pub(crate) fn take_of_reader(&mut self) -> Option<Frame> {
+        if self.state != FRAME {
+            return None;
+        }
+        self.state = EMPTY;
+        self.data = std::ptr::null();
+        self.size = 0;
+        // SAFETY: put() wrote a Frame there, which is read only here, as the state says EMPTY from now on.
+        Some(unsafe { self.owner::<Frame>().read() })
+    }
+
     fn cancelled(&self) -> bool {
         match self.state {
             // SAFETY: of_request() pointed it at a request that lives until the handler returns, and the rules for callers

@@ -86,6 +86,16 @@ impl Lending {
         self.lent.take().map(FrameRef::keep)
     }
 
+    /// Ends the loan, and takes the reader out.
+    pub(crate) fn into_reader(mut self) -> Reader {
+        self.lent = None;
+        let reader = self.reader;
+        std::mem::forget(self);
+        // SAFETY: new() leaked this box, nothing borrows it, as the loan has ended, and the drop that would free it was
+        // forgotten.
+        *unsafe { Box::from_raw(reader.as_ptr()) }
+    }
+
     /// Closes the reader. The frame that is lent, if any, becomes an owned one.
     pub(crate) fn close(mut self) -> (Option<Frame>, Result<()>) {
         let kept = self.keep();

@@ -49,5 +49,6 @@ mod response;
 mod server;
 mod sharing;
 mod stats;
+mod tee;
 mod version;
 mod writer;

@@ -81,6 +81,19 @@ impl zb_reader {
         Ok(inner)
     }
 
+    /// Takes the reader out of the handle, which is as good as closed from then on.
+    pub(crate) fn take_over(&self) -> Result<Reader, Failure> {
+        // Fails if another thread uses it, or it is closed.
+        drop(self.enter()?);
+        match self.inner.close(|| ()) {
+            Closed::Now(inner) => {
+                self.peer.end();
+                Ok(inner.lending.into_reader())
+            }
+            Closed::Later | Closed::Before => Err(self.inner.refusal()),
+        }
+    }
+
     /// Frames and bytes read, as of the last call that read.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))

@@ -107,6 +107,19 @@ impl zb_writer {
         (self.frames_shared.load(Ordering::Relaxed), self.frames_copied.load(Ordering::Relaxed))
     }
 
+    /// Takes the writer out of the handle, which is as good as closed from then on.
+    pub(crate) fn take_over(&self) -> Result<Output, Failure> {
+        // Fails if another thread uses it, or it is closed.
+        drop(self.writer.enter()?);
+        match self.writer.close(|| ()) {
+            Closed::Now(output) => {
+                self.peer.end();
+                Ok(output)
+            }
+            Closed::Later | Closed::Before => Err(self.writer.refusal()),
+        }
+    }
+
     /// Frames and bytes written, as of the last call that wrote.
     pub(crate) fn counters(&self) -> (u64, u64) {
         (self.frames_written.load(Ordering::Relaxed), self.bytes_written.load(Ordering::Relaxed))

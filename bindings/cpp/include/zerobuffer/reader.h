@@ -448,6 +448,7 @@ public:
 
 private:
     friend class SharedWriter;
+    friend class Tee;
 
     zb_payload_sharing sharing() const {
         zb_payload_sharing sharing{};

@@ -361,6 +361,8 @@ protected:
     [[nodiscard]] const zb_writer* handle() const noexcept { return writer_.get(); }
 
 private:
+    friend class Tee;
+
     zb_payload_sharing sharing() const {
         zb_payload_sharing sharing{};
         detail::call(zb_writer_payload_sharing, static_cast<const zb_writer*>(writer_.get()), &sharing);

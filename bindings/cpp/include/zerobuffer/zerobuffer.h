@@ -29,6 +29,7 @@
 #include <zerobuffer/logging.h>
 #include <zerobuffer/reader.h>
 #include <zerobuffer/shared_writer.h>
+#include <zerobuffer/tee.h>
 #include <zerobuffer/version.h>
 #include <zerobuffer/writer.h>
 

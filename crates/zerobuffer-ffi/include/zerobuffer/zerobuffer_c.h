@@ -115,6 +115,20 @@ typedef struct zb_responder zb_responder;
 typedef struct zb_server zb_server;
 
 /**
+ * Passes the frames of one reader on to any number of outputs.
+ *
+ * A *block* output gets every frame: while it is full, the tee waits, and so does the source in the end. It is lent the source's
+ * bytes where its writer requests sharing and both readers allow it. A *drop* output has at most so many frames that its reader has
+ * not given back; what comes then is dropped, and counted. The tee never waits for it. Two and more such outputs are lent one copy,
+ * where they request and allow sharing. Block outputs are served first. An output whose reader dies or closes ends: it gets nothing
+ * more, and the others go on.
+ *
+ * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_tee_interrupt`, `zb_tee_close` and `zb_tee_name` may be
+ * used from any thread at any time.
+ */
+typedef struct zb_tee zb_tee;
+
+/**
  * The writing side of a buffer.
  *
  * Used by one thread at a time: a second one gets `ZB_ERROR_INVALID_STATE`. `zb_writer_interrupt`,
@@ -519,6 +533,36 @@ typedef struct zb_writer_stats {
      */
     uint64_t frames_copied;
 } zb_writer_stats;
+
+/**
+ * What an output of a tee got.
+ */
+typedef struct zb_tee_output {
+    /**
+     * Name of the buffer that it writes, with a zero byte at its end.
+     */
+    char name[256];
+    /**
+     * Of a drop output, how many frames it has at most that its reader has not given back; 0: a block output.
+     */
+    size_t bound;
+    /**
+     * Frames that it got without a copy of its own.
+     */
+    uint64_t frames_shared;
+    /**
+     * Frames that it got as a copy of its own.
+     */
+    uint64_t frames_copied;
+    /**
+     * Frames that it did not get.
+     */
+    uint64_t frames_dropped;
+    /**
+     * Why it has ended, for example `ZB_ERROR_READER_DEAD`; `ZB_OK` while it gets frames.
+     */
+    zb_status ended;
+} zb_tee_output;
 
 /**
  * Some bytes.
@@ -1989,6 +2033,141 @@ zb_status zb_reader_get_huge_page_bytes(const struct zb_reader *reader,
 zb_status zb_writer_get_stats(const struct zb_writer *writer,
                               struct zb_writer_stats *stats,
                               struct zb_error **error);
+
+/**
+ * Makes a tee without outputs of what `reader` reads. The tee takes the reader over: the handle is as good as closed afterwards, and
+ * must still be freed. A frame that it has lent goes back. Free the tee with `zb_tee_free`.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_tee_create(const struct zb_reader *reader,
+                        struct zb_tee **tee,
+                        struct zb_error **error);
+
+/**
+ * Adds an output that gets every frame from the next one on. How long the tee waits for space in it is the writer's write time-out.
+ * The tee takes the writer over: the handle is as good as closed afterwards, and must still be freed. A frame that is acquired is
+ * discarded. The output takes the place of one of that name that has ended.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_tee_add_block_output(const struct zb_tee *tee,
+                                  const struct zb_writer *writer,
+                                  struct zb_error **error);
+
+/**
+ * Adds an output that has at most `frames` frames (at least one; usually 2) that its reader has not given back. What comes then is
+ * dropped. In all else like `zb_tee_add_block_output`.
+ */
+zb_status zb_tee_add_drop_output(const struct zb_tee *tee,
+                                 const struct zb_writer *writer,
+                                 size_t frames,
+                                 struct zb_error **error);
+
+/**
+ * Closes the output that writes the buffer `name`. `removed`, which may be NULL, gets whether there was one. What it got stays with
+ * its reader.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_tee_remove_output(const struct zb_tee *tee,
+                               const char *name,
+                               bool *removed,
+                               struct zb_error **error);
+
+/**
+ * Like `zb_tee_remove_output`, for a name of `length` bytes that need not end with a zero byte.
+ */
+zb_status zb_tee_remove_output_n(const struct zb_tee *tee,
+                                 const char *name,
+                                 size_t length,
+                                 bool *removed,
+                                 struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for a frame, and passes it on: `ZB_OK`, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM` when the writer has closed,
+ * or an error. 0 polls once, a negative time-out waits without limit.
+ *
+ * Errors: those of `zb_reader_read_frame` and of `zb_tee_forward`; the error object names the buffer.
+ */
+zb_status zb_tee_step(const struct zb_tee *tee,
+                      int64_t timeout_ms,
+                      struct zb_error **error);
+
+/**
+ * Passes frames on until their writer closes: `ZB_END_OF_STREAM`, or an error. After the error of an output a further call goes on.
+ *
+ * Errors: those of `zb_tee_step`.
+ */
+zb_status zb_tee_run(const struct zb_tee *tee,
+                     struct zb_error **error);
+
+/**
+ * Waits up to `timeout_ms` for a frame, for a program that looks at it or changes it (`zb_frame_make_mut`) before it passes it on
+ * (`zb_tee_forward`): `ZB_OK` and a frame, or `ZB_TIMEOUT`, or `ZB_END_OF_STREAM`, or an error, and an empty frame. Frames that a full
+ * output has kept back go first.
+ *
+ * Errors: those of `zb_tee_step`.
+ */
+zb_status zb_tee_read_frame(const struct zb_tee *tee,
+                            int64_t timeout_ms,
+                            struct zb_frame *frame,
+                            struct zb_error **error);
+
+/**
+ * Passes a frame on to all outputs, which any reader of this process has read. The tee takes the frame, and `*frame` is empty
+ * afterwards, unless the error is `INVALID_ARGUMENT`, `CLOSED` or `INVALID_STATE`.
+ *
+ * Errors: of a block output, whose buffer the error object names. `BUFFER_FULL`, `OUT_OF_MEMORY`, `INTERRUPTED`: the outputs from that
+ * one on have still to get the frame, and the next call goes on there. `FRAME_TOO_LARGE`: that output does without the frame. All else,
+ * as `READER_DEAD`: that output has ended; the others have got the frame. `INVALID_ARGUMENT` if the frame is empty, or is not one of
+ * a `zb_reader` or a `zb_tee`.
+ */
+zb_status zb_tee_forward(const struct zb_tee *tee,
+                         struct zb_frame *frame,
+                         struct zb_error **error);
+
+/**
+ * Goes on with a frame that an output has kept back; without one it does nothing.
+ *
+ * Errors: those of `zb_tee_forward`.
+ */
+zb_status zb_tee_flush(const struct zb_tee *tee, struct zb_error **error);
+
+/**
+ * Copies what is known of up to `capacity` outputs, also of those that have ended, to `outputs`, in the order in which they were added,
+ * and sets `*count` to the number of all of them. `outputs` may be NULL if `capacity` is 0.
+ *
+ * Errors: `CLOSED`, `INVALID_STATE`.
+ */
+zb_status zb_tee_outputs(const struct zb_tee *tee,
+                         struct zb_tee_output *outputs,
+                         size_t capacity,
+                         size_t *count,
+                         struct zb_error **error);
+
+/**
+ * Name of the buffer that the tee reads. Freed with the tee. From any thread.
+ */
+const char *zb_tee_name(const struct zb_tee *tee);
+
+/**
+ * Makes the tee's call that is blocked now, or else the next one that may block, fail once with `ZB_ERROR_INTERRUPTED`, whether it waits for
+ * a frame or for space in an output. From any thread.
+ */
+void zb_tee_interrupt(const struct zb_tee *tee);
+
+/**
+ * Closes the tee: its reader and its outputs. Any thread may call it: a blocked call fails with `CLOSED`, and so does every later call.
+ * The handle must still be freed. A second close does nothing.
+ */
+zb_status zb_tee_close(const struct zb_tee *tee,
+                       struct zb_error **error);
+
+/**
+ * Closes the tee, if it is not closed, and frees it. NULL is fine.
+ */
+void zb_tee_free(struct zb_tee *tee);
 
 /**
  * The ABI version of the loaded library: major * 65536 + minor.

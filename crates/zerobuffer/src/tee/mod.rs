@@ -17,6 +17,9 @@ use crate::sharing::forward::LENT_FROM;
 use crate::tee::pool::{Pool, Slot};
 use crate::writer::Writer;
 
+/// A frame's number and the address of its bytes.
+type Mark = (u64, usize);
+
 /// Passes the frames of one reader on to any number of outputs.
 ///
 /// - A **block output** gets every frame. While it is full, the tee waits, and so does the source in the end. It is
@@ -56,11 +59,11 @@ use crate::writer::Writer;
 /// # Ok::<(), zerobuffer::Error>(())
 /// ```
 pub struct Tee {
-    /// Frames that an output still waits for, oldest first. Only the first one is on its way round.
+    /// Frames that an output still waits for, oldest first.
     frames: VecDeque<Frame>,
-    /// The first one has begun its way.
-    began: bool,
-    /// What the way of the first one came upon: the error of an output that has ended, or that cannot hold it.
+    /// The frame that is on its way, which an output has kept back.
+    on_way: Option<Mark>,
+    /// What its way came upon: the error of an output that has ended, or that cannot hold it.
     trouble: Option<Error>,
     outputs: Vec<TeeOutput>,
     pool: Pool,
@@ -76,7 +79,7 @@ impl Tee {
     pub fn new(reader: Reader) -> Tee {
         Tee {
             frames: VecDeque::new(),
-            began: false,
+            on_way: None,
             trouble: None,
             outputs: Vec::new(),
             pool: Pool::new(reader.name()),
@@ -215,31 +218,56 @@ impl Tee {
     ///
     /// Those of [`Tee::forward`].
     pub fn flush(&mut self) -> Result<()> {
-        while let Some(frame) = self.frames.front() {
-            if !std::mem::replace(&mut self.began, true) {
-                self.outputs.iter_mut().for_each(TeeOutput::begin);
+        while let Some(frame) = self.frames.pop_front() {
+            let passed = self.pass(&frame);
+            if self.on_way.is_some() {
+                self.frames.push_front(frame);
             }
-            for output in self.outputs.iter_mut().filter(|output| output.waits && output.is_block()) {
-                if let Err(error) = output.block(frame) {
-                    if output.waits {
-                        return self.met(Err(error));
-                    }
-                    self.trouble.get_or_insert(error);
-                }
-            }
-            let drops = |output: &&mut TeeOutput| output.waits && !output.is_block();
-            let mut pool = use_pool(&mut self.pool, &self.outputs, frame);
-            let mut slot = Slot::Open;
-            for output in self.outputs.iter_mut().filter(drops) {
-                output.offer(frame, pool.as_deref_mut(), &mut slot);
-            }
-            self.frames.pop_front();
-            self.began = false;
-            if let Some(error) = self.trouble.take() {
-                return Err(error);
-            }
+            passed?;
         }
         Ok(())
+    }
+
+    /// As [`Tee::forward`], for a frame that the caller keeps. After `BufferFull`, `OutOfMemory` and `Interrupted` call it again with that
+    /// frame: it goes on where it stopped. Outputs that still wait for the frame when another one comes do without it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tee::forward`].
+    pub fn forward_to(&mut self, frame: &Frame) -> Result<()> {
+        self.flush()?;
+        self.pass(frame)
+    }
+
+    /// Passes a frame on to the outputs that have not got it. If one of them keeps it back, it is on its way afterwards.
+    fn pass(&mut self, frame: &Frame) -> Result<()> {
+        let mark = (frame.sequence(), frame.as_ptr().addr());
+        if self.on_way.replace(mark) != Some(mark) {
+            self.outputs.iter_mut().for_each(TeeOutput::begin);
+            self.trouble = None;
+        }
+        for output in self.outputs.iter_mut().filter(|output| output.waits && output.is_block()) {
+            if let Err(error) = output.block(frame) {
+                if output.waits {
+                    return self.met(Err(error));
+                }
+                self.trouble.get_or_insert(error);
+            }
+        }
+        let mut pool = use_pool(&mut self.pool, &self.outputs, frame);
+        let mut slot = Slot::Open;
+        for output in self.outputs.iter_mut().filter(|output| output.waits) {
+            output.offer(frame, pool.as_deref_mut(), &mut slot);
+        }
+        self.on_way = None;
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    /// Sets how long the tee waits for space in each of its block outputs.
+    pub fn set_write_timeout(&mut self, timeout: Duration) {
+        for output in self.outputs.iter_mut().filter(|output| output.is_block()) {
+            output.writer.set_write_timeout(timeout);
+        }
     }
 
     /// After a call that may have met an interrupt, which was one for all handles.

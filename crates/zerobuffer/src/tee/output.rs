@@ -92,6 +92,8 @@ impl TeeOutput {
 
     /// A frame goes round.
     pub(super) fn begin(&mut self) {
+        // One that waits still has not got the frame before, which its caller has given up.
+        self.dropped += u64::from(self.waits);
         self.waits = self.ended.is_none();
     }
 

@@ -280,6 +280,39 @@ fn a_tee_that_waits_is_interrupted_wherever_it_waits() {
     fan.end();
 }
 
+#[test]
+fn a_frame_that_its_caller_keeps_goes_on_where_it_stopped_or_is_given_up() {
+    let small = sharing().payload_size(4096);
+    let mut fan = Fan::with("tee-kept", 2, 1, &small, &WriterOptions::default());
+    for _ in 0..4 {
+        fan.pass(1000);
+    }
+    (0..4).for_each(|index| drop(fan.read(0, index)));
+    let next = |fan: &mut Fan| {
+        fan.write(1000);
+        fan.tee.read_frame(SECOND).unwrap().unwrap()
+    };
+    let frame = next(&mut fan);
+    for _ in 0..2 {
+        assert_eq!(fan.tee.forward_to(&frame).unwrap_err().kind(), ErrorKind::BufferFull);
+    }
+    fan.read(0, 4);
+    fan.nothing_for(0);
+    fan.read(1, 0);
+    fan.tee.forward_to(&frame).unwrap();
+    fan.nothing_for(0);
+    // The next one is given up for one that comes behind it.
+    let frame = next(&mut fan);
+    assert_eq!(fan.tee.forward_to(&frame).unwrap_err().kind(), ErrorKind::BufferFull);
+    drop(frame);
+    (1..5).for_each(|index| drop(fan.read(1, index)));
+    fan.pass(1000);
+    fan.read(1, 6);
+    (5..7).for_each(|index| drop(fan.read(0, index)));
+    assert_eq!([fan.figures(0), fan.figures(1)], [(0, 7, 0), (0, 6, 1)]);
+    fan.end();
+}
+
 fn ended(output: &TeeOutput) -> Option<ErrorKind> {
     output.ended()
 }
