@@ -34,6 +34,11 @@ pub(crate) mod relay {
     pub(crate) const BAD_ARGUMENTS: u8 = 4;
 }
 
+pub(crate) mod tee {
+    pub(crate) const INPUT_ERROR: u8 = 1;
+    pub(crate) const OUTPUT_ERROR: u8 = 2;
+}
+
 pub(crate) mod duplex_server {
     pub(crate) const CANNOT_CREATE: u8 = 1;
     pub(crate) const SERVER_ERROR: u8 = 2;

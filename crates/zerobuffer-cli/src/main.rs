@@ -22,7 +22,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
-use commands::{clean, doctor, duplex_client, duplex_server, inspect, list, manual, reader, relay, writer};
+use commands::{
+    clean, doctor, duplex_client, duplex_server, inspect, list, manual, reader, relay, tee, writer,
+};
 
 fn main() -> ExitCode {
     // Without the placeholders a closed stream is /dev/null, and no stream is left to report that.
@@ -39,6 +41,7 @@ fn run(command: &Command) -> u8 {
         Command::Writer(args) => writer::run(args),
         Command::Reader(args) => reader::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::Tee(args) => tee::run(args),
         Command::DuplexServer(args) => duplex_server::run(args),
         Command::DuplexClient(args) => duplex_client::run(args),
         Command::Demo(args) => demo::run(args),

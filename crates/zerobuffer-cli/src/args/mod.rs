@@ -8,7 +8,9 @@ mod values;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use duplex::{DuplexClientArgs, DuplexServerArgs, Handler, Mode};
-pub(crate) use streams::{BufferArgs, Pattern, ReaderArgs, RelayArgs, RingArgs, Transform, WriterArgs};
+pub(crate) use streams::{
+    BufferArgs, Pattern, ReaderArgs, RelayArgs, RingArgs, TeeArgs, Transform, WriterArgs,
+};
 pub(crate) use tools::{
     CleanArgs, CompletionsArgs, DemoArgs, DemoPeerArgs, DoctorArgs, InspectArgs, ListArgs, ManArgs,
 };
@@ -28,6 +30,7 @@ pub(crate) enum Command {
     Writer(WriterArgs),
     Reader(ReaderArgs),
     Relay(RelayArgs),
+    Tee(TeeArgs),
     DuplexServer(DuplexServerArgs),
     DuplexClient(DuplexClientArgs),
     Demo(DemoArgs),

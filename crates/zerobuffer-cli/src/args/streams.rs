@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::ReportArgs;
-use super::values::{nonzero_size, permissions, size, timeout};
+use super::values::{nonzero_count, nonzero_size, permissions, size, timeout};
 
 /// Write frames into a buffer that a reader has created, or will create soon.
 #[derive(Debug, Args)]
@@ -163,6 +163,59 @@ pub(crate) struct RelayArgs {
     /// Key of the transform xor, applied to every byte.
     #[arg(long, value_name = "BYTE", default_value_t = 255)]
     pub(crate) xor_key: u8,
+
+    /// Frames between two progress lines; 0 for none.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(crate) log_interval: u64,
+
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// Pass the frames of one buffer on to several others.
+///
+/// Creates IN as its reader and connects to each output as its writer. An output whose reader dies or closes is left out from then
+/// on. Ends with 0 after --frames frames, or when the writer of IN closes.
+///
+/// If the stream is incomplete, because the writer of IN died or another failure ended the tee, the readers of its outputs are told
+/// that their writer died.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 input error (creating, reading, time-out), 2 output error (connecting, \
+    writing, or the reader of an OUT left early), 3 bad arguments, 5 results not printed, 130 ended by Ctrl-C or SIGTERM."
+)]
+pub(crate) struct TeeArgs {
+    /// Name of the buffer to read from; the tee creates it.
+    #[arg(value_name = "IN")]
+    pub(crate) input: String,
+
+    /// Names of buffers that get every frame. While one of them is full, the tee waits, and so does the writer of IN in the end.
+    #[arg(value_name = "OUT")]
+    pub(crate) outputs: Vec<String>,
+
+    /// A buffer that never keeps the tee waiting: what comes while it has enough frames is dropped, and counted. May be given
+    /// several times.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) drop: Vec<String>,
+
+    /// Frames that such a buffer has at most that its reader has not released.
+    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = nonzero_count)]
+    pub(crate) drop_frames: usize,
+
+    /// Frames to pass on; 0 for no limit.
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) frames: u64,
+
+    /// Copy every frame. Otherwise frames of 32 KiB and more are shared where the reader of an output allows it.
+    #[arg(long)]
+    pub(crate) copy: bool,
+
+    #[command(flatten)]
+    pub(crate) ring: RingArgs,
+
+    /// How long to wait for each frame, for the reader of each output, and for space; 0 does not wait, -1 waits without limit.
+    #[arg(long, value_name = "MS", default_value_t = 5000, allow_negative_numbers = true, value_parser = timeout())]
+    pub(crate) timeout_ms: i64,
 
     /// Frames between two progress lines; 0 for none.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]

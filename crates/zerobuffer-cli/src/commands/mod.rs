@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod manual;
 pub(crate) mod reader;
 pub(crate) mod relay;
+pub(crate) mod tee;
 pub(crate) mod writer;
 
 mod view;

@@ -1,0 +1,286 @@
+//! `zerobuffer tee`: the frames of one buffer into several others.
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+use zerobuffer::{Error, ErrorKind, Frame, Reader, Result, Tee, TeeOutput, Writer};
+
+use crate::args::TeeArgs;
+use crate::arrivals::{Arrivals, tell_of_buffer};
+use crate::exit::{self, Failure};
+use crate::output::{complain, inform};
+use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::stop::Stop;
+use crate::wait::{self, Deadline};
+use crate::{connect, logger};
+
+use super::reader;
+
+#[derive(Serialize)]
+struct Passed {
+    operation: &'static str,
+    input_buffer: String,
+    frames_read: u64,
+    #[serde(flatten)]
+    volume: Volume,
+    metadata_relayed: bool,
+    outputs: Vec<Output>,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// What one output got.
+#[derive(Serialize)]
+struct Output {
+    output_buffer: String,
+    kind: &'static str,
+    frames_shared: u64,
+    frames_copied: u64,
+    frames_dropped: u64,
+    /// Why it ended before the stream did.
+    ended: Option<&'static str>,
+}
+
+impl Output {
+    /// Adds what an output got, which may come more than once.
+    fn add(&mut self, output: &TeeOutput) {
+        self.frames_shared += output.frames_shared();
+        self.frames_copied += output.frames_copied();
+        self.frames_dropped += output.frames_dropped();
+        self.ended = output.ended().map(ErrorKind::name);
+    }
+}
+
+impl Report for Passed {
+    fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+}
+
+impl Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.volume.write(f, "passed on", self.frames_read, "frame")?;
+        if self.metadata_relayed {
+            write!(f, "; {} bytes of metadata relayed", self.volume.metadata_size)?;
+        }
+        for output in &self.outputs {
+            let Output { output_buffer, frames_shared, frames_copied, frames_dropped, .. } = output;
+            write!(f, "; {output_buffer}: {frames_shared} shared, {frames_copied} copied")?;
+            if *frames_dropped > 0 {
+                write!(f, ", {frames_dropped} dropped")?;
+            }
+            if let Some(kind) = output.ended {
+                write!(f, ", {kind}")?;
+            }
+        }
+        self.outcome.write(f)
+    }
+}
+
+pub(crate) fn run(args: &TeeArgs) -> u8 {
+    logger::install(args.report.verbose);
+    let named = |kind| {
+        move |name: &String| Output {
+            output_buffer: name.clone(),
+            kind,
+            frames_shared: 0,
+            frames_copied: 0,
+            frames_dropped: 0,
+            ended: None,
+        }
+    };
+    let outputs = args.outputs.iter().map(named("block")).chain(args.drop.iter().map(named("drop")));
+    let mut report = Passed {
+        operation: "tee",
+        input_buffer: args.input.clone(),
+        frames_read: 0,
+        volume: Volume::default(),
+        metadata_relayed: false,
+        outputs: outputs.collect(),
+        outcome: Outcome::default(),
+    };
+    let mut tally = Tally::default();
+    let result = pass(args, &mut report, &mut tally);
+    report.frames_read = tally.frames;
+    report.volume.frame_size = tally.largest;
+    report.volume.count(&tally);
+    report::finish(report, result, args.report, false)
+}
+
+fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::Result<(), Failure> {
+    let mut names: Vec<&String> = report.outputs.iter().map(|output| &output.output_buffer).collect();
+    names.push(&args.input);
+    names.sort();
+    if names.len() == 1 || names.windows(2).any(|pair| pair[0] == pair[1]) {
+        let message = "a tee needs outputs, and no two of its buffers are the same";
+        return Err(Failure::new(exit::BAD_ARGUMENTS, message));
+    }
+    let stop = Stop::install(exit::tee::OUTPUT_ERROR)?;
+    let config = reader::ring_config(&args.ring).allow_payload_sharing(!args.copy);
+    let input = Reader::create(&args.input, config).map_err(|error| input_failure(&error))?;
+    stop.watch(input.interrupt_handle());
+    tell_of_buffer(&args.input);
+    let limit = (args.frames > 0).then_some(args.frames);
+    let mut progress = Progress::new("passing on", limit, args.report, Lines::Every(args.log_interval));
+    let mut tee = Tee::new(input);
+    for index in 0..report.outputs.len() {
+        let name = &report.outputs[index].output_buffer;
+        let codes = (exit::tee::OUTPUT_ERROR, exit::BAD_ARGUMENTS);
+        let writer = connect::writer(&stop, name, args.timeout_ms, codes, &mut progress)?;
+        add(&mut tee, writer, args, index);
+    }
+    let mut state = State { args, tee, report, failure: None };
+    let mut result = state.stream(&stop, tally, &mut progress);
+    if result.is_ok() {
+        // It may have come after the last frame.
+        result = state.pass_metadata();
+    }
+    let State { tee, report, failure, .. } = state;
+    for told in &mut report.outputs {
+        let output = tee.outputs().iter().find(|output| output.name() == told.output_buffer);
+        output.into_iter().for_each(|output| told.add(output));
+    }
+    if let Err(Failure::Error(..)) = result {
+        inform(&"the outputs are left as by writers that died, as the stream is incomplete");
+        std::mem::forget(tee);
+        return result;
+    }
+    let closed = tee.into_reader().close().map_err(|error| input_failure(&error));
+    result.and(closed).and(failure.map_or(Ok(()), Err))
+}
+
+fn add(tee: &mut Tee, writer: Writer, args: &TeeArgs, index: usize) {
+    if index < args.outputs.len() {
+        tee.add_block_output(writer);
+    } else {
+        tee.add_drop_output(writer, args.drop_frames);
+    }
+}
+
+struct State<'a> {
+    args: &'a TeeArgs,
+    tee: Tee,
+    report: &'a mut Passed,
+    /// A block output has ended before the stream did.
+    failure: Option<Failure>,
+}
+
+impl State<'_> {
+    fn stream(
+        &mut self,
+        stop: &Stop,
+        tally: &mut Tally,
+        progress: &mut Progress,
+    ) -> std::result::Result<(), Failure> {
+        let args = self.args;
+        let mut arrivals = Arrivals::new(&args.input);
+        while args.frames == 0 || tally.frames < args.frames {
+            if stop.requested() {
+                return Err(Failure::Interrupted);
+            }
+            let deadline = Deadline::after(wait::timeout(args.timeout_ms));
+            let next = loop {
+                match self.tee.read_frame(deadline.slice()) {
+                    Ok(None) if !deadline.is_over() => {
+                        self.pass_metadata()?;
+                        progress.wait(tally, arrivals.awaited());
+                    }
+                    next => break next,
+                }
+            };
+            let frame = match next {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Err(self.time_out()),
+                Err(error) if error.kind() == ErrorKind::WriterClosed => return self.closed(tally.frames),
+                Err(error) => return Err(input_failure(&error)),
+            };
+            tally.start();
+            arrivals.frame();
+            // The metadata comes before the frame that it may describe.
+            self.pass_metadata()?;
+            let len = frame.len();
+            self.forward(frame)?;
+            tally.count(len);
+            progress.show(tally);
+        }
+        Ok(())
+    }
+
+    /// Passes a frame on. An output that ends is left out from then on, as long as there is another one.
+    fn forward(&mut self, frame: Frame) -> std::result::Result<(), Failure> {
+        if let Err(error) = self.tee.forward(frame) {
+            let is_left_out =
+                |output: &TeeOutput| output.name() == error.buffer() && output.ended().is_some();
+            if !self.tee.outputs().iter().any(is_left_out) {
+                return Err(output_failure(&error));
+            }
+            if self.failure.is_none() {
+                self.failure = Some(output_failure(&error));
+            } else {
+                complain(&error);
+                self.report.outcome.errors.push(error.to_string());
+            }
+        }
+        if self.tee.outputs().iter().any(|output| output.ended().is_none()) {
+            return Ok(());
+        }
+        Err(Failure::new(exit::tee::OUTPUT_ERROR, "no output is left: each of their readers is gone"))
+    }
+
+    /// The writer of the input has closed.
+    fn closed(&self, frames: u64) -> std::result::Result<(), Failure> {
+        let TeeArgs { input, frames: wanted, .. } = self.args;
+        inform(&format_args!("buffer `{input}`: the writer closed; {} so far", Frames(frames)));
+        if *wanted == 0 {
+            return Ok(());
+        }
+        let message =
+            format!("buffer `{input}`: the writer closed after {frames} of {wanted} frames; ask for fewer");
+        Err(Failure::new(exit::tee::INPUT_ERROR, message))
+    }
+
+    /// Passes on the metadata, if it has come and is not passed on yet.
+    fn pass_metadata(&mut self) -> std::result::Result<(), Failure> {
+        if self.report.metadata_relayed {
+            return Ok(());
+        }
+        let metadata = self.tee.reader().metadata().map_err(|error| input_failure(&error))?;
+        let Some(metadata) = metadata else { return Ok(()) };
+        // A writer is the tee's while it has outputs, so each is taken out for a moment.
+        for (index, told) in self.report.outputs.iter_mut().enumerate() {
+            let name = told.output_buffer.clone();
+            let Some(output) = self.tee.outputs().iter().find(|output| output.name() == name) else {
+                continue;
+            };
+            if output.ended().is_some() {
+                continue;
+            }
+            told.add(output);
+            let Some(mut writer) = self.tee.remove_output(&name) else { continue };
+            let set: Result<()> = writer.set_metadata(&metadata);
+            add(&mut self.tee, writer, self.args, index);
+            set.map_err(|error| output_failure(&error))?;
+        }
+        inform(&format_args!("{} bytes of metadata are passed on", metadata.len()));
+        self.report.metadata_relayed = true;
+        self.report.volume.metadata_size = metadata.len() as u64;
+        Ok(())
+    }
+
+    fn time_out(&self) -> Failure {
+        let message = format!(
+            "buffer `{0}`: no frame within {1} ms; start its writer (zerobuffer writer {0}), or wait longer with \
+             --timeout-ms (-1: without limit)",
+            self.args.input, self.args.timeout_ms
+        );
+        Failure::new(exit::tee::INPUT_ERROR, message)
+    }
+}
+
+fn input_failure(error: &Error) -> Failure {
+    Failure::of(error, exit::tee::INPUT_ERROR, exit::BAD_ARGUMENTS)
+}
+
+fn output_failure(error: &Error) -> Failure {
+    Failure::of(error, exit::tee::OUTPUT_ERROR, exit::BAD_ARGUMENTS)
+}
