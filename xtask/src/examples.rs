@@ -75,6 +75,14 @@ pub(crate) fn test(root: &Path, _full: bool) -> Result<()> {
     if let (Some(camera), Some(enhancer), Some(display)) = (find("C++"), find("Python"), find("C#")) {
         pipeline(camera, [enhancer, enhancer], display, &mut names)
             .context("a camera in C++, an enhancer in Python, a display in C#")?;
+        for way in ["copied", "shared"] {
+            let seen = |pictures, rate, names: &mut Names| {
+                let seen = enhanced(camera, (enhancer, way), display, [pictures, rate], names);
+                seen.with_context(|| format!("pictures that are {way}, {rate} a second"))
+            };
+            println!("C++, Python, C#, 1080p pictures {way}, at 60 a second: {}", seen(120, 60, &mut names)?);
+            println!("C++, Python, C#, 1080p pictures {way}, full speed: {}", seen(300, 0, &mut names)?);
+        }
     }
     println!("every topic ran in {} languages, and between them", languages.len());
     Ok(())
@@ -155,6 +163,36 @@ fn pipeline(
     says(start(camera, "stream", &["writer", &head])?, "")?;
     relays.into_iter().try_for_each(|relay| says(relay, ""))?;
     says(reader, STREAM)
+}
+
+/// Pictures of a camera that are enhanced, copied or shared, and displayed. Returns what the display has measured.
+fn enhanced(
+    camera: &Language,
+    (enhancer, way): (&Language, &str),
+    display: &Language,
+    [pictures, rate]: [u32; 2],
+    names: &mut Names,
+) -> Result<String> {
+    let (head, tail) = (names.next(), names.next());
+    let (count, rate) = (pictures.to_string(), rate.to_string());
+    let display = start(display, "display", &[&tail, &count])?;
+    let enhancer = start(enhancer, "enhance", &[way, &head, &tail])?;
+    let camera = start(camera, "camera", &[&head, &count, &rate])?;
+    // Each ends by itself when another fails, so all of them are waited for before one is judged.
+    let [camera, enhancer, display] = [camera, enhancer, display].map(Child::wait_with_output);
+    for (name, output) in [("camera", camera), ("enhancer", enhancer)] {
+        let status = output?.status;
+        if !status.success() {
+            bail!("the {name} failed: {status}");
+        }
+    }
+    let display = display?;
+    let text = String::from_utf8_lossy(&display.stdout).trim().to_owned();
+    let shared = text.split_once(" shared, ").and_then(|(shared, _)| shared.parse::<u32>().ok());
+    if !display.status.success() || shared.is_none_or(|shared| (shared > 0) != (way == "shared")) {
+        bail!("the display: {}; printed {text:?}", display.status);
+    }
+    Ok(text)
 }
 
 /// Checks that the samples of the page on event loops are parts of the programs that they are said to be from.
