@@ -148,7 +148,7 @@ fn figure(name: String, runs: &[Measured], state: State, value: impl Fn(&Measure
 pub fn judge(rows: &[Row], requests: &[duplex::Row]) -> usize {
     println!(
         "
-How near to the hardware, and ahead of whom (streams: M/s over stretches without stalls; trips: p50 in us; of the state's runs;
+How near to the hardware, and ahead of whom (streams: M/s, or frames/s, over stretches without stalls; trips: p50 in us; of the state's runs;
 \"stall\": share of time in stalls, \"slow\": share of 2 ms windows below half of the median, in %: ours / best bare ring)
 {:39} {:5} {:>4} {:>9} {:>9} {:>26} {:>13} {:>29} {:>13} {:>13}",
         "", "state", "runs", "ours", "4 MiB", "best bare ring", "share (must)", "best rival", "times (must)", "stall"
@@ -178,7 +178,11 @@ impl Bar {
         let ours = of(Ours)?;
         let times = |other: &Figure| if more { ours.value / other.value } else { other.value / ours.value };
         let best = |of_them: Vec<Figure>| of_them.into_iter().min_by(|a, b| times(a).total_cmp(&times(b)));
-        let shown = |value: f64| if more { format!("{:.3}", value / 1e6) } else { format!("{value:.2}") };
+        let shown = |value: f64| match more {
+            true if value < 1e5 => format!("{value:.1}/s"),
+            true => format!("{:.3}", value / 1e6),
+            false => format!("{value:.2}"),
+        };
         let mut missed = Vec::new();
 
         let bare = best([Bare, BareAway, BareAhead, BareAwayAhead].into_iter().filter_map(of).collect());

@@ -13,8 +13,8 @@ const SMALL: u64 = 256 + 32;
 /// How far ahead those of small frames are asked for.
 const AHEAD: u64 = 1024;
 
-/// Bytes of the largest frame of which the writer asks for some lines. Copying a larger one takes longer than they do.
-const MEDIUM: u64 = 8 << 10;
+/// Bytes of the largest frame of which the writer asks for some lines.
+const MEDIUM: u64 = 128 << 10;
 
 /// How many frames ahead those of medium frames are asked for.
 const FRAMES_AHEAD: u64 = 3;

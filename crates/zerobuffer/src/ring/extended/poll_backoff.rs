@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct PollBackoff {
     /// Pauses before each look; 0: none.
     pauses: u32,
+    /// Those of the whole time that the reader may stay away.
+    most: u32,
     /// Looks that found little until staying away is tried.
     hold: u32,
     /// What `hold` is set to next.
@@ -88,6 +90,7 @@ impl PollBackoff {
     pub(crate) fn new() -> PollBackoff {
         PollBackoff {
             pauses: 0,
+            most: 0,
             hold: Self::HOLD_MIN,
             backoff: Self::HOLD_MIN,
             looks: 0,
@@ -129,15 +132,20 @@ impl PollBackoff {
         let now = now();
         self.at_once = self.began.map_or(0.0, |began| began.rate(now));
         let away = if found.bytes <= Found::SMALL { Self::AWAY_SMALL } else { Self::AWAY };
-        (self.pauses, self.looks, self.vain, self.began) = (pauses_in(away), 0, 0, Some(now));
+        self.most = pauses_in(away);
+        (self.pauses, self.looks, self.vain, self.began) = (self.most, 0, 0, Some(now));
     }
 
     /// After a look for which the reader had stayed away.
+    #[inline(never)]
     fn learn_away(&mut self, found: Option<Found>, now: impl Fn() -> Mark) {
         self.looks += 1;
         self.vain = if found.is_none_or(Found::is_little) { self.vain + 1 } else { 0 };
-        if found.is_some_and(|found| found.behind > Self::PLENTY) {
-            self.pauses = (self.pauses / 2).max(1);
+        // What a stall of the reader has let come together goes by: the reader stays away for longer again.
+        match found.map_or(0, |found| found.behind) {
+            behind if behind > Self::PLENTY => self.pauses = (self.pauses / 2).max(1),
+            behind if behind < Self::PLENTY / 2 => self.pauses = (2 * self.pauses).min(self.most),
+            _ => {}
         }
         let too_large = found.is_some_and(|found| found.bytes > Found::LARGEST);
         let slower = || self.began.is_some_and(|began| began.rate(now()) < self.at_once);
@@ -262,6 +270,22 @@ mod tests {
             at_once += u32::from(!looks.is_away());
         }
         assert!((500..2000).contains(&at_once), "looked at once {at_once} times of 1,000,000");
+    }
+
+    #[test]
+    fn a_reader_that_was_stopped_for_a_while_stays_away_as_long_as_before() {
+        let mut looks = Looks::new();
+        while !looks.is_away() {
+            looks.find(80, 1, 400);
+        }
+        let pauses = looks.backoff.pauses;
+        // It catches up with what has come meanwhile.
+        for frames in [1 << 20, 1 << 16, 1 << 13, 1 << 12] {
+            looks.find(80, frames, 20_000_000);
+        }
+        assert!(looks.backoff.pauses < pauses / 8);
+        (0..10).for_each(|_| looks.find(80, 40, 1200));
+        assert_eq!(looks.backoff.pauses, pauses);
     }
 
     #[test]

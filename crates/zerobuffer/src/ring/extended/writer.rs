@@ -145,7 +145,7 @@ impl WriteSide {
             )));
         }
         self.tail = tail;
-        self.open = plan::open_until(self.size, self.head, tail, self.leapt);
+        self.reopen();
         Ok(())
     }
 
@@ -252,6 +252,7 @@ impl WriteSide {
 
     /// One look for a place with memory behind it. For up to `left` it waits for bytes that are in the caches, where that
     /// costs less than to leave them.
+    #[inline(never)]
     pub(crate) fn find(
         &mut self,
         buffer: &Buffer,
@@ -406,9 +407,15 @@ impl WriteSide {
         lines::ask_to_write(memory, self.head.position(), bytes, self.open);
         if way != Way::Ahead {
             self.tail = self.normal(self.tail);
-            self.open = plan::open_until(self.size, self.head, self.tail, self.leapt);
+            self.reopen();
         }
         Ok(sequence)
+    }
+
+    /// Finds out again up to where frames may go straight ahead.
+    #[inline(never)]
+    fn reopen(&mut self) {
+        self.open = plan::open_until(self.size, self.head, self.tail, self.leapt, self.largest);
     }
 
     /// Stores the writer's word in the header of its first frame; returns the flags that say so.
@@ -417,7 +424,7 @@ impl WriteSide {
         if !self.signs() || header < 2 * Cursor::UNIT {
             return Some(HeaderWord::FIRST);
         }
-        self.open = plan::open_until(self.size, self.head, self.tail, self.leapt);
+        self.reopen();
         let [_, word] = memory.words(start + Cursor::UNIT)?;
         stop_point!("extended:sign");
         // Relaxed: the Release store of `head` follows.
