@@ -17,6 +17,14 @@ fn files_of(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The number that stands before `what`, where it first comes.
+#[track_caller]
+fn number_before(text: &str, what: &str) -> u64 {
+    let (before, _) = text.split_once(what).expect("it is told");
+    let digits = before.rsplit(' ').next().unwrap_or_default().replace(',', "");
+    digits.parse().expect("a number")
+}
+
 /// Processes started by the one with this pid.
 fn children_of(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -45,11 +53,16 @@ fn the_quick_demo_verifies_everything_and_draws_a_sheet() {
         "the reader knew after",
         "none missing, none torn",
         "left behind in /dev/shm and /tmp/zerobuffer: nothing",
+        "5. A pipeline",
+        "verified: all frames of both viewers, every byte",
         "Everything arrived, every byte right.",
         sheet.text(),
     ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
+    // How many frames there are is the machine's to decide, but not that the viewer's are shared, and the slow one's dropped.
+    assert!(number_before(&text, " of them shared") > number_before(&text, " copied"), "{text}");
+    assert!(number_before(&text, " dropped") > number_before(&text, " frames copied"), "{text}");
     let long = text.lines().find(|line| line.len() > 80 && !line.contains(sheet.text()));
     assert_eq!(long, None);
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(sheet.path()).unwrap()));

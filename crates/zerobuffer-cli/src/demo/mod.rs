@@ -1,12 +1,13 @@
-//! `zerobuffer demo`: two real processes and a moving picture, at 60 frames per second, flat out, and with a kill.
+//! `zerobuffer demo`: real processes and a moving picture, at 60 frames per second, flat out, with a kill, and in a pipeline.
 //!
-//! The demo starts this program twice more, as the hidden command `demo-peer`. The peers report their
+//! The demo starts this program more than once, as the hidden command `demo-peer`. The peers report their
 //! progress on standard output, one line of JSON at a time. They end when their standard input is closed, so
 //! nothing is left if the demo dies.
 
 mod font;
 mod peers;
 mod picture;
+mod pipeline;
 mod process;
 mod progress;
 mod sheet;
@@ -109,6 +110,10 @@ impl Demo {
         title("4. The pictures that arrive, to look at");
         self.phase(&Phase { sheet: true, ..plain })?;
         self.nothing_left()?;
+
+        title("5. A pipeline: camera, filter in place, and two viewers, one of them slow");
+        self.pipeline(&plain)?;
+        self.nothing_left()?;
         title("Everything arrived, every byte right.");
         Ok(())
     }
@@ -189,8 +194,8 @@ impl Demo {
                         reader.last = Some(Note::End(end));
                         return Ok(killed_at);
                     }
-                    Note::Ready => {}
                     Note::Failed { message } => return Err(failed(&message)),
+                    _ => {}
                 }
             }
             // A writer that fails reports it; a writer that ends reports nothing.
@@ -215,19 +220,24 @@ impl Demo {
         Peer::start(command).map_err(|error| failed(&format!("cannot start a process: {error}")))
     }
 
-    /// Every file of the buffer, if there are any.
-    fn files(&self) -> Vec<PathBuf> {
+    /// The buffers of all phases.
+    fn buffers(&self) -> [String; 4] {
         let name = &self.name;
-        [
-            format!("/dev/shm/{name}"),
-            format!("/dev/shm/sem.sem-w-{name}"),
-            format!("/dev/shm/sem.sem-r-{name}"),
-            format!("/tmp/zerobuffer/{name}.lock"),
-        ]
-        .map(PathBuf::from)
-        .into_iter()
-        .filter(|path| path.symlink_metadata().is_ok())
-        .collect()
+        [name.clone(), pipeline::camera(name), pipeline::viewer(name), pipeline::slow(name)]
+    }
+
+    /// Every file of the buffers, if there are any.
+    fn files(&self) -> Vec<PathBuf> {
+        let files = |name: String| {
+            [
+                format!("/dev/shm/{name}"),
+                format!("/dev/shm/sem.sem-w-{name}"),
+                format!("/dev/shm/sem.sem-r-{name}"),
+                format!("/tmp/zerobuffer/{name}.lock"),
+            ]
+        };
+        let files = self.buffers().into_iter().flat_map(files).map(PathBuf::from);
+        files.filter(|path| path.symlink_metadata().is_ok()).collect()
     }
 
     fn nothing_left(&self) -> Result<(), Failure> {
@@ -241,8 +251,9 @@ impl Demo {
 
     /// After a failure: the files that killed peers could not remove.
     fn remove_leftovers(&self) {
+        let buffers = self.buffers();
         for leftover in cleanup::leftovers().unwrap_or_default() {
-            if leftover.name() == self.name
+            if buffers.iter().any(|name| name == leftover.name())
                 && let Err(error) = leftover.remove()
             {
                 complain(&error);

@@ -1,4 +1,4 @@
-//! The two processes of the demo.
+//! The processes of the demo.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Result, Writer, WriterOptions};
 
 use super::picture::{FRAME_SIZE, Loop, Picture, Stamp};
+use super::pipeline::{self, LONG_LOOK, Passed, Seen};
 use super::sheet::Sheet;
 use crate::args::DemoPeerArgs;
 use crate::output::say_text;
@@ -16,14 +17,19 @@ use crate::stop::Stop;
 
 pub(crate) const FRAMES_PER_SECOND: u32 = 60;
 /// The ring has room for so many frames: 25 MB, which fits even the /dev/shm of a container with default settings.
-const RING_FRAMES: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(10);
-const PROGRESS: Duration = Duration::from_millis(100);
+pub(super) const RING_FRAMES: usize = 8;
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PROGRESS: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// Of the pipeline, from here on.
+    Camera,
+    Tee,
+    Viewer,
+    SlowViewer,
 }
 
 impl Role {
@@ -31,6 +37,10 @@ impl Role {
         match self {
             Role::Writer => "writer",
             Role::Reader => "reader",
+            Role::Camera => "camera",
+            Role::Tee => "tee",
+            Role::Viewer => "viewer",
+            Role::SlowViewer => "slow-viewer",
         }
     }
 }
@@ -44,6 +54,13 @@ pub(crate) enum Note {
         frames: u64,
     },
     End(End),
+    /// A writer's end: what it sent, and how often it waited for space.
+    Sent {
+        frames: u64,
+        waits: u64,
+    },
+    Passed(Passed),
+    Seen(Seen),
     Failed {
         message: String,
     },
@@ -96,7 +113,7 @@ pub(crate) fn monotonic_ns() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-fn note(note: &Note) {
+pub(super) fn note(note: &Note) {
     if let Ok(line) = serde_json::to_string(note) {
         say_text(format!("{line}\n").as_bytes());
     }
@@ -106,8 +123,14 @@ pub(crate) fn run_peer(args: &DemoPeerArgs) -> u8 {
     let result = Stop::install(1).map_err(|failure| failure.to_string()).and_then(|stop| {
         end_with_parent(&stop);
         match args.role {
-            Role::Writer => write(args, &stop).map_err(|error| error.to_string()),
+            Role::Writer => write(&args.name, args, &stop).map_err(|error| error.to_string()),
             Role::Reader => read(args, &stop),
+            Role::Camera => {
+                write(&pipeline::camera(&args.name), args, &stop).map_err(|error| error.to_string())
+            }
+            Role::Tee => pipeline::pass_on(&args.name, &stop),
+            Role::Viewer => pipeline::view(&pipeline::viewer(&args.name), None, &stop),
+            Role::SlowViewer => pipeline::view(&pipeline::slow(&args.name), Some(LONG_LOOK), &stop),
         }
     });
     match result {
@@ -128,11 +151,11 @@ fn end_with_parent(stop: &Stop) {
     });
 }
 
-fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
+fn write(name: &str, args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
     // This comes before connecting, because it takes a moment.
     let film = Film::new(args.flat_out);
     let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
-    let mut writer = Writer::connect_with(&args.name, options)?;
+    let mut writer = Writer::connect_with(name, options)?;
     stop.watch(writer.interrupt_handle());
     writer.set_metadata(b"1920x1080 YUV420 60 fps")?;
     let start = Instant::now();
@@ -157,7 +180,10 @@ fn write(args: &DemoPeerArgs, stop: &Stop) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    writer.close()
+    let stats = writer.stats();
+    writer.close()?;
+    note(&Note::Sent { frames: stats.frames_written, waits: stats.waits });
+    Ok(())
 }
 
 fn read(args: &DemoPeerArgs, stop: &Stop) -> std::result::Result<(), String> {
@@ -207,16 +233,18 @@ fn read(args: &DemoPeerArgs, stop: &Stop) -> std::result::Result<(), String> {
         sheet.save(path).map_err(|error| format!("cannot save {}: {error}", path.display()))?;
     }
     latencies.sort_unstable();
-    let quantile =
-        |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(0);
     note(&Note::End(End {
         frames,
         wrong,
         seconds: first.map_or(0.0, |first| last.duration_since(first).as_secs_f64()),
-        p50: quantile(0.50),
-        p99: quantile(0.99),
+        p50: quantile(&latencies, 0.50),
+        p99: quantile(&latencies, 0.99),
         writer_died,
         ended_at,
     }));
     Ok(())
+}
+
+pub(super) fn quantile(sorted: &[u64], share: f64) -> u64 {
+    sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(0)
 }

@@ -60,7 +60,9 @@ impl Peer {
         }
     }
 
+    /// The next note, from a process that may have had nothing to say until now.
     pub(super) fn hear(&mut self, stop: &Stop) -> Result<Note, Failure> {
+        self.heard = Instant::now();
         loop {
             if let Some(note) = self.poll(stop, LOOK)? {
                 return Ok(note);
