@@ -275,6 +275,20 @@ impl<T: Send> Gate<T> {
         matches!(self.handle.try_lock(), Err(TryLockError::WouldBlock))
     }
 
+    /// Takes the handle out for another owner, waiting for other threads. The gate is closed from then on.
+    pub(crate) fn hand_over(&self, py: Python<'_>) -> PyResult<T> {
+        self.check_mine().map_err(|failure| raise(py, failure))?;
+        let taken = in_slices(py, Duration::MAX, |slice| {
+            Ok(self.take_within(slice)?.map(|mut taken| {
+                self.closing.store(true, Ordering::SeqCst);
+                taken.handle.take()
+            }))
+        })?;
+        let interrupt = self.interrupt.replace(None);
+        py.detach(|| drop(interrupt));
+        taken.flatten().ok_or_else(|| raise(py, self.closed()))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }

@@ -29,6 +29,7 @@ mod reader;
 mod shared_writer;
 mod stats;
 mod stream;
+mod tee;
 mod thread_state;
 mod watched;
 mod write;
@@ -63,6 +64,8 @@ mod _native {
     use crate::shared_writer::SharedWriter;
     #[pymodule_export]
     use crate::stats::{ReaderStats, WriterStats};
+    #[pymodule_export]
+    use crate::tee::{Tee, TeeOutput};
     #[pymodule_export]
     use crate::watched::Watched;
     #[pymodule_export]

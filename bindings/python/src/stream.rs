@@ -176,6 +176,13 @@ impl Stream {
         self.watch.open(py, &self.gate, |reader| reader.descriptor())
     }
 
+    /// Takes the reader out for another owner.
+    pub(crate) fn hand_over(&self, py: Python<'_>) -> PyResult<zerobuffer::Reader> {
+        let reader = self.gate.hand_over(py)?;
+        self.watch.close();
+        Ok(reader)
+    }
+
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
         self.watch.close();

@@ -83,6 +83,17 @@ impl Writer {
         }
     }
 
+    /// Takes the writer out for another owner. A frame that is acquired is discarded.
+    pub(crate) fn hand_over(&self, py: Python<'_>) -> PyResult<Output> {
+        let output = self.gate.hand_over(py)?;
+        let lost = self.acquired.replace(None);
+        if let Some(lost) = &lost {
+            self.lost.store(lost.number, Ordering::Release);
+        }
+        self.end(py, lost);
+        Ok(output)
+    }
+
     pub(crate) fn count(&self, writer: &zerobuffer::Writer) {
         // Relaxed: statistics.
         self.frames_written.store(writer.frames_written(), Ordering::Relaxed);

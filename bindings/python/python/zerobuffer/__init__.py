@@ -51,7 +51,18 @@ from ._errors import (
 from ._errors import InterruptedError as InterruptedError  # noqa: A004
 from ._errors import SystemError as SystemError  # noqa: A004
 from ._native import VERSION as _VERSION
-from ._native import BufferConfig, Frame, Reader, ReaderStats, SharedWriter, WritableFrame, Writer, WriterStats
+from ._native import (
+    BufferConfig,
+    Frame,
+    Reader,
+    ReaderStats,
+    SharedWriter,
+    Tee,
+    TeeOutput,
+    WritableFrame,
+    Writer,
+    WriterStats,
+)
 from ._native import close_all as _close_all
 from ._native import leave_to_parent as _leave_to_parent
 
@@ -126,6 +137,8 @@ __all__ = [
     "RequestFailedError",
     "SequenceError",
     "SharedWriter",
+    "Tee",
+    "TeeOutput",
     "WaitStrategy",
     "WritableFrame",
     "Writer",

@@ -37,6 +37,8 @@ __all__ = [
     "ReaderStats",
     "ResponseWriter",
     "SharedWriter",
+    "Tee",
+    "TeeOutput",
     "Watched",
     "WritableFrame",
     "WritableResponse",
@@ -64,14 +66,14 @@ class BufferConfig:
             Memory is used only where frames have been.
         mode: Permission bits of the buffer's files, set exactly, whatever the umask is.
         preallocate: Reserve and touch all memory at creation.
-        classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
-        wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
-        allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
-            (`Writer.forward`). Who may read the buffer that they are passed on to may look at all of this one.
         huge_pages: Reserve and touch all memory at creation, in huge pages as far as the kernel has some. `Reader.huge_page_bytes` tells
             what the buffer got.
         numa_node: The NUMA node whose memory the buffer shall use, as far as there is room; -1: the one that the thread runs on which
             creates the reader.
+        classic: Keep the ring classic (the layout that 1.x peers know), even between native peers.
+        wait_strategy: How the reader waits for frames; a `WaitStrategy` or its value.
+        allow_payload_sharing: Whether the reader's frames may be lent to other readers, and it takes frames that are lent to it
+            (`Writer.forward`). Who may read the buffer that they are passed on to may look at all of this one.
 
     Sizes are rounded up to a multiple of 64. A size that is not given is the default, or the size of a kept
     buffer (of `relay --create-output`) that the reader takes over. A kept buffer whose size differs from a
@@ -724,6 +726,148 @@ class SharedWriter(Writer):
         Raises:
             ClosedError: if the writer is closed.
         """
+
+@final
+class TeeOutput:
+    """An output of a `Tee`, and what it got."""
+    @property
+    def name(self) -> str:
+        """Name of the buffer that it writes."""
+
+    @property
+    def bound(self) -> Optional[int]:
+        """Of a drop output, how many frames it has at most that its reader has not given back; None: a block output."""
+
+    @property
+    def frames_shared(self) -> int:
+        """Frames that it got without a copy of its own."""
+
+    @property
+    def frames_copied(self) -> int:
+        """Frames that it got as a copy of its own."""
+
+    @property
+    def frames_dropped(self) -> int:
+        """Frames that it did not get."""
+
+    @property
+    def ended(self) -> Optional[str]:
+        """Why it has ended, for example "ReaderDead"; None while it gets frames."""
+
+@final
+class Tee:
+    """Passes the frames of one reader on to any number of outputs.
+
+    Args:
+        reader: What to read. The tee takes it over: the reader itself is closed afterwards.
+
+    A *block* output gets every frame: while it is full, the tee waits, and so does the source in the end. It is lent the source's
+    bytes where its writer requests payload sharing and both readers allow it. A *drop* output has at most so many frames that its
+    reader has not given back; what comes then is dropped, and counted. The tee never waits for it. Two and more such outputs are
+    lent one copy, where they request and allow sharing. Block outputs are served first. An output whose reader dies or closes
+    ends: it gets nothing more, and the others go on.
+
+    Close it (`close()`, or a `with` block) when done. Threads may share a tee: one uses it at a time, the others wait. A forked child
+    cannot use it.
+
+    Raises:
+        ClosedError: if the reader is closed.
+    """
+    def __new__(cls, reader: Reader) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Name of the buffer that it reads."""
+
+    def add_block_output(self, writer: Writer) -> None:
+        """Adds an output that gets every frame from the next one on. How long the tee waits for space in it is the writer's
+        `write_timeout_ms`. The tee takes the writer over: the writer itself is closed afterwards. The output takes the place of one of
+        that name that has ended.
+
+        Raises:
+            ClosedError: if the tee or the writer is closed.
+        """
+
+    def add_drop_output(self, writer: Writer, frames: int = 2) -> None:
+        """Adds an output that has at most `frames` frames (at least one) that its reader has not given back. What comes then is dropped. In
+        all else like `add_block_output`.
+        """
+
+    def remove_output(self, name: str) -> bool:
+        """Closes the output that writes the buffer `name`. What it got stays with its reader.
+
+        Returns:
+            Whether there was one.
+        """
+
+    def step(self, timeout_ms: Optional[float] = 5000) -> bool:
+        """Waits for a frame, and passes it on.
+
+        Args:
+            timeout_ms: Milliseconds to wait for a frame; 0 polls once, None or a negative number waits without limit.
+
+        Returns:
+            Whether there was one: False if the time is over, or the writer has closed.
+
+        Raises:
+            Those of `Reader.read_frame` and of `forward`.
+        """
+
+    def run(self) -> None:
+        """Passes frames on until their writer closes. After the exception of an output a further call goes on.
+
+        Raises:
+            Those of `step`.
+        """
+
+    def read_frame(self, timeout_ms: Optional[float] = 5000) -> Frame:
+        """Waits for a frame, for a program that looks at it or changes it (`Frame.make_mut`) before it passes it on (`forward`). Frames that a
+        full output has kept back go first.
+
+        Args:
+            timeout_ms: Milliseconds to wait; see `step`.
+
+        Returns:
+            A frame; an invalid one as from `Reader.read_frame`.
+
+        Raises:
+            Those of `step`.
+        """
+
+    def forward(self, frame: Frame) -> None:
+        """Passes a frame on to all outputs: to block outputs, waiting for space in each up to its write time-out; then to drop outputs.
+
+        The frame is released, unless the call fails: then it stays valid. Views of it stay valid in any case.
+
+        Raises:
+            BufferFullError, OutOfMemoryError, InterruptedError: call it again with the frame; it goes on with the output where it
+                stopped. Outputs that still wait for the frame when another one comes do without it.
+            FrameTooLargeError: that output does without the frame. The others have got it.
+            ReaderDeadError and others: that output has ended. The others have got the frame.
+            InvalidStateError: if the frame is invalid, released, or not one that a reader has read.
+        """
+
+    def flush(self) -> None:
+        """Goes on with a frame that `step` could not pass on to a full output; without one it does nothing.
+
+        Raises:
+            Those of `forward`.
+        """
+
+    def outputs(self) -> List[TeeOutput]:
+        """The outputs, also those that have ended, in the order in which they were added."""
+
+    def interrupt(self) -> None:
+        """Ends the call that another thread is blocked in, or else the next one that would have to wait, with InterruptedError."""
+
+    def close(self) -> None:
+        """Closes the reader and the outputs. Calls that other threads are blocked in fail with ClosedError. A second call does nothing."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the tee is closed."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: Optional[Type[BaseException]] = None, *_exception: object) -> None: ...
 
 @final
 class WritableFrame:
