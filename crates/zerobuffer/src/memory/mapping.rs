@@ -42,6 +42,11 @@ unsafe impl Send for Mapping {}
 // SAFETY: as for Send.
 unsafe impl Sync for Mapping {}
 
+/// The words of a classic header, at any address. A volatile read of them is two loads; one of `[u8; 16]` is sixteen.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Words([u64; 2]);
+
 impl Mapping {
     /// Maps `geometry.total()` bytes of `file`, which must be at least that long.
     pub(crate) fn new(file: &os::Segment, geometry: Geometry, populate: bool) -> std::io::Result<Mapping> {
@@ -125,13 +130,13 @@ impl Mapping {
         Some(unsafe { self.ring.add(position as usize) })
     }
 
-    /// Copies the header at `position` out, byte-wise: classic headers have no alignment.
+    /// Copies the header at `position` out. Classic headers have no alignment.
     pub(crate) fn read_header(&self, position: u64) -> Option<FrameHeader> {
         let source = self.ring(position, FRAME_HEADER)?;
-        // SAFETY: `ring` checked the bounds; a volatile read of a byte array has alignment 1 and is done exactly once,
-        // so what is checked later is what was read. A racing peer yields arbitrary bytes, which the caller checks.
-        let bytes = unsafe { source.cast::<[u8; FRAME_HEADER]>().as_ptr().read_volatile() };
-        Some(FrameHeader::from_bytes(bytes))
+        // SAFETY: `ring` checked the bounds; a volatile read of packed words has alignment 1 and is done exactly once,
+        // so what is checked later is what was read. A racing peer yields arbitrary words, which the caller checks.
+        let words = unsafe { source.cast::<Words>().as_ptr().read_volatile() };
+        Some(FrameHeader::from_memory(words.0))
     }
 
     /// Writes a header at `position`. `None` if it does not fit.
