@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cases::{latest_reader_case, reader_case, sleeping_writer_case, writer_case};
 use rare_cases::{
-    adopter_case, bereaved_reader_case, clean_up_case, cleaner_case, foreign_writer_case, keeper_case,
-    overtaken_writer_case, refused_writer_case,
+    adopter_case, bereaved_reader_case, clean_up_case, cleaner_case, foreign_writer_case, huge_creator_case,
+    keeper_case, overtaken_writer_case, refused_writer_case,
 };
 use victim::{Action, Ring, run_all};
 
@@ -42,7 +42,7 @@ enum Points {
 
 type Scenario = (&'static str, fn(&Action, Ring) -> bool, Points);
 
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 21] = [
     ("writer, drained", |action, ring| writer_case(action, ring, "drain"), Points::All),
     ("writer, full", |action, ring| writer_case(action, ring, ""), Points::New),
     ("leaping writer", leaps::leaping_writer_case, Points::New),
@@ -59,7 +59,9 @@ const SCENARIOS: [Scenario; 19] = [
         |action, ring| ring == Ring::Classic || overtaken_writer_case(action, ring, "enter:free"),
         Points::New,
     ),
-    ("adopter", adopter_case, Points::New),
+    ("adopter", |action, ring| adopter_case(action, ring, "stop-a"), Points::New),
+    ("adopter in huge pages", |action, ring| adopter_case(action, ring, "stop-a-huge"), Points::New),
+    ("creator of huge pages", huge_creator_case, Points::New),
     ("keeper", keeper_case, Points::New),
     ("cleaner", cleaner_case, Points::New),
     ("refused writer", refused_writer_case, Points::New),

@@ -111,9 +111,27 @@ pub(crate) fn overtaken_writer_case(action: &Action, ring: Ring, moment: &str) -
     true
 }
 
+/// A reader that suffers `action` while it makes a buffer in huge pages, on a NUMA node.
+pub(crate) fn huge_creator_case(action: &Action, ring: Ring) -> bool {
+    let name = ring.name("stop-huge");
+    let mut victim = Victim::start(action, role!(roles::plain_reader), &[&name]);
+    while victim.tend() {
+        if let Some(message) = victim.peer.hear_within(Duration::from_millis(5)) {
+            assert_eq!(message, "created");
+            victim.peer.close_input();
+        }
+    }
+    if !victim.suffered() {
+        return false;
+    }
+    let next = Reader::create(&name, BufferConfig::default()).expect("a new reader at once");
+    use_and_close(&name, next);
+    true
+}
+
 /// A reader that suffers `action` while it takes over a buffer that this process keeps, and writes to.
-pub(crate) fn adopter_case(action: &Action, ring: Ring) -> bool {
-    let name = ring.name("stop-a");
+pub(crate) fn adopter_case(action: &Action, ring: Ring, what: &str) -> bool {
+    let name = ring.name(what);
     let ledger = Ledger::create();
     let mut kept = KeptBuffer::create(&name, config(&name)).unwrap();
     let options = WriterOptions::default().write_timeout(Duration::ZERO);

@@ -7,7 +7,7 @@ use zerobuffer::{BufferConfig, KeptBuffer, Reader, Writer, WriterOptions, cleanu
 use crate::support::ledger::Ledger;
 use crate::support::stream::{COMMITTED, RELEASED, Sink, Source};
 use crate::support::{PATIENCE, hear, say};
-use crate::victim::{DRAIN, FRAMES, KEPT, MAX, NOTICE, config};
+use crate::victim::{DRAIN, FRAMES, HUGE, KEPT, MAX, NOTICE, config};
 
 /// Reads as many frames as the script has, then closes. With "latest" it passes over those that are not the newest.
 pub(crate) fn reader(arguments: &[String]) {
@@ -135,7 +135,8 @@ pub(crate) fn exact_writer(arguments: &[String]) {
 /// Takes over a kept buffer, reads what is in it, and closes when it is told to.
 pub(crate) fn adopter(arguments: &[String]) {
     let ledger = Ledger::open(&arguments[1]);
-    let mut reader = Reader::create(&arguments[0], BufferConfig::default()).unwrap();
+    let config = BufferConfig::default().huge_pages(arguments[0].contains(HUGE));
+    let mut reader = Reader::create(&arguments[0], config).unwrap();
     say("created");
     let mut sink = Sink::new(1, 0);
     while sink.received < KEPT {

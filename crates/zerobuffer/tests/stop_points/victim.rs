@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use zerobuffer::BufferConfig;
+use zerobuffer::{BufferConfig, NumaNode};
 
 use crate::support::{Name, PATIENCE, Peer, Role};
 
@@ -41,8 +41,12 @@ impl Ring {
 }
 
 /// The config of the buffer `name`, of this payload size.
+/// In the name of a buffer whose memory is to be in huge pages, on a NUMA node.
+pub(crate) const HUGE: &str = "-huge";
+
 pub(crate) fn config_of(name: &str, payload: usize) -> BufferConfig {
-    BufferConfig::default().payload_size(payload).classic(name.contains(Ring::MARK))
+    let config = BufferConfig::default().payload_size(payload).classic(name.contains(Ring::MARK));
+    if name.contains(HUGE) { config.huge_pages(true).numa_node(NumaNode::OfReader) } else { config }
 }
 
 pub(crate) fn config(name: &str) -> BufferConfig {
