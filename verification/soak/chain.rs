@@ -1,5 +1,6 @@
 //! A lane of one chain with payload sharing: camera, relay and viewer, of which some are killed, replaced or closed, again and
-//! again. After each kill the viewer compares every frame that it holds.
+//! again. In some lanes the relay is a tee, with two onlookers, which it does not wait for. After each kill the viewers compare every
+//! frame that they hold.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -13,14 +14,17 @@ struct Chain {
     camera: Option<Peer>,
     relay: Option<Peer>,
     viewer: Option<Peer>,
+    has_tee: bool,
+    /// The viewers of the tee's drop outputs.
+    onlookers: [Option<Peer>; 2],
 }
 
 /// Shared frames that must pass before the next thing happens.
 const PASSING: u64 = 3;
 
 /// Runs until it is told to stop, or something is wrong.
-pub(crate) fn run(lane: &mut Lane) -> Outcome {
-    let mut chain = Chain::default();
+pub(crate) fn run(lane: &mut Lane, has_tee: bool) -> Outcome {
+    let mut chain = Chain { has_tee, ..Chain::default() };
     while !lane.totals.is_stopped() {
         round(lane, &mut chain)?;
     }
@@ -30,23 +34,32 @@ pub(crate) fn run(lane: &mut Lane) -> Outcome {
 
 /// Starts the missing peers, in any order.
 fn complete(lane: &mut Lane, chain: &mut Chain) {
-    let first = lane.random.between(0, 3);
-    for who in first..first + 3 {
+    let count = if chain.has_tee { 5 } else { 3 };
+    let first = lane.random.between(0, count);
+    for who in first..first + count {
         let (names, seed) = (links::names(&lane.name), lane.random.next());
         let (ledger, totals) = (lane.ledger, lane.totals);
-        match who % 3 {
+        match who % count {
             0 if chain.viewer.is_none() => {
-                let work = move |seat| links::viewer(&names[1], seed, seat, ledger, totals);
+                let work = move |seat| links::viewer(&names[1], false, seed, seat, ledger, totals);
                 chain.viewer = Some(lane.start(Victim::Viewer, work));
             }
             1 if chain.relay.is_none() => {
-                let work = move |seat| links::relay(&names, seed, seat, ledger);
-                chain.relay = Some(lane.start(Victim::Relay, work));
+                chain.relay = Some(if chain.has_tee {
+                    lane.start(Victim::Tee, move |seat| links::tee(&names, seed, seat, ledger))
+                } else {
+                    lane.start(Victim::Relay, move |seat| links::relay(&names, seed, seat, ledger))
+                });
             }
             2 if chain.camera.is_none() => {
                 let salt = lane.next_salt();
                 let work = move |seat| links::camera(&names[0], salt, seed, seat, ledger);
                 chain.camera = Some(lane.start(Victim::Camera, work));
+            }
+            who @ (3 | 4) if chain.onlookers[who as usize - 3].is_none() => {
+                let work =
+                    move |seat| links::viewer(&names[who as usize - 1], true, seed, seat, ledger, totals);
+                chain.onlookers[who as usize - 3] = Some(lane.start(Victim::Onlooker, work));
             }
             _ => {}
         }
@@ -57,10 +70,12 @@ fn complete(lane: &mut Lane, chain: &mut Chain) {
 fn settle(lane: &mut Lane, chain: &mut Chain) -> Outcome {
     loop {
         complete(lane, chain);
-        let viewer = chain.viewer.as_ref().expect("complete").seat;
+        let viewers: Vec<_> = chain.viewers().map(|viewer| viewer.seat).collect();
         let camera = chain.camera.as_ref().expect("complete").seat;
-        let before = viewer.progress.load(SeqCst);
-        let passes = || viewer.progress.load(SeqCst) >= before + PASSING;
+        let before: Vec<u64> = viewers.iter().map(|seat| seat.progress.load(SeqCst)).collect();
+        let passes = || {
+            viewers.iter().zip(&before).all(|(seat, before)| seat.progress.load(SeqCst) >= before + PASSING)
+        };
         lane.wait("shared frames pass", || passes() || camera.is(TOLD))?;
         if passes() {
             return Ok(());
@@ -81,11 +96,12 @@ fn round(lane: &mut Lane, chain: &mut Chain) -> Outcome {
     match lane.random.between(0, 32) {
         0..8 => kill(lane, chain, &[Victim::Camera])?,
         8..16 => kill(lane, chain, &[Victim::Relay])?,
+        16..20 if chain.has_tee => kill(lane, chain, &[Victim::Onlooker])?,
         16..24 => kill(lane, chain, &[Victim::Viewer])?,
         24 | 25 => kill(lane, chain, &[Victim::Relay, Victim::Viewer])?,
         26 | 27 => kill(lane, chain, &[Victim::Camera, Victim::Relay])?,
         28 => kill(lane, chain, &[Victim::Viewer, Victim::Relay, Victim::Camera])?,
-        29 => {
+        29 if !chain.has_tee || lane.random.one_in(2) => {
             settle(lane, chain)?;
             close_one(lane, chain)?;
         }
@@ -93,6 +109,7 @@ fn round(lane: &mut Lane, chain: &mut Chain) -> Outcome {
             settle(lane, chain)?;
             return orderly_end(lane, chain);
         }
+        _ if chain.has_tee => kill(lane, chain, &[Victim::Onlooker; 2])?,
         _ => lane.moment(20_000),
     }
     compare(lane, chain)
@@ -103,8 +120,16 @@ impl Chain {
         match who {
             Victim::Camera => &mut self.camera,
             Victim::Relay => &mut self.relay,
-            _ => &mut self.viewer,
+            Victim::Viewer => &mut self.viewer,
+            _ => {
+                let first = usize::from(self.onlookers[0].is_none());
+                &mut self.onlookers[first]
+            }
         }
+    }
+
+    fn viewers(&self) -> impl Iterator<Item = &Peer> {
+        self.viewer.iter().chain(self.onlookers.iter().flatten())
     }
 }
 
@@ -136,11 +161,12 @@ fn kill(lane: &mut Lane, chain: &mut Chain, victims: &[Victim]) -> Outcome {
     Ok(())
 }
 
-/// The viewer, if it lives, compares what it holds.
+/// Each viewer that lives compares what it holds.
 fn compare(lane: &Lane, chain: &Chain) -> Outcome {
-    let Some(viewer) = &chain.viewer else { return Ok(()) };
-    let wanted = viewer.seat.order_check();
-    lane.wait("the viewer has compared what it holds", || viewer.seat.has_checked(wanted))
+    let wanted: Vec<_> = chain.viewers().map(|viewer| (viewer.seat, viewer.seat.order_check())).collect();
+    lane.wait("the viewers have compared what they hold", || {
+        wanted.iter().all(|(seat, number)| seat.has_checked(*number))
+    })
 }
 
 /// One of them closes, and the next one takes its place.
@@ -158,7 +184,9 @@ fn close_one(lane: &mut Lane, chain: &mut Chain) -> Outcome {
 
 /// All close: the relay last, when everything that it has lent is back.
 fn orderly_end(lane: &mut Lane, chain: &mut Chain) -> Outcome {
-    for who in [Victim::Camera, Victim::Viewer, Victim::Relay] {
+    let onlookers = if chain.has_tee { &[Victim::Onlooker; 2][..] } else { &[] };
+    let viewers = [&[Victim::Camera, Victim::Viewer], onlookers].concat();
+    for who in viewers.into_iter().chain([Victim::Relay]) {
         let peer = chain.place(who).take().ok_or_else(|| Failure(format!("there is no {who:?}")))?;
         peer.seat.settle_before_closing();
         lane.close(peer)?;

@@ -189,9 +189,13 @@ pub(crate) enum Victim {
     Camera,
     Relay,
     Viewer,
+    /// A relay with three outputs.
+    Tee,
+    /// A viewer that a tee does not wait for.
+    Onlooker,
 }
 
-pub(crate) const VICTIMS: [Victim; 8] = [
+pub(crate) const VICTIMS: [Victim; 10] = [
     Victim::Reader,
     Victim::Writer,
     Victim::Server,
@@ -200,6 +204,8 @@ pub(crate) const VICTIMS: [Victim; 8] = [
     Victim::Camera,
     Victim::Relay,
     Victim::Viewer,
+    Victim::Tee,
+    Victim::Onlooker,
 ];
 
 /// Sums over all lanes.
@@ -213,7 +219,7 @@ pub(crate) struct Totals {
     pub(crate) frames: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) answers: AtomicU64,
-    /// Frames that a viewer looked at in the buffer of a chain's camera.
+    /// Frames that a viewer looked at in the buffer of a chain's camera, or of a tee.
     pub(crate) shared: AtomicU64,
     /// Comparisons of a frame that a viewer has held with what was written.
     pub(crate) compared: AtomicU64,

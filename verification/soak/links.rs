@@ -1,9 +1,10 @@
-//! The processes of a chain: a camera writes IN, a relay lends its frames to the reader of OUT, a viewer.
+//! The processes of a chain: a camera writes IN, a relay lends its frames to the reader of OUT, a viewer. A tee in the relay's place
+//! has drop outputs, too, whose readers look on.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use zerobuffer::{BufferConfig, ErrorKind, Forwarded, Frame, Reader, Writer, WriterOptions};
+use zerobuffer::{BufferConfig, ErrorKind, Forwarded, Frame, Reader, Tee, Writer, WriterOptions};
 
 use crate::content::{Random, fill, is_filled};
 use crate::lane::PATIENCE;
@@ -20,9 +21,12 @@ const HEAD: usize = 16;
 /// Bytes of a frame, at most: three quarters of them are large enough to be lent.
 const MOST: u64 = 128 << 10;
 
-/// The two buffers of a chain.
-pub(crate) fn names(lane: &str) -> [String; 2] {
-    [format!("{lane}-in"), format!("{lane}-out")]
+/// Frames of a drop output, at most: more than its viewer holds.
+const DROP_FRAMES: usize = 6;
+
+/// The buffers of a chain: IN, OUT, those of the drop outputs of a tee, and the tee's own.
+pub(crate) fn names(lane: &str) -> [String; 5] {
+    ["in", "out", "drop-1", "drop-2", "in_tee"].map(|end| format!("{lane}-{end}"))
 }
 
 fn config(random: &mut Random) -> BufferConfig {
@@ -79,7 +83,7 @@ pub(crate) fn camera(name: &str, salt: u64, seed: u64, seat: &Seat, ledger: &'st
 }
 
 /// Creates IN, and forwards what comes to one viewer after the other, until it is told to close.
-pub(crate) fn relay(names: &[String; 2], seed: u64, seat: &Seat, ledger: &'static Ledger) {
+pub(crate) fn relay(names: &[String; 5], seed: u64, seat: &Seat, ledger: &'static Ledger) {
     let mut random = Random(seed);
     let mut reader = Reader::create(&names[0], config(&mut random)).expect("IN is created");
     let mut output: Option<Writer> = None;
@@ -113,19 +117,58 @@ pub(crate) fn relay(names: &[String; 2], seed: u64, seat: &Seat, ledger: &'stati
             }
         }
     }
-    if seat.is_to_settle() {
-        // No viewer looks any more: whatever was lent is back, by tails or by locks.
-        let mut patience = Patience::new(PATIENCE);
-        while reader.payload_share_count() > 0 {
-            assert!(!patience.is_over(), "{} frames are lent for good", reader.payload_share_count());
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    }
+    settle(&reader, seat);
     if random.one_in(2) {
         drop(output.take());
     }
     reader.close().expect("IN is closed");
     drop(output);
+    seat.state.store(CLOSED, SeqCst);
+    ledger.ring();
+}
+
+/// Waits for what is lent, if the relay is told to. No viewer looks any more: all is back, by tails or by locks.
+fn settle(reader: &Reader, seat: &Seat) {
+    let mut patience = Patience::new(PATIENCE);
+    while seat.is_to_settle() && reader.payload_share_count() > 0 {
+        assert!(!patience.is_over(), "{} frames are lent for good", reader.payload_share_count());
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Creates IN, and passes what comes on to one viewer after the other in each of three outputs, until it is told to close.
+pub(crate) fn tee(names: &[String; 5], seed: u64, seat: &Seat, ledger: &'static Ledger) {
+    let mut random = Random(seed);
+    let mut tee = Tee::new(Reader::create(&names[0], config(&mut random)).expect("IN is created"));
+    while !seat.is_ordered() {
+        for name in &names[1..4] {
+            let is_at_work =
+                tee.outputs().iter().any(|output| output.name() == name && output.ended().is_none());
+            let Some(writer) = (!is_at_work).then(|| connect(name)).flatten() else { continue };
+            if *name == names[1] {
+                tee.add_block_output(writer);
+            } else {
+                tee.add_drop_output(writer, DROP_FRAMES);
+            }
+            seat.state.store(READY, SeqCst);
+            ledger.ring();
+        }
+        let Err(error) = tee.step(Duration::from_millis(10)) else { continue };
+        seat.told();
+        if error.kind() == ErrorKind::ReaderDead {
+            continue;
+        }
+        assert!(matches!(error.kind(), ErrorKind::WriterDead | ErrorKind::WriterClosed), "{error:?}");
+        seat.ends.fetch_add(1, SeqCst);
+        ledger.ring();
+    }
+    settle(tee.reader(), seat);
+    if random.one_in(2) {
+        for name in &names[1..4] {
+            drop(tee.remove_output(name));
+        }
+    }
+    tee.into_reader().close().expect("IN is closed");
     seat.state.store(CLOSED, SeqCst);
     ledger.ring();
 }
@@ -143,15 +186,22 @@ fn connect(name: &str) -> Option<Writer> {
     }
 }
 
-/// Creates OUT, reads it until it is told to close, and holds a few frames all the time.
-pub(crate) fn viewer(name: &str, seed: u64, seat: &Seat, ledger: &'static Ledger, totals: &'static Totals) {
+/// Creates OUT, reads it until it is told to close, and holds a few frames all the time. One that looks on misses some frames.
+pub(crate) fn viewer(
+    name: &str,
+    looks_on: bool,
+    seed: u64,
+    seat: &Seat,
+    ledger: &'static Ledger,
+    totals: &'static Totals,
+) {
     let mut random = Random(seed);
     let mut reader = Reader::create(name, config(&mut random)).expect("OUT is created");
     seat.state.store(READY, SeqCst);
     ledger.ring();
     let slow = random.one_in(4);
     let hold = random.between(0, 4) as usize;
-    let mut eyes = Eyes { totals, hold, random, last: None, arrivals: 0, held: vec![] };
+    let mut eyes = Eyes { totals, looks_on, hold, random, last: None, arrivals: 0, held: vec![] };
     while !seat.is_ordered() {
         match reader.read_frame(Duration::from_millis(10)) {
             Ok(Some(frame)) => {
@@ -203,6 +253,7 @@ struct Held {
 /// Checks frames, and holds a few.
 struct Eyes {
     totals: &'static Totals,
+    looks_on: bool,
     hold: usize,
     random: Random,
     /// The last frame, unless its relay has ended since.
@@ -218,8 +269,8 @@ impl Eyes {
             panic!("a frame of {} bytes is none that a camera has written", frame.len());
         };
         let follows = self.last.is_none_or(|(salt, sequence)| match is {
-            (same, next) if same == salt => next == sequence + 1,
-            (later, first) => later > salt && first == 1,
+            (same, next) if same == salt => next == sequence + 1 || self.looks_on && next > sequence,
+            (later, first) => later > salt && (first == 1 || self.looks_on),
         });
         if !follows {
             add(&self.totals.missing, 1);

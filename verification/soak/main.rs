@@ -39,7 +39,8 @@ struct Options {
     /// Ends after so many kills.
     #[arg(long)]
     kills: Option<u64>,
-    /// Streams, channels and chains at work at once; a fifth each of streams and channels, extended and classic, and of chains.
+    /// Streams, channels and chains at work at once; a fifth each of streams and channels, extended and classic, and of chains,
+    /// of which every second one has a tee.
     #[arg(long, default_value_t = 10)]
     lanes: u64,
     /// Without a lane of cleaners.
@@ -164,16 +165,15 @@ fn start_lane(
         let mut tries = 0;
         while !totals.is_stopped() {
             let name = format!("{}{index}-{tries}", prefix(own));
-            let [input, output] = links::names(&name);
-            let buffers =
-                [name.clone(), format!("{name}_request"), format!("{name}_response"), input, output];
+            let mut buffers = vec![name.clone(), format!("{name}_request"), format!("{name}_response")];
+            buffers.extend(links::names(&name));
             let mut lane = Lane::new(name, classic, random.next(), ledger, totals);
             lane.has_cleaner = has_cleaner;
             lane.csharp = csharp;
             let outcome = match kind {
                 0 => stream::run(&mut lane),
                 1 => duplex::run(&mut lane),
-                _ => chain::run(&mut lane),
+                _ => chain::run(&mut lane, index % 10 == 9),
             };
             if let Err(Failure(what)) = outcome {
                 totals.fail(&format!("{} after salt {}: {what}", lane.name, lane.salt));
