@@ -269,6 +269,21 @@ public sealed unsafe partial class Reader : IDisposable
     /// <summary>As <see cref="Dispose"/>.</summary>
     public void Close() => Dispose();
 
+    /// <summary>Makes a tee of the reader, which is closed afterwards, and returns its handle.</summary>
+    internal void* HandOver()
+    {
+        void* tee = null;
+        void* error = null;
+        bool owner = _handle.Enter();
+        Next();
+        int status = Api.zb_tee_create(_handle.Pointer, &tee, &error);
+        Volatile.Write(ref _handle.Lent, 0);
+        _handle.Leave(owner);
+        Errors.ThrowIfFailed(status, error);
+        _handle.Close();
+        return tee;
+    }
+
     private Frame ReadCancellable(long timeoutMs, CancellationToken cancellationToken)
     {
         if (!cancellationToken.CanBeCanceled)

@@ -112,6 +112,19 @@ public unsafe partial class Writer
         }
     }
 
+    /// <summary>Makes the writer, which is closed afterwards, an output of a tee: a block output if <paramref name="frames"/> is 0.</summary>
+    internal void HandOver(void* tee, int frames)
+    {
+        void* error = null;
+        bool owner = _handle.Enter();
+        int status = frames == 0
+            ? Api.zb_tee_add_block_output(tee, _handle.Pointer, &error)
+            : Api.zb_tee_add_drop_output(tee, _handle.Pointer, (nuint)frames, &error);
+        _handle.Leave(owner);
+        Errors.ThrowIfFailed(status, error);
+        _handle.Close();
+    }
+
     private NativePayloadSharing Sharing()
     {
         NativePayloadSharing sharing = default;

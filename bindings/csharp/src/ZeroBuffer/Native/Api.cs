@@ -309,6 +309,42 @@ internal static unsafe class Api
     internal static extern void zb_kept_buffer_free(void* kept);
 
     [DllImport(Library)]
+    internal static extern int zb_tee_create(void* reader, void** tee, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_add_block_output(void* tee, void* writer, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_add_drop_output(void* tee, void* writer, nuint frames, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_remove_output_n(void* tee, byte* name, nuint length, byte* removed, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_step(void* tee, long timeoutMs, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_read_frame(void* tee, long timeoutMs, NativeFrame* frame, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_forward(void* tee, NativeFrame* frame, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_flush(void* tee, void** error);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_outputs(void* tee, NativeTeeOutput* outputs, nuint capacity, nuint* count, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_tee_interrupt(void* tee);
+
+    [DllImport(Library)]
+    internal static extern int zb_tee_close(void* tee, void** error);
+
+    [DllImport(Library)]
+    internal static extern void zb_tee_free(void* tee);
+
+    [DllImport(Library)]
     internal static extern int zb_inspect_snapshot_n(byte* name, nuint length, NativeSnapshot** snapshot, void** error);
 
     [DllImport(Library)]

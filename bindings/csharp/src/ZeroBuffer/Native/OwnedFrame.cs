@@ -19,6 +19,9 @@ internal sealed unsafe class OwnedFrame : FrameState
 
     internal OwnedFrame() => _frame = (NativeFrame*)Unsafe.AsPointer(ref _words[0]);
 
+    /// <summary>Whether the last frame has ended and been released.</summary>
+    internal bool IsFree => Volatile.Read(ref _released) == _last;
+
     /// <summary>Ends the last frame, and returns the place for the next one. One thread at a time fills a state.</summary>
     internal NativeFrame* Empty()
     {
@@ -124,6 +127,18 @@ internal sealed unsafe class OwnedFrame : FrameState
         {
             Revive(version);
         }
+        GC.KeepAlive(this);
+        return status;
+    }
+
+    /// <summary>Passes the frame on to the outputs of a tee. It ends, whatever comes of it.</summary>
+    internal int PassOn(long version, void* tee, void** error)
+    {
+        Take(version);
+        int status = Api.zb_tee_forward(tee, _frame, error);
+        Api.zb_frame_release(_frame);
+        Volatile.Write(ref _holds, 0);
+        Volatile.Write(ref _released, version);
         GC.KeepAlive(this);
         return status;
     }

@@ -68,6 +68,18 @@ internal struct NativePayloadSharing
     internal ulong OwnerPid;
 }
 
+/// <summary><c>zb_tee_output</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeTeeOutput
+{
+    internal fixed byte Name[256];
+    internal nuint Bound;
+    internal ulong FramesShared;
+    internal ulong FramesCopied;
+    internal ulong FramesDropped;
+    internal int Ended;
+}
+
 /// <summary><c>zb_snapshot</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeSnapshot
