@@ -4,6 +4,7 @@ mod bars;
 mod compare;
 mod curves;
 mod duplex;
+mod fan;
 mod large;
 mod machine;
 mod musts;
@@ -105,6 +106,9 @@ enum Action {
     /// One process of a run of large frames (what this program starts itself as)
     #[command(hide = true)]
     PlayLarge { job: String },
+    /// One process of a tee (what this program starts itself as)
+    #[command(hide = true)]
+    PlayFan { job: String },
     /// Rust's side of what C# adds to single calls
     #[command(hide = true)]
     SingleCalls,
@@ -128,6 +132,7 @@ fn act(arguments: &Arguments) -> Result<()> {
             Action::PlayWakeup { job } => serde_json::to_string(&wakeups::play(&serde_json::from_str(job)?)?),
             Action::PlayLarge { job } => serde_json::to_string(&large::play(&serde_json::from_str(job)?)?),
             Action::Large { runs, out } => return large(*runs, out.as_deref()),
+            Action::PlayFan { job } => serde_json::to_string(&fan::play(&serde_json::from_str(job)?)?),
             Action::SingleCalls => serde_json::to_string(&single_calls::measure()?),
         }?;
         println!("{outcome}");

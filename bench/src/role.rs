@@ -432,7 +432,7 @@ fn ping(sink: &mut impl Sink, source: &mut impl Source, job: &Job) -> Result<Out
 }
 
 /// Waits until frame `index` is due.
-fn pace(start: Instant, index: u64, pace: u64) {
+pub fn pace(start: Instant, index: u64, pace: u64) {
     if let Some(interval) = 1_000_000_000_u64.checked_div(pace) {
         let due = start + Duration::from_nanos(interval * index);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -1,0 +1,244 @@
+//! A tee: what eight outputs cost, beside one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use zerobuffer::{BufferConfig, ErrorKind, Reader, Tee, Writer, WriterOptions};
+
+use crate::compare::Plan;
+use crate::machine;
+use crate::musts::PICTURE;
+use crate::record::Record;
+use crate::role::{FILLING, age, marks, measured, pace, stamp};
+use crate::run::Runner;
+use crate::stats::{Meter, Outcome, latencies, median};
+use crate::transport::{PATIENCE, Program, Transport};
+
+/// What the outputs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// They block, and are lent the source's bytes.
+    Block,
+    /// They drop frames, and are lent one copy.
+    Drop,
+    /// They drop frames, and each gets a copy.
+    DropCopied,
+}
+
+const KINDS: [Kind; 3] = [Kind::Block, Kind::Drop, Kind::DropCopied];
+
+/// Eight outputs may cost so many times as much as one.
+const BOUND: f64 = 1.5;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Role {
+    Camera,
+    Tee,
+    Viewer(usize),
+}
+
+/// The job of one process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    role: Role,
+    kind: Kind,
+    outputs: usize,
+    /// Frames a second; 0: as many as go through.
+    pace: u64,
+    cpu: Option<usize>,
+    seconds: f64,
+    warm_up: f64,
+    payload: usize,
+    /// Name of the source; the outputs' names begin with it.
+    source: String,
+}
+
+impl Job {
+    fn output(&self, viewer: usize) -> String {
+        format!("{}-{viewer}", self.source)
+    }
+
+    fn config(&self) -> BufferConfig {
+        BufferConfig::default().payload_size(self.payload).allow_payload_sharing(true)
+    }
+}
+
+/// Plays one of the processes.
+pub fn play(job: &Job) -> Result<Outcome> {
+    if let Some(cpu) = job.cpu {
+        machine::pin(cpu)?;
+    }
+    match job.role {
+        Role::Camera => camera(job),
+        Role::Tee => tee(job),
+        Role::Viewer(viewer) => view(job, viewer),
+    }
+}
+
+fn camera(job: &Job) -> Result<Outcome> {
+    let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
+    let mut writer = Writer::connect_with(&job.source, options)?;
+    let picture = vec![FILLING; PICTURE];
+    let start = Instant::now();
+    let end = start + Duration::from_secs_f64(job.seconds + job.warm_up);
+    let mut index = 0;
+    while Instant::now() < end {
+        pace(start, index, job.pace);
+        // The picture is made in place; the time starts when it is there.
+        let mut frame = writer.acquire_frame(PICTURE)?;
+        frame.copy_from_slice(&picture);
+        stamp(&mut frame, index);
+        frame.commit()?;
+        index += 1;
+    }
+    writer.close()?;
+    Ok(Outcome::default())
+}
+
+fn tee(job: &Job) -> Result<Outcome> {
+    let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
+    let options = options.request_payload_sharing(job.kind != Kind::DropCopied);
+    let outputs = (0..job.outputs)
+        .map(|viewer| Writer::connect_with(&job.output(viewer), options.clone()))
+        .collect::<zerobuffer::Result<Vec<_>>>()?;
+    let mut tee = Tee::new(Reader::create(&job.source, job.config())?);
+    for output in outputs {
+        match job.kind {
+            Kind::Block => tee.add_block_output(output),
+            Kind::Drop | Kind::DropCopied => tee.add_drop_output(output, Tee::DROP_FRAMES),
+        }
+    }
+    ensure!(tee.reader_mut().wait_for_writer(PATIENCE)?, "no writer came");
+    let mut meter = Meter::new(PICTURE, Duration::from_secs_f64(job.warm_up));
+    measured(|| {
+        loop {
+            match tee.step(PATIENCE) {
+                Ok(true) => meter.frame(),
+                Ok(false) => bail!("no frame came"),
+                Err(error) if error.kind() == ErrorKind::WriterClosed => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for output in tee.outputs() {
+            let (shared, copied) = (output.frames_shared(), output.frames_copied());
+            // A single drop output gets its copy in its own buffer. The first frames are copied, until the viewer has looked.
+            let is_shared = job.kind == Kind::Block || job.kind == Kind::Drop && job.outputs > 1;
+            let few = shared.min(copied) * 4 <= shared.max(copied);
+            ensure!(few && (shared > copied) == is_shared, "{output:?}");
+        }
+        // All frames, as the processor time is that of all of them.
+        Ok(Outcome { frames: tee.reader().frames_read(), ..meter.finish() })
+    })
+}
+
+fn view(job: &Job, viewer: usize) -> Result<Outcome> {
+    let mut reader = Reader::create(&job.output(viewer), job.config())?;
+    ensure!(reader.wait_for_writer(PATIENCE)?, "no tee came");
+    let warm_at = Instant::now() + Duration::from_secs_f64(job.warm_up);
+    let (mut samples, mut last) = (Vec::new(), None);
+    loop {
+        let age = match reader.read_frame_ref(PATIENCE) {
+            Ok(Some(frame)) => {
+                let (age, (index, same)) = (age(&frame), marks(&frame));
+                let in_order = last.is_none_or(|last| index > last);
+                ensure!(index == same && in_order, "frame {index} behind {last:?}, its other mark is {same}");
+                last = Some(index);
+                age
+            }
+            Ok(None) => bail!("no frame came"),
+            Err(error) if error.kind() == ErrorKind::WriterClosed => return Ok(latencies(samples)),
+            Err(error) => return Err(error.into()),
+        };
+        if Instant::now() >= warm_at {
+            samples.push(age);
+        }
+    }
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Figures {
+    /// Frames that went through the tee in a second.
+    rate: f64,
+    /// Processor time of the tee for each, in microseconds.
+    tee_us: f64,
+    /// How old a frame is when the last viewer has it, in microseconds.
+    p50_us: f64,
+}
+
+fn run(runner: &Runner, kind: Kind, outputs: usize, pace: u64) -> Result<Figures> {
+    let channels = runner.channels(PICTURE, runner.payload);
+    let job = |role, place: usize| Job {
+        role,
+        kind,
+        outputs,
+        pace,
+        cpu: runner.cpus.map(|cpus| cpus[place]),
+        seconds: runner.seconds,
+        warm_up: runner.warm_up,
+        payload: runner.payload,
+        source: channels.forth.name.clone(),
+    };
+    let viewers = (0..outputs).map(|viewer| job(Role::Viewer(viewer), 0));
+    let jobs = viewers.chain([job(Role::Tee, 1), job(Role::Camera, 0)]);
+    let players = jobs
+        .map(|job| {
+            let who = format!("{:?}", job.role);
+            runner.start(&who, Program::Own, &["play-fan", &serde_json::to_string(&job)?])
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let outcomes = runner.wait::<Outcome>(players)?;
+    let (viewed, tee) =
+        (outcomes.get(..outputs).context("viewers")?, outcomes.get(outputs).context("a tee")?);
+    let seconds = runner.seconds + runner.warm_up;
+    Ok(Figures {
+        rate: tee.wall_rate,
+        tee_us: tee.cpu_percent / 100.0 * seconds * 1e6 / tee.frames as f64,
+        p50_us: viewed.iter().map(|outcome| outcome.p50_us).fold(0.0, f64::max),
+    })
+}
+
+/// Measures and shows all rows.
+pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<()> {
+    if plan.streams || !plan.wants("tee") || !plan.transports.contains(&Transport::Ours) {
+        return Ok(());
+    }
+    println!(
+        "\ntee {PICTURE} B: frames/s; us of the tee's processor for a frame; us until the last viewer has it (p50)"
+    );
+    for pace in [60, 0] {
+        for kind in KINDS {
+            let mut rows = [Vec::new(), Vec::new()];
+            for index in 0..plan.runs {
+                for (row, outputs) in rows.iter_mut().zip([1, 8]) {
+                    let figures = run(runner, kind, outputs, pace)?;
+                    let scenario = json!({ "kind": "tee", "outputs": outputs, "what": kind, "pace": pace });
+                    record.line(&json!({ "scenario": scenario, "run": index, "figures": figures }))?;
+                    row.push(figures);
+                }
+            }
+            let of = |row: &[Figures], field: fn(&Figures) -> f64| {
+                median(&mut row.iter().map(field).collect::<Vec<_>>()).unwrap_or_default()
+            };
+            let how = if pace == 0 { "as fast as they go".to_owned() } else { format!("at {pace} Hz") };
+            for (row, outputs) in rows.iter().zip([1, 8]) {
+                println!(
+                    "  {how:20} {outputs} x {kind:?}: {:8.0} {:8.1} {:8.1}",
+                    of(row, |f| f.rate),
+                    of(row, |f| f.tee_us),
+                    of(row, |f| f.p50_us)
+                );
+            }
+            if pace == 0 && kind != Kind::DropCopied {
+                let cost = of(&rows[0], |f| f.rate) / of(&rows[1], |f| f.rate);
+                let verdict = if cost < BOUND { "holds" } else { "fails" };
+                println!("    eight cost {cost:.2} times one: at most {BOUND} {verdict}");
+            }
+        }
+    }
+    Ok(())
+}
