@@ -133,6 +133,37 @@ fn idle_readers_do_not_wake_at_all() {
     }
 }
 
+/// Linux closes what a killed process had open in descending order, and inotify's descriptor for 10 ms and more.
+#[test]
+fn the_locks_of_a_process_lie_above_its_inotify_instance() {
+    let prefix = Name::new("order");
+    let mut peer = Peer::start(role!(idle_readers), &[&*prefix, "1", "Undecided"]);
+    peer.expect("created");
+    peer.tell("read");
+    let files = || {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", peer.pid())).unwrap();
+        let link = |path: std::path::PathBuf| std::fs::read_link(path).unwrap_or_default();
+        let number = |path: &std::path::Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+        let all = entries.map(|entry| entry.unwrap().path());
+        all.filter_map(|path| Some((number(&path)?, link(path).display().to_string()))).collect::<Vec<_>>()
+    };
+    let start = Instant::now();
+    let inotify = loop {
+        if let Some((number, _)) = files().iter().find(|(_, link)| link.contains("inotify")) {
+            break *number;
+        }
+        assert!(start.elapsed() < PATIENCE, "no watch: {:?}", files());
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    for place in ["/dev/shm/", "/tmp/zerobuffer/"] {
+        let is_there = |(_, link): &&(u32, String)| link.starts_with(place);
+        let highest = files().iter().filter(is_there).map(|(number, _)| *number).max();
+        assert!(highest > Some(inotify), "{place}: {:?}", files());
+    }
+    drop(Writer::connect(&format!("{}-0", &*prefix)).unwrap());
+    assert!(peer.wait().success());
+}
+
 #[test]
 fn idle_writers_do_not_wake_at_all() {
     for (meeting, count) in

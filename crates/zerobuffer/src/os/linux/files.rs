@@ -99,6 +99,23 @@ pub(super) fn duplicate(fd: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Moves `file` to a descriptor of a high number, if there is one.
+///
+/// Linux closes the descriptors of a process that has ended in descending order, and takes some 10 ms for one of inotify
+/// (`synchronize_srcu` in fsnotify). A lock above it is free before; below it, who waits for the lock learns that much later of the
+/// death. 64 descriptors is what a process has room for from the start: a larger table is made only after all processors have
+/// passed a quiet point, which takes milliseconds, too.
+pub(super) fn move_up(file: OwnedFd) -> OwnedFd {
+    const HIGH: c_int = 40;
+    // SAFETY: fcntl takes no pointers here, and the descriptor is open.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, HIGH) } {
+        // More than the process may have.
+        ..0 => file,
+        // SAFETY: the call has just made this descriptor, which has no other owner.
+        copy => unsafe { OwnedFd::from_raw_fd(copy) },
+    }
+}
+
 fn open_in(folder: RawFd, name: &CStr, flags: c_int, mode: u32) -> Result<OwnedFd> {
     // SAFETY: `name` is a C string that outlives the call.
     own(retry(|| unsafe { libc::openat(folder, name.as_ptr(), flags | libc::O_CLOEXEC, mode) })?)

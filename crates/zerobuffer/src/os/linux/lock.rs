@@ -4,7 +4,7 @@
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, retry};
+use super::files::{Folder, check, denied_in_locks, duplicate, info_of_fd, move_up, retry};
 use super::fork;
 use crate::os::{Attempt, Cause, FileId, Removal, cause, is_not_found};
 
@@ -28,14 +28,14 @@ impl LockFile {
             // The first attempt is without O_CREAT: the kernel refuses O_CREAT on another user's file in a
             // sticky folder, even if its mode allows opening it (proc(5), fs.protected_regular).
             match (folder.open_file(name, libc::O_RDWR), create) {
-                (Ok((fd, _)), _) => Ok(fd),
+                (Ok((fd, _)), _) => Ok(move_up(fd)),
                 (Err(error), Some(mode)) if is_not_found(&error) => {
                     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
                     let fd =
                         folder.open(name, flags, mode).map_err(|error| denied_in_locks(folder, error))?;
                     // SAFETY: fchmod takes no pointers, and `fd` is open.
                     check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
-                    Ok(fd)
+                    Ok(move_up(fd))
                 }
                 (Err(error), _) => Err(error),
             }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use super::files::{Folder, SHM_DIR, check, info_of_fd, no_shared_memory, open_path, reopen, retry};
+use super::files::{Folder, SHM_DIR, check, info_of_fd, move_up, no_shared_memory, open_path, reopen, retry};
 use super::lock::{LockFile, ofd_is_held};
 use super::process::Uncancelled;
 use crate::os::{FileId, FileInfo};
@@ -40,7 +40,7 @@ impl Segment {
 
     /// A role lock on an open file description of its own (docs/PROTOCOL.md, "Liveness"). Not locked yet.
     pub(crate) fn role_file(&self) -> Result<LockFile> {
-        LockFile::open_with(|| reopen(self.0.as_fd()))
+        LockFile::open_with(|| reopen(self.0.as_fd()).map(move_up))
     }
 
     /// What the file is.
