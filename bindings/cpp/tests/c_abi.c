@@ -113,7 +113,10 @@ static void frames(void)
     struct {
         zb_writer_stats stats;
         uint64_t more;
-    } larger = {{sizeof larger, 0, 0, 0, 0}, 7};
+    } larger;
+    memset(&larger, 0, sizeof larger);
+    larger.stats.size = sizeof larger;
+    larger.more = 7;
     expect(zb_writer_get_stats(writer, &larger.stats, &error), ZB_OK, &error);
     CHECK(larger.stats.size == sizeof larger.stats && larger.stats.frames_written == 4 + filled && larger.more == 7);
     CHECK(larger.stats.bytes_written == 15 + 1000 * filled && larger.stats.full >= 1);

@@ -74,7 +74,10 @@ const SCENARIOS: [Scenario; 21] = [
 const NEUTRAL: [&str; 6] = ["create:", "lock:", "clean:", "adopt:", "kept:", "metadata:"];
 
 /// Points that the scenarios here do not come to; the test named does.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 27] = [
+    ("bell:clear", "a_writer_halted_at_any_step_of_a_ring_delays_its_frame_and_loses_nothing"),
+    ("bell:rouse", "a_writer_halted_at_any_step_of_a_ring_delays_its_frame_and_loses_nothing"),
+    ("bell:rouse-futex", "a_writer_halted_at_any_step_of_a_ring_delays_its_frame_and_loses_nothing"),
     ("bell:wake", "no_frame_is_lost_with_a_writer_that_dies_before_it_wakes_and_a_successor_at_once"),
     ("descriptor:create", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
     ("descriptor:inode", "an_owner_that_dies_at_any_step_leaves_at_most_a_fifo_that_is_cleaned_up"),
@@ -185,10 +188,14 @@ fn every_stop_point_is_survived_killed_or_halted() {
     duplex::assert_heard_soon();
 }
 
-/// Runs the case; where the victim does not pass the point that often this time, with a smaller number.
+/// Runs the case; where the victim does not pass the point that often this time, with a smaller number. A point of a wake-up is
+/// passed only if the other side sleeps just then: it is tried a few times.
 fn come_to_it(scenario: fn(&Action, Ring) -> bool, ring: Ring, action: &Action) {
     let mut action = action.clone();
-    while !scenario(&action, ring) {
+    for _ in 0..10 {
+        if scenario(&action, ring) {
+            return;
+        }
         let (Action::Kill(_, nth) | Action::Halt(_, nth)) = &mut action else { unreachable!() };
         *nth = (*nth / 2).max(1);
     }
