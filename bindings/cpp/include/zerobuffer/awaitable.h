@@ -17,6 +17,7 @@
 
 #ifdef __cpp_impl_coroutine
 
+#include <zerobuffer/config.h>
 #include <zerobuffer/notify.h>
 
 #include <atomic>
