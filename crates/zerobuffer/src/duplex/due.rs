@@ -113,7 +113,9 @@ mod tests {
         }
         assert_ne!(soon.salted(1), soon.salted(2));
         for salt in [0, 1, 2048, 4095] {
-            assert!(soon.salted(salt).0 & SALT == salt && (0..4096).contains(&(soon.0 - soon.salted(salt).0)));
+            assert!(
+                soon.salted(salt).0 & SALT == salt && (0..4096).contains(&(soon.0 - soon.salted(salt).0))
+            );
         }
     }
 }
