@@ -311,7 +311,10 @@ fn a_wait_set_waits_for_readers_writers_clients_and_foreign_descriptors() {
     assert_eq!(&*response, b"abab");
     assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
     std::io::Write::write_all(&mut other, b"x").unwrap();
-    assert_eq!(ready(&mut set, LOST), [30]);
+    // Ready means: look. A ring that came late makes the client ready once more.
+    let keys = ready(&mut set, LOST);
+    assert!(keys == [30] || keys == [20, 30], "{keys:?}");
+    assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
     set.remove_fd(socket.as_fd());
     read_all(&mut readers[2]);
     assert_eq!(ready(&mut set, LOST), [10]);
