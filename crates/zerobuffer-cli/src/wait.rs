@@ -58,11 +58,12 @@ pub(crate) fn latest_frame(
     wait_for(reader, timeout, Reader::read_latest_frame, idle)
 }
 
-fn wait_for(
-    reader: &mut Reader,
+/// Waits for what `read` returns, calling `idle` whenever there has been none for a slice.
+pub(crate) fn wait_for<R>(
+    reader: &mut R,
     timeout: Duration,
-    read: impl Fn(&mut Reader, Duration) -> Result<Option<Frame>>,
-    mut idle: impl FnMut(&mut Reader),
+    read: impl Fn(&mut R, Duration) -> Result<Option<Frame>>,
+    mut idle: impl FnMut(&mut R),
 ) -> Result<Option<Frame>> {
     let deadline = Deadline::after(timeout);
     loop {

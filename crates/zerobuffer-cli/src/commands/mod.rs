@@ -7,6 +7,7 @@ pub(crate) mod duplex_server;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod manual;
+mod passing;
 pub(crate) mod reader;
 pub(crate) mod relay;
 pub(crate) mod tee;

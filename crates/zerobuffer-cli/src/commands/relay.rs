@@ -10,12 +10,12 @@ use crate::args::{RelayArgs, Transform};
 use crate::arrivals::{Arrivals, tell_of_buffer};
 use crate::exit::{self, Failure};
 use crate::output::{complain, inform};
-use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
 use crate::wait::{self, Deadline};
 use crate::{connect, logger};
 
-use super::reader;
+use super::{passing, reader};
 
 /// Pause between two looks at whether a created output has found its reader.
 const LOOK: Duration = Duration::from_millis(5);
@@ -210,8 +210,12 @@ impl Relay<'_> {
             passed?;
             let frame = match next {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Err(self.time_out()),
-                Err(error) if error.kind() == ErrorKind::WriterClosed => return self.closed(tally.frames),
+                Ok(None) => {
+                    return Err(passing::time_out(&args.input, args.timeout_ms, exit::relay::INPUT_ERROR));
+                }
+                Err(error) if error.kind() == ErrorKind::WriterClosed => {
+                    return passing::closed(&args.input, args.frames, tally.frames, exit::relay::INPUT_ERROR);
+                }
                 Err(error) => return Err(input_failure(&error)),
             };
             tally.start();
@@ -225,18 +229,6 @@ impl Relay<'_> {
             progress.show(tally);
         }
         Ok(())
-    }
-
-    /// The writer of the input has closed.
-    fn closed(&self, frames: u64) -> Result<(), Failure> {
-        let RelayArgs { input, frames: wanted, .. } = self.args;
-        inform(&format_args!("buffer `{input}`: the writer closed; {} so far", Frames(frames)));
-        if *wanted == 0 {
-            return Ok(());
-        }
-        let message =
-            format!("buffer `{input}`: the writer closed after {frames} of {wanted} frames; ask for fewer");
-        Err(Failure::new(exit::relay::INPUT_ERROR, message))
     }
 
     /// Transforms a frame where it is, and passes it on.
@@ -281,15 +273,6 @@ impl Relay<'_> {
         self.report.metadata_relayed = true;
         self.report.volume.metadata_size = metadata.len() as u64;
         Ok(())
-    }
-
-    fn time_out(&self) -> Failure {
-        let message = format!(
-            "buffer `{0}`: no frame within {1} ms; start its writer (zerobuffer writer {0}), or wait longer with \
-             --timeout-ms (-1: without limit)",
-            self.args.input, self.args.timeout_ms
-        );
-        Failure::new(exit::relay::INPUT_ERROR, message)
     }
 }
 

@@ -9,12 +9,12 @@ use crate::args::TeeArgs;
 use crate::arrivals::{Arrivals, tell_of_buffer};
 use crate::exit::{self, Failure};
 use crate::output::{complain, inform};
-use crate::report::{self, Frames, Lines, Outcome, Progress, Report, Tally, Volume};
+use crate::report::{self, Lines, Outcome, Progress, Report, Tally, Volume};
 use crate::stop::Stop;
-use crate::wait::{self, Deadline};
+use crate::wait;
 use crate::{connect, logger};
 
-use super::reader;
+use super::{passing, reader};
 
 #[derive(Serialize)]
 struct Passed {
@@ -129,13 +129,13 @@ fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::
         let writer = connect::writer(&stop, name, args.timeout_ms, codes, &mut progress)?;
         add(&mut tee, writer, args, index);
     }
-    let mut state = State { args, tee, report, failure: None };
-    let mut result = state.stream(&stop, tally, &mut progress);
+    let mut state = State { args, report, failure: None };
+    let mut result = state.stream(&mut tee, &stop, tally, &mut progress);
     if result.is_ok() {
         // It may have come after the last frame.
-        result = state.pass_metadata();
+        result = state.pass_metadata(&mut tee);
     }
-    let State { tee, report, failure, .. } = state;
+    let State { report, failure, .. } = state;
     for told in &mut report.outputs {
         let output = tee.outputs().iter().find(|output| output.name() == told.output_buffer);
         output.into_iter().for_each(|output| told.add(output));
@@ -159,7 +159,6 @@ fn add(tee: &mut Tee, writer: Writer, args: &TeeArgs, index: usize) {
 
 struct State<'a> {
     args: &'a TeeArgs,
-    tee: Tee,
     report: &'a mut Passed,
     /// A block output has ended before the stream did.
     failure: Option<Failure>,
@@ -168,6 +167,7 @@ struct State<'a> {
 impl State<'_> {
     fn stream(
         &mut self,
+        tee: &mut Tee,
         stop: &Stop,
         tally: &mut Tally,
         progress: &mut Progress,
@@ -178,28 +178,30 @@ impl State<'_> {
             if stop.requested() {
                 return Err(Failure::Interrupted);
             }
-            let deadline = Deadline::after(wait::timeout(args.timeout_ms));
-            let next = loop {
-                match self.tee.read_frame(deadline.slice()) {
-                    Ok(None) if !deadline.is_over() => {
-                        self.pass_metadata()?;
-                        progress.wait(tally, arrivals.awaited());
-                    }
-                    next => break next,
+            let mut passed = Ok(());
+            let next = wait::wait_for(tee, wait::timeout(args.timeout_ms), Tee::read_frame, |tee| {
+                if passed.is_ok() {
+                    passed = self.pass_metadata(tee);
                 }
-            };
+                progress.wait(tally, arrivals.awaited());
+            });
+            passed?;
             let frame = match next {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Err(self.time_out()),
-                Err(error) if error.kind() == ErrorKind::WriterClosed => return self.closed(tally.frames),
+                Ok(None) => {
+                    return Err(passing::time_out(&args.input, args.timeout_ms, exit::tee::INPUT_ERROR));
+                }
+                Err(error) if error.kind() == ErrorKind::WriterClosed => {
+                    return passing::closed(&args.input, args.frames, tally.frames, exit::tee::INPUT_ERROR);
+                }
                 Err(error) => return Err(input_failure(&error)),
             };
             tally.start();
             arrivals.frame();
             // The metadata comes before the frame that it may describe.
-            self.pass_metadata()?;
+            self.pass_metadata(tee)?;
             let len = frame.len();
-            self.forward(frame)?;
+            self.forward(tee, frame)?;
             tally.count(len);
             progress.show(tally);
         }
@@ -207,11 +209,11 @@ impl State<'_> {
     }
 
     /// Passes a frame on. An output that ends is left out from then on, as long as there is another one.
-    fn forward(&mut self, frame: Frame) -> std::result::Result<(), Failure> {
-        if let Err(error) = self.tee.forward(frame) {
+    fn forward(&mut self, tee: &mut Tee, frame: Frame) -> std::result::Result<(), Failure> {
+        if let Err(error) = tee.forward(frame) {
             let is_left_out =
                 |output: &TeeOutput| output.name() == error.buffer() && output.ended().is_some();
-            if !self.tee.outputs().iter().any(is_left_out) {
+            if !tee.outputs().iter().any(is_left_out) {
                 return Err(output_failure(&error));
             }
             if self.failure.is_none() {
@@ -221,59 +223,38 @@ impl State<'_> {
                 self.report.outcome.errors.push(error.to_string());
             }
         }
-        if self.tee.outputs().iter().any(|output| output.ended().is_none()) {
+        if tee.outputs().iter().any(|output| output.ended().is_none()) {
             return Ok(());
         }
         Err(Failure::new(exit::tee::OUTPUT_ERROR, "no output is left: each of their readers is gone"))
     }
 
-    /// The writer of the input has closed.
-    fn closed(&self, frames: u64) -> std::result::Result<(), Failure> {
-        let TeeArgs { input, frames: wanted, .. } = self.args;
-        inform(&format_args!("buffer `{input}`: the writer closed; {} so far", Frames(frames)));
-        if *wanted == 0 {
-            return Ok(());
-        }
-        let message =
-            format!("buffer `{input}`: the writer closed after {frames} of {wanted} frames; ask for fewer");
-        Err(Failure::new(exit::tee::INPUT_ERROR, message))
-    }
-
     /// Passes on the metadata, if it has come and is not passed on yet.
-    fn pass_metadata(&mut self) -> std::result::Result<(), Failure> {
+    fn pass_metadata(&mut self, tee: &mut Tee) -> std::result::Result<(), Failure> {
         if self.report.metadata_relayed {
             return Ok(());
         }
-        let metadata = self.tee.reader().metadata().map_err(|error| input_failure(&error))?;
+        let metadata = tee.reader().metadata().map_err(|error| input_failure(&error))?;
         let Some(metadata) = metadata else { return Ok(()) };
         // A writer is the tee's while it has outputs, so each is taken out for a moment.
         for (index, told) in self.report.outputs.iter_mut().enumerate() {
             let name = told.output_buffer.clone();
-            let Some(output) = self.tee.outputs().iter().find(|output| output.name() == name) else {
+            let Some(output) = tee.outputs().iter().find(|output| output.name() == name) else {
                 continue;
             };
             if output.ended().is_some() {
                 continue;
             }
             told.add(output);
-            let Some(mut writer) = self.tee.remove_output(&name) else { continue };
+            let Some(mut writer) = tee.remove_output(&name) else { continue };
             let set: Result<()> = writer.set_metadata(&metadata);
-            add(&mut self.tee, writer, self.args, index);
+            add(tee, writer, self.args, index);
             set.map_err(|error| output_failure(&error))?;
         }
         inform(&format_args!("{} bytes of metadata are passed on", metadata.len()));
         self.report.metadata_relayed = true;
         self.report.volume.metadata_size = metadata.len() as u64;
         Ok(())
-    }
-
-    fn time_out(&self) -> Failure {
-        let message = format!(
-            "buffer `{0}`: no frame within {1} ms; start its writer (zerobuffer writer {0}), or wait longer with \
-             --timeout-ms (-1: without limit)",
-            self.args.input, self.args.timeout_ms
-        );
-        Failure::new(exit::tee::INPUT_ERROR, message)
     }
 }
 

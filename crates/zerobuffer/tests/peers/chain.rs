@@ -366,6 +366,41 @@ impl Member {
     }
 }
 
+/// Processes that are told what to do.
+pub trait Members {
+    type Who: Copy + std::fmt::Debug;
+
+    fn member(&mut self, who: Self::Who) -> &mut Member;
+
+    fn peer(&mut self, who: Self::Who) -> &mut Peer {
+        &mut self.member(who).peer
+    }
+
+    /// Tells one to do something. Returns its answer, `None` if it ended or stands still.
+    fn ask(&mut self, who: Self::Who, command: &str) -> Option<String> {
+        self.member(who).ask(command)
+    }
+
+    /// The answer that must come.
+    #[track_caller]
+    fn get(&mut self, who: Self::Who, command: &str) -> String {
+        self.ask(who, command).unwrap_or_else(|| panic!("{who:?} did not answer `{command}`"))
+    }
+
+    #[track_caller]
+    fn expect(&mut self, who: Self::Who, command: &str, answer: &str) {
+        assert_eq!(self.get(who, command), answer, "{who:?}: {command}");
+    }
+}
+
+impl Members for Chain {
+    type Who = Who;
+
+    fn member(&mut self, who: Who) -> &mut Member {
+        self.peers[who as usize].as_mut().expect("started")
+    }
+}
+
 /// The three processes.
 pub struct Chain {
     pub names: [Name; 2],
@@ -402,14 +437,6 @@ impl Chain {
         is_ready
     }
 
-    fn member(&mut self, who: Who) -> &mut Member {
-        self.peers[who as usize].as_mut().expect("started")
-    }
-
-    pub fn peer(&mut self, who: Who) -> &mut Peer {
-        &mut self.member(who).peer
-    }
-
     /// The next relay is one that connects to the OUT that there is.
     pub fn joins_from_now_on(&mut self) {
         self.shared = false;
@@ -418,22 +445,6 @@ impl Chain {
     /// The answer to what was told before; `None` as for `ask`.
     pub fn hear_from(&mut self, who: Who) -> Option<String> {
         self.member(who).hear_from()
-    }
-
-    /// Tells one to do something. Returns its answer, `None` if it ended or stands still.
-    pub fn ask(&mut self, who: Who, command: &str) -> Option<String> {
-        self.member(who).ask(command)
-    }
-
-    /// The answer that must come.
-    #[track_caller]
-    pub fn get(&mut self, who: Who, command: &str) -> String {
-        self.ask(who, command).unwrap_or_else(|| panic!("{who:?} did not answer `{command}`"))
-    }
-
-    #[track_caller]
-    pub fn expect(&mut self, who: Who, command: &str, answer: &str) {
-        assert_eq!(self.get(who, command), answer, "{who:?}: {command}");
     }
 
     /// Lets the camera write up to `count` frames; returns how many found room.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use zerobuffer::{Reader, Tee, Writer};
 
-use crate::chain::{self, MOST, Member, clean_up, failed, obey, options};
+use crate::chain::{self, MOST, Member, Members, clean_up, failed, obey, options};
 use crate::support::{self, Name, PATIENCE, Peer, role, say};
 
 support::peers!(tee);
@@ -101,6 +101,18 @@ pub struct Fan {
     pub written: u64,
 }
 
+impl Members for Fan {
+    type Who = Who;
+
+    fn member(&mut self, who: Who) -> &mut Member {
+        match who {
+            Who::Camera => self.camera.as_mut().expect("started"),
+            Who::Tee => self.tee.as_mut().expect("started"),
+            Who::Viewer(viewer) => &mut self.viewers[viewer],
+        }
+    }
+}
+
 impl Fan {
     /// Starts all of them. `change` may change each one's command.
     pub fn start(what: &str, viewers: usize, change: impl Fn(Who, &mut Command)) -> Fan {
@@ -149,37 +161,10 @@ impl Fan {
         format!("{}={}", if viewer == 0 { "block" } else { "drop" }, &*self.names[2 + viewer])
     }
 
-    fn member(&mut self, who: Who) -> &mut Member {
-        match who {
-            Who::Camera => self.camera.as_mut().expect("started"),
-            Who::Tee => self.tee.as_mut().expect("started"),
-            Who::Viewer(viewer) => &mut self.viewers[viewer],
-        }
-    }
-
-    pub fn peer(&mut self, who: Who) -> &mut Peer {
-        &mut self.member(who).peer
-    }
-
     /// Whether it neither ended nor stands still.
     pub fn goes_on(&mut self, who: Who) -> bool {
         let peer = self.peer(who);
         peer.ended().is_none() && !peer.is_stopped()
-    }
-
-    pub fn ask(&mut self, who: Who, command: &str) -> Option<String> {
-        self.member(who).ask(command)
-    }
-
-    /// The answer that must come.
-    #[track_caller]
-    pub fn get(&mut self, who: Who, command: &str) -> String {
-        self.ask(who, command).unwrap_or_else(|| panic!("{who:?} did not answer `{command}`"))
-    }
-
-    #[track_caller]
-    pub fn expect(&mut self, who: Who, command: &str, answer: &str) {
-        assert_eq!(self.get(who, command), answer, "{who:?}: {command}");
     }
 
     /// Lets the camera write up to `count` frames; returns how many found room.

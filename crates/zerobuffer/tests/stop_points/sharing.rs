@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::chain::{Chain, MOST, Who};
+use crate::chain::{Chain, MOST, Members, Who};
 use crate::support::PATIENCE;
 use crate::victim::run_all;
 

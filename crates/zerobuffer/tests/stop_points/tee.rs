@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::chain::MOST;
+use crate::chain::{MOST, Members};
 use crate::fan::{Fan, Who};
 use crate::sharing::{RELAY, VIEWER};
 use crate::support::PATIENCE;

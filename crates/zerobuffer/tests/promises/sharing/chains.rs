@@ -1,7 +1,7 @@
 //! Chains of three processes: kills, halts, orderly ends and successors. Whatever happens, no byte of a held frame changes, and
 //! all space comes back in the end.
 
-use crate::chain::{Chain, MOST, Who};
+use crate::chain::{Chain, MOST, Members, Who};
 
 /// A chain in which the viewer holds three frames that were lent.
 fn holding(what: &str, shared: bool) -> Chain {

@@ -1,7 +1,7 @@
 //! What tools see of sharing, in life and after deaths; and that a clean-up removes what is left.
 
 use super::{Chain, LARGE, SECOND, content, requesting, sharing};
-use crate::chain::{self, Who};
+use crate::chain::{self, Members, Who};
 use crate::support::{self, Name, Peer, hear, role, say};
 use zerobuffer::inspect::{Answer, Presence, Sharing, snapshot};
 use zerobuffer::{Forwarded, Reader, SharedWriter, Writer};

@@ -1,7 +1,7 @@
 //! Other users, limits and 1.x peers: frames are shared where the rights suffice, and else copied, silently, and counted.
 
 use super::{LARGE, SECOND, content, requesting, sharing};
-use crate::chain::{Chain, MEMORY, MODE, SIZE, USER, Who};
+use crate::chain::{Chain, MEMORY, MODE, Members, SIZE, USER, Who};
 use crate::driver::{Content, Old, hex};
 use crate::support::{Name, confine};
 use zerobuffer::{Forwarded, Reader, Writer};

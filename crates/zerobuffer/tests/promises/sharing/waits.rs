@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Chain, LARGE, SECOND, requesting, sharing};
-use crate::chain::{self, Who};
+use crate::chain::{self, Members, Who};
 use crate::support::forge::Forge;
 use crate::support::ledger::StallWatch;
 use crate::support::{Name, PATIENCE, poll, runs_of};
