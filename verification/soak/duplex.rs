@@ -237,10 +237,7 @@ fn client(
             Ok(()) => {}
             Err(error) => {
                 assert!(is_death(error.kind()), "{error:?}");
-                seat.told();
-                seat.state.store(TOLD, SeqCst);
-                ledger.ring();
-                seat.await_order();
+                seat.rest(ledger);
                 break;
             }
         }

@@ -176,6 +176,14 @@ impl Seat {
     pub(crate) fn told(&self) {
         self.noticed_at.store(process::now(), SeqCst);
     }
+
+    /// Records it, and does nothing more until the order comes.
+    pub(crate) fn rest(&self, ledger: &Ledger) {
+        self.told();
+        self.state.store(TOLD, SeqCst);
+        ledger.ring();
+        self.await_order();
+    }
 }
 
 /// Who was killed, and over which kind of ring.

@@ -8,7 +8,7 @@ use zerobuffer::{BufferConfig, ErrorKind, Forwarded, Frame, Reader, Tee, Writer,
 
 use crate::content::{Random, fill, is_filled};
 use crate::lane::PATIENCE;
-use crate::ledger::{CLOSED, Ledger, READY, Seat, TOLD, Totals, add, is_death};
+use crate::ledger::{CLOSED, Ledger, READY, Seat, Totals, add, is_death};
 use crate::process::Patience;
 
 /// Frames from the oldest held one to the newest, at most: with frames of at most an eighth of the ring a camera always
@@ -67,10 +67,7 @@ pub(crate) fn camera(name: &str, salt: u64, seed: u64, seat: &Seat, ledger: &'st
         });
         if let Err(error) = written {
             assert_eq!(error.kind(), ErrorKind::ReaderDead, "{error:?}");
-            seat.told();
-            seat.state.store(TOLD, SeqCst);
-            ledger.ring();
-            seat.await_order();
+            seat.rest(ledger);
             break;
         }
         if sequence.is_multiple_of(burst) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, Writer, WriterOptions};
 
 use crate::content::{Random, SALT, fill, is_filled};
-use crate::ledger::{CLOSED, END_CLOSED, END_DEAD, Ledger, READY, Seat, TOLD, Totals, add};
+use crate::ledger::{CLOSED, END_CLOSED, END_DEAD, Ledger, READY, Seat, Totals, add};
 
 /// Frames from the oldest held one to the newest, at most; with frames of at most an eighth of the ring a writer always
 /// finds a place.
@@ -184,10 +184,7 @@ pub(crate) fn writer(
             Ok(number) => assert_eq!(number, sequence, "the writer's own count"),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::ReaderDead, "{error:?}");
-                seat.told();
-                seat.state.store(TOLD, SeqCst);
-                ledger.ring();
-                seat.await_order();
+                seat.rest(ledger);
                 break;
             }
         }
