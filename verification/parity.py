@@ -48,6 +48,7 @@ ROWS = {
     "one reader, many outputs": ["Tee", "tee"],
     "... with a filter before them": ["Tee"],
     "... and what each of them got": ["Tee", "TeeOutput"],
+    "... metadata that comes late": ["Tee"],
     "... interrupted": ["Tee"],
     "health": ["inspect"],
     "clean-up": ["cleanup", "Leftover"],

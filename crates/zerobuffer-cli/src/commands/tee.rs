@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use serde::Serialize;
-use zerobuffer::{Error, ErrorKind, Frame, Reader, Result, Tee, TeeOutput, Writer};
+use zerobuffer::{Error, ErrorKind, Frame, Reader, Tee, TeeOutput};
 
 use crate::args::TeeArgs;
 use crate::arrivals::{Arrivals, tell_of_buffer};
@@ -42,11 +42,10 @@ struct Output {
 }
 
 impl Output {
-    /// Adds what an output got, which may come more than once.
-    fn add(&mut self, output: &TeeOutput) {
-        self.frames_shared += output.frames_shared();
-        self.frames_copied += output.frames_copied();
-        self.frames_dropped += output.frames_dropped();
+    fn tell(&mut self, output: &TeeOutput) {
+        self.frames_shared = output.frames_shared();
+        self.frames_copied = output.frames_copied();
+        self.frames_dropped = output.frames_dropped();
         self.ended = output.ended().map(ErrorKind::name);
     }
 }
@@ -107,7 +106,7 @@ pub(crate) fn run(args: &TeeArgs) -> u8 {
     report::finish(report, result, args.report, false)
 }
 
-fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::Result<(), Failure> {
+fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> Result<(), Failure> {
     let mut names: Vec<&String> = report.outputs.iter().map(|output| &output.output_buffer).collect();
     names.push(&args.input);
     names.sort();
@@ -127,7 +126,11 @@ fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::
         let name = &report.outputs[index].output_buffer;
         let codes = (exit::tee::OUTPUT_ERROR, exit::BAD_ARGUMENTS);
         let writer = connect::writer(&stop, name, args.timeout_ms, codes, &mut progress)?;
-        add(&mut tee, writer, args, index);
+        if index < args.outputs.len() {
+            tee.add_block_output(writer);
+        } else {
+            tee.add_drop_output(writer, args.drop_frames);
+        }
     }
     let mut state = State { args, report, failure: None };
     let mut result = state.stream(&mut tee, &stop, tally, &mut progress);
@@ -138,7 +141,7 @@ fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::
     let State { report, failure, .. } = state;
     for told in &mut report.outputs {
         let output = tee.outputs().iter().find(|output| output.name() == told.output_buffer);
-        output.into_iter().for_each(|output| told.add(output));
+        output.into_iter().for_each(|output| told.tell(output));
     }
     if let Err(Failure::Error(..)) = result {
         inform(&"the outputs are left as by writers that died, as the stream is incomplete");
@@ -147,14 +150,6 @@ fn pass(args: &TeeArgs, report: &mut Passed, tally: &mut Tally) -> std::result::
     }
     let closed = tee.into_reader().close().map_err(|error| input_failure(&error));
     result.and(closed).and(failure.map_or(Ok(()), Err))
-}
-
-fn add(tee: &mut Tee, writer: Writer, args: &TeeArgs, index: usize) {
-    if index < args.outputs.len() {
-        tee.add_block_output(writer);
-    } else {
-        tee.add_drop_output(writer, args.drop_frames);
-    }
 }
 
 struct State<'a> {
@@ -171,7 +166,7 @@ impl State<'_> {
         stop: &Stop,
         tally: &mut Tally,
         progress: &mut Progress,
-    ) -> std::result::Result<(), Failure> {
+    ) -> Result<(), Failure> {
         let args = self.args;
         let mut arrivals = Arrivals::new(&args.input);
         while args.frames == 0 || tally.frames < args.frames {
@@ -209,7 +204,7 @@ impl State<'_> {
     }
 
     /// Passes a frame on. An output that ends is left out from then on, as long as there is another one.
-    fn forward(&mut self, tee: &mut Tee, frame: Frame) -> std::result::Result<(), Failure> {
+    fn forward(&mut self, tee: &mut Tee, frame: Frame) -> Result<(), Failure> {
         if let Err(error) = tee.forward(frame) {
             let is_left_out =
                 |output: &TeeOutput| output.name() == error.buffer() && output.ended().is_some();
@@ -230,27 +225,13 @@ impl State<'_> {
     }
 
     /// Passes on the metadata, if it has come and is not passed on yet.
-    fn pass_metadata(&mut self, tee: &mut Tee) -> std::result::Result<(), Failure> {
+    fn pass_metadata(&mut self, tee: &mut Tee) -> Result<(), Failure> {
         if self.report.metadata_relayed {
             return Ok(());
         }
         let metadata = tee.reader().metadata().map_err(|error| input_failure(&error))?;
         let Some(metadata) = metadata else { return Ok(()) };
-        // A writer is the tee's while it has outputs, so each is taken out for a moment.
-        for (index, told) in self.report.outputs.iter_mut().enumerate() {
-            let name = told.output_buffer.clone();
-            let Some(output) = tee.outputs().iter().find(|output| output.name() == name) else {
-                continue;
-            };
-            if output.ended().is_some() {
-                continue;
-            }
-            told.add(output);
-            let Some(mut writer) = tee.remove_output(&name) else { continue };
-            let set: Result<()> = writer.set_metadata(&metadata);
-            add(tee, writer, self.args, index);
-            set.map_err(|error| output_failure(&error))?;
-        }
+        tee.set_metadata(&metadata).map_err(|error| output_failure(&error))?;
         inform(&format_args!("{} bytes of metadata are passed on", metadata.len()));
         self.report.metadata_relayed = true;
         self.report.volume.metadata_size = metadata.len() as u64;

@@ -121,6 +121,17 @@ impl Tee {
         Some(output.writer)
     }
 
+    /// Sets the metadata of all outputs that have not ended, for metadata that comes when frames are on their way already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::set_metadata`], of the first output that cannot take it, whose buffer the error names. Those behind it have
+    /// none then.
+    pub fn set_metadata(&mut self, metadata: &[u8]) -> Result<()> {
+        let mut outputs = self.outputs.iter_mut().filter(|output| output.ended().is_none());
+        outputs.try_for_each(|output| output.writer.set_metadata(metadata))
+    }
+
     fn update_interrupts(&self) {
         // A drop output is never waited for.
         let blocking = self.outputs.iter().filter(|output| output.is_block());

@@ -195,6 +195,26 @@ fn what_an_output_has_is_counted_in_rings_of_both_kinds() {
 }
 
 #[test]
+fn metadata_that_comes_late_reaches_all_outputs_and_changes_nothing_else() {
+    let mut fan = Fan::new("tee-metadata", 1, 1);
+    let held: Vec<u64> = (0..2).map(|_| fan.pass(LARGE)).collect();
+    let held: Vec<Frame> = held.into_iter().map(|index| fan.read(1, index)).collect();
+    fan.tee.set_metadata(b"late").unwrap();
+    for viewer in fan.viewers.iter().flatten() {
+        assert_eq!(viewer.metadata().unwrap().unwrap(), b"late");
+    }
+    // The drop output has all that it may have.
+    fan.pass(LARGE);
+    fan.nothing_for(1);
+    assert_eq!(fan.figures(1).2, 1, "dropped");
+    let error = fan.tee.set_metadata(b"again").unwrap_err();
+    assert_eq!((error.kind(), error.buffer()), (ErrorKind::MetadataAlreadyWritten, &*fan.names[0]));
+    drop(held);
+    (0..3).for_each(|index| drop(fan.read(0, index)));
+    fan.end();
+}
+
+#[test]
 fn an_output_that_blocks_keeps_its_frame_until_there_is_space() {
     let small = sharing().payload_size(4096);
     let mut fan = Fan::with("tee-full", 3, 1, &small, &WriterOptions::default());
