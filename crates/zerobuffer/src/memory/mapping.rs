@@ -84,11 +84,11 @@ impl Mapping {
 
     #[cold]
     fn populate_cold(&self, from: u64, to: u64) {
-        const PAGE: usize = 4096;
-        let start = (self.geometry.payload_offset() + from) as usize / PAGE * PAGE;
+        let start = (self.geometry.payload_offset() + from) as usize;
         let end = ((self.geometry.payload_offset() + to.min(self.ring_size)) as usize).min(self.len);
         if start < end {
-            // SAFETY: the range lies within the one mapping that `new` made.
+            // SAFETY: `new` made the mapping by map_shared(), and it lives as long as `self`. `start < end <= self.len`, so the bytes
+            // lie in it.
             unsafe { os::populate(self.base.add(start), end - start) };
         }
     }
@@ -133,8 +133,8 @@ impl Mapping {
     /// Copies the header at `position` out. Classic headers have no alignment.
     pub(crate) fn read_header(&self, position: u64) -> Option<FrameHeader> {
         let source = self.ring(position, FRAME_HEADER)?;
-        // SAFETY: `ring` checked the bounds; a volatile read of packed words has alignment 1 and is done exactly once,
-        // so what is checked later is what was read. A racing peer yields arbitrary words, which the caller checks.
+        // SAFETY: `ring` checked the bounds. `Words` is packed, so any address is aligned. A volatile read loads each word once, so what
+        // is checked later is what was read. A racing peer yields arbitrary words, which the caller checks.
         let words = unsafe { source.cast::<Words>().as_ptr().read_volatile() };
         Some(FrameHeader::from_memory(words.0))
     }

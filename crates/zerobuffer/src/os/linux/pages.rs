@@ -25,16 +25,25 @@ pub(crate) fn map_shared(file: &Segment, len: usize, populate: bool) -> Result<N
     // SAFETY: a new mapping, at an address of the kernel's choice, or over one that this function has just made for it and that
     // nothing else knows.
     let base = unsafe { libc::mmap(at, len, access, flags | fixed, file.0.as_raw_fd(), 0) };
-    if base == libc::MAP_FAILED {
-        return Err(Error::last_os_error());
-    }
+    let failed = (base == libc::MAP_FAILED).then(Error::last_os_error);
+    // Before Linux 6.12 a call that failed may have unmapped what it was to replace. So the middle of the place, which another thread
+    // may have by now, is left alone.
     if let Some(place) = place {
-        place.fill(len);
+        place.give_back_all_but(len);
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     NonNull::new(base.cast()).ok_or_else(|| Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// Address space for a mapping that starts at a multiple of [`HUGE`]; given back when dropped.
+/// Bytes of a page.
+pub(super) fn page_size() -> usize {
+    // SAFETY: sysconf takes no pointers.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Address space for a mapping that starts at a multiple of [`HUGE`].
 struct Place {
     start: *mut c_void,
     len: usize,
@@ -54,26 +63,17 @@ impl Place {
         Ok(Place { start, len, at })
     }
 
-    /// The first `len` bytes from `at` on are another mapping by now: gives back the rest.
-    fn fill(self, len: usize) {
+    /// Gives back what lies before and behind the `len` bytes from `at` on.
+    fn give_back_all_but(self, len: usize) {
         let before = self.at.addr() - self.start.addr();
-        // SAFETY: sysconf takes no pointers.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-        let used = before + len.next_multiple_of(page);
+        let used = before + len.next_multiple_of(page_size());
         for (from, bytes) in [(0, before), (used, self.len - used)] {
             if bytes > 0 {
-                // SAFETY: what lies before and behind that mapping belongs to this place.
+                // SAFETY: reserve() mapped `self.len` bytes for this place alone. Both ranges lie within them, and neither
+                // touches the pages from `at` on that were to be mapped.
                 unsafe { libc::munmap(self.start.wrapping_byte_add(from), bytes) };
             }
         }
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `reserve` made, in which nothing lies.
-        unsafe { libc::munmap(self.start, self.len) };
     }
 }
 
@@ -83,10 +83,13 @@ impl Drop for Place {
 ///
 /// # Safety
 ///
-/// The bytes lie in one live mapping made by `map_shared`, and `base` is the start of a page.
+/// The bytes lie in one live mapping made by `map_shared`.
 pub(crate) unsafe fn populate(base: NonNull<u8>, len: usize) {
-    // SAFETY: the range is mapped, by the caller's promise. The advice changes no byte.
-    let _ = retry(|| unsafe { libc::madvise(base.as_ptr().cast(), len, MADV_POPULATE_READ) });
+    let before = base.as_ptr().addr() % page_size();
+    let page = base.as_ptr().wrapping_sub(before).cast();
+    // SAFETY: the bytes lie in one live mapping, by the caller's promise. A mapping starts at a page, so what lies before `base` in
+    // its page belongs to it, too. The advice changes no byte.
+    let _ = retry(|| unsafe { libc::madvise(page, len + before, MADV_POPULATE_READ) });
 }
 
 /// How many of the bytes of the mapping at `base` this process has mapped by huge pages now.

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use super::files::retry;
 use super::fork;
-use super::pages::MADV_POPULATE_READ;
+use super::pages::{MADV_POPULATE_READ, page_size};
 use super::segment::Segment;
 
 /// A file mapped for reading only. In a forked child it is all zeroes.
@@ -35,8 +35,7 @@ impl View {
     /// Makes sure that the bytes from `start` to `end` have memory, so that reading them raises no signal: `Ok(false)` if this
     /// kernel cannot tell, an error if there is none.
     pub(crate) fn populate(&self, start: usize, end: usize) -> Result<bool> {
-        // SAFETY: sysconf takes no pointers.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        let page = page_size();
         let (base, len) = self.range();
         let (start, end) = (start / page * page, end.min(len));
         if start >= end {
