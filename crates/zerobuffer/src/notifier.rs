@@ -56,8 +56,10 @@ const MOST_THREADS: usize = 16;
 pub fn set_callback_threads(count: usize) -> bool {
     let state = Notifier::of_process().state();
     let fits = state.poller.is_none() || THREADS.load(Ordering::Relaxed) > 1;
-    // Relaxed: read and written under the lock, but for forked processes, in which it was set before.
-    THREADS.fetch_max(count.min(MOST_THREADS), Ordering::Relaxed);
+    // Relaxed: written under the lock, and read under it or by threads that were started under it. A forked child has a copy.
+    if fits {
+        THREADS.fetch_max(count.min(MOST_THREADS), Ordering::Relaxed);
+    }
     drop(state);
     fits
 }
@@ -162,6 +164,7 @@ impl Notified {
 fn serve(notifier: &Notifier, poller: &Arc<Poller>) {
     let mut keys = Vec::new();
     // What one of several threads takes, no other one calls back for: it takes no more than it can call at once.
+    // Relaxed: this thread was started under the lock, behind the store that made room for it.
     let most = if THREADS.load(Ordering::Relaxed) > 1 { 1 } else { usize::MAX };
     loop {
         keys.clear();
