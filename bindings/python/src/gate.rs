@@ -280,6 +280,7 @@ impl<T: Send> Gate<T> {
         self.check_mine().map_err(|failure| raise(py, failure))?;
         let taken = in_slices(py, Duration::MAX, |slice| {
             Ok(self.take_within(slice)?.map(|mut taken| {
+                // Pairs with the Acquire load in is_closed().
                 self.closing.store(true, Ordering::SeqCst);
                 taken.handle.take()
             }))

@@ -42,11 +42,13 @@ impl Stream {
 
     /// Frames and bytes read.
     pub(crate) fn counts(&self) -> (u64, u64) {
+        // Relaxed: statistics; they need not fit together.
         (self.frames_read.load(Ordering::Relaxed), self.bytes_read.load(Ordering::Relaxed))
     }
 
     /// Frames passed over.
     pub(crate) fn skipped(&self) -> u64 {
+        // Relaxed: a statistic.
         self.frames_skipped.load(Ordering::Relaxed)
     }
 

@@ -105,7 +105,8 @@ impl Writer {
                     return Ok(None);
                 }
                 if let Some(target) = writer.acquired() {
-                    // SAFETY: `bytes`, which `raw` comes from, outlives this closure.
+                    // SAFETY: `raw` comes from `bytes`, which the caller of this function lends until it returns, and this closure runs
+                    // within that.
                     unsafe { raw.copy_to(target) };
                 }
                 let sequence = writer.commit_frame(None)?;

@@ -86,12 +86,17 @@ impl Writer {
     /// Takes the writer out for another owner. A frame that is acquired is discarded.
     pub(crate) fn hand_over(&self, py: Python<'_>) -> PyResult<Output> {
         let output = self.gate.hand_over(py)?;
+        self.end(py, self.forget_acquired());
+        Ok(output)
+    }
+
+    /// Takes out the frame that is acquired, which is lost.
+    fn forget_acquired(&self) -> Option<Acquired> {
         let lost = self.acquired.replace(None);
         if let Some(lost) = &lost {
             self.lost.store(lost.number, Ordering::Release);
         }
-        self.end(py, lost);
-        Ok(output)
+        lost
     }
 
     pub(crate) fn count(&self, writer: &zerobuffer::Writer) {
@@ -450,11 +455,7 @@ impl Writer {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.gate.close(py)?;
         self.watch.close();
-        let lost = self.acquired.replace(None);
-        if let Some(lost) = &lost {
-            self.lost.store(lost.number, Ordering::Release);
-        }
-        self.end(py, lost);
+        self.end(py, self.forget_acquired());
         logging::flush(py);
         Ok(())
     }

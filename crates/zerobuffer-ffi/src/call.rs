@@ -72,8 +72,9 @@ impl Done {
         };
         let status = error.as_ref().map_or(ZB_OK, zb_error::code);
         let error = error.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: The caller promises that the function fits the data, and may be called from any thread. The data is
-        // destroyed after it. The frame has been made, perhaps empty, and is passed on for good.
+        // SAFETY: Who made this was promised that the function fits the data, and may be called from any thread. `self` owns the data
+        // until after the call. `Place::empty` made the frame, which put_response() has filled or left empty, and nothing here uses it
+        // again.
         unsafe { (self.function)(self.data.get(), status, frame.as_mut_ptr(), error) };
     }
 }

@@ -97,7 +97,7 @@ impl zb_writer {
 
     /// Counts a frame that was passed on.
     pub(crate) fn count_forwarded(&self, shared: bool) {
-        // Relaxed: the counters order nothing.
+        // Relaxed, as in forwarded(): the counters order nothing.
         let counter = if shared { &self.frames_shared } else { &self.frames_copied };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -178,6 +178,8 @@ impl Buffer {
 
     /// Whether this side has closed.
     pub(crate) fn has_left(&self) -> bool {
+        // Relaxed: pairs by fences. leave() stores before that of call(); a lender looks once more behind that of arm(), before it
+        // sleeps, so it sees the store or is woken.
         self.left.load(Ordering::Relaxed)
     }
 

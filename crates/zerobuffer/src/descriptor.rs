@@ -247,6 +247,7 @@ impl Descriptor {
 
     /// Notes whether the listener is to ask for the other side, which lived at the look that followed an arming.
     pub(crate) fn note_peer(&self, lives: bool) {
+        // Relaxed: kick() releases it, and the listener acquires that. That it changed to false may be seen late, which costs a look.
         if !self.peer_lived.swap(lives, Ordering::Relaxed) && lives {
             // It may sleep without a limit.
             self.listener.kick();
@@ -292,6 +293,7 @@ impl Descriptor {
 
     /// Whether the other side lived then, and no watcher tells of its end.
     pub(crate) fn peer_lived(&self) -> bool {
+        // Relaxed: the listener has acquired the kick of note_peer() before.
         self.peer_lived.load(Ordering::Relaxed)
     }
 

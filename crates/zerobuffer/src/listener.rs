@@ -265,6 +265,7 @@ fn serve(listener: &Arc<Listener>) {
     loop {
         // Acquire pairs with the Release in kick(): what was changed before is seen.
         let kicks = control.word().load(Ordering::Acquire);
+        // Relaxed: note_change() adds before its kick, which was acquired above.
         let changes = listener.changes.load(Ordering::Relaxed);
         if adopted != Some(changes) {
             adopted = Some(changes);

@@ -70,7 +70,7 @@ fn look(buffer: &Weak<dyn HasBuffer>, arming: u32) {
     let Some(descriptor) = buffer.descriptor().filter(|descriptor| descriptor.armings().0 == arming) else {
         return;
     };
-    // Acquire pairs with the publisher's read-modify-write.
+    // Acquire pairs with the Release of the read-modify-write of ring() and rouse().
     let bell = buffer.doorbell().load(Ordering::Acquire);
     let has_news = doorbell::is_armed(bell) && buffer.peers_position() != descriptor.known();
     if has_news || handle.has_returned() {

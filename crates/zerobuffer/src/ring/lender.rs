@@ -28,7 +28,8 @@ pub(crate) struct Lender {
     is_extended: AtomicBool,
 }
 
-/// Counts frames that were read by reference: on the reader's thread, for any thread.
+/// Counts frames that were read by reference: on the reader's thread, for any thread. All accesses are Relaxed, as the counters
+/// order nothing.
 #[derive(Default)]
 pub(crate) struct BorrowedCount {
     frames: AtomicU64,
@@ -37,7 +38,6 @@ pub(crate) struct BorrowedCount {
 
 impl BorrowedCount {
     pub(crate) fn add(&self, bytes: u64) {
-        // Relaxed: the counters order nothing.
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -75,6 +75,7 @@ pub(super) fn sleep(lender: &Lender, limit: Duration, ready: &dyn Fn() -> bool) 
         return sleep_alone(&lender.buffer, limit.min(SLICE), ready);
     }
     // The barrier may have missed a borrower (crate::wait::doorbell).
+    // Relaxed: a hint to sleep on. The wait compares each doorbell once more in the kernel.
     let is_quiet = || armed.iter().all(|(bell, value)| bell.load(Ordering::Relaxed) == *value);
     if second_look && is_quiet() && !ready() && !outputs.was_left() {
         futex_wait_any(armed, limit - doorbell::SECOND_LOOK);

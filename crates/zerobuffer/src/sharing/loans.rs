@@ -136,6 +136,8 @@ impl Loans {
         let first = lane.loans.is_empty();
         lane.loans.push_back(Loan { end, ticket });
         lane.show_count();
+        // Relaxed: the lock publishes the loan. After the first one of an output the caller wakes the lender, and the fence of that
+        // pairs with that of arm(): a lender that arms sees this, or is woken.
         self.any.store(true, Ordering::Relaxed);
         Ok(Some(first))
     }
@@ -148,6 +150,7 @@ impl Loans {
             lane.settle(surely, &mut ended);
         }
         let any = books.lanes.iter().any(|lane| !lane.loans.is_empty());
+        // Relaxed: a hint; the books under the lock decide.
         self.any.store(any, Ordering::Relaxed);
     }
 
@@ -191,6 +194,7 @@ impl Loans {
         let mut books = self.books();
         books.closed = true;
         let lanes = std::mem::take(&mut books.lanes);
+        // Relaxed: a hint; the books under the lock decide.
         self.any.store(false, Ordering::Relaxed);
         drop(books);
         drop(lanes);

@@ -149,8 +149,8 @@ fn wants_fenced(bell: &AtomicU32) -> u32 {
 /// owner looks at with its bell set is seen, or else the owner is woken.
 /// `send` as in [`ring`].
 pub(crate) fn call(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
-    // The fence in there stands between the store and the look at the bell; it pairs with those in sleep() and arm(). An owner
-    // that is awake keeps its line.
+    // The fence of wants_fenced() stands between the caller's store and the look at the bell. It pairs with those of sleep() and
+    // arm(). An owner that is awake keeps the bell's line.
     if wants_fenced(&line.bell) & SLEEPING != 0 {
         ring(line, send);
     }
@@ -166,15 +166,15 @@ pub(crate) fn fifo_of(line: &BellLine) -> Option<FifoId> {
 /// Names the FIFO of the owner's descriptor behind its bell; `None`: there is none.
 pub(crate) fn name_fifo(line: &BellLine, id: Option<FifoId>) {
     let id = id.unwrap_or(FifoId { number: 0, inode: 0 });
+    // Relaxed: the Release store of the number publishes it, and pairs with the Acquire in fifo_of().
     line.inode.store(id.inode, Ordering::Relaxed);
-    // Release pairs with the Acquire in fifo_of().
     line.fifo.store(id.number, Ordering::Release);
 }
 
 /// Wakes the owner even if its bell does not say that it sleeps, for something stored just before: for a publisher that takes over from another one, which may
 /// have died between clearing [`SLEEPING`] and the wake, and for the watcher that tells of such a death.
 pub(crate) fn rouse(line: &BellLine, send: impl FnOnce(FifoId) -> bool) {
-    // As in call(): an owner that sets its bell later sees what was stored.
+    // Pairs with the fences of sleep() and arm(): an owner that sets its bell later sees what was stored.
     fence(Ordering::SeqCst);
     stop_point!("bell:clear");
     // Release pairs with the Acquire of a listener, which rings for what it finds cleared.

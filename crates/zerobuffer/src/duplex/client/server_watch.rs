@@ -71,11 +71,13 @@ impl ClientState {
     /// How long a leader waits before it looks whether the server lives.
     #[inline]
     pub(crate) fn look(&self) -> Duration {
+        // Relaxed: a hint, set once. A leader that misses it looks once more, after LOOK.
         if self.server_watch.stands.load(Ordering::Relaxed) { Duration::MAX } else { LOOK }
     }
 
     /// Takes what the watcher had to tell. Returns whether there was anything.
     pub(crate) fn take_server_news(&self) -> bool {
+        // Acquire pairs with the Release store in ServerRole::tell().
         self.server_watch.news.swap(false, Ordering::Acquire)
     }
 }
