@@ -129,6 +129,11 @@ impl Victim {
         self.stopped_at.is_some() && !self.over
     }
 
+    /// Whether it was halted and goes on.
+    pub(crate) fn has_gone_on(&self) -> bool {
+        self.over
+    }
+
     /// Checks that the action happened. Returns `false` if the point was not passed that often this time.
     pub(crate) fn suffered(&mut self) -> bool {
         let start = Instant::now();
