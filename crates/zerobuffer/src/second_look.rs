@@ -1,20 +1,16 @@
-//! The second look at armed descriptors: an owner's barrier may miss a processor (docs/PROTOCOL.md), whose stores are long seen a
-//! millisecond later.
+//! The second look at armed descriptors: an owner's barrier may miss a processor (docs/PROTOCOL.md), whose stores are long seen
+//! [`SECOND_LOOK`] later.
 //!
-//! One thread of the process looks for all descriptors, at most once a millisecond. It sleeps without a limit while none is armed. A
+//! One thread of the process looks for all descriptors, at most once in that time. It sleeps without a limit while none is armed. A
 //! forked child starts its own.
 
 use std::io::Result;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use crate::buffer::HasBuffer;
 use crate::os;
 use crate::sync::Ordering;
-use crate::wait::doorbell;
-
-/// How long after an arming to look again.
-const AGAIN: Duration = Duration::from_millis(1);
+use crate::wait::doorbell::{self, SECOND_LOOK};
 
 /// A descriptor, and which arming of it is looked at.
 type Armed = (Weak<dyn HasBuffer>, u32);
@@ -57,7 +53,7 @@ impl SecondLooks {
             state.idle = false;
             std::mem::swap(&mut batch, &mut state.armed);
             drop(state);
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(SECOND_LOOK);
             batch.drain(..).for_each(|(buffer, arming)| look(&buffer, arming));
         }
     }

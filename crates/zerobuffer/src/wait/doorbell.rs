@@ -17,7 +17,7 @@
 //! registered and the owner's bell says [`BARRIER`]; if either is missing, it fences.
 //!
 //! Linux leaves a processor out of these barriers from the end of a thread of the publisher's process there until it runs
-//! another process (docs/PROTOCOL.md, "Barriers that miss a processor"). So an owner that relies on a barrier sleeps for a millisecond first, looks
+//! another process (docs/PROTOCOL.md, "Barriers that miss a processor"). So an owner that relies on a barrier sleeps for [`SECOND_LOOK`] first, looks
 //! once more, and only then sleeps for as long as it likes.
 //!
 //! An owner whose descriptor is polled does not sleep itself: it *arms* its bell ([`DESCRIPTOR`]), and the publisher writes
@@ -57,8 +57,8 @@ pub(crate) fn set(bell: &AtomicU32, more: u32) {
 }
 
 /// How long a sleep lasts that relies on a barrier, before the owner looks once more: far longer than a store waits in a store buffer, and
-/// rarely as long as a wait.
-pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(1);
+/// no period of usual streams. A look that comes together with a frame keeps the reader's processor for some 20 us.
+pub(crate) const SECOND_LOOK: Duration = Duration::from_micros(1500);
 
 /// Sleeps until the bell rings, at most `limit`; not at all if, with the bell set, `ready` says that there is something.
 /// The bell says `more` all the time: an owner that is woken, but does not run yet, wants what it wanted.
