@@ -56,6 +56,18 @@ pub fn mount_tmpfs(path: &str, options: &str, outer: &str) {
     assert_eq!(result, 0, "cannot mount a tmpfs on {path}: {}", std::io::Error::last_os_error());
 }
 
+/// Makes `path` read-only for all who open files there from now on. Only for a peer in a mount namespace of its own, which is not
+/// `outer`, that of the test.
+pub fn make_read_only(path: &std::ffi::CStr, outer: &str) {
+    assert_ne!(mount_namespace(), outer, "this would keep everybody else from writing");
+    for flags in [libc::MS_BIND, libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY] {
+        let none = std::ptr::null();
+        // SAFETY: the path is a C string that outlives the call; the others are not read by these kinds of mounting.
+        let result = unsafe { libc::mount(path.as_ptr(), path.as_ptr(), none, flags, none.cast::<libc::c_void>()) };
+        assert_eq!(result, 0, "cannot make {path:?} read-only: {}", std::io::Error::last_os_error());
+    }
+}
+
 /// Lowers a resource limit of this process, permanently.
 pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };

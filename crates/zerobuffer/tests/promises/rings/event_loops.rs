@@ -4,10 +4,10 @@ use super::support;
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::support::{Name, PATIENCE, Peer, Random, hear, poll, role, say};
+use super::support::{Name, PATIENCE, Peer, Random, confine, hear, poll, role, say};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, WaitStrategy, Writer, WriterOptions};
 
 /// A wake-up that does not come within this time is lost.
@@ -400,9 +400,16 @@ fn read(reader: &mut Reader, count: u32) {
     while reader.try_read_frame().unwrap().is_some() {}
 }
 
+fn make_fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
 #[test]
 fn a_descriptor_works_without_its_fifo() {
-    for (what, opened) in [("removed", false), ("removed", true), ("replaced", false), ("folder", false)] {
+    const OTHERS: [&str; 6] = ["replaced", "another user's", "folder", "file", "link", "dead link"];
+    let others = OTHERS.map(|what| (what, false));
+    for (what, opened) in [("removed", false), ("removed", true)].into_iter().chain(others) {
         let name = Name::new("loop-fifo");
         let mut reader = Reader::create(&name, small()).unwrap();
         let mut peer = Peer::start(role!(writer), &[&name]);
@@ -416,14 +423,25 @@ fn a_descriptor_works_without_its_fifo() {
             peer.expect("done");
             read(&mut reader, 1);
         }
+        let target = Name::new("loop-fifo-target");
+        let target = &target.paths()[0];
         if let Some(path) = &path {
             std::fs::remove_file(path).unwrap();
             match what {
-                "replaced" => {
-                    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
-                    assert!(made.success());
+                "replaced" => make_fifo(path),
+                "another user's" => {
+                    make_fifo(path);
+                    if confine::is_root() {
+                        std::os::unix::fs::chown(path, Some(confine::NOBODY), Some(confine::NOBODY)).unwrap();
+                    }
                 }
                 "folder" => std::fs::create_dir(path).unwrap(),
+                "file" => std::fs::write(path, "file").unwrap(),
+                "link" => {
+                    make_fifo(target);
+                    std::os::unix::fs::symlink(target, path).unwrap();
+                }
+                "dead link" => std::os::unix::fs::symlink(target, path).unwrap(),
                 _ => {}
             }
         }
@@ -437,7 +455,12 @@ fn a_descriptor_works_without_its_fifo() {
         assert!(peer.wait().success());
         drop(reader);
         if let Some(path) = &path {
-            assert_eq!(path.exists(), matches!(what, "replaced" | "folder"), "another program's file stays");
+            let left = path.symlink_metadata();
+            assert_eq!(left.is_ok(), OTHERS.contains(&what), "another program's file stays: {what}");
+            if what == "file" {
+                assert_eq!(std::fs::read(path).unwrap(), b"file", "it is as it was");
+            }
+            assert!(what != "dead link" || !target.exists(), "no file is made through a link");
             let _ = std::fs::remove_file(path);
             let _ = std::fs::remove_dir(path);
         }

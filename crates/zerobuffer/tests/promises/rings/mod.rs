@@ -5,6 +5,7 @@ mod bindings;
 mod cleanup;
 mod ends;
 mod event_loops;
+mod exhausted;
 mod figures;
 mod futures;
 mod give_back;
