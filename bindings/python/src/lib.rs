@@ -41,7 +41,9 @@ mod _native {
     #[pymodule_export]
     use crate::config::BufferConfig;
     #[pymodule_export]
-    use crate::duplex::client::{AsyncCall, DuplexClient};
+    use crate::duplex::async_call::AsyncCall;
+    #[pymodule_export]
+    use crate::duplex::client::DuplexClient;
     #[pymodule_export]
     use crate::duplex::coroutine::Answer;
     #[pymodule_export]

@@ -29,6 +29,18 @@ impl Watched {
 pub(crate) struct Watch(Guarded<Option<Arc<OwnedFd>>>);
 
 impl Watch {
+    /// The copy of a handle that takes calls of several threads at once. `copy` makes it.
+    pub(crate) fn share(
+        &self,
+        copy: impl FnOnce() -> zerobuffer::Result<OwnedFd>,
+    ) -> zerobuffer::Result<Watched> {
+        if let Some(copy) = self.0.with(|copy| copy.clone()) {
+            return Ok(Watched(copy));
+        }
+        let copy = Arc::new(copy()?);
+        Ok(Watched(self.0.with(|kept| Arc::clone(kept.get_or_insert(copy)))))
+    }
+
     /// The copy. `None` if another thread has the handle.
     pub(crate) fn open<T: Send>(
         &self,

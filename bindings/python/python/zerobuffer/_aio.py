@@ -1,4 +1,4 @@
-"""Waiting in asyncio: the event loop itself watches the descriptors of readers and writers.
+"""Waiting in asyncio: the event loop itself watches the descriptors of readers, writers and clients.
 
 A task that finds nothing takes a place in the line of its loop for that reader or writer. When the descriptor is ready, the first
 task of the line is woken, and looks. A task takes a frame, or writes one, only in the step that returns it, so whatever ends it
@@ -6,16 +6,20 @@ before that leaves the frame for the next one.
 
 The descriptor that is watched is a copy (`Watched`), which the line keeps open. When the reader or writer is closed, be it by
 another thread, the copy is ready for good: each task of the line looks, and finds that.
+
+Calls of a client need no line, as each of them has a response of its own: when the descriptor is ready, the loop takes what has
+come, for all of them.
 """
 
 import asyncio
 import functools
 import heapq
 import itertools
+import threading
 import weakref
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar, Union
 
-from ._native import Frame, Reader, Watched, Writer
+from ._native import AsyncCall, DuplexClient, Frame, Reader, Watched, Writer
 
 if TYPE_CHECKING:
     from ._native import _BytesLike
@@ -30,6 +34,10 @@ _count = itertools.count(1)
 # most: nothing tells it when that thread lets go.
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.02
+
+# A call's time may be over a little after its timer: then it is checked again, so many seconds later. Loops take no endless timers.
+_CHECK_AGAIN = 0.002
+_LONGEST_TIMER = 86400.0
 
 
 class _Sleeper:
@@ -197,3 +205,114 @@ async def write_frame(writer: Writer, data: "_BytesLike", seconds: Optional[floa
     if sequence is None:
         writer._raise_full(data)
     return sequence
+
+
+class _Calls:
+    """The calls of one event loop to one client. Used in the loop's thread only."""
+
+    __slots__ = ("__weakref__", "_client", "_loop", "_timer", "_under_way", "_watched")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: DuplexClient) -> None:
+        # It is found by the identities of the loop and the client, so it keeps both.
+        self._loop = loop
+        self._client = client
+        self._watched = client._watch()
+        self._under_way = 0
+        self._timer: Optional[asyncio.TimerHandle] = None
+
+    def begin(self) -> None:
+        if self._under_way == 0:
+            self._loop.add_reader(self._watched, self._look)
+        self._under_way += 1
+
+    def end(self) -> None:
+        self._under_way -= 1
+        if self._under_way == 0:
+            self._loop.remove_reader(self._watched)
+            self._set_timer(None)
+
+    def sent(self) -> None:
+        """A call has been started, and may wait for space."""
+        if self._timer is None:
+            self._set_timer(self._client._next_look())
+
+    def _look(self) -> None:
+        self._set_timer(self._client._look_for_calls())
+
+    def _set_timer(self, seconds: Optional[float]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self._look)
+
+
+#: The calls under way, by the identities of loop and client.
+_calls: "weakref.WeakValueDictionary[Tuple[int, int], _Calls]" = weakref.WeakValueDictionary()
+
+
+class _Call:
+    """One call, whose outcome may come on any thread."""
+
+    __slots__ = ("_call", "_deadline", "_loop", "_thread", "_timer", "outcome")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._deadline = 0.0
+        self._call: Optional[AsyncCall] = None
+        self.outcome: "asyncio.Future[Frame]" = loop.create_future()
+
+    def start(self, client: DuplexClient, data: "_BytesLike", timeout_ms: Optional[float]) -> None:
+        self._call = client._start_call(data, timeout_ms, self._deliver)
+        if timeout_ms is not None and not self.outcome.done():
+            self._deadline = self._loop.time() + timeout_ms / 1000
+            self._set_timer()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._call is not None:
+            # Withdraws the request if the task has been cancelled, or closed.
+            self._call.cancel()
+
+    def _check(self) -> None:
+        assert self._call is not None
+        self._call.check()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        left = max(self._deadline - self._loop.time(), _CHECK_AGAIN)
+        self._timer = self._loop.call_later(min(left, _LONGEST_TIMER), self._check)
+
+    def _deliver(self, result: Union[Frame, BaseException]) -> None:
+        if threading.get_ident() == self._thread:
+            self._settle(result)
+        else:
+            self._loop.call_soon_threadsafe(self._settle, result)
+
+    def _settle(self, result: Union[Frame, BaseException]) -> None:
+        if self.outcome.done():
+            if isinstance(result, Frame):
+                result.release()
+        elif isinstance(result, BaseException):
+            self.outcome.set_exception(result)
+        else:
+            self.outcome.set_result(result)
+
+
+async def call(client: DuplexClient, data: "_BytesLike", timeout_ms: Optional[float]) -> Frame:
+    """The implementation of `DuplexClient.call_async`."""
+    loop = asyncio.get_running_loop()
+    key = (id(loop), id(client))
+    calls = _calls.get(key)
+    if calls is None:
+        calls = _calls[key] = _Calls(loop, client)
+    this = _Call(loop)
+    calls.begin()
+    try:
+        this.start(client, data, timeout_ms)
+        calls.sent()
+        return await this.outcome
+    finally:
+        this.end()
+        calls.end()

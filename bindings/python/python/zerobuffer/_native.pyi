@@ -975,6 +975,9 @@ class DuplexClient:
             RequestFailedError: if the handler failed; with its message.
             DeadlineExceededError: if no response came in time. CancelledError. Those of `send_request`.
         """
+    def _watch(self) -> Watched: ...
+    def _look_for_calls(self) -> Optional[float]: ...
+    def _next_look(self) -> Optional[float]: ...
     def _start_call(
         self, data: _BytesLike, timeout_ms: Optional[float], deliver: Callable[[Any], object]
     ) -> AsyncCall: ...
@@ -1002,7 +1005,9 @@ class DuplexClient:
 
 @final
 class AsyncCall:
-    """A call under way; for `zerobuffer.duplex`."""
+    """A call under way; for `zerobuffer._aio`."""
+    def check(self) -> None:
+        """Ends it if its time is over."""
     def cancel(self) -> None:
         """Withdraws the request."""
 

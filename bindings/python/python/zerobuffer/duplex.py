@@ -19,9 +19,9 @@ clients.
 import asyncio
 import enum
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Awaitable, Callable, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Awaitable, Callable, Optional, Tuple
 
-from . import _native
+from . import _aio, _native
 from ._native import BufferConfig, Frame, ResponseWriter
 
 if TYPE_CHECKING:
@@ -154,27 +154,7 @@ class DuplexClient(_native.DuplexClient, IDuplexClient):
         Raises:
             Those of `call`.
         """
-        loop = asyncio.get_running_loop()
-        outcome: "asyncio.Future[Frame]" = loop.create_future()
-
-        def settle(result: Union[Frame, BaseException]) -> None:
-            if outcome.done():
-                if isinstance(result, Frame):
-                    result.release()
-            elif isinstance(result, BaseException):
-                outcome.set_exception(result)
-            else:
-                outcome.set_result(result)
-
-        def deliver(result: Union[Frame, BaseException]) -> None:
-            loop.call_soon_threadsafe(settle, result)
-
-        call = self._start_call(data, timeout_ms, deliver)
-        try:
-            return await outcome
-        finally:
-            # Withdraws the request if the task has been cancelled, or closed.
-            call.cancel()
+        return await _aio.call(self, data, timeout_ms)
 
 
 class ImmutableDuplexServer(_native.ImmutableDuplexServer, IImmutableDuplexServer):

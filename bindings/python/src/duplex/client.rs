@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyMemoryView, PyTuple};
 use zerobuffer::duplex::{self, ClientOptions, DuplexChannelFactory, PendingCall, RequestBuffer, Response};
 use zerobuffer::{ErrorKind, Result};
 
-use super::executor::Running;
+use super::async_call::AsyncCall;
 use super::link::Link;
 use super::requests;
 use crate::config::{BufferConfig, count};
-use crate::end::{self, call_python};
-use crate::errors::{Failure, exception, raise};
+use crate::end;
+use crate::errors::{Failure, raise};
 use crate::frame::Frame;
 use crate::gate::{SLICE, beside, duration, in_slices};
-use crate::lock::{Attached, Guarded};
+use crate::lock::Guarded;
 use crate::logging;
 use crate::memory::{self, Lease, Lent};
 use crate::owned::Owned;
 use crate::owner::Owner;
+use crate::watched::{Watch, Watched};
 
 /// See `zerobuffer.duplex`.
 #[pyclass(frozen, subclass, module = "zerobuffer._native")]
@@ -37,6 +37,7 @@ pub(crate) struct DuplexClient {
     acquired: Guarded<Option<Acquired>>,
     /// Views of request buffers that still exist.
     lent: Arc<AtomicUsize>,
+    watch: Watch,
 }
 
 struct Acquired {
@@ -199,6 +200,7 @@ impl DuplexClient {
             request_timeout,
             acquired: Guarded::default(),
             lent: Arc::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -408,7 +410,27 @@ impl DuplexClient {
         }
     }
 
-    /// For `zerobuffer.duplex`: starts a call whose outcome `deliver` is called with, on any thread: a frame, or an exception.
+    /// For `zerobuffer._aio`: the descriptor to watch while calls are under way.
+    fn _watch(&self, py: Python<'_>) -> PyResult<Watched> {
+        let client = self.client(py)?;
+        py.detach(|| self.watch.share(|| client.descriptor())).map_err(|error| raise(py, error))
+    }
+
+    /// For `zerobuffer._aio`: takes responses, and delivers the outcomes of calls. Returns as `_next_look`.
+    fn _look_for_calls(&self, py: Python<'_>) -> Option<f64> {
+        // The end of the client is the outcome of its calls.
+        let client = self.link.client().ok()?;
+        py.detach(|| client.look_for_calls()).map(|soon| soon.as_secs_f64())
+    }
+
+    /// For `zerobuffer._aio`: in how many seconds to look at the latest; None: when the descriptor is ready.
+    fn _next_look(&self) -> Option<f64> {
+        let client = self.link.client().ok()?;
+        client.next_look_for_calls().map(|soon| soon.as_secs_f64())
+    }
+
+    /// For `zerobuffer._aio`: starts a call whose outcome `deliver` is called with, on any thread: a frame, or an exception. The
+    /// caller watches the descriptor, and checks the call when its time is over.
     fn _start_call(
         &self,
         data: &Bound<'_, PyAny>,
@@ -417,23 +439,8 @@ impl DuplexClient {
     ) -> PyResult<AsyncCall> {
         let py = data.py();
         let (timeout, data) = (duration(timeout_ms)?, self.request(data, "call_async")?);
-        let call = Box::pin(self.client(py)?.call_async(data, timeout));
-        let kept: Arc<Attached<Option<Py<PyAny>>>> = Arc::new(Attached::new(Some(deliver)));
-        let deliver = Arc::clone(&kept);
-        let done = move |outcome: Result<Response>| {
-            call_python(|py| {
-                let Some(deliver) = deliver.replace(py, None) else { return };
-                let result = match outcome {
-                    Ok(response) => requests::response(py, response).map(Bound::into_any),
-                    Err(error) => exception(py, &error),
-                };
-                // Fails when the loop has been closed. Then no task waits.
-                if let Err(error) = result.and_then(|result| deliver.call1(py, (result,))) {
-                    log::debug!("the outcome of a call comes after the end of its event loop: {error}");
-                }
-            });
-        };
-        Ok(AsyncCall { running: py.detach(|| Running::start(call, done)), deliver: kept })
+        let client = self.client(py)?;
+        Ok(AsyncCall::start(py, client.call_in_loop(data, timeout), deliver))
     }
 
     /// Cancels a request: its outcome is CancelledError, at once. Returns whether it was still under way.
@@ -467,6 +474,7 @@ impl DuplexClient {
         py.detach(|| {
             drop(request);
             self.link.close();
+            self.watch.close();
         });
         logging::flush(py);
     }
@@ -496,28 +504,4 @@ impl Drop for DuplexClient {
 fn number(sequence: &Bound<'_, PyAny>) -> PyResult<u64> {
     let failed = || PyValueError::new_err(format!("sequence is {sequence}, which is no request's number"));
     count(sequence)?.map(|sequence| sequence as u64).ok_or_else(failed)
-}
-
-/// A call under way; for `zerobuffer.duplex`.
-#[pyclass(frozen, module = "zerobuffer._native")]
-pub(crate) struct AsyncCall {
-    running: Arc<Running<Result<Response>>>,
-    deliver: Arc<Attached<Option<Py<PyAny>>>>,
-}
-
-#[pymethods]
-impl AsyncCall {
-    /// Withdraws the request.
-    fn cancel(&self, py: Python<'_>) {
-        py.detach(|| self.running.cancel());
-        drop(self.deliver.replace(py, None));
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        self.deliver.peek(|deliver| visit.call(deliver)).unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        drop(self.deliver.replace(py, None));
-    }
 }

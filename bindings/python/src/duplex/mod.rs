@@ -1,5 +1,6 @@
 //! The native half of `zerobuffer.duplex`.
 
+pub(crate) mod async_call;
 pub(crate) mod client;
 pub(crate) mod coroutine;
 mod executor;

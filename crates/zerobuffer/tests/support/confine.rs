@@ -63,7 +63,8 @@ pub fn make_read_only(path: &std::ffi::CStr, outer: &str) {
     for flags in [libc::MS_BIND, libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY] {
         let none = std::ptr::null();
         // SAFETY: the path is a C string that outlives the call; the others are not read by these kinds of mounting.
-        let result = unsafe { libc::mount(path.as_ptr(), path.as_ptr(), none, flags, none.cast::<libc::c_void>()) };
+        let result =
+            unsafe { libc::mount(path.as_ptr(), path.as_ptr(), none, flags, none.cast::<libc::c_void>()) };
         assert_eq!(result, 0, "cannot make {path:?} read-only: {}", std::io::Error::last_os_error());
     }
 }

@@ -1,7 +1,8 @@
 //! The descriptor of a client, which event loops poll: that of the response buffer's reader.
 //!
 //! A thread that leads has the reader, so an event loop cannot arm the descriptor meanwhile. It then takes the bytes out, and the
-//! leader makes the descriptor ready when it has entered an outcome, and when it gives up the reader.
+//! leader makes the descriptor ready when it has entered an outcome, and when it gives up the reader and has not read all, or bytes
+//! were taken out meanwhile. It makes the descriptor, too, if a thread asks for that.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::state::ClientState;
 use crate::duplex::due::Due;
 use crate::duplex::sync::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Ordering;
 
 /// How long to wait for the reader while other threads lead.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -99,6 +101,8 @@ impl ClientState {
                 self.watch_server();
                 return Ok(());
             }
+            // Release pairs with the swap in make_wanted_descriptor().
+            self.wants_descriptor.store(true, Ordering::Release);
             if start.elapsed() > PATIENCE {
                 let message = "other threads keep the reader: ask for the descriptor before they call";
                 return Err(self.error(ErrorKind::InvalidState, message));
@@ -107,6 +111,14 @@ impl ClientState {
             std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
+    }
+
+    /// For an event loop, which finds that another thread has the reader: takes the bytes out of the descriptor. If that thread still
+    /// has the reader then, it will make the descriptor ready.
+    pub(super) fn leave_to_leader(&self) {
+        // It changes one word, as the leader does: see the drop of Leading.
+        self.drained.swap(true, Ordering::AcqRel);
+        self.reader_interrupt.drain_descriptor();
     }
 
     /// The next outcome for any caller, if there is one. Leaves the descriptor ready unless there is none.
@@ -122,8 +134,7 @@ impl ClientState {
                 // Something was read, for another thread.
                 continue;
             }
-            self.reader_interrupt.drain_descriptor();
-            // From here on the leader makes it ready: it has not given up the reader yet, or is about to do so again.
+            self.leave_to_leader();
             if self.try_lead().is_none() {
                 let outcome = lock(&self.inbox).take(Wants::Any);
                 if outcome.is_none() {

@@ -1,5 +1,5 @@
 //! Calls as futures. Tasks cannot block to read, so a thread of the client reads for them while any of them
-//! waits. It takes its turn as leader, like every caller that blocks.
+//! waits. It takes its turn as leader, like every caller that blocks. Or the program's event loop does it ([`super::in_loop`]).
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 const DEADLINES: Duration = Duration::from_millis(5);
 
 /// How often tasks that wait for space try again.
-const RETRY: Duration = Duration::from_millis(1);
+pub(super) const RETRY: Duration = Duration::from_millis(1);
 
 /// A request and its response, as a future; see [`DuplexClient::call_async`].
 ///
@@ -32,12 +32,14 @@ pub struct Call<D> {
     /// `Some` until sent.
     data: Option<D>,
     stage: Stage,
+    /// The client's thread reads for it, rather than an event loop.
+    by_thread: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     New,
-    /// Counted in [`super::inbox::Tasks::pending`], as are all stages from here to `Done`.
+    /// Counted in [`super::inbox::Tasks::pending`], as are all stages from here to `Done`, if the client's thread reads for it.
     Sending,
     Sent(u64),
     Done,
@@ -60,8 +62,9 @@ impl<D: AsRef<[u8]>> Future for Call<D> {
 }
 
 impl<D> Call<D> {
-    pub(crate) fn new(state: &Arc<ClientState>, data: D, timeout: Duration) -> Call<D> {
-        Call { state: Arc::clone(state), due: state.due(timeout), data: Some(data), stage: Stage::New }
+    pub(crate) fn new(state: &Arc<ClientState>, data: D, timeout: Duration, by_thread: bool) -> Call<D> {
+        let (state, due) = (Arc::clone(state), state.due(timeout));
+        Call { state, due, data: Some(data), stage: Stage::New, by_thread }
     }
 
     /// Removes the call from the inbox, and withdraws its request.
@@ -71,7 +74,7 @@ impl<D> Call<D> {
             return;
         }
         let mut inbox = lock(&self.state.inbox);
-        inbox.tasks.pending -= 1;
+        inbox.tasks.pending -= usize::from(self.by_thread);
         let entry = match stage {
             Stage::Sent(sequence) => inbox.entries.remove(&sequence),
             _ => None,
@@ -88,7 +91,10 @@ impl<D: AsRef<[u8]>> Call<D> {
         let state = Arc::clone(&self.state);
         state.check_mine()?;
         if self.stage == Stage::New {
-            state.start_reading_for_tasks()?;
+            match self.by_thread {
+                true => state.start_reading_for_tasks()?,
+                false => state.check_end()?,
+            }
             self.stage = Stage::Sending;
         }
         // The waker is cloned, and later dropped, without a lock, because it is user code.

@@ -63,6 +63,16 @@ impl<'a> Leading<'a> {
         }
     }
 
+    /// Makes the reader's descriptor, if another thread wants that. If it fails, that thread tries again.
+    #[cfg(not(loom))]
+    #[cold]
+    fn make_wanted_descriptor(&mut self) {
+        // Acquire pairs with the store in ClientState::make_descriptor().
+        if self.state.wants_descriptor.swap(false, Ordering::Acquire) && self.make_descriptor().is_ok() {
+            self.state.watch_server();
+        }
+    }
+
     /// Whether tasks wait until this leader gives up the reader.
     pub(crate) fn owes_wakes(&self) -> bool {
         !self.wakers.is_empty()
@@ -97,7 +107,11 @@ impl<'a> Leading<'a> {
             Err(error) if error.kind() == ErrorKind::Interrupted && state.take_server_news() => {
                 return self.look_at_server(true, mine);
             }
-            Err(error) => self.read_failed(&error),
+            Err(error) => {
+                #[cfg(not(loom))]
+                self.make_wanted_descriptor();
+                self.read_failed(&error);
+            }
         }
         None
     }
@@ -224,10 +238,13 @@ impl<'a> Leading<'a> {
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        // An event loop may have found the reader taken.
-        let ring = self.state.has_descriptor() && !self.is_armed();
+        let read_all = self.is_armed();
         self.reader = None;
-        if ring {
+        // An event loop may have found the reader taken, and has taken out the byte of a response that came meanwhile. Both sides change
+        // one word, so one change comes after the other. Either this thread sees the event loop's, or the event loop, which then tries
+        // once more, finds the reader free.
+        let polled = self.state.has_descriptor();
+        if polled && (self.state.drained.swap(false, Ordering::AcqRel) || !read_all) {
             self.state.ring_descriptor();
         }
         // Both sides change one word, so one change comes after the other. A follower, or a thread that

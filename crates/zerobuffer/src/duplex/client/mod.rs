@@ -4,6 +4,8 @@
 mod descriptor;
 #[cfg(feature = "async")]
 mod future;
+#[cfg(all(feature = "async", not(loom)))]
+mod in_loop;
 mod in_place;
 mod inbox;
 mod leader;
@@ -295,7 +297,7 @@ impl DuplexClient {
     /// ```
     #[cfg(feature = "async")]
     pub fn call_async<D: AsRef<[u8]>>(&self, data: D, timeout: Duration) -> Call<D> {
-        Call::new(&self.state, data, timeout)
+        Call::new(&self.state, data, timeout, true)
     }
 
     /// Cancels a request: its outcome is `Cancelled`, at once. Returns whether it was still under way.

@@ -41,6 +41,11 @@ pub(crate) struct ClientState {
     over: AtomicBool,
     /// The client is being closed: the leader closes the reader when it lets go.
     closing: AtomicBool,
+    /// A thread waits until the reader has a descriptor.
+    #[cfg(not(loom))]
+    pub(super) wants_descriptor: AtomicBool,
+    /// An event loop has taken bytes out of the descriptor, although it did not have the reader.
+    pub(super) drained: AtomicBool,
     /// Tests whether the server lives, and withdraws requests, while a thread has the writer.
     pub(crate) server: ReaderWatch,
     pub(super) reader_interrupt: InterruptHandle,
@@ -131,6 +136,9 @@ impl ClientState {
             turns: Turns::new(never_spins),
             over: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            #[cfg(not(loom))]
+            wants_descriptor: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             #[cfg(not(loom))]
             server_watch: ServerWatch::new(Weak::clone(own)),
         }))

@@ -10,7 +10,13 @@ use super::support::{Name, PATIENCE, Peer, confine, hear, poll, role, say};
 use zerobuffer::duplex::{DuplexChannelFactory, ProcessingMode};
 use zerobuffer::{BufferConfig, ErrorKind, Reader, Result, WaitSet, WaitStrategy, Writer};
 
-support::peers!(opener, reader_without_instances, writer, owner_in_a_full_folder, owner_in_a_read_only_folder);
+support::peers!(
+    opener,
+    reader_without_instances,
+    writer,
+    owner_in_a_full_folder,
+    owner_in_a_read_only_folder
+);
 
 /// What does not come within this time is lost.
 const LOST: Duration = Duration::from_secs(10);
