@@ -152,6 +152,7 @@ C_NAMES = {
     "time_left": "zb_frame_time_left_ns",
     "is_cancelled": "zb_frame_is_cancelled",
     "make_mut": "zb_frame_make_mut",
+    "to_mut": "zb_frame_to_mut",
     "is_shared": "zb_frame_is_shared",
     "huge_page_bytes": "zb_reader_get_huge_page_bytes",
     "SharedWriter": "zb_shared_writer_create",

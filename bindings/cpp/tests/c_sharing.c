@@ -132,6 +132,47 @@ static void changed_before_it_goes_on(void)
     close_relay();
 }
 
+/* What others may look at is changed as a private copy, which goes on by a copy. */
+static void changed_as_a_copy(void)
+{
+    zb_frame frame, seen;
+    uint8_t *data;
+    bool shared = true;
+    open_relay("copy", true);
+    CHECK(!passed_on('a'));
+    send_one('x');
+    read_one(input, &frame);
+    expect(zb_frame_to_mut(&frame, &data, &error), ZB_OK, &error);
+    CHECK(data == frame.data && data[0] == 'x');
+    memset(data, 'y', frame.size);
+    expect(zb_writer_forward_to(output, &frame, &shared, &error), ZB_OK, &error);
+    CHECK(shared);
+    const uint8_t *lent = frame.data;
+    expect(zb_frame_to_mut(&frame, &data, &error), ZB_OK, &error);
+    CHECK(data != lent && data == frame.data && frame.size == sizeof big);
+    memset(data, 'z', frame.size);
+    CHECK(lent[0] == 'y' && frame.data[frame.size - 1] == 'z');
+    /* It is the only one who has the copy. */
+    expect(zb_frame_make_mut(&frame, &data, &error), ZB_OK, &error);
+    CHECK(data == frame.data);
+    read_one(viewer, &seen);
+    CHECK(zb_frame_is_shared(&seen) && seen.data[0] == 'y');
+    expect(zb_frame_to_mut(&seen, &data, &error), ZB_OK, &error);
+    CHECK(!zb_frame_is_shared(&seen) && data == seen.data && data[sizeof big - 1] == 'y');
+    memset(data, 'v', seen.size);
+    CHECK(lent[0] == 'y' && frame.data[0] == 'z');
+    zb_frame_release(&seen);
+    expect(zb_writer_forward(output, &frame, &shared, &error), ZB_OK, &error);
+    CHECK(!shared && frame.data == NULL);
+    memset(big, 'z', sizeof big);
+    read_one(viewer, &seen);
+    CHECK(seen.size == sizeof big && memcmp(seen.data, big, sizeof big) == 0);
+    zb_frame_release(&seen);
+    expect(zb_frame_to_mut(&seen, &data, &error), ZB_ERROR_INVALID_ARGUMENT, &error);
+    CHECK(data == NULL);
+    close_relay();
+}
+
 static void lent_frames(void)
 {
     zb_frame frame;
@@ -343,6 +384,7 @@ int main(void)
 {
     shared_where_both_sides_want_it();
     changed_before_it_goes_on();
+    changed_as_a_copy();
     lent_frames();
     own_buffer();
     outlives_its_reader();

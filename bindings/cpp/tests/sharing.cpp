@@ -146,6 +146,26 @@ TEST_CASE("a frame is changed in place before it goes on, and is read-only after
     CHECK_THROWS_AS(static_cast<void>(Frame().make_mut()), invalid_argument_exception);
 }
 
+TEST_CASE("what others may look at is changed as a private copy, which goes on") {
+    const Name camera("copy-camera");
+    const Name display("copy-display");
+    Relay relay = sharing_relay(camera, display);
+    relay.pass_on(1);
+    Frame frame = relay.send(2);
+    CHECK(frame.to_mut().data() == frame.data());
+    CHECK(relay.output.forward_to(frame));
+    std::ranges::fill(frame.to_mut(), std::uint8_t{3});
+    Frame seen = relay.viewer.read_frame(patience);
+    CHECK((seen.is_shared() && seen.data()[size - 1] == 2 && frame.data()[size - 1] == 3));
+    std::ranges::fill(seen.to_mut(), std::uint8_t{4});
+    CHECK((!seen.is_shared() && seen.data()[0] == 4 && frame.data()[0] == 3));
+    seen.release();
+    CHECK(!relay.output.forward(std::move(frame)));
+    CHECK(relay.viewer.read_frame(patience).data()[size - 1] == 3);
+    CHECK(relay.input.payload_share_count() == 0);
+    CHECK_THROWS_AS(static_cast<void>(Frame().to_mut()), invalid_argument_exception);
+}
+
 TEST_CASE("a shared frame outlives its reader, and then goes back") {
     const Name camera("outlive-camera");
     const Name display("outlive-display");

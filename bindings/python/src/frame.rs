@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -30,7 +31,7 @@ pub(crate) struct Frame {
     sequence: u64,
     size: usize,
     end_of_stream: bool,
-    is_shared: bool,
+    is_shared: AtomicBool,
     inner: Attached<Inner>,
 }
 
@@ -58,7 +59,7 @@ impl Frame {
             sequence: frame.sequence(),
             size: frame.len(),
             end_of_stream: false,
-            is_shared: frame.is_shared(),
+            is_shared: AtomicBool::new(frame.is_shared()),
             inner: Attached::new(Inner {
                 bytes: Held::Frame(frame),
                 released: false,
@@ -79,7 +80,10 @@ impl Frame {
         let bytes = Held::Lease(Py::new(py, lease)?);
         let inner = Inner { bytes, released: false, pinned: false, request };
         let inner = Attached::new(inner);
-        Bound::new(py, Frame { sequence, size, end_of_stream: false, is_shared: false, inner })
+        Bound::new(
+            py,
+            Frame { sequence, size, end_of_stream: false, is_shared: AtomicBool::new(false), inner },
+        )
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -89,7 +93,13 @@ impl Frame {
     /// A frame without bytes.
     pub(crate) fn invalid(end_of_stream: bool) -> Frame {
         let inner = Inner { bytes: Held::Nothing, released: false, pinned: false, request: None };
-        Frame { sequence: 0, size: 0, end_of_stream, is_shared: false, inner: Attached::new(inner) }
+        Frame {
+            sequence: 0,
+            size: 0,
+            end_of_stream,
+            is_shared: AtomicBool::new(false),
+            inner: Attached::new(inner),
+        }
     }
 
     /// What views rest on.
@@ -204,24 +214,26 @@ impl Frame {
     /// release the frame soon.
     #[getter]
     fn is_shared(&self) -> bool {
-        self.is_shared
+        self.is_shared.load(Ordering::Relaxed)
     }
 
-    /// The bytes as a writable `memoryview`, to be changed in place before the frame is passed on (`Writer.forward`). The
-    /// writer that wrote them never learns of it. `numpy.asarray(view)` makes a writable array of the view.
+    /// The bytes as a writable `memoryview`, to be changed before the frame is passed on (`Writer.forward`): in place, which the writer
+    /// that wrote them never learns of. `numpy.asarray(view)` makes a writable array of the view.
     ///
-    /// Do not write to it any more once the frame has been passed on: the next reader looks at these very bytes.
+    /// If others may look at the bytes, because the frame has been passed on already or is itself a shared one (`is_shared`), the
+    /// frame gets a private copy, which is passed on from then on. Views that were made before show the bytes as they were.
+    ///
+    /// Do not write to a view any more once the frame has been passed on: the next reader looks at these very bytes. Call this again.
     ///
     /// Raises:
-    ///     InvalidStateError: if others may look at the bytes, because the frame has been passed on already or is itself a
-    ///         shared one (`is_shared`): change a copy instead. Also if the frame is invalid, released, or not one that a
-    ///         reader has read.
+    ///     InvalidStateError: if the frame is invalid, released, or not one that a reader has read; or another thread is passing
+    ///         it on.
     fn make_mut<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
         let Some(lease) = Lease::to_be_changed(&self.lease(py)?) else {
-            let message =
-                "others may look at the frame's bytes, or no reader has read it: change a copy instead";
+            let message = "no reader of this process has read the frame, or another thread is passing it on";
             return Err(errors::own(py, ErrorKind::InvalidState, "", message));
         };
+        self.is_shared.store(false, Ordering::Relaxed);
         memory::view(&Bound::new(py, lease)?)
     }
 

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pyo3::ffi;
@@ -15,7 +15,8 @@ use pyo3::types::PyMemoryView;
 /// Memory with what keeps it.
 #[pyclass(frozen, module = "zerobuffer._native")]
 pub(crate) struct Lease {
-    start: *mut u8,
+    /// Changes when a frame gets a copy of its own; the bytes before that stay as long as the keeper.
+    start: AtomicPtr<u8>,
     len: usize,
     writable: bool,
     /// Dropped with the last view.
@@ -73,12 +74,17 @@ impl Lease {
     /// Memory of the process's own.
     pub(crate) fn of_bytes(bytes: Box<[u8]>, writable: bool) -> Lease {
         let (len, all) = (bytes.len(), Box::into_raw(bytes));
-        Lease { start: all.cast(), len, writable, keeper: Keeper::Shared(Arc::new(Heap(all))) }
+        Lease {
+            start: AtomicPtr::new(all.cast()),
+            len,
+            writable,
+            keeper: Keeper::Shared(Arc::new(Heap(all))),
+        }
     }
 
     pub(crate) fn of_frame(frame: zerobuffer::Frame) -> Lease {
         // Shared memory does not move with its handle.
-        let (start, len) = (frame.as_ptr().cast_mut(), frame.len());
+        let (start, len) = (AtomicPtr::new(frame.as_ptr().cast_mut()), frame.len());
         Lease { start, len, writable: false, keeper: Keeper::Frame(RwLock::new(frame)) }
     }
 
@@ -88,7 +94,7 @@ impl Lease {
     ///
     /// `keeper` keeps the `len` bytes at `start` mapped, and nothing but Python code uses them while it writes.
     pub(crate) unsafe fn writable(start: *mut u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
-        Lease { start, len, writable: true, keeper: Keeper::Shared(keeper) }
+        Lease { start: AtomicPtr::new(start), len, writable: true, keeper: Keeper::Shared(keeper) }
     }
 
     /// Memory to be read only.
@@ -97,7 +103,12 @@ impl Lease {
     ///
     /// `keeper` keeps the `len` bytes at `start` mapped.
     pub(crate) unsafe fn readable(start: *const u8, len: usize, keeper: Arc<dyn Send + Sync>) -> Lease {
-        Lease { start: start.cast_mut(), len, writable: false, keeper: Keeper::Shared(keeper) }
+        Lease {
+            start: AtomicPtr::new(start.cast_mut()),
+            len,
+            writable: false,
+            keeper: Keeper::Shared(keeper),
+        }
     }
 
     /// Calls `work` with the frame that a reader has read; `None` if this is no such frame.
@@ -108,13 +119,14 @@ impl Lease {
         }
     }
 
-    /// A lease of the frame's bytes to be changed, which keeps this one. `None` if others may look at them.
+    /// A lease of the frame's bytes to be changed, which keeps this one: of a copy, which this lease shows from then on, if others may
+    /// look at them. `None` if no reader of this process has read the frame, or another thread is passing it on.
     pub(crate) fn to_be_changed(this: &Bound<'_, Lease>) -> Option<Lease> {
         let Keeper::Frame(frame) = &this.get().keeper else { return None };
-        // Another thread that has it is passing it on.
         let mut frame = frame.try_write().ok()?;
-        let bytes = frame.make_mut()?;
-        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+        let bytes = frame.to_mut()?;
+        let (start, len) = (AtomicPtr::new(bytes.as_mut_ptr()), bytes.len());
+        this.get().start.store(bytes.as_mut_ptr(), Ordering::Relaxed);
         let keeper = Keeper::Shared(Arc::new(this.clone().unbind()));
         Some(Lease { start, len, writable: true, keeper })
     }
@@ -124,7 +136,8 @@ impl Lease {
     }
 
     pub(crate) fn start(&self) -> *mut u8 {
-        self.start
+        // Relaxed: the GIL, or what passed the lease to this thread, orders this behind the store.
+        self.start.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -135,7 +148,7 @@ impl Lease {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the keeper keeps them mapped. Those of a frame do not change (trust model); writable ones are changed by
         // Python code alone, and the caller, who holds the GIL, copies before any runs.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 }
 
@@ -148,7 +161,7 @@ impl Lease {
             ffi::PyBuffer_FillInfo(
                 view,
                 slf.as_ptr(),
-                lease.start.cast(),
+                lease.start().cast(),
                 lease.len as ffi::Py_ssize_t,
                 c_int::from(!lease.writable),
                 flags,

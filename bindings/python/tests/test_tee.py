@@ -143,3 +143,25 @@ def test_a_tee_takes_what_is_open_only(name):
         with pytest.raises(zerobuffer.InvalidStateError):
             tee.forward(tee.read_frame(0))
         assert repr(tee) == f"<zerobuffer.Tee '{name}'>"
+
+
+def test_shared_writers_are_outputs_which_keep_their_buffers_for_readers_that_come_later(name):
+    archive, display, late = (f"{name}-{what}" for what in ("archive", "display", "late"))
+    reader = sharing(name)
+    outputs = [zerobuffer.SharedWriter(output, reader) for output in (archive, display, late)]
+    with zerobuffer.Tee(reader) as tee, zerobuffer.Writer(name) as source:
+        tee.add_block_output(outputs[0])
+        tee.add_drop_output(outputs[1])
+        tee.add_block_output(outputs[2])
+        assert all(output.closed for output in outputs)
+        with sharing(archive) as recorder, sharing(display) as viewer:
+            for number in range(4):
+                source.write_frame(bytes([number]) * SIZE)
+                assert tee.step()
+                with recorder.read_frame() as frame:
+                    assert frame.is_shared and bytes(frame) == bytes([number]) * SIZE
+                assert seen(viewer) == number
+        with sharing(late) as adopted:
+            assert [seen(adopted) for _ in range(4)] == [0, 1, 2, 3]
+        assert tee.remove_output(display)
+    assert not any(leftovers(buffer) for buffer in (name, archive, display, late))

@@ -90,6 +90,14 @@ impl<T> Exclusive<T> {
         Ok(entered)
     }
 
+    /// As `enter`, if there is nothing to wait for and nothing to tell.
+    #[inline(always)]
+    pub(crate) fn try_enter(&self) -> Option<Entered<'_, T>> {
+        let entered = self.enter_as(thread_number()).ok()?;
+        // Relaxed: a close that is not seen here waits for this call.
+        (!entered.value_is_gone() && !self.closing.load(Ordering::Relaxed)).then_some(entered)
+    }
+
     /// The value, for a moment without any wait, on any thread. Calls of other threads wait for its end
     /// instead of being refused. `None` if another thread uses the value, or it is gone.
     pub(crate) fn enter_briefly(&self) -> Option<Entered<'_, T>> {

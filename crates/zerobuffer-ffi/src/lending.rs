@@ -64,6 +64,24 @@ impl Lending {
         Ok(self.lent.as_ref())
     }
 
+    /// Ends the loan if that takes no lock and no system call; returns whether none is left.
+    #[inline(always)]
+    pub(crate) fn end_quietly(&mut self) -> bool {
+        match self.lent.take().map(FrameRef::release_quietly) {
+            Some(Err(frame)) => {
+                self.lent = Some(frame);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Lends the next frame, if it is known to be there and nothing is special about it; after `end_quietly`.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Option<&FrameRef<'static>> {
+        self.lend_by(|reader| Ok(reader.take_frame_ref())).ok().flatten()
+    }
+
     /// The number of the frame that is lent; 0 if none is.
     pub(crate) fn lent(&self) -> u64 {
         self.lent.as_ref().map_or(0, FrameRef::sequence)

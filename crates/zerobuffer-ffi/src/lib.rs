@@ -49,6 +49,7 @@ mod response;
 mod server;
 mod sharing;
 mod stats;
+mod take;
 mod tee;
 mod version;
 mod writer;

@@ -110,7 +110,7 @@ impl zb_reader {
     }
 
     #[inline(always)]
-    fn count(&self, inner: &Entered<'_, Inner>) {
+    pub(crate) fn count(&self, inner: &Entered<'_, Inner>) {
         // Relaxed: the counters order nothing.
         let reader = inner.lending.look();
         self.cursor.store(reader.cursor(), Ordering::Relaxed);

@@ -188,6 +188,32 @@ pub unsafe extern "C" fn zb_frame_make_mut(
     })
 }
 
+/// Like `zb_frame_make_mut`, but returns a private copy if others may look at the bytes: the frame has the copy from then on, with
+/// another `data`, and is passed on by a copy. The bytes as they were before stay until the frame is released.
+///
+/// Errors: `INVALID_STATE` in a forked child; `INVALID_ARGUMENT` if the frame is empty, or is not one of a `zb_reader`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn zb_frame_to_mut(
+    frame: *mut zb_frame,
+    data: *mut *mut u8,
+    error: *mut *mut zb_error,
+) -> zb_status {
+    guarded!(error, {
+        let (frame, out) = passed!(handle_mut(frame, "frame")?, Out::new(data, "data")?);
+        out.set(std::ptr::null_mut());
+        let Some(core) = frame.of_reader_mut() else {
+            return Err(Failure::argument("the frame is empty, or is not one that a reader has read"));
+        };
+        let Some(bytes) = core.to_mut().map(<[u8]>::as_mut_ptr) else {
+            let message = "the frame belongs to the process that forked this one: change a copy";
+            return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));
+        };
+        frame.data = bytes;
+        out.set(bytes);
+        Ok(ZB_OK)
+    })
+}
+
 /// Whether the frame's bytes lie in another reader's buffer, which has lent them. They are read-only, and keep their place there,
 /// so release the frame soon. False for an empty frame and for one that no `zb_reader` has read.
 #[unsafe(no_mangle)]

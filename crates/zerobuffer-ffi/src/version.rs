@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 /// or changed.
 pub const ZB_ABI_VERSION_MAJOR: u32 = 1;
 /// Minor version of the ABI: raised when an item is added.
-pub const ZB_ABI_VERSION_MINOR: u32 = 4;
+pub const ZB_ABI_VERSION_MINOR: u32 = 5;
 
 /// The ABI version of the loaded library: major * 65536 + minor.
 ///

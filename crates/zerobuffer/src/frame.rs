@@ -69,6 +69,12 @@ impl Frame {
 
     /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        if let Some(copy) = self.record.copied_at() {
+            // SAFETY: the address is that of `len` bytes of a Box that the release queue keeps until this `Frame` is dropped
+            // (ReleaseQueue::keep_copy), and of which nothing else knows. `Frame` is not `Clone`, and is borrowed mutably for as long
+            // as the slice lives.
+            return unsafe { std::slice::from_raw_parts_mut(copy.cast_mut(), self.record.len()) };
+        }
         // SAFETY: the bytes belong to this `Frame` until it is dropped: the writer does not touch them before
         // they are given back (trust model), and no other frame of this process has them, as each is taken once and
         // `Frame` is not `Clone`. So this `Frame` is the only way to them here, and it is borrowed mutably for as long
@@ -95,19 +101,56 @@ impl Frame {
     /// # Ok::<(), zerobuffer::Error>(())
     /// ```
     pub fn make_mut(&mut self) -> Option<&mut [u8]> {
-        let is_mine = !self.is_shared() && self.lender.is_only_mine(&self.record);
-        is_mine.then(|| self.bytes_mut())
+        self.is_only_mine().then(|| self.bytes_mut())
+    }
+
+    /// As [`Frame::make_mut`], but of a private copy where others may look at the bytes: the frame has the copy from then on, until it
+    /// is dropped, and is passed on by a copy.
+    ///
+    /// `None` in a forked child, where the frame is its parent's.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use zerobuffer::{BufferConfig, Reader, Writer, WriterOptions};
+    ///
+    /// # let [camera, display] = ["camera", "display"].map(|what| format!("doc-frame-to-mut-{what}-{}", std::process::id()));
+    /// let config = BufferConfig::default().allow_payload_sharing(true);
+    /// let mut reader = Reader::create(&camera, config.clone())?;
+    /// let mut viewer = Reader::create(&display, config)?; // usually in another process
+    /// let mut output = Writer::connect_with(&display, WriterOptions::default().request_payload_sharing(true))?;
+    /// Writer::connect(&camera)?.write_frame(&[1; 100_000])?;
+    /// let mut frame = reader.read_frame(Duration::from_secs(1))?.expect("a frame");
+    /// output.forward_to(&frame)?; // it may be lent now
+    /// frame.to_mut().expect("this process read it").fill(2);
+    /// assert_eq!((frame[0], viewer.read_frame(Duration::from_secs(1))?.expect("a frame")[0]), (2, 1));
+    /// # Ok::<(), zerobuffer::Error>(())
+    /// ```
+    pub fn to_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.lender.buffer.is_mine() {
+            return None;
+        }
+        if !self.is_only_mine()
+            && let Some(copied) = self.lender.keep_copy(&self.record, Box::from(&**self))
+        {
+            self.record = copied;
+        }
+        Some(self.bytes_mut())
+    }
+
+    /// Whether nothing else has the bytes.
+    fn is_only_mine(&self) -> bool {
+        !self.is_shared() && (self.record.copied_at().is_some() || self.lender.is_only_mine(&self.record))
     }
 
     /// Whether the bytes lie in another reader's buffer, which has lent them ([`Writer::forward`](crate::Writer::forward)).
     /// They keep their place there, and its writer waits for them in the end, so release the frame soon.
     pub fn is_shared(&self) -> bool {
-        self.record.borrowed_at().is_some()
+        self.record.is_borrowed()
     }
 
-    /// What a writer needs to lend the frame; `None` if its bytes are not its reader's own.
+    /// What a writer needs to lend the frame; `None` if its bytes do not lie in its reader's buffer.
     pub(crate) fn to_be_lent(&self) -> Option<(&Arc<Lender>, &FrameRecord)> {
-        (!self.is_shared()).then_some((&self.lender, &self.record))
+        self.record.elsewhere_at().is_none().then_some((&self.lender, &self.record))
     }
 
     /// Flags of the header as they were when the frame was read ([`crate::ring::flags`]); 0 in a classic ring.
@@ -210,7 +253,31 @@ impl<'a> FrameRef<'a> {
 
     /// Whether the bytes lie in another reader's buffer; see [`Frame::is_shared`].
     pub fn is_shared(&self) -> bool {
-        self.record.borrowed_at().is_some()
+        self.record.is_borrowed()
+    }
+
+    /// Whether the release would be more than a note that the bytes may go back, because the writer may need them now. For bindings,
+    /// which leave a release that is not due to their next call.
+    #[doc(hidden)]
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.lender.is_due(self.record)
+    }
+
+    /// Releases the frame if that is not due; otherwise returns it. Takes no lock, makes no system call, and logs nothing.
+    ///
+    /// # Errors
+    ///
+    /// The frame.
+    #[doc(hidden)]
+    #[inline]
+    pub fn release_quietly(self) -> Result<(), Self> {
+        if !self.lender.release_quietly(self.record) {
+            return Err(self);
+        }
+        // It has been released.
+        std::mem::forget(self);
+        Ok(())
     }
 
     /// Makes an owned frame of it, which outlives the next read and the reader.
@@ -243,6 +310,7 @@ impl<'a> FrameRef<'a> {
 impl Deref for FrameRef<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: as for Frame; `lender` is borrowed for longer than the slice.
         unsafe { bytes_of(self.lender, self.record) }
@@ -300,7 +368,7 @@ unsafe fn bytes_of<'a>(lender: &'a Lender, record: &FrameRecord) -> &'a [u8] {
     bytes.unwrap_or_else(|| unsafe { bytes_elsewhere(record) })
 }
 
-/// The bytes of a frame that do not lie in its reader's ring: those of a borrowed frame, else none.
+/// The bytes of a frame that do not lie in its reader's ring: those of a borrowed frame, or of a copy, else none.
 ///
 /// # Safety
 ///
@@ -308,6 +376,7 @@ unsafe fn bytes_of<'a>(lender: &'a Lender, record: &FrameRecord) -> &'a [u8] {
 #[cold]
 unsafe fn bytes_elsewhere<'a>(record: &FrameRecord) -> &'a [u8] {
     // SAFETY: the address is that of `record.len()` readable bytes, which the release queue keeps until the frame is released
-    // (ReleaseQueue::hold_borrowed). They are not written meanwhile: their reader has lent them (trust model).
-    record.borrowed_at().map_or(&[], |at| unsafe { std::slice::from_raw_parts(at, record.len()) })
+    // (ReleaseQueue::hold_borrowed, keep_copy). Those of a borrowed frame are not written meanwhile: their reader has lent them (trust
+    // model). Those of a copy are written through a `&mut Frame` alone.
+    record.elsewhere_at().map_or(&[], |at| unsafe { std::slice::from_raw_parts(at, record.len()) })
 }

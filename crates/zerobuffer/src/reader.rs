@@ -116,6 +116,15 @@ impl Reader {
         Ok(None)
     }
 
+    /// As [`Reader::read_frame_ref`], if the frame is known to be there, and to take it needs no lock, no system call and no message to
+    /// the log. `None` tells nothing: `read_frame_ref` finds out. For bindings.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn take_frame_ref(&mut self) -> Option<FrameRef<'_>> {
+        let taken = self.inlet.take_fast();
+        taken.then(|| FrameRef::new(&self.inlet.lender, &self.inlet.last))
+    }
+
     /// Waits up to `timeout` for a frame, and returns the newest one: those before it are passed over, and their space goes
     /// back at once. `None` when the time is over.
     ///

@@ -144,6 +144,18 @@ public:
     }
 
     /**
+     * Like make_mut(), but returns a private copy if others may look at the bytes: the frame has the copy from then on, and is passed
+     * on by a copy. Spans of the bytes as they were before are valid until the frame is released.
+     *
+     * @throws invalid_argument_exception if the frame is invalid, or not one that a Reader has read
+     */
+    [[nodiscard]] std::span<std::uint8_t> to_mut() {
+        std::uint8_t* first = nullptr;
+        detail::call(zb_frame_to_mut, &raw_, &first);
+        return {first, raw_.size};
+    }
+
+    /**
      * Whether the bytes lie in another reader's buffer, which has lent them (Writer::forward()). They keep their place there, so release
      * the frame soon.
      */

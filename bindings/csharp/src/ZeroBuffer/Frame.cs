@@ -100,8 +100,8 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     public TimeSpan? TimeLeft => WasNever ? null : _state!.TimeLeft(_version);
 
     /// <summary>
-    /// Whether the bytes lie in another reader's buffer, which has lent them (<see cref="Writer.Forward"/>). They are read-only, and keep their
-    /// place there: end the frame soon.
+    /// Whether the bytes lie in another reader's buffer, which has lent them (<see cref="Writer.Forward"/>). They keep their place there: end the
+    /// frame soon.
     /// </summary>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public bool IsShared => !WasNever && _state!.IsShared(_version);
@@ -167,7 +167,13 @@ public readonly unsafe struct Frame : IDisposable, IEquatable<Frame>
     /// The bytes, to be changed in place: of the request of a mutable server, where the changed bytes are the response, or of a reader's frame, whose
     /// bytes the writer does not use any more.
     /// </summary>
-    /// <exception cref="InvalidStateException">The frame is the request of an immutable server, or a shared one (<see cref="IsShared"/>).</exception>
+    /// <remarks>
+    /// Where others may look at the bytes, because the frame is a shared one (<see cref="IsShared"/>) or has been passed on, the frame gets a private
+    /// copy, which is passed on from then on. Spans that were taken before show the bytes as they were.
+    /// </remarks>
+    /// <exception cref="InvalidStateException">
+    /// The frame is the request of an immutable server, or another thread is passing it on.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The frame has ended.</exception>
     public Span<byte> GetMutableSpan() => WasNever ? default : _state!.Mutable(_version);
 

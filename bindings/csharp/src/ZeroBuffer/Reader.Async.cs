@@ -36,12 +36,34 @@ public sealed unsafe partial class Reader
     /// }
     /// </code>
     /// </example>
-    public ValueTask<Frame> ReadFrameAsync(TimeSpan timeout, CancellationToken cancellationToken = default)
+    public ValueTask<Frame> ReadFrameAsync(TimeSpan timeout, CancellationToken cancellationToken = default) =>
+        Milliseconds.IsUsual(timeout) && TryTake(out Frame frame)
+            ? new ValueTask<Frame>(frame)
+            : ReadOrWaitAsync(Milliseconds.From(timeout), cancellationToken);
+
+#pragma warning restore RS0026
+
+    /// <summary>The frames one after the other, each valid until the next step, until the writer closes.</summary>
+    /// <inheritdoc cref="ReadFrameAsync(TimeSpan, CancellationToken)"/>
+    public async IAsyncEnumerable<Frame> ReadAllAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        long timeoutMs = Milliseconds.From(timeout);
+        while (true)
+        {
+            Frame frame = await ReadFrameAsync(cancellationToken).ConfigureAwait(false);
+            if (!frame.IsValid)
+            {
+                yield break;
+            }
+            yield return frame;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private ValueTask<Frame> ReadOrWaitAsync(long timeoutMs, CancellationToken cancellationToken)
+    {
         try
         {
-            if (TryReadFrame(out Frame frame) || frame.EndOfStream)
+            if (TryReadOnce(out Frame frame) || frame.EndOfStream)
             {
                 return new ValueTask<Frame>(frame);
             }
@@ -59,23 +81,6 @@ public sealed unsafe partial class Reader
         catch (ZeroBufferException error)
         {
             return ValueTask.FromException<Frame>(error);
-        }
-    }
-
-#pragma warning restore RS0026
-
-    /// <summary>The frames one after the other, each valid until the next step, until the writer closes.</summary>
-    /// <inheritdoc cref="ReadFrameAsync(TimeSpan, CancellationToken)"/>
-    public async IAsyncEnumerable<Frame> ReadAllAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
-    {
-        while (true)
-        {
-            Frame frame = await ReadFrameAsync(cancellationToken).ConfigureAwait(false);
-            if (!frame.IsValid)
-            {
-                yield break;
-            }
-            yield return frame;
         }
     }
 

@@ -77,11 +77,13 @@ public sealed unsafe partial class Reader : IDisposable
 
     /// <summary>Waits up to 5 s for the next frame. See <see cref="ReadFrame(TimeSpan, CancellationToken)"/>.</summary>
     /// <inheritdoc cref="ReadFrame(TimeSpan, CancellationToken)"/>
-    public Frame ReadFrame() => Read(Milliseconds.Default, CancellationToken.None);
+    public Frame ReadFrame() => TryTake(out Frame frame) ? frame : Read(Milliseconds.Default, CancellationToken.None);
 
     /// <summary>Waits for the next frame. See <see cref="ReadFrame(TimeSpan, CancellationToken)"/>.</summary>
     /// <inheritdoc cref="ReadFrame(TimeSpan, CancellationToken)"/>
-    public Frame ReadFrame(TimeSpan timeout) => Read(Milliseconds.From(timeout), CancellationToken.None);
+    public Frame ReadFrame(TimeSpan timeout) => Milliseconds.IsUsual(timeout) && TryTake(out Frame frame)
+        ? frame
+        : Read(Milliseconds.From(timeout), CancellationToken.None);
 
     /// <summary>Waits for the next frame without limit. See <see cref="ReadFrame(TimeSpan, CancellationToken)"/>.</summary>
     /// <inheritdoc cref="ReadFrame(TimeSpan, CancellationToken)"/>
@@ -106,7 +108,10 @@ public sealed unsafe partial class Reader : IDisposable
     /// <summary>The next frame if there is one now. Ends the one before it.</summary>
     /// <returns>False if there is none, or the stream has ended (<see cref="Frame.EndOfStream"/>).</returns>
     /// <inheritdoc cref="ReadFrame(TimeSpan, CancellationToken)"/>
-    public bool TryReadFrame(out Frame frame)
+    public bool TryReadFrame(out Frame frame) => TryTake(out frame) || TryReadOnce(out frame);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool TryReadOnce(out Frame frame)
     {
         int status = ReadOnce(0, out frame, out void* error);
         if (status == Errors.Ok)
@@ -288,10 +293,16 @@ public sealed unsafe partial class Reader : IDisposable
     {
         if (!cancellationToken.CanBeCanceled)
         {
-            return Read(timeoutMs, cancellationToken);
+            return TryTake(out Frame first) ? first : Read(timeoutMs, cancellationToken);
         }
         // A frame that is there needs no registration, which costs more than the read.
-        if (TryReadFrame(out Frame frame) || frame.EndOfStream)
+        return TryTake(out Frame taken) ? taken : ReadRegistered(timeoutMs, cancellationToken);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private Frame ReadRegistered(long timeoutMs, CancellationToken cancellationToken)
+    {
+        if (TryReadOnce(out Frame frame) || frame.EndOfStream)
         {
             return frame;
         }
@@ -300,6 +311,8 @@ public sealed unsafe partial class Reader : IDisposable
         return Read(timeoutMs, cancellationToken);
     }
 
+    // Not part of its callers, which would prepare for the call of the library even where none is made.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private Frame Read(long timeoutMs, CancellationToken cancellationToken, bool latest = false)
     {
         // Without a token, an unexpected interrupt is a late one of an earlier token, and there is at most one: the
@@ -319,6 +332,21 @@ public sealed unsafe partial class Reader : IDisposable
             }
             _interrupts.Judge(error, cancellationToken);
         }
+    }
+
+    /// <summary>Reads a frame that is there, if that is simple, without the detour of a call that may wait.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryTake(out Frame frame)
+    {
+        LentFrame state = _state;
+        if (!state.MayTake || !_handle.TryEnterBriefly())
+        {
+            frame = default;
+            return false;
+        }
+        bool isTaken = state.TryTake(out frame);
+        _handle.Leave(asOwner: true);
+        return isTaken;
     }
 
     private int ReadOnce(long timeoutMs, out Frame frame, out void* error, bool latest = false)
@@ -356,7 +384,12 @@ public sealed unsafe partial class Reader : IDisposable
     {
         LentFrame state = _state;
         state.EndByRead();
-        return state.IsUsedUp ? _state = new LentFrame(_handle) : state;
+        if (!state.IsUsedUp)
+        {
+            return state;
+        }
+        state.EndCopy();
+        return _state = new LentFrame(_handle);
     }
 
     /// <summary>What a read without a frame returns or throws.</summary>

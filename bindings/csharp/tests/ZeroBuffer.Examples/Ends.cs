@@ -23,6 +23,13 @@ internal static class Ends
             Run.Say("there");
             Thread.Sleep(Timeout.Infinite);
         }
+        if (end == "serves")
+        {
+            using IImmutableDuplexServer one = DuplexChannelFactory.Instance.CreateImmutableServer("server" + suffix, new BufferConfig(64, 4096));
+            one.Start(Handle);
+            Run.Say("there");
+            Thread.Sleep(Timeout.Infinite);
+        }
         if (end == "hosted")
         {
             return Hosted.Play(suffix);

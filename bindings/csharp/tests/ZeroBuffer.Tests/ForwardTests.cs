@@ -71,7 +71,7 @@ public sealed class ForwardTests
     }
 
     [Fact]
-    public void A_frame_is_changed_in_place_before_it_goes_on_and_is_read_only_afterwards()
+    public void A_frame_is_changed_in_place_before_it_goes_on()
     {
         using var relay = new Relay(positional: false);
         relay.PassOn(1);
@@ -82,12 +82,104 @@ public sealed class ForwardTests
         Frame seen = relay.Viewer.ReadFrame(Soon);
         Assert.True(seen.IsShared);
         Assert.Equal(9, seen.Data[Size - 1]);
-        Assert.Throws<InvalidStateException>(() => seen.GetMutableSpan());
-        Frame kept = seen.Retain();
-        Assert.True(kept.IsShared);
-        Assert.Throws<InvalidStateException>(() => kept.GetMutableSpan());
-        kept.Dispose();
+        seen.Dispose();
         Assert.False(relay.PassesOnSmall());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_shared_frame_is_changed_as_a_private_copy_which_goes_on(bool retained)
+    {
+        using var relay = new Relay(positional: false);
+        relay.PassOn(1);
+        using var display = new Reader(Names.New(), new BufferConfig(64, 1 << 20));
+        using var output = new Writer(display.Name);
+        using Frame source = relay.Send(2).Retain();
+        Assert.True(relay.Output.ForwardTo(source));
+        Frame seen = relay.Viewer.ReadFrame(Soon);
+        if (retained)
+        {
+            seen = seen.Retain();
+        }
+        Assert.True(seen.IsShared);
+        ReadOnlySpan<byte> before = seen.Data;
+        seen.GetMutableSpan().Fill(3);
+        // The bytes of the lender are untouched, and the frame has those of the copy.
+        Assert.True(before.IndexOfAnyExcept((byte)2) < 0 && source.Data.IndexOfAnyExcept((byte)2) < 0);
+        Assert.True(seen.IsValid && !seen.IsShared && seen.Data.IndexOfAnyExcept((byte)3) < 0);
+        Assert.Equal(Size, seen.GetMutableSpan().Length);
+        if (!retained)
+        {
+            seen = seen.Retain();
+        }
+        Assert.Equal((Size, 3), (seen.Size, seen.Data[Size - 1]));
+        Assert.False(output.ForwardTo(seen));
+        Assert.False(output.Forward(seen));
+        for (int times = 0; times < 2; times++)
+        {
+            Assert.True(display.ReadFrame(Soon).Data.IndexOfAnyExcept((byte)3) < 0);
+        }
+        Assert.Throws<ObjectDisposedException>(() => _ = seen.Data);
+        source.Dispose();
+        Eventually.Holds(() => relay.Input.PayloadShareCount == 0 && relay.Input.GetStats().FramesHeld == 0);
+        Assert.True(relay.PassOn(4));
+    }
+
+    [Fact]
+    public void A_frame_that_has_been_passed_on_is_changed_as_a_private_copy()
+    {
+        using var relay = new Relay(positional: false);
+        relay.PassOn(1);
+        using Frame kept = relay.Send(2).Retain();
+        Assert.True(relay.Output.ForwardTo(kept));
+        kept.GetMutableSpan().Fill(3);
+        Assert.Equal(3, kept.Data[Size - 1]);
+        using Frame seen = relay.Viewer.ReadFrame(Soon);
+        Assert.True(seen.IsShared && seen.Data.IndexOfAnyExcept((byte)2) < 0);
+        Assert.False(relay.Output.ForwardTo(kept));
+        Assert.True(relay.Viewer.ReadFrame(Soon).Data.IndexOfAnyExcept((byte)3) < 0);
+    }
+
+    [Fact]
+    public void A_private_copy_ends_with_its_frame()
+    {
+        using var relay = new Relay(positional: false);
+        relay.PassOn(1);
+        for (int way = 0; way < 4; way++)
+        {
+            Assert.True(relay.Output.Forward(relay.Send(2)));
+            Frame seen = relay.Viewer.ReadFrame(Soon);
+            Assert.True(seen.IsShared);
+            seen.GetMutableSpan().Fill(3);
+            ReadOnlyMemory<byte> memory = seen.Memory;
+            switch (way)
+            {
+                case 0:
+                    seen.Dispose();
+                    break;
+                case 1:
+                    Eventually.Result(Task.Run(() =>
+                    {
+                        seen.Dispose();
+                        return true;
+                    }));
+                    break;
+                case 2:
+                    Assert.False(relay.Viewer.TryReadFrame(out _));
+                    break;
+                default:
+                    relay.Viewer.Dispose();
+                    Assert.Equal(3, seen.Data[Size - 1]);
+                    seen.Dispose();
+                    break;
+            }
+            Assert.False(seen.IsValid);
+            Assert.Throws<ObjectDisposedException>(() => _ = seen.Data);
+            Assert.Throws<ObjectDisposedException>(() => _ = memory.Span);
+            Assert.Throws<ObjectDisposedException>(() => seen.GetMutableSpan());
+            Eventually.Holds(() => relay.Input.PayloadShareCount == 0 && relay.Input.GetStats().FramesHeld == 0);
+        }
     }
 
     [Fact]

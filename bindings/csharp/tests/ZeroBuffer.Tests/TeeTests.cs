@@ -112,6 +112,49 @@ public sealed class TeeTests
     }
 
     [Fact]
+    public void Shared_writers_are_outputs_which_keep_their_buffers_for_readers_that_come_later()
+    {
+        string camera = Names.New();
+        Reader input = Sharing(camera);
+        var block = new SharedWriter($"{camera}-archive", input);
+        var drop = new SharedWriter($"{camera}-display", input);
+        var late = new SharedWriter($"{camera}-late", input);
+        using (var tee = new Tee(input))
+        {
+            tee.AddBlockOutput(block);
+            tee.AddDropOutput(drop);
+            tee.AddBlockOutput(late);
+            Assert.Throws<ClosedException>(() => block.IsAdopted);
+            using Reader recorder = Sharing($"{camera}-archive");
+            using Reader viewer = Sharing($"{camera}-display");
+            using var source = new Writer(camera);
+            for (int number = 0; number < 4; number++)
+            {
+                source.WriteFrame(Filled(number));
+                Assert.True(tee.Step(Soon));
+                foreach (Reader reader in new[] { recorder, viewer })
+                {
+                    using Frame seen = reader.ReadFrame(Soon);
+                    Assert.True(seen.Size == Size && seen.Data.IndexOfAnyExcept((byte)number) < 0);
+                    Assert.Equal(reader == recorder, seen.IsShared);
+                }
+            }
+            using (Reader adopted = Sharing($"{camera}-late"))
+            {
+                for (int number = 0; number < 4; number++)
+                {
+                    Assert.Equal(number, adopted.ReadFrame(Soon).Data[0]);
+                }
+            }
+            Assert.True(tee.RemoveOutput($"{camera}-display"));
+        }
+        foreach (string name in new[] { camera, $"{camera}-archive", $"{camera}-display", $"{camera}-late" })
+        {
+            Assert.False(Names.Exists(name), name);
+        }
+    }
+
+    [Fact]
     public void Waits_end_by_an_interrupt_a_token_and_a_close()
     {
         using var tee = new Tee(Sharing(Names.New()));

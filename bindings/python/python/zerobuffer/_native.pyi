@@ -180,15 +180,17 @@ class Frame:
         release the frame soon.
         """
     def make_mut(self) -> memoryview:
-        """The bytes as a writable `memoryview`, to be changed in place before the frame is passed on (`Writer.forward`). The
-        writer that wrote them never learns of it. `numpy.asarray(view)` makes a writable array of the view.
+        """The bytes as a writable `memoryview`, to be changed before the frame is passed on (`Writer.forward`): in place, which the writer
+        that wrote them never learns of. `numpy.asarray(view)` makes a writable array of the view.
 
-        Do not write to it any more once the frame has been passed on: the next reader looks at these very bytes.
+        If others may look at the bytes, because the frame has been passed on already or is itself a shared one (`is_shared`), the
+        frame gets a private copy, which is passed on from then on. Views that were made before show the bytes as they were.
+
+        Do not write to a view any more once the frame has been passed on: the next reader looks at these very bytes. Call this again.
 
         Raises:
-            InvalidStateError: if others may look at the bytes, because the frame has been passed on already or is itself a
-                shared one (`is_shared`): change a copy instead. Also if the frame is invalid, released, or not one that a
-                reader has read.
+            InvalidStateError: if the frame is invalid, released, or not one that a reader has read; or another thread is passing
+                it on.
         """
     @property
     def is_cancelled(self) -> bool:

@@ -40,7 +40,7 @@
 /**
  * Minor version of the ABI: raised when an item is added.
  */
-#define ZB_ABI_VERSION_MINOR 4
+#define ZB_ABI_VERSION_MINOR 5
 
 /**
  * The client of a duplex channel. Any thread may call any function at any time, until the client is freed.
@@ -1972,6 +1972,16 @@ zb_status zb_frame_make_mut(struct zb_frame *frame,
                             struct zb_error **error);
 
 /**
+ * Like `zb_frame_make_mut`, but returns a private copy if others may look at the bytes: the frame has the copy from then on, with
+ * another `data`, and is passed on by a copy. The bytes as they were before stay until the frame is released.
+ *
+ * Errors: `INVALID_STATE` in a forked child; `INVALID_ARGUMENT` if the frame is empty, or is not one of a `zb_reader`.
+ */
+zb_status zb_frame_to_mut(struct zb_frame *frame,
+                          uint8_t **data,
+                          struct zb_error **error);
+
+/**
  * Whether the frame's bytes lie in another reader's buffer, which has lent them. They are read-only, and keep their place there,
  * so release the frame soon. False for an empty frame and for one that no `zb_reader` has read.
  */
@@ -2033,6 +2043,21 @@ zb_status zb_reader_get_huge_page_bytes(const struct zb_reader *reader,
 zb_status zb_writer_get_stats(const struct zb_writer *writer,
                               struct zb_writer_stats *stats,
                               struct zb_error **error);
+
+/**
+ * Like `zb_reader_read_frame_ref`, if the next frame is known to be there and reading it is a matter of a few loads and stores: true, and
+ * a frame. False tells nothing, neither of a frame nor of an error: call `zb_reader_read_frame_ref`. The loan of the last frame may have
+ * ended then.
+ *
+ * The function takes no lock, makes no system call, calls nothing back and logs nothing, so that a runtime with a garbage collector may
+ * call it as if it were its own code (C#: `SuppressGCTransition`).
+ *
+ * `due`, which may be NULL, gets whether the writer may need the frame's bytes as soon as they go back. If not, the release may be
+ * left to the reader's next call that ends the loan: it would only note that the bytes may go back.
+ */
+bool zb_reader_take_frame_ref(const struct zb_reader *reader,
+                              struct zb_frame_ref *frame,
+                              bool *due);
 
 /**
  * Makes a tee without outputs of what `reader` reads. The tee takes the reader over: the handle is as good as closed afterwards, and

@@ -160,6 +160,21 @@ impl Lender {
         }
     }
 
+    /// Whether the release of a borrowed frame would be more than a note that its bytes may go back. On the reader's thread.
+    #[inline]
+    pub(crate) fn is_due(&self, record: &FrameRecord) -> bool {
+        !self.is_extended() || self.extended.is_due(&self.buffer.mapping, record)
+    }
+
+    /// Releases a borrowed frame if that is a note that its bytes may go back, and no more. On the reader's thread. Returns whether it
+    /// did.
+    #[inline]
+    pub(crate) fn release_quietly(&self, record: &FrameRecord) -> bool {
+        self.buffer.is_mine()
+            && self.is_extended()
+            && self.extended.release_quietly(&self.buffer.mapping, record)
+    }
+
     /// Gives back frames of an extended ring that were passed over, on the reader's thread.
     pub(super) fn pass_over(&self, passed: extended::Stretch) {
         if self.extended.pass_over(&self.buffer.mapping, passed) {
@@ -232,6 +247,11 @@ impl Lender {
         self.buffer.is_mine() && (!self.is_extended() || self.extended.is_only_mine(record))
     }
 
+    /// Makes the frame of `record` one whose owner has a copy of its own; `None` in a classic ring, where nothing is lent.
+    pub(crate) fn keep_copy(&self, record: &FrameRecord, copy: Box<[u8]>) -> Option<FrameRecord> {
+        if self.is_extended() { self.extended.keep_copy(record, copy) } else { None }
+    }
+
     /// A loan has ended, on any thread.
     pub(crate) fn end_loan(&self, ticket: u64) {
         if self.extended.end_loan(&self.buffer.mapping, ticket) {
@@ -286,7 +306,7 @@ impl Lender {
 
     #[cold]
     fn deadline_of_borrowed(&self, record: &FrameRecord) -> u64 {
-        if record.borrowed_at().is_none() { 0 } else { self.extended.deadline_of_borrowed(record.ticket) }
+        if record.elsewhere_at().is_none() { 0 } else { self.extended.deadline_of_borrowed(record.ticket) }
     }
 
     pub(crate) fn is_borrowing(&self) -> bool {
@@ -309,7 +329,7 @@ impl Lender {
 
     /// Lets go of the borrowed frame that was taken last, as if it had not been resolved; returns its reference.
     pub(crate) fn unhold_borrowed(&self, record: &FrameRecord) -> Option<FrameRecord> {
-        record.borrowed_at().and_then(|_| self.extended.unhold_borrowed(record.ticket))
+        if record.is_borrowed() { self.extended.unhold_borrowed(record.ticket) } else { None }
     }
 
     /// The reader closes: what it has lent stays lent, and it borrows no more.

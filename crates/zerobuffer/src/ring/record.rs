@@ -56,11 +56,33 @@ impl FrameRecord {
         FrameRecord { place, word, sequence: of.sequence, ticket }
     }
 
-    /// The address of its first byte, if the frame is borrowed.
+    /// Set in `place` beside BORROWED: the bytes are a copy that the frame's owner alone has, and may be written.
+    const COPY: u64 = 1 << 62;
+
+    /// Of a frame whose owner has its bytes as a copy at `address`, which stays there until the frame is released.
+    pub(crate) fn copied(address: core::ptr::NonNull<u8>, of: &FrameRecord, ticket: u64) -> FrameRecord {
+        let record = FrameRecord::borrowed(address, of.word.len(), of, ticket);
+        FrameRecord { place: record.place | Self::COPY, ..record }
+    }
+
+    /// The address of its first byte, if the frame is borrowed, or a copy.
     #[inline]
-    pub(crate) fn borrowed_at(&self) -> Option<*const u8> {
-        let is_borrowed = self.word.header() == 0 && self.place & Self::BORROWED != 0;
-        is_borrowed.then(|| core::ptr::with_exposed_provenance((self.place & !Self::BORROWED) as usize))
+    pub(crate) fn elsewhere_at(&self) -> Option<*const u8> {
+        let is_elsewhere = self.word.header() == 0 && self.place & Self::BORROWED != 0;
+        let address = self.place & !(Self::BORROWED | Self::COPY);
+        is_elsewhere.then(|| core::ptr::with_exposed_provenance(address as usize))
+    }
+
+    /// Whether the frame is borrowed.
+    #[inline]
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.word.header() == 0 && self.place & (Self::BORROWED | Self::COPY) == Self::BORROWED
+    }
+
+    /// The address of its first byte, if the frame is a copy that its owner alone has.
+    #[inline]
+    pub(crate) fn copied_at(&self) -> Option<*const u8> {
+        if self.place & Self::COPY == 0 { None } else { self.elsewhere_at() }
     }
 
     #[inline(always)]

@@ -171,38 +171,7 @@ public sealed unsafe class DuplexClient : IDuplexClient
         {
             return Task.FromCanceled<DuplexResponse>(cancellationToken);
         }
-        long timeoutMs = Milliseconds.From(timeout);
-        ulong sequence;
-        try
-        {
-            sequence = SendRequestWithin(data.Span, timeout);
-        }
-        catch (ZeroBufferException error)
-        {
-            return Task.FromException<DuplexResponse>(error);
-        }
-        var outcome = new TaskCompletionSource<DuplexResponse>(TaskCreationOptions.RunContinuationsAsynchronously);
-        CancellationTokenRegistration registration = CancelOn(sequence, cancellationToken);
-        WaitingThreads.Run(() =>
-        {
-            using Activity? activity = Telemetry.StartCall(Channel);
-            try
-            {
-                outcome.SetResult(ReceiveOutcome(new OwnedFrame(), sequence, timeoutMs, cancellationToken));
-            }
-            catch (OperationCanceledException)
-            {
-                outcome.SetCanceled(cancellationToken);
-            }
-#pragma warning disable CA1031 // Any exception belongs to the awaiting caller.
-            catch (Exception error)
-#pragma warning restore CA1031
-            {
-                outcome.SetException(error);
-            }
-            registration.Dispose();
-        });
-        return outcome.Task;
+        return PendingCall.StartAsync(_handle, data.Span, Milliseconds.From(timeout), cancellationToken);
     }
 
     /// <inheritdoc/>

@@ -111,7 +111,7 @@ public abstract unsafe class DuplexServer : IDuplexServer
             if (_end is null)
             {
                 _end = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                WaitingThreads.Run(TellEnd);
+                new Thread(TellEnd) { IsBackground = true, Name = "zerobuffer-wait" }.UnsafeStart();
             }
             end = _end;
         }

@@ -99,8 +99,8 @@ public interface IDuplexClient : IDisposable
     DuplexResponse Call(ReadOnlySpan<byte> data, TimeSpan timeout, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Like <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>, but blocks the caller only while it waits for space in the request
-    /// buffer. The response is valid until it is disposed.
+    /// Like <see cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>, without blocking the caller or another thread, neither for space nor for
+    /// the response. The request is copied. The response is valid until it is disposed.
     /// </summary>
     /// <inheritdoc cref="Call(ReadOnlySpan{byte}, TimeSpan, CancellationToken)"/>
     Task<DuplexResponse> CallAsync(ReadOnlyMemory<byte> data, TimeSpan timeout, CancellationToken cancellationToken = default);

@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace ZeroBuffer.Native;
 
 /// <summary>The C ABI, <c>zerobuffer_c.h</c>, name by name. Handles are <c>void*</c>, booleans are bytes: every signature is blittable.</summary>
-internal static unsafe class Api
+internal static unsafe partial class Api
 {
     internal const string Library = "zerobuffer_c";
 
@@ -147,6 +147,11 @@ internal static unsafe class Api
     [DllImport(Library)]
     internal static extern int zb_reader_get_stats(void* reader, NativeReaderStats* stats, void** error);
 
+    /// <summary>Never waits, and makes no system call.</summary>
+    [DllImport(Library)]
+    [SuppressGCTransition]
+    internal static extern byte zb_reader_take_frame_ref(void* reader, NativeFrameRef* frame, byte* due);
+
     [DllImport(Library)]
     internal static extern void zb_reader_interrupt(void* reader);
 
@@ -161,6 +166,9 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern byte* zb_frame_mutable_data(NativeFrame* frame);
+
+    [DllImport(Library)]
+    internal static extern int zb_frame_to_mut(NativeFrame* frame, byte** data, void** error);
 
     [DllImport(Library)]
     internal static extern byte zb_frame_is_shared(NativeFrame* frame);
@@ -355,76 +363,6 @@ internal static unsafe class Api
 
     [DllImport(Library)]
     internal static extern void zb_names_free(NativeNames* names);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_connect_n(byte* channel, nuint length, void* options, void** client, void** error);
-
-    [DllImport(Library)]
-    internal static extern nuint zb_client_max_request_size(void* client);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_set_metadata(void* client, byte* data, nuint size, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_send_request(void* client, byte* data, nuint size, ulong* sequence, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_send_request_within(
-        void* client,
-        byte* data,
-        nuint size,
-        long timeoutMs,
-        ulong* sequence,
-        void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_acquire_request_buffer(
-        void* client,
-        nuint size,
-        ulong* sequence,
-        byte** data,
-        void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_commit_request(void* client, ulong* sequence, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_call_acquired(void* client, long timeoutMs, NativeFrame* response, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_discard_request(void* client, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_receive_response(void* client, long timeoutMs, NativeFrame* response, void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_receive_response_to(
-        void* client,
-        ulong sequence,
-        long timeoutMs,
-        NativeFrame* response,
-        void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_call(
-        void* client,
-        byte* data,
-        nuint size,
-        long timeoutMs,
-        NativeFrame* response,
-        void** error);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_cancel_request(void* client, ulong sequence, byte* underWay, void** error);
-
-    [DllImport(Library)]
-    internal static extern byte zb_client_is_server_connected(void* client);
-
-    [DllImport(Library)]
-    internal static extern int zb_client_close(void* client, void** error);
-
-    [DllImport(Library)]
-    internal static extern void zb_client_free(void* client);
 
     [DllImport(Library)]
     internal static extern int zb_server_create_immutable_n(byte* channel, nuint length, void* config, void** server, void** error);

@@ -103,16 +103,6 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
     internal virtual OwnedFrame ToForward(ref long version, out bool wasLent) =>
         throw new InvalidStateException("no reader has read this frame: write its bytes instead");
 
-    /// <summary>The bytes of a reader's frame that may be changed.</summary>
-    private protected Span<byte> MutableUnlessShared(long version)
-    {
-        if (IsShared(version))
-        {
-            throw new InvalidStateException("the frame's bytes are another reader's, and read-only: change a copy (ToArray)");
-        }
-        return new Span<byte>(Pointer(version), checked((int)Size(version)));
-    }
-
     /// <summary>The bytes of a frame that may be changed.</summary>
     internal virtual Span<byte> Mutable(long version) => new(Pointer(version), checked((int)Size(version)));
 
@@ -138,6 +128,12 @@ internal abstract unsafe class FrameState : MemoryManager<byte>
         Volatile.Write(ref _version, version);
         return new Frame(this, version);
     }
+
+    /// <summary>The frame that is valid goes on with the same bytes elsewhere; by the only thread that publishes.</summary>
+    private protected void Move(byte* data) => Volatile.Write(ref _data, (nint)data);
+
+    /// <summary>Has this state serve no other frame.</summary>
+    private protected void UseUp(long version) => _memoryVersion = version;
 
     /// <summary>Ends a version; false if it has ended before.</summary>
     private protected bool TryEnd(long version) => Interlocked.CompareExchange(ref _version, -version, version) == version;

@@ -8,7 +8,7 @@ internal static unsafe class LibraryLoader
 {
     private const string PathVariable = "ZEROBUFFER_LIBRARY";
     private const uint Major = 1;
-    private const uint Minor = 4;
+    private const uint Minor = 5;
 
     private static readonly object Loading = new();
     private static int _ready;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace ZeroBuffer.Native;
 
 /// <summary>Time-outs as the C ABI takes them: 0 polls once, -1 waits without limit.</summary>
@@ -20,6 +22,10 @@ internal static class Milliseconds
         }
         return (timeout.Ticks + TimeSpan.TicksPerMillisecond - 1) / TimeSpan.TicksPerMillisecond;
     }
+
+    /// <summary>Whether <see cref="From"/> takes it; false for some that it takes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static bool IsUsual(TimeSpan timeout) => timeout.Ticks >= 0 || timeout == Timeout.InfiniteTimeSpan;
 
     internal static TimeSpan ToTimeSpan(long milliseconds) =>
         milliseconds < 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(milliseconds);

@@ -108,6 +108,7 @@ internal abstract unsafe class NativeHandle
     /// Enters by plain stores if this thread owns the handle and is not inside, for a call that waits for nothing: other threads wait for its end.
     /// Then <see cref="Leave"/> as the owner.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryEnterBriefly() => TryEnterAsOwner(InsideBriefly);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -14,7 +14,10 @@ internal sealed unsafe class OwnedFrame : FrameState
     private long _last;
     private long _released;
 
-    /// <summary>Twice the number of calls that use the frame, and 1 if the last of them is to release it.</summary>
+    /// <summary>In <see cref="_holds"/> while a call may move the bytes, which no other call uses meanwhile.</summary>
+    private const int Changing = 1 << 30;
+
+    /// <summary>Twice the number of calls that use the frame, or <see cref="Changing"/>; and 1 if the last of them is to release it.</summary>
     private int _holds;
 
     internal OwnedFrame() => _frame = (NativeFrame*)Unsafe.AsPointer(ref _words[0]);
@@ -43,6 +46,18 @@ internal sealed unsafe class OwnedFrame : FrameState
     /// <summary>Publishes what the library has put there.</summary>
     internal Frame Filled() => Publish(_frame->Data, _frame->Size, _frame->Sequence, ++_last);
 
+    /// <summary>Publishes a frame that the library has put elsewhere, and takes it from there.</summary>
+    internal Frame TakeFrom(NativeFrame* frame)
+    {
+        // It may be moved byte by byte.
+        *_frame = *frame;
+        *frame = default;
+        return Filled();
+    }
+
+    /// <summary>Ends the last frame.</summary>
+    internal void EndLast() => End(_last);
+
     internal override void End(long version)
     {
         // After the end, a call that holds the frame sees that it has ended, or is seen here.
@@ -70,6 +85,10 @@ internal sealed unsafe class OwnedFrame : FrameState
             if ((holds & 1) != 0)
             {
                 ThrowEnded();
+            }
+            if (holds >= Changing)
+            {
+                throw new InvalidStateException("another thread is changing the frame");
             }
         }
         while (Interlocked.CompareExchange(ref _holds, holds + 2, holds) != holds);
@@ -104,7 +123,30 @@ internal sealed unsafe class OwnedFrame : FrameState
         return shared;
     }
 
-    internal override Span<byte> Mutable(long version) => MutableUnlessShared(version);
+    internal override Span<byte> Mutable(long version)
+    {
+        if (Interlocked.CompareExchange(ref _holds, Changing, 0) != 0)
+        {
+            _ = Size(version);
+            throw new InvalidStateException("another thread is passing the frame on");
+        }
+        try
+        {
+            int size = checked((int)Size(version));
+            byte* data = null;
+            void* error = null;
+            Errors.ThrowIfFailed(Api.zb_frame_to_mut(_frame, &data, &error), error);
+            Move(data);
+            return new Span<byte>(data, size);
+        }
+        finally
+        {
+            if (Interlocked.Add(ref _holds, -Changing) == 1)
+            {
+                ReleaseAsLast();
+            }
+        }
+    }
 
     internal override OwnedFrame ToForward(ref long version, out bool wasLent)
     {

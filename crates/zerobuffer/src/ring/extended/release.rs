@@ -1,6 +1,7 @@
 //! What was read from an extended ring and not given back: bytes go back in ring order only (spec failure 2), whatever
 //! the order and the threads in which frames are released.
 
+use std::ptr::NonNull;
 use std::sync::PoisonError;
 
 use super::latest::Stretch;
@@ -86,6 +87,8 @@ struct Entry {
     loans: u32,
     /// A frame whose bytes lie elsewhere.
     borrowed: Option<Box<BorrowedFrame>>,
+    /// The bytes as their owner alone has them.
+    copy: Option<Box<[u8]>>,
 }
 
 impl Entry {
@@ -94,7 +97,7 @@ impl Entry {
     }
 
     fn of(end: Cursor, bytes: u64, drains: bool, sequence: u64) -> Entry {
-        Entry { end, bytes, drains, sequence, holds: 1, loans: 0, borrowed: None }
+        Entry { end, bytes, drains, sequence, holds: 1, loans: 0, borrowed: None, copy: None }
     }
 }
 
@@ -146,7 +149,7 @@ impl ReleaseQueue {
 
     #[inline(never)]
     fn hold_behind(&self, frame: &FrameRecord) -> u64 {
-        if frame.borrowed_at().is_some() {
+        if frame.is_borrowed() {
             // Held since it was resolved.
             return frame.ticket;
         }
@@ -232,6 +235,7 @@ impl ReleaseQueue {
         entry.holds -= 1;
         let (is_held, bytes) = (entry.holds > 0, entry.bytes);
         let borrowed = entry.borrowed.take_if(|_| !is_held);
+        let copy = entry.copy.take_if(|_| !loan);
         if loan {
             entry.loans -= 1;
             if entry.loans == 0 {
@@ -240,6 +244,8 @@ impl ReleaseQueue {
             }
         }
         if is_held {
+            drop(queue);
+            drop(copy);
             return false;
         }
         queue.frames.release(ticket);
@@ -271,7 +277,7 @@ impl ReleaseQueue {
 
     #[cold]
     fn release_behind(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
-        if frame.borrowed_at().is_some() {
+        if frame.is_borrowed() {
             return self.release_queued(memory, frame.ticket);
         }
         let mut queue = self.queue_with_lone();
@@ -306,15 +312,47 @@ impl ReleaseQueue {
     /// `bytes` up to `end` may go back: at once, or with others.
     #[inline]
     fn advance(&self, memory: &impl Memory, end: Cursor, bytes: u64, drains: bool) -> bool {
-        self.tail.store(end.0, Ordering::Relaxed);
         let withheld = self.withheld.load(Ordering::Relaxed) + bytes;
+        self.withhold(end, withheld);
+        self.is_too_much(memory, withheld, drains) && self.give_back(memory, end)
+    }
+
+    #[inline]
+    fn withhold(&self, end: Cursor, withheld: u64) {
+        self.tail.store(end.0, Ordering::Relaxed);
         self.withheld.store(withheld, Ordering::Relaxed);
+    }
+
+    /// Whether the writer may need what is withheld now.
+    #[inline]
+    fn is_too_much(&self, memory: &impl Memory, withheld: u64, drains: bool) -> bool {
         // Relaxed: a writer that has just begun to want space is told when the reader has drained the ring, or next time.
         let wanted = memory.control().writer_bell.bell.load(Ordering::Relaxed) & !doorbell::BARRIER != 0;
-        if drains || wanted || withheld > self.most.load(Ordering::Relaxed) {
-            return self.give_back(memory, end);
+        drains || wanted || withheld > self.most.load(Ordering::Relaxed)
+    }
+
+    /// Whether the release of the last frame read, a borrowed one, would be more than a note that its bytes may go back. On the
+    /// reader's thread.
+    #[inline]
+    pub(crate) fn is_due(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
+        let withheld = self.withheld.load(Ordering::Relaxed) + frame.bytes();
+        self.outstanding.load(Ordering::Relaxed) != 0 || self.is_too_much(memory, withheld, frame.drains())
+    }
+
+    /// Releases the last frame read, a borrowed one, if that is a note that its bytes may go back, and no more. On the reader's
+    /// thread. Returns whether it did.
+    #[inline]
+    pub(crate) fn release_quietly(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
+        // Acquire pairs with the Release in release().
+        if self.outstanding.load(Ordering::Acquire) != 0 {
+            return false;
         }
-        false
+        let withheld = self.withheld.load(Ordering::Relaxed) + frame.bytes();
+        if self.is_too_much(memory, withheld, frame.drains()) {
+            return false;
+        }
+        self.withhold(frame.end(), withheld);
+        true
     }
 
     fn give_back(&self, memory: &impl Memory, end: Cursor) -> bool {
@@ -353,14 +391,7 @@ impl ReleaseQueue {
     /// `None` if more than `most` bytes would be lent.
     pub(crate) fn lend(&self, record: &FrameRecord, most: u64) -> Option<u64> {
         let mut queue = self.queue();
-        let mut ticket = record.ticket;
-        if ticket == LONE {
-            // Its owner has it still, so no other thread is just releasing it. Acquire, as in queue_with_lone().
-            if self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
-                queue.lone = queue.frames.push(Entry::new(&self.lone()), false);
-            }
-            ticket = queue.lone;
-        }
+        let ticket = self.queued(&mut queue, record);
         let lent = queue.lent;
         let entry = queue.frames.get(ticket)?;
         let (first, bytes) = (entry.loans == 0, entry.bytes);
@@ -374,6 +405,28 @@ impl ReleaseQueue {
             queue.lent_frames += 1;
         }
         Some(ticket)
+    }
+
+    /// The ticket of an owned frame, which its owner has not released, and which is in the queue from now on.
+    fn queued(&self, queue: &mut Queue, record: &FrameRecord) -> u64 {
+        if record.ticket != LONE {
+            return record.ticket;
+        }
+        // Its owner has it still, so no other thread is just releasing it. Acquire, as in queue_with_lone().
+        if self.outstanding.compare_exchange(LONE, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
+            queue.lone = queue.frames.push(Entry::new(&self.lone()), false);
+        }
+        queue.lone
+    }
+
+    /// Keeps a copy of the bytes for the owner of the frame of `record` until that is released. Returns the frame as its owner has it
+    /// from now on.
+    pub(crate) fn keep_copy(&self, record: &FrameRecord, copy: Box<[u8]>) -> Option<FrameRecord> {
+        let address = NonNull::from(&copy[..]).cast();
+        let mut queue = self.queue();
+        let ticket = self.queued(&mut queue, record);
+        queue.frames.get(ticket)?.copy = Some(copy);
+        Some(FrameRecord::copied(address, record, ticket))
     }
 
     /// A loan has ended, on any thread. Returns whether the writer's bell is to be rung.

@@ -148,6 +148,36 @@ fn bytes_are_changed_in_place_only_where_nothing_else_has_them() {
 }
 
 #[test]
+fn what_others_may_look_at_is_changed_as_a_private_copy() {
+    let mut chain = Chain::new("copy");
+    assert!(chain.write(LARGE));
+    let mut frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+    let (place, first) = (frame.as_ptr(), frame[0]);
+    assert_eq!(frame.to_mut().unwrap().as_ptr(), place, "it is not lent");
+    assert_eq!(chain.output.forward_to(&frame).unwrap(), Forwarded::Shared);
+    let mut seen = chain.viewer.read_frame(SECOND).unwrap().unwrap();
+    assert!(seen.is_shared());
+    let (number, len) = (frame.sequence(), frame.len());
+    frame.to_mut().unwrap()[0] = !first;
+    seen.to_mut().unwrap()[0] = first.wrapping_add(1);
+    assert_ne!((frame.as_ptr(), seen.as_ptr()), (place, place));
+    assert_eq!((frame[0], seen[0]), (!first, first.wrapping_add(1)));
+    assert_eq!((frame[1..].to_vec(), frame.sequence(), frame.len()), (seen[1..].to_vec(), number, len));
+    assert!(!frame.is_shared() && !seen.is_shared());
+    // Each is the only one who has its copy, and passes on that.
+    assert_eq!(frame.make_mut().unwrap().as_ptr(), frame.as_ptr());
+    assert_eq!(seen.to_mut().unwrap().as_ptr(), seen.as_ptr());
+    assert_eq!(chain.output.forward_to(&frame).unwrap(), Forwarded::Copied);
+    let copy = chain.viewer.read_frame(SECOND).unwrap().unwrap();
+    assert_eq!((copy[0], copy.len(), copy.is_shared()), (!first, len, false));
+    // They give back in any order, and neither before the other is done.
+    drop(frame);
+    assert_eq!((chain.input.payload_share_count(), chain.input.stats().held.frames), (1, 1));
+    drop((seen, copy));
+    assert_eq!((chain.input.payload_share_count(), chain.input.stats().held.frames), (0, 0));
+}
+
+#[test]
 fn a_shared_writer_lends_from_the_first_frame_on() {
     let names = ["in", "out"].map(|end| Name::new(&format!("shared-writer-{end}")));
     let mut input = Reader::create(&names[0], sharing()).unwrap();
