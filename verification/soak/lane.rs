@@ -7,12 +7,17 @@ use std::process::Command;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use crate::account;
 use crate::content::Random;
 use crate::ledger::{CLOSED, Ledger, SALTS, Seat, Totals, Victim, add, count_time};
-use crate::process::{self, Child, Patience, fork};
+use crate::process::{self, Child, fork};
 
 /// Longest wait for anything that must happen, in time that the soak was not stopped.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// As often as that the wait goes on for a process that only the kernel is still at work on. What it gives back may have to wait for
+/// all processors, and for what else ends; nothing of the library runs there.
+const PATIENCE_WITH_THE_KERNEL: u32 = 20;
 
 /// One peer in so many is a program in C#, where there is one. It takes as long to start as a hundred others.
 const CSHARP_SHARE: u64 = 24;
@@ -116,7 +121,7 @@ impl Lane {
         if self.ledger.wait(PATIENCE, ready) {
             return Ok(());
         }
-        Err(Failure(format!("waited {PATIENCE:?} in vain until {what}")))
+        Err(Failure(format!("waited {PATIENCE:?} in vain until {what}\n{}", account::of_children())))
     }
 
     /// Lets the peers work for a random time of at most `micros`.
@@ -158,17 +163,18 @@ impl Lane {
 
     /// Waits until a peer that is about to end has ended.
     pub(crate) fn reap(&self, peer: &mut Peer) -> Outcome {
-        let mut patience = Patience::new(PATIENCE);
-        loop {
-            match peer.child.ended() {
+        for _ in 0..PATIENCE_WITH_THE_KERNEL {
+            match peer.child.await_end(PATIENCE) {
                 Some(process::End::Exit(0)) => return Ok(()),
                 Some(end) => return Err(Failure(format!("{:?} ended with {end:?}", peer.victim))),
-                None if patience.is_over() => {
-                    return Err(Failure(format!("{:?} does not end", peer.victim)));
+                None if account::is_ending(peer.child.pid()) => {
+                    add(&self.totals.late_ends, 1);
+                    eprintln!("{:?} is late, in the kernel: {}", peer.victim, account::of(peer.child.pid()));
                 }
-                None => std::thread::sleep(Duration::from_micros(100)),
+                None => break,
             }
         }
+        Err(Failure(format!("{:?} does not end: {}", peer.victim, account::of(peer.child.pid()))))
     }
 
     /// Checks that no files of these buffers are left. A cleaner may still be running, or may have been

@@ -240,6 +240,8 @@ pub(crate) struct Totals {
     pub(crate) missing: AtomicU64,
     pub(crate) torn: AtomicU64,
     pub(crate) left_behind: AtomicU64,
+    /// Times that the kernel took half a minute to end a process whose program had ended.
+    pub(crate) late_ends: AtomicU64,
     pub(crate) failures: AtomicU64,
     /// How soon a survivor knew: by its side, counts of times below 2^index microseconds.
     pub(crate) noticed: [[AtomicU64; BUCKETS]; VICTIMS.len()],

@@ -8,6 +8,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::account;
+use crate::lane::PATIENCE;
+
 /// Memory of [`shared`], which a program that is started maps by the descriptor.
 struct Region {
     start: usize,
@@ -104,11 +107,12 @@ impl Child {
         self.pid
     }
 
-    fn wait_for(&mut self, options: i32) -> Option<End> {
+    /// How the child ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<End> {
         if self.ended.is_none() {
             let mut status = 0;
             // SAFETY: a child of this process that has not been waited for; `status` has room for the answer.
-            let got = unsafe { libc::waitpid(self.pid, &raw mut status, options) };
+            let got = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) };
             if got == self.pid {
                 self.ended = Some(if libc::WIFSIGNALED(status) {
                     End::Signal(libc::WTERMSIG(status))
@@ -120,9 +124,21 @@ impl Child {
         self.ended
     }
 
-    /// How the child ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<End> {
-        self.wait_for(libc::WNOHANG)
+    /// Waits for the end. Returns `None` if it has not come in `limit`.
+    pub(crate) fn await_end(&mut self, limit: Duration) -> Option<End> {
+        // SAFETY: plain system call; the child has not been reaped, or the call fails.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) } as i32;
+        let mut ends = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+        let mut patience = Patience::new(limit);
+        while self.ended().is_none() && !patience.is_over() {
+            // SAFETY: one pollfd. If there is no descriptor, it is a sleep.
+            unsafe { libc::poll(&raw mut ends, 1, 20) };
+        }
+        if descriptor >= 0 {
+            // SAFETY: opened above, and known to no other code.
+            unsafe { libc::close(descriptor) };
+        }
+        self.ended
     }
 
     /// Sends SIGKILL, and waits for the end. Returns whether the child died of it, instead of ending before.
@@ -131,7 +147,11 @@ impl Child {
             // SAFETY: plain system call; the child has not been reaped, so the pid is its own.
             unsafe { libc::kill(self.pid, libc::SIGKILL) };
         }
-        self.wait_for(0) == Some(End::Signal(libc::SIGKILL))
+        // Only the kernel is at work on it from now on.
+        while self.await_end(PATIENCE).is_none() {
+            eprintln!("killed, and not gone after {PATIENCE:?}: {}", account::of(self.pid));
+        }
+        self.ended == Some(End::Signal(libc::SIGKILL))
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Summary {
     pub(crate) checks_for_leftovers: u64,
     pub(crate) files_left_behind: u64,
     pub(crate) leftovers_cleaned_by_the_tool: u64,
+    /// Half minutes that the kernel took longer to end a process whose program had ended.
+    pub(crate) late_ends_in_the_kernel: u64,
     /// How soon a survivor of that side noticed a kill.
     pub(crate) noticed_by: BTreeMap<String, Times>,
     /// How late the machine woke a sleeper of the soak itself, for comparison.
@@ -80,6 +82,7 @@ impl Summary {
             checks_for_leftovers: get(&totals.tidy),
             files_left_behind: get(&totals.left_behind),
             leftovers_cleaned_by_the_tool: get(&totals.cleaned),
+            late_ends_in_the_kernel: get(&totals.late_ends),
             noticed_by,
             machine_late: times(&totals.late),
         }
