@@ -11,7 +11,7 @@ use crate::support::{self, Name, PATIENCE, Peer, role, say};
 
 support::peers!(tee);
 
-/// Passes frames on. Arguments: IN, and its outputs: `block=OUT` or `drop=OUT`.
+/// Passes frames on. Arguments: IN, and its outputs: `block=OUT`, `drop=OUT`, or `drop-N=OUT` with N frames at most.
 pub fn tee(arguments: &[String]) {
     let mut tee = match Reader::create(&arguments[0], chain::config()) {
         Ok(reader) => Some(Tee::new(reader)),
@@ -22,7 +22,10 @@ pub fn tee(arguments: &[String]) {
         let writer = Writer::connect_with(name, options())?;
         match kind {
             "block" => tee.add_block_output(writer),
-            _ => tee.add_drop_output(writer, Tee::DROP_FRAMES),
+            _ => {
+                let bound = kind.strip_prefix("drop-").map(|frames| frames.parse().expect("a number"));
+                tee.add_drop_output(writer, bound.unwrap_or(Tee::DROP_FRAMES));
+            }
         }
         Ok::<(), zerobuffer::Error>(())
     };
@@ -97,6 +100,8 @@ pub struct Fan {
     camera: Option<Member>,
     tee: Option<Member>,
     viewers: Vec<Member>,
+    /// Frames of a drop output, at most.
+    bound: usize,
     /// Number of the next camera's first frame.
     pub written: u64,
 }
@@ -116,11 +121,16 @@ impl Members for Fan {
 impl Fan {
     /// Starts all of them. `change` may change each one's command.
     pub fn start(what: &str, viewers: usize, change: impl Fn(Who, &mut Command)) -> Fan {
+        Fan::with_bound(what, viewers, Tee::DROP_FRAMES, change)
+    }
+
+    /// As `start`, with so many frames in a drop output, at most.
+    pub fn with_bound(what: &str, viewers: usize, bound: usize, change: impl Fn(Who, &mut Command)) -> Fan {
         let source = Name::new(&format!("{what}-in"));
         let mut names = vec![source.suffixed("_tee"), source];
         names.swap(0, 1);
         names.extend((0..viewers).map(|viewer| Name::new(&format!("{what}-{viewer}"))));
-        let mut fan = Fan { names, camera: None, tee: None, viewers: Vec::new(), written: 0 };
+        let mut fan = Fan { names, camera: None, tee: None, viewers: Vec::new(), bound, written: 0 };
         for viewer in 0..viewers {
             let started = fan.new_viewer(viewer, |command| change(Who::Viewer(viewer), command));
             fan.viewers.push(started);
@@ -158,7 +168,31 @@ impl Fan {
 
     /// An output as the tee calls it.
     pub fn output(&self, viewer: usize) -> String {
-        format!("{}={}", if viewer == 0 { "block" } else { "drop" }, &*self.names[2 + viewer])
+        let kind = if viewer == 0 { "block".to_owned() } else { format!("drop-{}", self.bound) };
+        format!("{kind}={}", &*self.names[2 + viewer])
+    }
+
+    /// Which file the tee's own buffer is, if it has one.
+    pub fn pool_inode(&self) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(format!("/dev/shm/{}", &*self.names[1])).ok().map(|file| file.ino())
+    }
+
+    /// Starts one more viewer, whose output the tee does not know.
+    pub fn add_viewer(&mut self, what: &str) -> usize {
+        let viewer = self.viewers.len();
+        self.names.push(Name::new(&format!("{what}-{viewer}")));
+        let started = self.new_viewer(viewer, |_| {});
+        self.viewers.push(started);
+        viewer
+    }
+
+    /// Lets one of them close, and waits for its end.
+    #[track_caller]
+    pub fn close(&mut self, who: Who) {
+        self.peer(who).close_input();
+        let status = self.peer(who).wait();
+        assert!(status.success(), "{who:?}: {status}");
     }
 
     /// Whether it neither ended nor stands still.

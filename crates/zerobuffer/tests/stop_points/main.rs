@@ -20,6 +20,7 @@ mod successors;
 #[path = "../support/mod.rs"]
 mod support;
 mod tee;
+mod tee_ends;
 mod victim;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -24,7 +24,7 @@ pub(crate) const RARE: [&str; 4] = ["sharing:refuse", "sharing:ring", "adopt:sha
 /// Points of every reader and writer, at which these pass a reference on and give it back.
 const RELAY_OF_ALL: [&str; 2] = ["extended:header", "extended:head"];
 const VIEWER_OF_ALL: [&str; 1] = ["extended:tail"];
-const CAMERA_OF_ALL: [&str; 3] = ["write:data", "extended:header", "extended:head"];
+pub(crate) const CAMERA_OF_ALL: [&str; 3] = ["write:data", "extended:header", "extended:head"];
 
 /// Points that no case came to.
 static IN_VAIN: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -14,9 +14,9 @@ use crate::victim::run_all;
 pub(crate) const TEE: [&str; 1] = ["tee:slot"];
 
 /// Viewers: one that blocks, two that drop.
-const VIEWERS: usize = 3;
-const BLOCK: Who = Who::Viewer(0);
-const DROP: Who = Who::Viewer(1);
+pub(crate) const VIEWERS: usize = 3;
+pub(crate) const BLOCK: Who = Who::Viewer(0);
+pub(crate) const DROP: Who = Who::Viewer(1);
 
 /// Points that no case came to.
 static IN_VAIN: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -80,7 +80,7 @@ fn case(victim: Who, stop: &str) {
 }
 
 /// The tee was killed: its camera is told, and what viewers hold stays, whatever comes after it.
-fn the_tee_is_gone(fan: &mut Fan) {
+pub(crate) fn the_tee_is_gone(fan: &mut Fan) {
     let start = Instant::now();
     while fan.peer(Who::Camera).ended().is_none() && fan.get(Who::Camera, "write 1") != "ReaderDead" {
         assert!(start.elapsed() < PATIENCE, "the camera is not told");
