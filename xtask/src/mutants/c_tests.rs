@@ -13,8 +13,17 @@ const HEADERS: &str = "crates/zerobuffer-ffi/include";
 const SANITIZE: &str = "-fsanitize=address,undefined";
 
 /// Programs that are one test each.
-const C_PROGRAMS: [&str; 8] =
-    ["c_abi", "c_loans", "c_closing", "c_deferred", "c_in_place", "c_loggers", "c_server", "c_sharing"];
+const C_PROGRAMS: [&str; 9] = [
+    "c_abi",
+    "c_loans",
+    "c_closing",
+    "c_deferred",
+    "c_in_place",
+    "c_loggers",
+    "c_server",
+    "c_sharing",
+    "c_tee",
+];
 
 pub(super) fn programs(root: &Path, copy: &Path) -> Result<Vec<Program>> {
     let library = shared_library(root, copy)?;
