@@ -4,6 +4,9 @@
  *   -DLEND -DSHARE the same, one frame each, and only while at most half of IN is in use
  *   -DCOPY         drop outputs get copies (their own OUT's bytes, CREDIT frames)
  *   -DPOOL         one copy into a pool of slots, which both drop outputs are lent; a slot without holder is taken
+ *   -DPOOL -DREMOVED  the same, with an output that is removed, and added again, while its viewer holds what it has; its frame may take the last slot. Where there is no slot, or the
+ *                  viewer has not accepted the pool yet, the output gets a copy. Left out: -DFORGETS (the slots of an output that was removed count as free), -DWAITS (for
+ *                  a slot, instead of the copy), -DTAKES (the first slot, where none is free)
  */
 #define N 2
 #ifndef M
@@ -14,7 +17,23 @@
 #define BLOCKS 1                /* outputs 0 .. BLOCKS-1 block */
 #endif
 #define CREDIT 1
+#ifdef REMOVED
+#define SLOTS 2                 /* with one that is removed, and one that holds what it has, it is full */
+#else
 #define SLOTS 3                 /* CREDIT * 2 + 1 */
+#endif
+#define OWN SLOTS               /* no slot: a copy in OUT */
+#ifdef REMOVED
+byte old, old_slot;             /* what the viewer of a removed output holds: 1 + frame, and its slot */
+bool removed;
+#ifdef FORGETS
+#define BY_OLD(s) false
+#else
+#define BY_OLD(s) (old != 0 && old_slot == s)
+#endif
+#else
+#define BY_OLD(s) false
+#endif
 byte cell[N], head, tail, got;
 bool lost[OUTS];                /* the reader's borrower lock is free: it is gone */
 bool stuck[OUTS], kill[OUTS], stop[OUTS];
@@ -32,6 +51,7 @@ active proctype camera() {
     od
 }
 
+#define USED(s) ((box[1] != 0 && slot[1] == s && !lost[1]) || (box[2] != 0 && slot[2] == s && !lost[2]) || BY_OLD(s))
 #define HAS(o) (held[tail % N] & (1 << o))
 active proctype relay() {
     byte o, s;
@@ -42,11 +62,21 @@ active proctype relay() {
         /* a slot that no viewer has; there is always one */
         s = 0;
         do
-        :: s < SLOTS && ((box[1] != 0 && slot[1] == s && !lost[1]) || (box[2] != 0 && slot[2] == s && !lost[2])) -> s++
+        :: s < SLOTS && USED(s) -> s++
         :: else -> break
         od;
+#ifdef REMOVED
+#ifdef WAITS
+        if :: s < SLOTS :: s == SLOTS -> if :: !USED(0) -> s = 0 :: !USED(1) -> s = 1 fi fi;
+#endif
+#ifdef TAKES
+        if :: s == SLOTS -> s = 0 :: else fi;
+#endif
+        if :: s < SLOTS -> pool[s] = got + 1 :: else fi;
+#else
         assert(s < SLOTS);
         pool[s] = got + 1;
+#endif
 #endif
         do
         :: o < OUTS ->
@@ -67,6 +97,9 @@ active proctype relay() {
                         held[got % N] = held[got % N] | (1 << o); at_in[o] = true
 #else
                     :: o >= BLOCKS -> at_in[o] = false; slot[o] = s
+#ifdef REMOVED
+                    :: o >= BLOCKS -> at_in[o] = false; slot[o] = OWN
+#endif
 #endif
                     fi;
                     box[o] = got + 1
@@ -90,7 +123,7 @@ inline look() {
     :: at_in[o] -> assert(cell[(box[o] - 1) % N] == box[o])
     :: !at_in[o] ->
 #ifdef POOL
-        assert(pool[slot[o]] == box[o])
+        if :: slot[o] == OWN :: else -> assert(pool[slot[o]] == box[o]) fi
 #else
         skip
 #endif
@@ -108,5 +141,25 @@ proctype viewer(byte o) {
     atomic { if :: box[o] != 0 -> look() :: else fi };
 ended: skip
 }
+#ifdef REMOVED
+/* Output 2 is removed while its viewer holds a frame of the pool, and another one is added; the viewer looks whenever it likes. */
+active proctype removal() {
+    do
+    :: atomic { !removed && box[2] != 0 && slot[2] != OWN && !lost[2] -> old = box[2]; old_slot = slot[2]; box[2] = 0; removed = true; break }
+    :: goto ended
+    od;
+    assert(pool[old_slot] == old);
+    /* It gives it back, or holds it for good. */
+    if
+    :: atomic { assert(pool[old_slot] == old); old = 0 }
+    :: skip; timeout; assert(pool[old_slot] == old)
+    fi;
+ended: skip
+}
+#endif
 proctype fate(byte o) { if :: kill[o] = true :: stop[o] = true :: skip fi }
-init { atomic { run viewer(0); run viewer(1); run viewer(2); run fate(0); run fate(1); run fate(2) } }
+init { atomic { run viewer(0); run viewer(1); run viewer(2); run fate(1); run fate(2)
+#ifndef REMOVED
+    ; run fate(0)
+#endif
+} }

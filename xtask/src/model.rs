@@ -12,7 +12,7 @@ use crate::tools::{self, run};
 /// measure is left out or a known limit is shown.
 type Check = (&'static str, &'static [&'static str], bool);
 
-const CHECKS: [Check; 66] = [
+const CHECKS: [Check; 76] = [
     ("entry", &["OLDS=1"], true),
     ("entry", &["OLDS=2"], true),
     ("entry", &["OLDS=1", "NO_MARK"], false),
@@ -72,6 +72,10 @@ const CHECKS: [Check; 66] = [
     ("chain", &[], false),
     ("tee", &["COPY", "M=3"], true),
     ("tee", &["POOL", "M=3"], true),
+    ("tee", &["POOL", "REMOVED", "M=3"], true),
+    ("tee", &["POOL", "REMOVED", "M=3", "FORGETS"], false),
+    ("tee", &["POOL", "REMOVED", "M=3", "TAKES"], false),
+    ("tee", &["POOL", "REMOVED", "M=5", "WAITS"], false),
     ("tee", &["LEND"], false),
     ("tee", &["LEND", "SHARE"], false),
     ("duplex", &["DRAIN"], true),
@@ -83,6 +87,12 @@ const CHECKS: [Check; 66] = [
     ("adopt", &[], false),
     ("twobell", &["OWN_BELL"], true),
     ("twobell", &[], false),
+    ("left", &[], true),
+    ("left", &["NO_SLICES"], false),
+    ("left", &["STILL_SETS"], false),
+    ("left", &["NO_CALL"], false),
+    ("left", &["RINGS_FIRST"], false),
+    ("left", &["SAME_VALUE"], false),
 ];
 
 /// Models whose processes may stand still at the end of a search: their assertions say who may.

@@ -50,13 +50,13 @@ impl Outputs {
 pub(super) fn sleep(lender: &Lender, limit: Duration, ready: &dyn Fn() -> bool) {
     let own = lender.buffer.doorbell();
     // Own doorbell first: an output that is not in the list then has its first loan behind this, and rings for that.
-    let mut armed = [(own, arm(own)); WAIT_ANY_MAX];
+    let mut armed = [(own, arm(own, 0)); WAIT_ANY_MAX];
     let mut count = 1;
     let outputs = Outputs::of(lender);
     let ready = || ready() || lender.loans.has_returned();
     for output in outputs.iter().filter(|output| !output.has_left()) {
         if let Some(line) = output.loans_line() {
-            armed[count] = (&line.bell, arm(&line.bell));
+            armed[count] = (&line.bell, arm(&line.bell, mark_of(output)));
             count += 1;
         }
     }
@@ -90,9 +90,16 @@ fn sleep_alone(buffer: &Buffer, limit: Duration, ready: impl FnMut() -> bool) {
     doorbell::sleep(buffer.doorbell(), 0, if is_short { limit.min(SHORT_SLICE) } else { limit }, ready);
 }
 
-/// Sets a doorbell of this reader as for a sleep, and returns it as it is then.
-fn arm(bell: &AtomicU32) -> u32 {
-    doorbell::sleep(bell, 0, Duration::ZERO, || true);
+/// Bits of an output's doorbell that tell its lender from the next one. The output's writer may close between this reader's last look and
+/// its sleep, and a lender of the next writer may set the doorbell by then: this reader must not fall asleep on that.
+fn mark_of(output: &Buffer) -> u32 {
+    let place = std::ptr::from_ref(output).addr() as u32 >> 4;
+    (place ^ std::process::id().wrapping_mul(0x9E37_79B1)) << doorbell::TURN
+}
+
+/// Sets a doorbell of this reader as for a sleep, with the bits `mark`, and returns it as it is then.
+fn arm(bell: &AtomicU32, mark: u32) -> u32 {
+    doorbell::sleep(bell, mark, Duration::ZERO, || true);
     // Relaxed: the futex call compares it with the word as it is then.
     bell.load(Ordering::Relaxed)
 }
