@@ -20,7 +20,7 @@ pub(crate) fn of(pid: i32) -> String {
         let read = |what: &str| fs::read_to_string(Path::new(&thread).join(what)).unwrap_or_default();
         let (state, flags) = stat(&thread).unwrap_or(('?', 0));
         let ending = if flags & EXITING != 0 { ", ending" } else { "" };
-        let [name, place, call, stack] = ["comm", "wchan", "syscall", "stack"].map(|what| read(what));
+        let [name, place, call, stack] = ["comm", "wchan", "syscall", "stack"].map(read);
         text += &format!("\n  {} {}: {state}{ending}, in {place}, call {}", thread, name.trim(), call.trim());
         for line in stack.lines() {
             text += &format!("\n    {line}");
