@@ -369,7 +369,7 @@ static void an_output_of_its_own_making(void)
             expect(zb_tee_step(tee, WAIT_MS, &error), ZB_OK, &error);
             CHECK(passes(0, 'p', FRAME));
         }
-        /* In the second round nobody has come: the buffer goes with its tee. */
+        /* In the second round no reader has come: the buffer goes with its tee. */
         close_tee();
     }
     zb_config_free(config);

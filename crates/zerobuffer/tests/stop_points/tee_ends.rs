@@ -108,7 +108,7 @@ fn others_end_case(victim: Who, stop: &str) {
     all_goes_on(fan, &EVERY_VIEWER, stop);
 }
 
-/// The camera is stopped at its third frame. Whoever of the others ends: what viewers hold stays as it is.
+/// The camera is stopped at its third frame. Whichever of the others ends, what viewers hold stays as it is.
 fn camera_case(stop: &str, ends: Who) {
     let mut fan = start("fan-camera", 2, Who::Camera, stop);
     pass_two(&mut fan);
