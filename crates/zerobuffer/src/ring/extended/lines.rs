@@ -16,6 +16,9 @@ const AHEAD: u64 = 1024;
 /// Bytes of the largest frame of which the writer asks for some lines.
 const MEDIUM: u64 = 128 << 10;
 
+/// So many bytes count as little: a frame of 1 KiB with its header.
+const FIRST: u64 = 1024 + CACHE_LINE;
+
 /// How many frames ahead those of medium frames are asked for.
 const FRAMES_AHEAD: u64 = 3;
 
@@ -50,11 +53,15 @@ pub(crate) fn ask_to_read(memory: &impl Memory, end: u64, bytes: u64, limit: u64
     }
 }
 
-/// After a look at the writer's word: asks for the header of the next frame and the end of a small one together.
+/// After a look at the writer's word: asks for the next frame's header and what lies behind it together: the end of a small one,
+/// or all that was found, if that is little. Where a frame's data lies depends on its header, so a copy would wait for the header's
+/// line first, and then for the others.
 #[inline]
 pub(crate) fn ask_for_first(memory: &impl Memory, position: u64, limit: u64) {
-    memory.prefetch(position);
-    if position + CACHE_LINE < limit {
-        memory.prefetch(position + CACHE_LINE);
+    let end = if limit - position <= FIRST { limit } else { position + 2 * CACHE_LINE };
+    let mut at = position;
+    while at < end {
+        memory.prefetch(at);
+        at += CACHE_LINE;
     }
 }

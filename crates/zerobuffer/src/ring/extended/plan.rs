@@ -23,10 +23,11 @@ const WINDOW: u64 = 4 << 20;
 /// has not had their lines just before, so round trips of 16 KiB take 0.83 and those of 64 KiB 0.74 of the time within 1 MiB.
 const LARGE: u64 = 8 << 10;
 
-/// A lap ends early only while at most this fraction of the ring is in use: 0.12 of the payload size, of a slack of 0.19
-/// (`Geometry::new`); the rest is for alignment, which costs frames of 203 bytes or more at most 0.07 of their size. With
-/// the default buffer that is 30 MiB: eight pictures under way do not make the writer walk through all of it.
-const EARLY: u64 = 10;
+/// A lap ends early only while at most this fraction of the ring is in use: 0.13 of the payload size, of a slack of 0.19
+/// (`Geometry::new`); the rest is for alignment, which costs frames of 254 bytes or more at most 0.055 of their size. With
+/// the default buffer that is 33 MiB: eight pictures under way, or a frame of 16 MiB behind another one, do not make the writer walk
+/// through all of it.
+const EARLY: u64 = 9;
 
 /// The data of frames of at least so many bytes starts on a cache line, which makes copies out of them up to a tenth faster. Its
 /// price is one more line to exchange for each frame, as header and data no longer share one: frames of 1 to 4 KiB would go by a
@@ -292,7 +293,7 @@ mod tests {
     fn a_writer_leaps_over_little_and_early_in_the_ring_only() {
         let q = Question { head: Cursor::new(1, 4000), tail: Cursor::new(0, 14_000), ..BETWEEN_LAPS };
         assert_eq!(plan(q), Some(Placement::Leap));
-        assert_eq!(plan(Question { tail: Cursor::new(0, 12_000), ..q }), None, "more than a tenth is in use");
+        assert_eq!(plan(Question { tail: Cursor::new(0, 12_000), ..q }), None, "more than a ninth is in use");
         let late = Question { lap_end: 40_000, tail: Cursor::new(0, 38_000), ahead: 36_000, ..q };
         assert_eq!(plan(late), None, "behind the middle of the ring");
         assert_eq!(plan(Question { at_lap_end: 60_000, ..q }), None, "it would not fit there");
@@ -350,6 +351,19 @@ mod tests {
                 assert!(highest <= most && highest > most - 70_000, "went as far as {highest} of {size}");
             }
         }
+    }
+
+    #[test]
+    fn frames_of_16_mib_stay_in_two_places_of_the_default_buffer() {
+        let (payload, len) = (256_u64 << 20, 16_u64 << 20);
+        let mut model = Model::new(payload + payload * 3 / 16 + 128, Cursor(0));
+        for _ in 0..10 {
+            assert!(model.write(len));
+            if model.live.len() > 1 {
+                model.give_back();
+            }
+        }
+        assert!(model.highest < 33 << 20, "went as far as {}", model.highest);
     }
 
     #[test]
