@@ -20,7 +20,7 @@ const FEWEST: usize = 3;
 /// Percent of windows below half of the median that ZeroBuffer may have more than the bare ring: what chance makes of it.
 const SLOW: f64 = 1.0;
 
-/// One row of the table: what must be reached, as a share of the best bare ring (bad state, good state) and times the best of
+/// One row of the table: what must be reached, as a share of the best bare ring (bad state, the other two) and times the best of
 /// some rivals.
 struct Bar {
     scenario: Scenario,
@@ -155,11 +155,11 @@ How near to the hardware, and ahead of whom (streams: M/s, or frames/s, over str
     );
     let mut missed = 0;
     for bar in bars() {
-        for state in [State::Bad, State::Good] {
+        for state in State::ALL {
             missed += bar.judge(rows, state).unwrap_or(0);
         }
     }
-    for state in [State::Bad, State::Good] {
+    for state in State::ALL {
         missed += judge_calls(requests, state).unwrap_or(0);
     }
     println!("{missed} missed");
@@ -188,7 +188,7 @@ impl Bar {
         let bare = best([Bare, BareAway, BareAhead, BareAwayAhead].into_iter().filter_map(of).collect());
         let (mut bare_words, mut share) = ("-".to_owned(), "-".to_owned());
         if let (Some(bare), Some(bars)) = (&bare, self.bare) {
-            let bar = bars[usize::from(state == State::Good)];
+            let bar = bars[usize::from(state != State::Bad)];
             bare_words = format!("{} {}", bare.name, shown(bare.value));
             share = format!("{:.2} ({bar:.2})", times(bare));
             if !reached(times(bare), bar) {
@@ -211,7 +211,7 @@ impl Bar {
                 missed.push("rival");
             }
         }
-        if self.least.is_some_and(|least| state == State::Good && ours.value < least) {
+        if self.least.is_some_and(|least| state != State::Bad && ours.value < least) {
             missed.push("60 M/s");
         }
         // Three times iceoryx2 in place.
@@ -309,6 +309,12 @@ mod tests {
         assert_eq!(judge(&[ours(), bare(), row(scenario, BareAway, &runs(10e6, 1e6))], &[]), 0);
         assert_eq!(judge(&[ours(), bare(), row(scenario, BareAway, &runs(11e6, 11e6))], &[]), 2);
         assert_eq!(judge(&[ours(), bare(), row(scenario, Tachyon, &runs(1e6, 6.5e6))], &[]), 1);
+        // On one core the ring is three times as fast, which says nothing of the good state.
+        let mixed = |good, core| [(100.0, good), (25.0, core)].repeat(3);
+        assert_eq!(
+            judge(&[row(scenario, Ours, &mixed(7e6, 21e6)), row(scenario, Bare, &mixed(10e6, 30e6))], &[]),
+            0
+        );
         // Two runs in a state say nothing.
         let few = [(400.0, 1e6), (400.0, 1e6), (100.0, 6.5e6), (100.0, 6.5e6), (100.0, 6.5e6)];
         assert_eq!(judge(&[row(scenario, Ours, &few), bare()], &[]), 0);

@@ -55,18 +55,28 @@ fn output(program: &str, arguments: &[&str]) -> String {
 pub enum State {
     Bad,
     Good,
+    /// Both processors share a core.
+    Core,
 }
 
 impl State {
-    /// The state in which a line's round trip takes so many nanoseconds: 20 to 150 have been seen in one, 300 to 500 in the other.
+    pub const ALL: [State; 3] = [State::Bad, State::Good, State::Core];
+
+    /// The state in which a line's round trip takes so many nanoseconds: 300 to 500 have been seen in one, 60 to 150 in the next, 20
+    /// to 27 in the last.
     pub fn of(line_ns: f64) -> State {
-        if line_ns < 220.0 { State::Good } else { State::Bad }
+        match line_ns {
+            ..45.0 => State::Core,
+            ..220.0 => State::Good,
+            _ => State::Bad,
+        }
     }
 
     pub fn name(self) -> &'static str {
         match self {
             State::Bad => "bad",
             State::Good => "good",
+            State::Core => "core",
         }
     }
 }

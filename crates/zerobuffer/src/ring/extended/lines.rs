@@ -58,9 +58,20 @@ pub(crate) fn ask_to_read(memory: &impl Memory, end: u64, bytes: u64, limit: u64
 /// line first, and then for the others.
 #[inline]
 pub(crate) fn ask_for_first(memory: &impl Memory, position: u64, limit: u64) {
-    let end = if limit - position <= FIRST { limit } else { position + 2 * CACHE_LINE };
+    memory.prefetch(position);
+    if position + CACHE_LINE < limit {
+        memory.prefetch(position + CACHE_LINE);
+    }
+    if position + 2 * CACHE_LINE < limit && limit - position <= FIRST {
+        ask_for_rest(memory, position + 2 * CACHE_LINE, limit);
+    }
+}
+
+/// (Where frames of 64 bytes come together, this loop took 4 % of them in place as a part of the function above.)
+#[inline(never)]
+fn ask_for_rest(memory: &impl Memory, position: u64, limit: u64) {
     let mut at = position;
-    while at < end {
+    while at < limit {
         memory.prefetch(at);
         at += CACHE_LINE;
     }
