@@ -320,10 +320,15 @@ fn a_sleeping_writer_is_told_of_its_readers_death_when_the_role_is_free() {
     assert_told_at_once("a writer", times, late, &stalls);
 }
 
-/// Connects, and touches so much memory of its own and so much of the ring (in MiB).
+/// Connects, and touches so much memory of its own and so much of the ring (in MiB). `slept`: has slept, and so has an inotify instance.
 fn large_writer(arguments: &[String]) {
     let [own, ring] = [1, 2].map(|index| arguments[index].parse::<usize>().unwrap() << 20);
     let mut writer = Writer::connect(&arguments[0]).unwrap();
+    if arguments[3] == "slept" {
+        let mut reader = Reader::create(&format!("{}-own", arguments[0]), small()).unwrap();
+        assert!(reader.read_frame(Duration::from_millis(20)).unwrap().is_none());
+        std::mem::forget(reader);
+    }
     let memory = std::hint::black_box(vec![1_u8; own]);
     let frame = vec![1; 1 << 20];
     for _ in 0..ring / frame.len() {
@@ -339,15 +344,20 @@ fn large_writer(arguments: &[String]) {
 #[test]
 fn a_death_is_told_however_much_memory_the_dead_process_had() {
     let kills = if support::full() { 60 } else { 5 };
-    for (what, own, ring) in
-        [("small", "0", "0"), ("100 MiB of its own", "100", "0"), ("240 MiB of ring", "0", "240")]
-    {
+    for (what, own, ring, slept) in [
+        ("small", "0", "0", ""),
+        ("small, and has slept", "0", "0", "slept"),
+        ("100 MiB of its own", "100", "0", ""),
+        ("240 MiB of ring", "0", "240", ""),
+    ] {
         let mut times = Vec::new();
         for _ in 0..kills {
             let name = Name::new("told-large");
+            // Removes what the killed process leaves.
+            let _own = name.suffixed("-own");
             let config = small().payload_size(if ring == "0" { 4096 } else { 256 << 20 });
             let mut reader = Reader::create(&name, config).unwrap();
-            let mut peer = Peer::start(role!(large_writer), &[&name, own, ring]);
+            let mut peer = Peer::start(role!(large_writer), &[&name, own, ring, slept]);
             // Frames are held, so that the writer does not come back to the start of the ring.
             let mut held = Vec::new();
             loop {

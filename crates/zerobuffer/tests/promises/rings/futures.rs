@@ -311,7 +311,8 @@ fn a_wait_set_waits_for_readers_writers_clients_and_foreign_descriptors() {
     assert_eq!(&*response, b"abab");
     assert!(client.receive_response(Duration::ZERO).unwrap().is_none());
     std::io::Write::write_all(&mut other, b"x").unwrap();
-    // Ready means: look. A ring that came late makes the client ready once more.
+    // Ready means: look. The server stores a response first, and then looks at the doorbell. If the client has taken the response and
+    // armed again in between, that look meets the new arming, and rings for what has been read.
     let keys = ready(&mut set, LOST);
     assert!(keys == [30] || keys == [20, 30], "{keys:?}");
     assert!(client.receive_response(Duration::ZERO).unwrap().is_none());

@@ -4,6 +4,7 @@
 use super::support;
 
 use std::future::Future;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,10 +12,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::support::confine::thread_sleeps;
-use super::support::{Name, PATIENCE, Peer, Random, role, say};
+use super::support::{Name, PATIENCE, Peer, Random, poll, role, say};
 use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, WaitSet, WaitStrategy, Writer, WriterOptions};
 
-support::peers!(echo);
+support::peers!(echo, taker);
 
 /// What does not come within this time is lost.
 const LOST: Duration = Duration::from_secs(10);
@@ -25,9 +26,11 @@ enum Way {
     Notification,
     Future,
     WaitSet,
+    /// The descriptor, which only the listener can make ready: the writer cannot open the FIFO.
+    Listener,
 }
 
-const WAYS: [Way; 4] = [Way::Call, Way::Notification, Way::Future, Way::WaitSet];
+const WAYS: [Way; 5] = [Way::Call, Way::Notification, Way::Future, Way::WaitSet, Way::Listener];
 
 /// A reader that waits for its frames in one way.
 struct Waiting {
@@ -55,6 +58,13 @@ impl Waiting {
         if way == Way::WaitSet {
             set.add_reader(&reader, 7).unwrap();
         }
+        if way == Way::Listener {
+            let fd = reader.descriptor().unwrap().as_raw_fd();
+            let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+            if path.starts_with("/dev/shm") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         Waiting { reader, way, set, bell: channel(), waker }
     }
@@ -64,7 +74,7 @@ impl Waiting {
         let result = match self.way {
             Way::Call => self.reader.read_frame(LOST).map(|frame| frame.expect("a frame is lost")),
             Way::Future => self.await_frame(),
-            Way::Notification | Way::WaitSet => loop {
+            Way::Notification | Way::WaitSet | Way::Listener => loop {
                 match self.reader.try_read_frame() {
                     Ok(Some(frame)) => break Ok(frame),
                     Ok(None) => self.sleep(),
@@ -80,6 +90,10 @@ impl Waiting {
     }
 
     fn sleep(&mut self) {
+        if self.way == Way::Listener {
+            assert!(poll(self.reader.descriptor().unwrap(), LOST), "a frame is lost");
+            return;
+        }
         if self.way == Way::WaitSet {
             assert_eq!(self.set.wait(LOST).unwrap(), [7], "a frame is lost");
             return;
@@ -164,5 +178,61 @@ fn no_wake_up_is_lost_in_any_way_to_wait() {
         let sleeps = talk(way, limit);
         eprintln!("{way:?}: {sleeps} sleeps");
         assert!(sleeps > 100, "{way:?}: {sleeps} sleeps");
+    }
+}
+
+/// Takes all frames, with pauses, so that the ring is full now and then. Arguments: the buffer.
+fn taker(arguments: &[String]) {
+    let mut frames = Waiting::new(&arguments[0], Way::Call);
+    say("created");
+    let before = thread_sleeps();
+    let mut random = Random(13);
+    let mut number = 0_u64;
+    while let Some(frame) = frames.next() {
+        assert_eq!(frame[..8], number.to_le_bytes());
+        number += 1;
+        drop(frame);
+        let pause = Duration::from_nanos(random.between(0, 30_000));
+        let taken = Instant::now();
+        while taken.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+    }
+    say(thread_sleeps() - before);
+    say(number);
+}
+
+/// A writer that waits for space, in a call or by its descriptor.
+#[test]
+fn no_space_is_lost_for_a_writer_that_waits_for_it() {
+    let limit = Duration::from_millis(if support::full() { 60_000 } else { 500 });
+    for by_descriptor in [false, true] {
+        let name = Name::new("torture-space");
+        let mut peer = Peer::start(role!(taker), &[&name]);
+        peer.expect("created");
+        let mut writer = connect(&name);
+        let (start, before) = (Instant::now(), thread_sleeps());
+        let mut random = Random(17);
+        let mut number = 0_u64;
+        while start.elapsed() < limit {
+            // A third of the ring, and more.
+            let mut frame = vec![1; random.between(1300, 3000) as usize];
+            frame[..8].copy_from_slice(&number.to_le_bytes());
+            if by_descriptor {
+                while writer.try_write_frame(&frame).unwrap().is_none() {
+                    assert!(poll(writer.descriptor().unwrap(), LOST), "space is lost");
+                }
+            } else {
+                writer.write_frame(&frame).unwrap();
+            }
+            number += 1;
+        }
+        let own = thread_sleeps() - before;
+        writer.close().unwrap();
+        let [other, read] = [peer.hear(), peer.hear()].map(|text| text.parse::<u64>().unwrap());
+        assert_eq!(read, number);
+        assert!(peer.wait().success());
+        eprintln!("space, by_descriptor {by_descriptor}: {own} sleeps for space, {other} for frames");
+        assert!(own > 100, "{own} sleeps");
     }
 }
