@@ -31,6 +31,10 @@ internal abstract unsafe class NativeHandle
     /// <summary>Whether another thread is inside.</summary>
     private int _otherInside;
 
+    /// <summary>The managed thread id of this thread, once it has been asked for: read without a call.</summary>
+    [ThreadStatic]
+    private static int _thisThread;
+
     private readonly WeakReference<NativeHandle> _registration;
     private int _guests;
     private int _closed;
@@ -192,12 +196,18 @@ internal abstract unsafe class NativeHandle
         }
     }
 
+    private static int ThisThread
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _thisThread != 0 ? _thisThread : LearnThread();
+    }
+
     internal void ThrowClosed() => Errors.ThrowClosed(What, Name);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryEnterAsOwner(int inside)
     {
-        if (_owner == Environment.CurrentManagedThreadId && _ownerInside == 0)
+        if (_owner == ThisThread && _ownerInside == 0)
         {
             Volatile.Write(ref _ownerInside, inside);
             if (Volatile.Read(ref _owner) > 0)
@@ -208,6 +218,9 @@ internal abstract unsafe class NativeHandle
         }
         return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int LearnThread() => _thisThread = Environment.CurrentManagedThreadId;
 
     private bool EnterSlowly()
     {
