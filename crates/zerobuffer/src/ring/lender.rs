@@ -9,7 +9,7 @@ use crate::buffer::{Buffer, HasBuffer};
 use crate::layout::{Cursor, HeaderWord, WriterWord};
 use crate::memory::Memory;
 use crate::os::{self, FileId};
-use crate::sharing::loans::Loans;
+use crate::sharing::loans::{Loans, OldestLoan};
 use crate::sharing::source::{Borrowed, BorrowedFrame};
 use crate::stats::HeldFrames;
 use crate::sync::{AtomicBool, Ordering};
@@ -28,8 +28,8 @@ pub(crate) struct Lender {
     is_extended: AtomicBool,
 }
 
-/// Counts frames that were read by reference: on the reader's thread, for any thread. All accesses are Relaxed, as the counters
-/// order nothing.
+/// Counts frames that were read by reference: on the reader's thread alone, so no count is lost without a read-modify-write; for any
+/// thread. All accesses are Relaxed, as the counters order nothing.
 #[derive(Default)]
 pub(crate) struct BorrowedCount {
     frames: AtomicU64,
@@ -38,14 +38,17 @@ pub(crate) struct BorrowedCount {
 
 impl BorrowedCount {
     pub(crate) fn add(&self, bytes: u64) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.set(self.frames() + 1, self.bytes() + bytes);
     }
 
     /// One of them is not returned after all.
     pub(crate) fn take_back(&self, bytes: u64) {
-        self.frames.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.set(self.frames() - 1, self.bytes() - bytes);
+    }
+
+    fn set(&self, frames: u64, bytes: u64) {
+        self.frames.store(frames, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn frames(&self) -> u64 {
@@ -263,8 +266,13 @@ impl Lender {
     #[inline]
     pub(crate) fn settle_loans(&self, surely: bool) {
         if self.loans.any() {
-            self.settle(surely);
+            self.settle(|_| surely);
         }
+    }
+
+    /// Takes back what borrowers are done with. Tests whether that of `loan` lives.
+    pub(super) fn settle_oldest(&self, loan: &OldestLoan) {
+        self.settle(|output| Arc::ptr_eq(output, loan.output()));
     }
 
     /// Has borrowers that give something back make the descriptor ready, which has just been armed. Takes back what they are
@@ -285,7 +293,7 @@ impl Lender {
     }
 
     #[cold]
-    fn settle(&self, surely: bool) {
+    fn settle(&self, surely: impl Fn(&Arc<Buffer>) -> bool) {
         if self.buffer.is_mine() {
             let mut ring = false;
             let end = |ticket| ring |= self.extended.end_loan(&self.buffer.mapping, ticket);

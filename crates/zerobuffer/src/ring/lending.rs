@@ -1,69 +1,53 @@
-//! How a reader sleeps that has lent frames: until there is a frame, or something was given back.
+//! How a reader waits that has lent frames: until there is a frame, or the oldest one that is lent has come back.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Lender;
 use crate::buffer::Buffer;
 use crate::memory::Memory;
-use crate::os::{WAIT_ANY_MAX, WaitAny};
+use crate::os::WaitAny;
+use crate::sharing::loans::OldestLoan;
 use crate::sync::{AtomicU32, Ordering, futex_wait_any};
-use crate::wait::{SLICE, doorbell};
+use crate::wait::{SLICE, Spin, doorbell};
 
 /// How long such a reader sleeps at a time, where it cannot wait for several words and its writer waits for space.
 const SHORT_SLICE: Duration = Duration::from_millis(1);
 
-/// Outputs that it can wait for beside its own doorbell.
-const MOST: usize = WAIT_ANY_MAX - 1;
-
-/// The outputs through which something is lent. Kept as long as their doorbells are slept on.
-struct Outputs {
-    list: [Option<Arc<Buffer>>; MOST],
-    /// The end of each borrower is told.
-    told: bool,
+/// Spins until `ready`, as long as that is worth while. What comes back meanwhile goes back, so that the source's writer can fill
+/// bytes that are still in the caches.
+#[inline(never)]
+pub(super) fn spin(
+    lender: &Lender,
+    spin: &mut Spin,
+    since: Option<Instant>,
+    mut ready: impl FnMut() -> bool,
+) -> bool {
+    let mut oldest = lender.loans.oldest();
+    spin.until(since, || {
+        if oldest.as_ref().is_some_and(OldestLoan::has_returned) {
+            lender.settle_loans(false);
+            oldest = lender.loans.oldest();
+        }
+        ready()
+    })
 }
 
-impl Outputs {
-    fn of(lender: &Lender) -> Outputs {
-        let mut list = [const { None }; MOST];
-        let mut places = list.iter_mut();
-        let mut fit = true;
-        let told = lender.loans.for_each_output(|output| match places.next() {
-            Some(place) => *place = Some(Arc::clone(output)),
-            None => fit = false,
-        });
-        Outputs { list, told: told && fit }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Buffer> {
-        self.list.iter().map_while(|output| output.as_deref())
-    }
-
-    /// Whether an output's writer has closed: the next one may lend, and own the doorbell.
-    fn was_left(&self) -> bool {
-        self.iter().any(Buffer::has_left)
-    }
-}
-
-/// Sleeps for up to `limit`, until `ready`, or until a borrower has given something back. News that came before are taken.
+/// Sleeps for up to `limit`, until `ready`, or until a borrower has given back the oldest frame that is lent: bytes go back in ring
+/// order, so what others give back meanwhile is of no use before. News that came before are taken.
 #[cold]
 pub(super) fn sleep(lender: &Lender, limit: Duration, ready: &dyn Fn() -> bool) {
+    // Own doorbell first: a thread that lends an older frame behind this rings it.
     let own = lender.buffer.doorbell();
-    // Own doorbell first: an output that is not in the list then has its first loan behind this, and rings for that.
-    let mut armed = [(own, arm(own, 0)); WAIT_ANY_MAX];
-    let mut count = 1;
-    let outputs = Outputs::of(lender);
-    let ready = || ready() || lender.loans.has_returned();
-    for output in outputs.iter().filter(|output| !output.has_left()) {
-        if let Some(line) = output.loans_line() {
-            armed[count] = (&line.bell, arm(&line.bell, mark_of(output)));
-            count += 1;
-        }
-    }
-    let armed = &armed[..count];
+    let own = (own, arm(own, 0));
+    // The caller looks again, and sleeps as a reader that has lent nothing.
+    let Some(Armed { oldest, bell, is_told }) = arm_oldest(lender) else { return };
+    let both = [own, oldest.output().loans_line().zip(bell).map_or(own, |(line, value)| (&line.bell, value))];
+    let armed = if bell.is_some() { &both[..] } else { &both[..1] };
+    let ready = || ready() || oldest.has_returned();
+    // The output's next writer may lend, and own the doorbell.
+    let was_left = || oldest.output().has_left();
     // A borrower that goes later is told of by the watcher, whose news `ready` sees.
-    lender.settle_loans(true);
-    let told = outputs.told && !outputs.was_left();
+    let told = is_told && !was_left();
     let limit = if told { limit } else { limit.min(SLICE) };
     // A doorbell that has rung by now has something for this reader.
     if armed.iter().any(|(_, value)| value & doorbell::SLEEPING == 0) || ready() {
@@ -77,8 +61,34 @@ pub(super) fn sleep(lender: &Lender, limit: Duration, ready: &dyn Fn() -> bool) 
     // The barrier may have missed a borrower (crate::wait::doorbell).
     // Relaxed: a hint to sleep on. The wait compares each doorbell once more in the kernel.
     let is_quiet = || armed.iter().all(|(bell, value)| bell.load(Ordering::Relaxed) == *value);
-    if second_look && is_quiet() && !ready() && !outputs.was_left() {
+    if second_look && is_quiet() && !ready() && !was_left() {
         futex_wait_any(armed, limit - doorbell::SECOND_LOOK);
+    }
+}
+
+/// The loan whose end a reader sleeps for.
+struct Armed {
+    oldest: OldestLoan,
+    /// What the output's doorbell says; `None`: the output's writer has closed, and its successor may own the doorbell.
+    bell: Option<u32>,
+    /// The watcher tells of the borrower's end.
+    is_told: bool,
+}
+
+/// Arms the doorbell of the output through which the oldest frame is lent, and tests whether its borrower lives. `None`: nothing is
+/// lent.
+fn arm_oldest(lender: &Lender) -> Option<Armed> {
+    loop {
+        let oldest = lender.loans.oldest()?;
+        let line = oldest.output().loans_line().filter(|_| !oldest.output().has_left());
+        let bell = line.map(|line| arm(&line.bell, mark_of(oldest.output())));
+        // The watch stands before the lock is tested.
+        let is_told = lender.loans.watches_over(&oldest);
+        // What came back before the doorbell was armed, no borrower rings for.
+        lender.settle_oldest(&oldest);
+        if lender.loans.is_lent(&oldest) {
+            return Some(Armed { oldest, bell, is_told });
+        }
     }
 }
 

@@ -254,6 +254,9 @@ impl ReadRing {
         let mapping = &lender.buffer.mapping;
         match self {
             ReadRing::Classic(side) => spin.until(since, || side.changed(mapping)),
+            ReadRing::Extended(side) if lender.loans.any() => {
+                lending::spin(lender, spin, since, || side.changed(mapping))
+            }
             ReadRing::Extended(side) => spin.until(since, || side.changed(mapping)),
         }
     }

@@ -116,14 +116,14 @@ impl Outlet {
         self.places.copy_in(&place, &reference.to_bytes())?;
         let offer = if self.offers.unannounced { HeaderWord::OFFER } else { 0 };
         let tag = Tag { flags: tag.flags | HeaderWord::SHARED | offer, ..tag };
-        let output = Arc::clone(&self.places.buffer);
+        let output = Arc::as_ptr(&self.places.buffer);
         let entered =
-            lender.loans.enter(&output, ticket, || self.places.commit_reference(place, reference.len, tag));
-        let Some(first) = entered? else { return Ok(false) };
+            lender.loans.enter(output, ticket, || self.places.commit_reference(place, reference.len, tag));
+        let Some(is_oldest) = entered? else { return Ok(false) };
         self.offers.unannounced = false;
         self.places.wake_reader(1);
-        if first {
-            // Another thread may sleep as a reader that has lent nothing, and would not hear what is given back.
+        if is_oldest {
+            // Another thread may sleep as a reader that has lent nothing, or a later frame, and would not hear when it is given back.
             lender.buffer.call_own();
         }
         Ok(true)

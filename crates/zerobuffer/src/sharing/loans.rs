@@ -34,6 +34,8 @@ struct Books {
     /// The reader is closed: there are no lanes any more, and no new ones.
     closed: bool,
     lanes: Vec<Lane>,
+    /// The highest ticket that was lent.
+    newest: u64,
 }
 
 /// The loans that went through one output.
@@ -121,33 +123,34 @@ impl Loans {
     /// Enters the loan of `ticket` to `output`; `commit` commits the reference, and returns the cursor behind it. `None` if
     /// nothing can be lent there (any more).
     ///
-    /// The books are locked meanwhile, so no other thread sees the reference without its loan. Returns whether nothing was lent to
-    /// this output before: a reader that sleeps does not listen to its borrower yet.
+    /// The books are locked meanwhile, so no other thread sees the reference without its loan. Returns whether no older
+    /// frame may be lent: a reader that sleeps does not listen to this borrower yet.
     pub(crate) fn enter(
         &self,
-        output: &Arc<Buffer>,
+        output: *const Buffer,
         ticket: u64,
         commit: impl FnOnce() -> Result<Cursor>,
     ) -> Result<Option<bool>> {
         let mut books = self.books();
-        let lane = books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, output));
+        let lane = books.lanes.iter_mut().find(|lane| Arc::as_ptr(&lane.output) == output);
         let Some(lane) = lane.filter(|lane| !lane.gone) else { return Ok(None) };
         let end = commit()?;
-        let first = lane.loans.is_empty();
         lane.loans.push_back(Loan { end, ticket });
         lane.show_count();
-        // Relaxed: the lock publishes the loan. After the first one of an output the caller wakes the lender, and the fence of that
+        let is_oldest = !self.any() || ticket < books.newest;
+        books.newest = ticket.max(books.newest);
+        // Relaxed: the lock publishes the loan. After one that may be the oldest the caller wakes the lender, and the fence of that
         // pairs with that of arm(): a lender that arms sees this, or is woken.
         self.any.store(true, Ordering::Relaxed);
-        Ok(Some(first))
+        Ok(Some(is_oldest))
     }
 
     /// Takes the loans that have ended out of the books, and hands their tickets to `ended`, which does not come back here. Tests the
-    /// borrowers' locks if `surely`, else now and then.
-    pub(crate) fn settle(&self, surely: bool, mut ended: impl FnMut(u64)) {
+    /// locks of those borrowers for whose output `surely` says so, of the others now and then.
+    pub(crate) fn settle(&self, surely: impl Fn(&Arc<Buffer>) -> bool, mut ended: impl FnMut(u64)) {
         let mut books = self.books();
         for lane in &mut books.lanes {
-            lane.settle(surely, &mut ended);
+            lane.settle(surely(&lane.output), &mut ended);
         }
         let any = books.lanes.iter().any(|lane| !lane.loans.is_empty());
         // Relaxed: a hint; the books under the lock decide.
@@ -157,6 +160,31 @@ impl Loans {
     /// Whether something was given back since the last settlement.
     pub(crate) fn has_returned(&self) -> bool {
         self.any() && self.books().lanes.iter().any(Lane::has_returned)
+    }
+
+    /// The loan of the oldest frame that is lent: of several, to the output that was added last, whose borrower was told last.
+    pub(crate) fn oldest(&self) -> Option<OldestLoan> {
+        let books = self.books();
+        let oldest_of = |lane: &Lane| {
+            lane.loans.iter().min_by_key(|loan| loan.ticket).map(|loan| (loan.ticket, loan.end))
+        };
+        let lanes = books.lanes.iter().rev().filter_map(|lane| oldest_of(lane).map(|oldest| (oldest, lane)));
+        let ((_, end), lane) = lanes.min_by_key(|((ticket, _), _)| *ticket)?;
+        Some(OldestLoan { output: Arc::clone(&lane.output), end })
+    }
+
+    /// Whether the watcher tells the lender of the end of `loan`'s borrower. Comes before the test of its lock.
+    pub(crate) fn watches_over(&self, loan: &OldestLoan) -> bool {
+        let mut books = self.books();
+        let lane = books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, &loan.output));
+        lane.is_some_and(|lane| lane.watch.stands_over_borrower(&lane.lender, &lane.segment))
+    }
+
+    /// Whether `loan` is still in the books.
+    pub(crate) fn is_lent(&self, loan: &OldestLoan) -> bool {
+        let books = self.books();
+        let lane = books.lanes.iter().find(|lane| Arc::ptr_eq(&lane.output, &loan.output));
+        lane.is_some_and(|lane| lane.loans.iter().any(|other| other.end == loan.end))
     }
 
     /// Hands over the outputs through which something is lent: their borrowers ring when they give it back. Returns whether
@@ -201,17 +229,33 @@ impl Loans {
     }
 }
 
-impl Lane {
-    /// Whether the output's tail has passed `end`. A wrong `no` is harmless.
-    fn has_passed(&self, end: Cursor) -> bool {
-        // Acquire pairs with the borrower's Release store in ReleaseQueue::give_back: it has read the bytes that the source's
-        // writer overwrites soon.
-        let tail = Cursor(self.output.mapping.control().read.tail.load(Ordering::Acquire));
-        end.is_passed_by(tail)
+/// The loan whose end a lender waits for.
+pub(crate) struct OldestLoan {
+    output: Arc<Buffer>,
+    end: Cursor,
+}
+
+impl OldestLoan {
+    pub(crate) fn output(&self) -> &Arc<Buffer> {
+        &self.output
     }
 
+    /// Whether the frame was given back. A wrong `no` is harmless.
+    pub(crate) fn has_returned(&self) -> bool {
+        has_passed(&self.output, self.end)
+    }
+}
+
+/// Whether the tail of `output` has passed `end`. A wrong `no` is harmless.
+fn has_passed(output: &Buffer, end: Cursor) -> bool {
+    // Acquire pairs with the borrower's Release store in ReleaseQueue::give_back: it has read the bytes that the source's
+    // writer overwrites soon.
+    end.is_passed_by(Cursor(output.mapping.control().read.tail.load(Ordering::Acquire)))
+}
+
+impl Lane {
     fn has_returned(&self) -> bool {
-        self.loans.front().is_some_and(|loan| self.has_passed(loan.end))
+        self.loans.front().is_some_and(|loan| has_passed(&self.output, loan.end))
     }
 
     fn is_armed(&self) -> bool {
@@ -222,7 +266,7 @@ impl Lane {
 
     fn settle(&mut self, surely: bool, ended: &mut impl FnMut(u64)) {
         let before = self.loans.len();
-        while let Some(loan) = self.loans.front().filter(|loan| self.has_passed(loan.end)) {
+        while let Some(loan) = self.loans.front().filter(|loan| has_passed(&self.output, loan.end)) {
             ended(loan.ticket);
             self.loans.pop_front();
         }

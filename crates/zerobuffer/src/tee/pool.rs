@@ -110,11 +110,14 @@ impl Slots {
     /// Takes back what is not looked at any more.
     fn settle(&mut self) {
         let Slots { reader, loans, .. } = self;
-        reader.lender().loans.settle(false, |ticket| {
-            if let Some(loans) = usize::try_from(ticket).ok().and_then(|index| loans.get_mut(index)) {
-                *loans -= 1;
-            }
-        });
+        reader.lender().loans.settle(
+            |_| false,
+            |ticket| {
+                if let Some(loans) = usize::try_from(ticket).ok().and_then(|index| loans.get_mut(index)) {
+                    *loans -= 1;
+                }
+            },
+        );
     }
 
     /// Copies `frame` to a slot that no viewer looks at: the first one, so that few of them are in use while the viewers keep up.

@@ -167,7 +167,7 @@ fn comes_back(output: &Writer) {
 }
 
 #[test]
-fn a_lender_that_sleeps_hears_of_what_is_lent_through_another_output_meanwhile() {
+fn a_lender_that_sleeps_hears_of_an_older_frame_that_is_lent_through_another_output_meanwhile() {
     for in_loop in [false, true] {
         let mut chain = Chain::new("second-output");
         let name = Name::new("second-output-other");
@@ -181,11 +181,11 @@ fn a_lender_that_sleeps_hears_of_what_is_lent_through_another_output_meanwhile()
             drop(other.read_frame(SECOND).unwrap().unwrap());
         }
         assert_eq!(chain.input.payload_share_count(), 0);
+        assert!(chain.write(LARGE));
+        let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
         chain.seen = chain.written;
         assert_eq!(chain.send(LARGE), Forwarded::Shared);
         let held = chain.read(LARGE);
-        assert!(chain.write(LARGE));
-        let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
         let Chain { mut input, output, viewer: _viewer, mut camera, .. } = chain;
         let watch = input.writer_watch().unwrap();
         let waits = watch.waits();
@@ -209,6 +209,61 @@ fn a_lender_that_sleeps_hears_of_what_is_lent_through_another_output_meanwhile()
             assert_eq!(sleeper.join().unwrap(), 3);
         });
         drop(held);
+    }
+}
+
+/// Two borrowers give a frame back, one after the other; then a later one that one of them has had for itself.
+#[test]
+fn a_lender_that_sleeps_takes_a_frame_back_when_all_its_borrowers_have_given_it_back() {
+    for second_first in [false, true] {
+        let mut chain = Chain::new("two-borrowers");
+        let name = Name::new("two-borrowers-other");
+        let mut other = Reader::create(&name, sharing()).unwrap();
+        let mut second = Writer::connect_with(&name, requesting()).unwrap();
+        for kind in [Forwarded::Copied, Forwarded::Shared] {
+            assert!(chain.write(LARGE));
+            let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+            assert_eq!(second.forward(frame).unwrap(), kind);
+            drop(other.read_frame(SECOND).unwrap().unwrap());
+        }
+        assert_eq!(chain.input.payload_share_count(), 0);
+        chain.seen = chain.written;
+        assert!(chain.write(LARGE));
+        let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
+        assert_eq!(chain.output.forward_to(&frame).unwrap(), Forwarded::Shared);
+        assert_eq!(second.forward(frame).unwrap(), Forwarded::Shared);
+        let [mut first_held, mut other_held] =
+            [chain.read(LARGE), other.read_frame(SECOND).unwrap().unwrap()].map(Some);
+        assert_eq!(chain.send(LARGE), Forwarded::Shared);
+        let last = chain.read(LARGE);
+        let Chain { mut input, output: _output, viewer: _viewer, mut camera, .. } = chain;
+        let watch = input.writer_watch().unwrap();
+        let waits = watch.waits();
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(move || sleep(&mut input, false));
+            while watch.waits() == waits {
+                std::thread::yield_now();
+            }
+            let held_for = |frames: u64| {
+                let start = Instant::now();
+                while watch.held().frames != frames {
+                    assert!(start.elapsed() < PATIENCE / 2, "{:?} instead of {frames}", watch.held());
+                    std::thread::yield_now();
+                }
+            };
+            for second in [second_first, !second_first] {
+                // Long asleep, after its second look.
+                std::thread::sleep(Duration::from_millis(30));
+                assert_eq!(watch.held().frames, 2);
+                drop(if second { other_held.take() } else { first_held.take() });
+            }
+            held_for(1);
+            std::thread::sleep(Duration::from_millis(30));
+            drop(last);
+            held_for(0);
+            camera.write_frame(b"end").unwrap();
+            assert_eq!(sleeper.join().unwrap(), 3);
+        });
     }
 }
 
