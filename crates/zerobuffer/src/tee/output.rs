@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Frame;
 use crate::ring::Unreturned;
-use crate::sharing::forward::{Forwarded, LENT_FROM};
+use crate::sharing::forward::Forwarded;
 use crate::tee::pool::{Pool, Slot};
 use crate::writer::Writer;
 
@@ -138,7 +138,7 @@ impl TeeOutput {
         if !writer.outlet().is_below(bound, unreturned)? {
             return Ok(None);
         }
-        let fits = (LENT_FROM..=writer.max_frame_size()).contains(&frame.len());
+        let fits = frame.len() <= writer.max_frame_size();
         if let Some(pool) = pool.filter(|_| fits)
             && let Some(lent) = pool.lend(writer, unreturned, frame, slot)?
         {

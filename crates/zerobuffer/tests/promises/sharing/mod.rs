@@ -8,6 +8,7 @@ mod hostile;
 mod inspect;
 mod others;
 mod tee;
+mod tee_limits;
 mod waits;
 
 use std::time::Duration;

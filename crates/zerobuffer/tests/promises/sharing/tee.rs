@@ -10,21 +10,27 @@ use zerobuffer::{BufferConfig, ErrorKind, Frame, Reader, Tee, TeeOutput, Writer,
 const ROUNDS: u64 = 40;
 
 /// A camera, a tee and its viewers in one process.
-struct Fan {
+pub(super) struct Fan {
     source: Name,
-    names: Vec<Name>,
+    pub(super) names: Vec<Name>,
     camera: Writer,
-    tee: Tee,
-    viewers: Vec<Option<Reader>>,
+    pub(super) tee: Tee,
+    pub(super) viewers: Vec<Option<Reader>>,
     written: u64,
 }
 
 impl Fan {
-    fn new(what: &str, blocks: usize, drops: usize) -> Fan {
+    pub(super) fn new(what: &str, blocks: usize, drops: usize) -> Fan {
         Fan::with(what, blocks, drops, &sharing(), &requesting())
     }
 
-    fn with(what: &str, blocks: usize, drops: usize, output: &BufferConfig, options: &WriterOptions) -> Fan {
+    pub(super) fn with(
+        what: &str,
+        blocks: usize,
+        drops: usize,
+        output: &BufferConfig,
+        options: &WriterOptions,
+    ) -> Fan {
         let source = Name::new(&format!("{what}-in"));
         let tee = Tee::new(Reader::create(&source, sharing()).unwrap());
         let mut camera = Writer::connect(&source).unwrap();
@@ -38,7 +44,13 @@ impl Fan {
     }
 
     /// Starts viewer `index`, and makes it an output.
-    fn view(&mut self, index: usize, bound: Option<usize>, output: &BufferConfig, options: &WriterOptions) {
+    pub(super) fn view(
+        &mut self,
+        index: usize,
+        bound: Option<usize>,
+        output: &BufferConfig,
+        options: &WriterOptions,
+    ) {
         let viewer = Reader::create(&self.names[index], output.clone()).unwrap();
         let mut writer = Writer::connect_with(&self.names[index], options.clone()).unwrap();
         writer.set_write_timeout(Duration::ZERO);
@@ -54,38 +66,38 @@ impl Fan {
 
     /// The next frame goes into the source, and through the tee.
     #[track_caller]
-    fn pass(&mut self, len: usize) -> u64 {
+    pub(super) fn pass(&mut self, len: usize) -> u64 {
         self.write(len);
         assert!(self.tee.step(SECOND).unwrap());
         self.written - 1
     }
 
     #[track_caller]
-    fn write(&mut self, len: usize) {
+    pub(super) fn write(&mut self, len: usize) {
         let is_written = self.camera.try_write_frame(&content(self.written, len)).unwrap().is_some();
         assert!(is_written, "the source is full");
         self.written += 1;
     }
 
     #[track_caller]
-    fn read(&mut self, viewer: usize, index: u64) -> Frame {
+    pub(super) fn read(&mut self, viewer: usize, index: u64) -> Frame {
         let frame = self.viewers[viewer].as_mut().unwrap().try_read_frame().unwrap().expect("a frame");
         assert!(is_filled(index, &frame), "viewer {viewer}: frame {index} has other bytes");
         frame
     }
 
     #[track_caller]
-    fn nothing_for(&mut self, viewer: usize) {
+    pub(super) fn nothing_for(&mut self, viewer: usize) {
         assert!(self.viewers[viewer].as_mut().unwrap().try_read_frame().unwrap().is_none());
     }
 
     /// How many frames an output got shared, copied, and not at all.
-    fn figures(&self, output: usize) -> (u64, u64, u64) {
+    pub(super) fn figures(&self, output: usize) -> (u64, u64, u64) {
         let output = &self.tee.outputs()[output];
         (output.frames_shared(), output.frames_copied(), output.frames_dropped())
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         let Fan { source, names, camera, tee, viewers, .. } = self;
         drop((viewers, camera, tee));
         source.assert_nothing_left();
