@@ -44,6 +44,7 @@ ROWS = {
     "forward without a copy": ["Writer", "Forwarded"],
     "... into a buffer of one's own": ["SharedWriter", "Writer"],
     "... after a change in place": ["Frame"],
+    "... or of a private copy, where others may look at the bytes": ["Frame"],
     "... and its figures": ["Reader", "Writer"],
     "one reader, many outputs": ["Tee", "tee"],
     "... with a filter before them": ["Tee"],
@@ -429,7 +430,7 @@ def check_defaults():
     text_has(csharp + "BufferConfig.cs", rf"DefaultPayloadSize = {payload >> 20}L \* 1024 \* 1024;")
     text_has(csharp + "BufferConfig.cs", rf"DefaultMetadataSize = {metadata};")
     text_has(csharp + "Native/Milliseconds.cs", rf"Default = {wait};")
-    text_has(csharp + "Reader.cs", r"ReadFrame\(\) => Read\(Milliseconds\.Default,")
+    text_has(csharp + "Reader.cs", r"ReadFrame\(\) => TryTake\(out Frame frame\) \? frame : Read\(Milliseconds\.Default,")
     for options, names in (("WriterOptions.cs", "Write"), ("DuplexChannel/ClientOptions.cs", "Request")):
         text_has(csharp + options, rf"{names}Timeout {{ get; set; }} = TimeSpan\.FromMilliseconds\(Milliseconds\.Default\);")
         text_has(csharp + options, r"ConnectTimeout { get; set; }\n")
