@@ -67,7 +67,7 @@ pub(crate) fn ask_for_first(memory: &impl Memory, position: u64, limit: u64) {
     }
 }
 
-/// (Where frames of 64 bytes come together, this loop took 4 % of them in place as a part of the function above.)
+/// Apart, so that the common look stays short.
 #[inline(never)]
 fn ask_for_rest(memory: &impl Memory, position: u64, limit: u64) {
     let mut at = position;
