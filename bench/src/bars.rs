@@ -73,7 +73,10 @@ fn bars() -> Vec<Bar> {
         trip(16_384, Some([0.9, 0.8]), TRIPS, 1.1),
         trip(65_536, Some([0.95, 0.95]), TRIPS, 1.1),
         trip(PICTURE, None, &[Iceoryx2], 1.0),
-        Bar { scenario: Scenario::Relay { size: PICTURE, pace: 60 }, ..trip(0, None, &[Iceoryx2], 1.0) },
+        Bar {
+            scenario: Scenario::Relay { size: PICTURE, pace: 60, work: 0 },
+            ..trip(0, None, &[Iceoryx2], 1.0)
+        },
         stream(16 << 20, Mode::Fresh, [0.8, 0.8], &[], 0.0),
         stream(64 << 20, Mode::Fresh, [0.8, 0.8], &[], 0.0),
     ]);

@@ -50,7 +50,8 @@ fn musts() -> Vec<Must> {
     for size in [64, 1024, 65_536, 1 << 20, PICTURE] {
         musts.push(against(Scenario::Stream { size, mode: Mode::InPlace }, &[Iceoryx2], 3.0));
     }
-    let relay = Scenario::Relay { size: PICTURE, pace: 60 };
+    let relay_to = |work| Scenario::Relay { size: PICTURE, pace: 60, work };
+    let relay = relay_to(0);
     let polling = [Iceoryx2, Aeron, ShmemIpc];
     let blocking = [Iceoryx2Events, ShmemIpcEvents, Zeromq, IpcChannel, UnixSocket, Pipe, Python1x];
     musts.extend([
@@ -66,6 +67,8 @@ fn musts() -> Vec<Must> {
         // At most 0.6 of the time of a relay that copies.
         by(OursShared, against(relay, &[Ours], 1.0 / 0.6)),
         by(OursShared, against(relay, &[Iceoryx2, Iceoryx2Events], 1.0)),
+        by(OursShared, against(relay_to(10), &[Ours], 1.0 / 0.6)),
+        by(OursShared, against(relay_to(10), &[Iceoryx2, Iceoryx2Events], 1.0)),
         by(OursCpp, against(copy(PICTURE), &[Ours], 0.95)),
         Must { bound: Bound::Behind(30.0), ..by(OursCpp, against(copy(64), &[Ours], 0.0)) },
         by(OursCsharp, against(copy(PICTURE), &[Ours], 0.95)),

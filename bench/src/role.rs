@@ -93,6 +93,8 @@ pub struct Job {
     pub count: u64,
     /// Round trips or frames a second; 0 = as many as possible.
     pub pace: u64,
+    /// Milliseconds for which a display works on each frame before it gives it back.
+    pub work: u64,
     /// Frames that the consumer keeps, giving back the oldest (ZeroBuffer only); it then reads frames that it
     /// may keep.
     pub held: Option<usize>,
@@ -545,9 +547,13 @@ fn display(source: &mut impl Source, job: &Job) -> Result<Outcome> {
     let warm = (job.warm_up * job.pace as f64) as u64;
     let mut samples = Vec::new();
     let mut order = Order::default();
+    let work = Duration::from_millis(job.work);
     let look = |frame: &[u8]| {
-        let age = age(frame);
+        let (age, came) = (age(frame), Instant::now());
         let next = order.marked(frame)?;
+        while came.elapsed() < work {
+            std::hint::spin_loop();
+        }
         if next.is_continue() && order.index > warm {
             samples.push(age);
         }

@@ -32,6 +32,8 @@ pub enum Scenario {
     Relay {
         size: usize,
         pace: u64,
+        /// Milliseconds for which the display works on each frame.
+        work: u64,
     },
     /// A stream in place through a relay.
     RelayedStream {
@@ -69,7 +71,10 @@ impl Scenario {
             }
             Scenario::RoundTrip { pace: 0, .. } => format!("round trip {size}"),
             Scenario::RoundTrip { pace, .. } => format!("round trip {size} at {pace} Hz"),
-            Scenario::Relay { pace, .. } => format!("relay {size} at {pace} Hz"),
+            Scenario::Relay { pace, work: 0, .. } => format!("relay {size} at {pace} Hz"),
+            Scenario::Relay { pace, work, .. } => {
+                format!("relay {size} at {pace} Hz, display works {work} ms")
+            }
             Scenario::RelayedStream { .. } => format!("relayed stream {size}, in place"),
             Scenario::IdleReader => "idle reader".to_owned(),
         }
@@ -214,6 +219,7 @@ impl Runner {
                 _ => (8_000_000 / size as u64).clamp(4, 20_000),
             },
             pace,
+            work: if let Scenario::Relay { work, .. } = scenario { work } else { 0 },
             held: self.held,
             forth: channels.forth.clone(),
             back: channels.back.clone(),
