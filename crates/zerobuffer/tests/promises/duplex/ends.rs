@@ -364,6 +364,20 @@ fn resources(pid: u32) -> [usize; 3] {
     [count("fd"), count("task"), maps.lines().count()]
 }
 
+fn thread_names(pid: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok()).collect()
+}
+
+/// Returns once the process has the thread that comes with its first sleep.
+fn await_watcher(pid: u32) {
+    let until = Instant::now() + PATIENCE;
+    while !thread_names(pid).iter().any(|name| name.trim_end() == "zb-watcher") {
+        assert!(Instant::now() < until, "{:?}", thread_names(pid));
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
@@ -389,6 +403,8 @@ fn a_thousand_clients_leave_nothing_behind_in_either_process() {
         }
     };
     (0..50).for_each(&mut cycle);
+    // A busy server has not slept yet.
+    await_watcher(pid);
     let before = resources(pid);
     let memory = [own, pid].map(resident_kib);
     let start = Instant::now();
@@ -398,7 +414,7 @@ fn a_thousand_clients_leave_nothing_behind_in_either_process() {
     let until = Instant::now() + PATIENCE;
     let settled = |now: [usize; 3]| now[0] <= before[0] && now[1] <= before[1] && now[2] <= before[2] + 8;
     while !settled(resources(pid)) {
-        assert!(Instant::now() < until, "{before:?} became {:?}", resources(pid));
+        assert!(Instant::now() < until, "{before:?} became {:?}: {:?}", resources(pid), thread_names(pid));
         thread::sleep(Duration::from_millis(5));
     }
     let after = [own, pid].map(resident_kib);
