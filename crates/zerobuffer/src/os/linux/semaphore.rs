@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -110,6 +110,8 @@ impl Semaphore {
                 let is_new = is_in_turn(fd.as_fd())?;
                 Ok(Some(SemaphoreFile { info, segment: mark(&Segment(fd))?, is_new }))
             }
+            // Removed meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             // A file that this user may not read, or that is not regular, is not known to be ZeroBuffer's.
             Err(_) => Ok(Some(unknown)),
         }
@@ -232,5 +234,25 @@ mod tests {
         drop(semaphore);
         assert_eq!(mappings(), 0);
         std::fs::remove_file(Folder::shared_memory().path_of(&file_name(&name))).unwrap();
+    }
+    #[test]
+    fn a_semaphore_that_comes_and_goes_is_never_taken_for_another_programs() {
+        let name = format!("sem-w-unit-comes-{}", std::process::id());
+        let segment = Segment::create_unnamed(0o600).unwrap().id().unwrap();
+        let path = Folder::shared_memory().path_of(&file_name(&name));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    drop(Semaphore::create(&name, 0o600, segment).unwrap().finish());
+                    std::fs::remove_file(&path).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let found = Semaphore::look(&name).unwrap();
+                assert!(found.is_none_or(|found| found.segment == Some(segment)));
+            }
+        });
     }
 }
