@@ -9,7 +9,6 @@ use crate::os;
 use crate::ring::Lender;
 use crate::sync::{Ordering, fence};
 use crate::testing::stop::stop_point;
-use crate::wait::doorbell;
 
 /// A writer's offers to its reader.
 pub(crate) struct Offers {
@@ -96,10 +95,6 @@ impl Offers {
         }
         line.payload_share_count.store(0, Ordering::Relaxed);
         line.payload_owner_pid.store(u64::from(std::process::id()), Ordering::Relaxed);
-        // So that the borrower needs no fence for what it gives back, before the lender has slept for the first time. A predecessor's
-        // doorbell says it already.
-        let bell = &sharing.loans.loans_bell.bell;
-        let _ = bell.compare_exchange(0, doorbell::awake(), Ordering::Relaxed, Ordering::Relaxed);
         stop_point!("sharing:offer-end");
         // Release pairs with the Acquire load in read_offer().
         line.offer.store(number, Ordering::Release);
