@@ -70,8 +70,8 @@ impl Frame {
     /// The bytes, to be changed in place by a mutable duplex server. The writer never learns of it.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         if let Some(copy) = self.record.copied_at() {
-            // SAFETY: the address is that of `len` bytes of a Box that the release queue keeps until this `Frame` is dropped
-            // (ReleaseQueue::keep_copy), and of which nothing else knows. `Frame` is not `Clone`, and is borrowed mutably for as long
+            // SAFETY: the address is that of `len` bytes of a Vec, taken for writing, which the release queue keeps until this `Frame`
+            // is dropped (ReleaseQueue::keep_copy), and which nothing else touches. `Frame` is not `Clone`, and is borrowed mutably for as long
             // as the slice lives.
             return unsafe { std::slice::from_raw_parts_mut(copy.cast_mut(), self.record.len()) };
         }
@@ -130,7 +130,7 @@ impl Frame {
             return None;
         }
         if !self.is_only_mine()
-            && let Some(copied) = self.lender.keep_copy(&self.record, Box::from(&**self))
+            && let Some(copied) = self.lender.keep_copy(&self.record, self.to_vec())
         {
             self.record = copied;
         }

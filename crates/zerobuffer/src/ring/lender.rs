@@ -251,7 +251,7 @@ impl Lender {
     }
 
     /// Makes the frame of `record` one whose owner has a copy of its own; `None` in a classic ring, where nothing is lent.
-    pub(crate) fn keep_copy(&self, record: &FrameRecord, copy: Box<[u8]>) -> Option<FrameRecord> {
+    pub(crate) fn keep_copy(&self, record: &FrameRecord, copy: Vec<u8>) -> Option<FrameRecord> {
         if self.is_extended() { self.extended.keep_copy(record, copy) } else { None }
     }
 

@@ -88,7 +88,7 @@ struct Entry {
     /// A frame whose bytes lie elsewhere.
     borrowed: Option<Box<BorrowedFrame>>,
     /// The bytes as their owner alone has them.
-    copy: Option<Box<[u8]>>,
+    copy: Option<Vec<u8>>,
 }
 
 impl Entry {
@@ -335,6 +335,7 @@ impl ReleaseQueue {
     /// reader's thread.
     #[inline]
     pub(crate) fn is_due(&self, memory: &impl Memory, frame: &FrameRecord) -> bool {
+        // Relaxed: this thread alone stores `withheld`, and the release looks at `outstanding` again.
         let withheld = self.withheld.load(Ordering::Relaxed) + frame.bytes();
         self.outstanding.load(Ordering::Relaxed) != 0 || self.is_too_much(memory, withheld, frame.drains())
     }
@@ -421,8 +422,9 @@ impl ReleaseQueue {
 
     /// Keeps a copy of the bytes for the owner of the frame of `record` until that is released. Returns the frame as its owner has it
     /// from now on.
-    pub(crate) fn keep_copy(&self, record: &FrameRecord, copy: Box<[u8]>) -> Option<FrameRecord> {
-        let address = NonNull::from(&copy[..]).cast();
+    pub(crate) fn keep_copy(&self, record: &FrameRecord, mut copy: Vec<u8>) -> Option<FrameRecord> {
+        // The bytes stay where they are when the Vec moves, and it is not touched again before it is dropped.
+        let address = NonNull::from(copy.as_mut_slice()).cast();
         let mut queue = self.queue();
         let ticket = self.queued(&mut queue, record);
         queue.frames.get(ticket)?.copy = Some(copy);
