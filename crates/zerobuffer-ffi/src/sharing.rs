@@ -149,11 +149,14 @@ pub unsafe extern "C" fn zb_writer_forward_ref(
     passed!(zb_writer_forward(writer, frame, shared, error))
 }
 
+/// `frame`, or the error for a frame that no reader has read.
+pub(crate) fn of_a_reader<T>(frame: Option<T>) -> Result<T, Failure> {
+    frame.ok_or_else(|| Failure::argument("the frame is empty, or is not one that a reader has read"))
+}
+
 /// Passes a frame on. Returns whether it was lent.
 fn forward(handle: &zb_writer, frame: &zb_frame) -> Result<bool, Failure> {
-    let Some(frame) = frame.of_reader() else {
-        return Err(Failure::argument("the frame is empty, or is not one that a reader has read"));
-    };
+    let frame = of_a_reader(frame.of_reader())?;
     let mut writer = handle.writer.enter()?;
     let forwarded = writer.forward_to(frame).map_err(|error| handle.writer.why(error))?;
     handle.count(&writer);
@@ -175,9 +178,7 @@ pub unsafe extern "C" fn zb_frame_make_mut(
     guarded!(error, {
         let (frame, out) = passed!(handle_mut(frame, "frame")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
-        let Some(frame) = frame.of_reader_mut() else {
-            return Err(Failure::argument("the frame is empty, or is not one that a reader has read"));
-        };
+        let frame = of_a_reader(frame.of_reader_mut())?;
         let Some(bytes) = frame.make_mut() else {
             let message =
                 "others may look at the frame: it is lent, or its bytes are another reader's; change a copy";
@@ -201,9 +202,7 @@ pub unsafe extern "C" fn zb_frame_to_mut(
     guarded!(error, {
         let (frame, out) = passed!(handle_mut(frame, "frame")?, Out::new(data, "data")?);
         out.set(std::ptr::null_mut());
-        let Some(core) = frame.of_reader_mut() else {
-            return Err(Failure::argument("the frame is empty, or is not one that a reader has read"));
-        };
+        let core = of_a_reader(frame.of_reader_mut())?;
         let Some(bytes) = core.to_mut().map(<[u8]>::as_mut_ptr) else {
             let message = "the frame belongs to the process that forked this one: change a copy";
             return Err(Failure::new(ZB_ERROR_INVALID_STATE, "", message));

@@ -12,6 +12,7 @@ use crate::exclusive::{Closed, Exclusive};
 use crate::frame::{Place, zb_frame};
 use crate::panic::{guarded, guarded_or, guarded_wait};
 use crate::reader::zb_reader;
+use crate::sharing::of_a_reader;
 use crate::writer::{Output, zb_writer};
 
 /// Passes the frames of one reader on to any number of outputs.
@@ -229,9 +230,7 @@ pub unsafe extern "C" fn zb_tee_forward(
     guarded_wait!(error, {
         let (tee, frame) = passed!(handle(tee, "tee")?, handle_mut(frame, "frame")?);
         let mut inner = tee.inner.enter()?;
-        let Some(frame) = frame.take_of_reader() else {
-            return Err(Failure::argument("the frame is empty, or is not one that a reader has read"));
-        };
+        let frame = of_a_reader(frame.take_of_reader())?;
         let forwarded = inner.tee.forward(frame);
         forwarded.map(|()| ZB_OK).map_err(|error| tee.inner.why(error))
     })

@@ -166,21 +166,28 @@ fn comes_back(output: &Writer) {
     }
 }
 
+impl Chain {
+    /// Another output of the relay, with a viewer that has accepted its offer, and nothing lent.
+    fn add_output(&mut self, name: &Name) -> (Reader, Writer) {
+        let mut viewer = Reader::create(name, sharing()).unwrap();
+        let mut output = Writer::connect_with(name, requesting()).unwrap();
+        for kind in [Forwarded::Copied, Forwarded::Shared] {
+            assert!(self.write(LARGE));
+            let frame = self.input.read_frame(SECOND).unwrap().unwrap();
+            assert_eq!(output.forward(frame).unwrap(), kind);
+            drop(viewer.read_frame(SECOND).unwrap().unwrap());
+        }
+        assert_eq!(self.input.payload_share_count(), 0);
+        (viewer, output)
+    }
+}
+
 #[test]
 fn a_lender_that_sleeps_hears_of_an_older_frame_that_is_lent_through_another_output_meanwhile() {
     for in_loop in [false, true] {
         let mut chain = Chain::new("second-output");
         let name = Name::new("second-output-other");
-        let mut other = Reader::create(&name, sharing()).unwrap();
-        let mut second = Writer::connect_with(&name, requesting()).unwrap();
-        // The other viewer accepts.
-        for kind in [Forwarded::Copied, Forwarded::Shared] {
-            assert!(chain.write(LARGE));
-            let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
-            assert_eq!(second.forward(frame).unwrap(), kind);
-            drop(other.read_frame(SECOND).unwrap().unwrap());
-        }
-        assert_eq!(chain.input.payload_share_count(), 0);
+        let (mut other, mut second) = chain.add_output(&name);
         assert!(chain.write(LARGE));
         let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
         chain.seen = chain.written;
@@ -218,15 +225,7 @@ fn a_lender_that_sleeps_takes_a_frame_back_when_all_its_borrowers_have_given_it_
     for second_first in [false, true] {
         let mut chain = Chain::new("two-borrowers");
         let name = Name::new("two-borrowers-other");
-        let mut other = Reader::create(&name, sharing()).unwrap();
-        let mut second = Writer::connect_with(&name, requesting()).unwrap();
-        for kind in [Forwarded::Copied, Forwarded::Shared] {
-            assert!(chain.write(LARGE));
-            let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
-            assert_eq!(second.forward(frame).unwrap(), kind);
-            drop(other.read_frame(SECOND).unwrap().unwrap());
-        }
-        assert_eq!(chain.input.payload_share_count(), 0);
+        let (mut other, mut second) = chain.add_output(&name);
         chain.seen = chain.written;
         assert!(chain.write(LARGE));
         let frame = chain.input.read_frame(SECOND).unwrap().unwrap();
