@@ -11,8 +11,19 @@ use crate::stats::median;
 use crate::transport::Transport::{self, *};
 
 /// All that take part.
-pub const TRANSPORTS: [Transport; 10] =
-    [Ours, OursSmall, Bare, BareAway, BareAhead, BareAwayAhead, Tachyon, TachyonBatched, Iceoryx2, ShmemIpc];
+pub const TRANSPORTS: [Transport; 11] = [
+    Ours,
+    OursSmall,
+    Bare,
+    BareAway,
+    BareAhead,
+    BareAwayAhead,
+    BareLarge,
+    Tachyon,
+    TachyonBatched,
+    Iceoryx2,
+    ShmemIpc,
+];
 
 /// Fewer runs in a state say nothing about it.
 const FEWEST: usize = 3;
@@ -101,6 +112,8 @@ pub fn wants(scenario: Scenario, pair: Pair) -> bool {
         BareAway | BareAwayAhead => bar.bare.is_some() && !trip && !fresh,
         BareAhead => bar.bare.is_some() && !fresh,
         Bare => bar.bare.is_some(),
+        // It differs from the others only where frames are small.
+        BareLarge => bar.bare.is_some() && !trip && scenario.size() <= 4096,
         Tachyon => tachyon,
         TachyonBatched => tachyon && !trip,
         Iceoryx2 => {
@@ -188,7 +201,8 @@ impl Bar {
         };
         let mut missed = Vec::new();
 
-        let bare = best([Bare, BareAway, BareAhead, BareAwayAhead].into_iter().filter_map(of).collect());
+        let bare =
+            best([Bare, BareAway, BareAhead, BareAwayAhead, BareLarge].into_iter().filter_map(of).collect());
         let (mut bare_words, mut share) = ("-".to_owned(), "-".to_owned());
         if let (Some(bare), Some(bars)) = (&bare, self.bare) {
             let bar = bars[usize::from(state != State::Bad)];

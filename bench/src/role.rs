@@ -121,6 +121,7 @@ pub fn play(job: &Job) -> Result<Outcome> {
         Transport::BareAway => play_with::<BareSink<false>, BareSource<true>>(job),
         Transport::BareAhead => play_with::<BareSink<true>, BareSource<false>>(job),
         Transport::BareAwayAhead => play_with::<BareSink<true>, BareSource<true>>(job),
+        Transport::BareLarge => play_with::<BareSink<false>, BareSource<false, true>>(job),
         Transport::UnixSocket => play_with::<SocketSink, SocketSource>(job),
         Transport::Pipe => play_with::<PipeSink, PipeSource>(job),
         #[cfg(feature = "aeron")]

@@ -1,9 +1,10 @@
 //! A bare ring: what two processes reach without checks, sleep, or care for each other's death. It is no rival, but the
 //! limit that ZeroBuffer's figures are compared with. Frames of 16 bytes of header and the data, a head word, a tail word
-//! that is stored every 16 KiB; both sides poll.
+//! that is stored every 16 KiB; both sides poll. It has 1 MiB, which stays in a core's caches, or four frames.
 //!
 //! `AWAY`: a reader that finds nothing stays away from the head for 2.4 us. `AHEAD`: the writer asks for cache lines three
-//! frames ahead. Which of them helps depends on the machine and the frames, so the best of the four is the limit to quote.
+//! frames ahead. `LARGE`: the ring has 4 MiB at least, so that small frames find room for longer. Which of them helps depends
+//! on the machine and the frames, so the best of the five is the limit to quote.
 
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -55,17 +56,16 @@ impl Ring {
         PathBuf::from("/dev/shm").join(&channel.name)
     }
 
-    /// Maps the segment, `new` or not. A ring of 1 MiB stays in a core's caches; larger frames get one with room for four.
-    fn map(channel: &Channel, new: bool) -> Result<Ring> {
-        let size = (4 * channel.size).next_power_of_two().max(1 << 20);
+    /// Maps the segment: that of a reader, or a new one with a ring of `new` bytes at least.
+    fn map(channel: &Channel, new: Option<usize>) -> Result<Ring> {
         let path = Ring::path(channel);
-        let file = OpenOptions::new().read(true).write(true).create_new(new).open(&path)?;
-        let len = WORDS + size;
-        if new {
-            file.set_len(len as u64)?;
-        } else {
-            ensure!(file.metadata()?.len() == len as u64, "the segment is not made yet");
+        let file = OpenOptions::new().read(true).write(true).create_new(new.is_some()).open(&path)?;
+        if let Some(least) = new {
+            file.set_len((WORDS + (4 * channel.size).next_power_of_two().max(least)) as u64)?;
         }
+        let len = file.metadata()?.len() as usize;
+        ensure!(len > WORDS, "the segment is not made yet");
+        let size = len - WORDS;
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
         // SAFETY: a new mapping of an open file, at an address of the kernel's choice.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, file.as_raw_fd(), 0) };
@@ -162,7 +162,7 @@ impl<const AHEAD: bool> BareSink<AHEAD> {
 
 impl<const AHEAD: bool> Sink for BareSink<AHEAD> {
     fn connect(channel: &Channel) -> Result<Self> {
-        let ring = until("a reader", || Ok(Ring::map(channel, false).ok()))?;
+        let ring = until("a reader", || Ok(Ring::map(channel, None).ok()))?;
         ring.words().ready.0.store(1, Ordering::Release);
         Ok(BareSink(ring))
     }
@@ -178,15 +178,15 @@ impl<const AHEAD: bool> Sink for BareSink<AHEAD> {
     }
 }
 
-/// The reader; see the top for `AWAY`.
-pub struct BareSource<const AWAY: bool> {
+/// The reader; see the top for `AWAY` and `LARGE`.
+pub struct BareSource<const AWAY: bool, const LARGE: bool = false> {
     ring: Ring,
     given_back: u64,
     /// Pauses before a look.
     pauses: u32,
 }
 
-impl<const AWAY: bool> BareSource<AWAY> {
+impl<const AWAY: bool, const LARGE: bool> BareSource<AWAY, LARGE> {
     /// Lends the next frame to `look`, and gives it back.
     #[inline]
     fn take<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
@@ -229,10 +229,11 @@ impl<const AWAY: bool> BareSource<AWAY> {
     }
 }
 
-impl<const AWAY: bool> Source for BareSource<AWAY> {
+impl<const AWAY: bool, const LARGE: bool> Source for BareSource<AWAY, LARGE> {
     fn listen(channel: &Channel) -> Result<Self> {
         let pauses = if AWAY { pauses_in(AWAY_FOR) } else { 0 };
-        Ok(BareSource { ring: Ring::map(channel, true)?, given_back: 0, pauses })
+        let least = if LARGE { 4 << 20 } else { 1 << 20 };
+        Ok(BareSource { ring: Ring::map(channel, Some(least))?, given_back: 0, pauses })
     }
 
     fn accept(&mut self) -> Result<()> {

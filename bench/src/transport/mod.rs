@@ -66,6 +66,8 @@ pub enum Transport {
     BareAhead,
     /// The bare ring with both.
     BareAwayAhead,
+    /// The bare ring of 4 MiB.
+    BareLarge,
     /// iceoryx2, the receiver polls.
     Iceoryx2,
     /// iceoryx2, the receiver sleeps until an event comes.
@@ -141,7 +143,11 @@ impl Transport {
     pub fn is_bare(self) -> bool {
         matches!(
             self,
-            Transport::Bare | Transport::BareAway | Transport::BareAhead | Transport::BareAwayAhead
+            Transport::Bare
+                | Transport::BareAway
+                | Transport::BareAhead
+                | Transport::BareAwayAhead
+                | Transport::BareLarge
         )
     }
 
