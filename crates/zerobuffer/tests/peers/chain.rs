@@ -237,11 +237,12 @@ pub fn viewer(arguments: &[String]) {
     ready();
     let mut held: VecDeque<(u64, Frame)> = VecDeque::new();
     obey(|words| match *words {
-        // Reads frames and keeps them; tells the numbers, each with an `s` if it is shared.
-        ["read", count] => {
+        // Reads frames and keeps them; tells the numbers, each with an `s` if it is shared. `take` waits for none.
+        [how @ ("read" | "take"), count] => {
+            let limit = if how == "read" { 2 * SECOND } else { Duration::ZERO };
             let mut told = Vec::new();
             for _ in 0..count.parse::<u64>().expect("a number") {
-                match reader.as_mut().expect("open").read_frame(2 * SECOND) {
+                match reader.as_mut().expect("open").read_frame(limit) {
                     Ok(Some(frame)) => {
                         let Some(index) = index_of(&frame) else { return Some("wrong bytes".into()) };
                         told.push(format!("{index}{}", if frame.is_shared() { "s" } else { "" }));

@@ -44,7 +44,8 @@ fn case(victim: Who, stop: &str, shared: bool) {
     for _ in 0..3 {
         let _ = chain.ask(Who::Camera, "write 1");
         let _ = chain.ask(Who::Relay, "forward 1");
-        let _ = chain.ask(Who::Viewer, "read 1");
+        // What the relay has forwarded is there.
+        let _ = chain.ask(Who::Viewer, "take 1");
     }
     chain.written = 3;
     if chain.peer(Who::Camera).ended().is_some() {

@@ -34,7 +34,7 @@ fn case(victim: Who, stop: &str) {
         let passed = fan.ask(Who::Tee, "step 1");
         for viewer in 0..VIEWERS {
             if round < 2 || viewer == 0 {
-                let _ = fan.ask(Who::Viewer(viewer), "read 1");
+                let _ = fan.ask(Who::Viewer(viewer), "take 1");
             }
         }
         if round == 1 {

@@ -22,7 +22,8 @@ fn start(what: &str, bound: usize, victim: Who, stop: &str) -> Fan {
     })
 }
 
-/// Two frames on the whole way. The viewers learn of the source and the pool with the first, and hold both.
+/// Two frames on the whole way. The viewers learn of the source and the pool with the first, and hold both. What the tee has passed on
+/// is there, and of one that stands still there is nothing to wait for.
 fn pass_two(fan: &mut Fan) {
     for _ in 0..2 {
         if fan.ask(Who::Camera, "write 1").as_deref() == Some("1") {
@@ -30,7 +31,7 @@ fn pass_two(fan: &mut Fan) {
         }
         let _ = fan.ask(Who::Tee, "step 1");
         for viewer in EVERY_VIEWER {
-            let _ = fan.ask(Who::Viewer(viewer), "read 1");
+            let _ = fan.ask(Who::Viewer(viewer), "take 1");
         }
     }
 }
@@ -185,7 +186,7 @@ fn pool_case(victim: Who, stop: &str) {
         }
         let _ = fan.ask(Who::Tee, "step 1");
         for viewer in 0..=new {
-            let _ = fan.ask(Who::Viewer(viewer), "read 1");
+            let _ = fan.ask(Who::Viewer(viewer), "take 1");
         }
     }
     let (killed, halted) = (fan.peer(victim).ended().is_some(), fan.peer(victim).is_stopped());
