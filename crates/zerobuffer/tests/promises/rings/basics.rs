@@ -347,25 +347,6 @@ fn failure_08_a_reader_notices_that_its_names_were_removed() {
 }
 
 #[test]
-fn a_buffer_with_huge_pages_works_and_tells_how_many_it_got() {
-    let name = Name::new("huge");
-    let config = support::config().payload_size(8 << 20).huge_pages(true).numa_node(NumaNode::OfReader);
-    let mut reader = Reader::create(&name, config).unwrap();
-    let bytes = reader.huge_page_bytes().unwrap();
-    // All whole ones, or none where the kernel has none to give.
-    assert!(bytes == 0 || bytes >= 8 << 20, "{bytes}");
-    let snapshot = inspect::snapshot(&name).unwrap();
-    assert!(snapshot.memory >= snapshot.file_size, "all memory is there");
-    let mut writer = Writer::connect(&name).unwrap();
-    for frame in [vec![1; 3 << 20], vec![2; 100]] {
-        writer.write_frame(&frame).unwrap();
-        assert_eq!(*reader.read_frame(support::PATIENCE).unwrap().unwrap(), *frame);
-    }
-    let plain = Name::new("huge-not");
-    assert_eq!(Reader::create(&plain, support::config()).unwrap().huge_page_bytes().unwrap(), 0);
-}
-
-#[test]
 fn memory_on_a_numa_node_that_does_not_exist_is_refused() {
     let name = Name::new("node");
     let error = Reader::create(&name, support::config().numa_node(NumaNode::Number(1000))).unwrap_err();

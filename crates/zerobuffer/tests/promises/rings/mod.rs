@@ -9,6 +9,7 @@ mod exhausted;
 mod figures;
 mod futures;
 mod give_back;
+mod huge_pages;
 mod idle;
 mod kept;
 mod kills;
