@@ -13,7 +13,7 @@ const TARGETS: [(&str, u32); 7] = [
     ("classic", 1024),
     ("extended", 1024),
     ("sharing", 192),
-    ("c_calls", 48),
+    ("c_calls", 72),
     ("c_duplex", 48),
     ("arguments", 256),
 ];

@@ -2,13 +2,14 @@
 //! NULL, open, closed or of other buffers. Built for `--cfg fuzzing` and for tests.
 //!
 //! Whatever is called: a status and an error object that agree, no internal error, frames that hold what was written for as
-//! long as they are held, and nothing left behind. Readers and writers of streams; duplex calls with NULL handles here, with live
+//! long as they are held, and nothing left behind. Readers, writers and tees of streams; duplex calls with NULL handles here, with live
 //! ones in [`duplex_calls`].
 
 mod duplex;
 mod put_off;
 mod questions;
 mod share;
+mod tee;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
@@ -20,10 +21,14 @@ use crate::inspect::*;
 use crate::interrupt::*;
 use crate::kept::*;
 use crate::reader::*;
+use crate::tee::*;
 use crate::writer::*;
 
 pub use duplex::duplex_calls;
 use questions::{ask, without_a_handle};
+
+/// Names that a buffer can have.
+const GOOD: usize = 4;
 
 /// Frames held at once.
 const HELD: usize = 12;
@@ -38,13 +43,14 @@ pub fn calls(input: &[u8]) {
 
 /// All that is there. A handle that was freed is NULL.
 struct World {
-    /// Two good ones, and two that are none.
-    names: [CString; 4],
+    /// [`GOOD`] ones, and two that are none.
+    names: [CString; GOOD + 2],
     readers: [*mut zb_reader; 2],
     writers: [*mut zb_writer; 2],
     /// What each writer has acquired.
     acquired: [Option<(*mut u8, usize)>; 2],
     kept: *mut zb_kept_buffer,
+    tee: *mut zb_tee,
     held: Vec<zb_frame>,
     /// What each reader has lent, and the loan has not ended.
     lent: [Option<zb_frame_ref>; 2],
@@ -67,11 +73,12 @@ impl World {
             CString::new(format!("zbtest-fuzz-{}-{end}", std::process::id())).expect("no zero byte")
         };
         World {
-            names: [name("a"), name("b"), c"no/name".into(), c"".into()],
+            names: [name("a"), name("b"), name("c"), name("d"), c"no/name".into(), c"".into()],
             readers: [null_mut(); 2],
             writers: [null_mut(); 2],
             acquired: [None; 2],
             kept: null_mut(),
+            tee: null_mut(),
             held: Vec::new(),
             lent: [None, None],
             interrupts: Vec::new(),
@@ -90,12 +97,12 @@ impl World {
         let place = if how & 8 == 0 { &raw mut error } else { null_mut() };
         let name: *const c_char = match how >> 4 & 7 {
             7 => std::ptr::null(),
-            other => self.names[usize::from(other) % if odd { 4 } else { 2 }].as_ptr(),
+            other => self.names[usize::from(other) % if odd { GOOD + 2 } else { GOOD }].as_ptr(),
         };
         // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
         // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
         let status = unsafe {
-            match what % 37 {
+            match what % 48 {
                 0 if reader.is_null() => {
                     let config = config(how, number);
                     let status = zb_reader_create(name, config, &raw mut self.readers[r], place);
@@ -104,11 +111,7 @@ impl World {
                     status
                 }
                 1 if writer.is_null() => {
-                    let options = zb_writer_options_new();
-                    // No other process makes room or a buffer.
-                    assert_eq!(zb_writer_options_set_write_timeout(options, 0), ZB_OK);
-                    zb_writer_options_set_wait_strategy(options, i32::from(number));
-                    zb_writer_options_set_request_payload_sharing(options, odd);
+                    let options = writer_options(number, odd);
                     let status = zb_writer_connect(name, options, &raw mut self.writers[w], place);
                     zb_writer_options_free(options);
                     status
@@ -120,7 +123,7 @@ impl World {
                         2 if odd => (data.as_ptr(), usize::MAX),
                         _ => (data.as_ptr(), size),
                     };
-                    match what % 37 {
+                    match what % 48 {
                         2 => zb_writer_write_frame(writer, at, size, null_mut(), place),
                         _ => zb_writer_try_write_frame(writer, at, size, null_mut(), place),
                     }
@@ -251,8 +254,9 @@ impl World {
                     zb_reader_free(std::mem::replace(&mut self.readers[r], null_mut()));
                     status
                 }
-                24..=27 => self.lend(what % 37, r, number, place),
-                31..=36 => self.share(what % 37, [r, w], name, number, place),
+                24..=27 => self.lend(what % 48, r, number, place),
+                31..=36 => self.share(what % 48, [r, w], name, number, place),
+                37..=47 => self.pass_on(what % 48, [r, w], name, number, place),
                 _ => ZB_OK,
             }
         };
@@ -394,6 +398,7 @@ impl Drop for World {
         // SAFETY: each handle is live or NULL, and not used afterwards.
         unsafe {
             self.writers.iter().for_each(|writer| zb_writer_free(*writer));
+            zb_tee_free(self.tee);
             self.readers.iter().for_each(|reader| zb_reader_free(*reader));
             zb_kept_buffer_free(self.kept);
             self.interrupts.iter().for_each(|interrupt| zb_interrupt_free(*interrupt));
@@ -401,9 +406,11 @@ impl Drop for World {
         }
         // Frames outlive their reader.
         self.held.drain(..).for_each(release);
-        for name in &self.names[..2] {
+        for name in &self.names[..GOOD] {
             let name = name.to_str().expect("ours");
-            assert!(!std::path::Path::new("/dev/shm").join(name).exists(), "`{name}` is left behind");
+            for name in [name, &format!("{name}_tee")] {
+                assert!(!std::path::Path::new("/dev/shm").join(name).exists(), "`{name}` is left behind");
+            }
         }
     }
 }
@@ -427,6 +434,18 @@ fn config(how: u8, number: u8) -> *mut zb_config {
         zb_config_set_mode(config, if number == 255 { 0o7777 } else { 0o600 });
     }
     config
+}
+
+/// Options of a writer that does not wait: no other process makes room or a buffer.
+fn writer_options(number: u8, sharing: bool) -> *mut zb_writer_options {
+    let options = zb_writer_options_new();
+    // SAFETY: the options are live.
+    unsafe {
+        assert_eq!(zb_writer_options_set_write_timeout(options, 0), ZB_OK);
+        zb_writer_options_set_wait_strategy(options, i32::from(number));
+        zb_writer_options_set_request_payload_sharing(options, sharing);
+    }
+    options
 }
 
 /// What was written, whole.

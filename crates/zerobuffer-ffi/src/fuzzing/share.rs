@@ -3,7 +3,8 @@
 use std::ffi::c_char;
 use std::ptr::{null, null_mut};
 
-use super::{World, empty_frame};
+use super::{World, empty_frame, writer_options};
+use crate::config::zb_writer_options_free;
 use crate::error::*;
 use crate::sharing::*;
 
@@ -65,7 +66,10 @@ impl World {
                     status
                 }
                 35 if writer.is_null() => {
-                    zb_shared_writer_create(name, reader, null(), null(), &raw mut self.writers[w], place)
+                    let (options, out) = (writer_options(number, true), &raw mut self.writers[w]);
+                    let status = zb_shared_writer_create(name, reader, null(), options, out, place);
+                    zb_writer_options_free(options);
+                    status
                 }
                 _ => self.ask_who_shares(reader, writer, which, number, place),
             }
