@@ -12,6 +12,7 @@ use crate::memory::mapping::Mapping;
 use crate::notifier::Callback;
 use crate::os;
 use crate::ring::RingFault;
+use crate::sharing::bell::LoansBell;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use crate::wait::doorbell;
 
@@ -43,8 +44,8 @@ pub(crate) struct Buffer {
     generation: u64,
     /// What an event loop polls, once it was asked for.
     descriptor: OnceLock<Descriptor>,
-    /// This side has closed: what it owned, another process may own by now.
-    left: AtomicBool,
+    /// For those who lend through this side, a writer.
+    pub(crate) loans_bell: LoansBell,
 }
 
 impl Buffer {
@@ -68,7 +69,7 @@ impl Buffer {
             full: AtomicU64::new(0),
             generation: os::fork_generation(),
             descriptor: OnceLock::new(),
-            left: AtomicBool::new(false),
+            loans_bell: LoansBell::new(),
         }
     }
 
@@ -133,6 +134,18 @@ impl Buffer {
         self.mapping.sharing().map(|sharing| &sharing.loans.loans_bell)
     }
 
+    /// This side, a writer that lends, is about to give its role up.
+    pub(crate) fn leave(&self) {
+        if let Some(line) = self.loans_line() {
+            self.loans_bell.leave(line);
+        }
+    }
+
+    /// Whether this side has closed; see [`LoansBell::has_left`].
+    pub(crate) fn has_left(&self) -> bool {
+        self.loans_bell.has_left()
+    }
+
     /// The doorbell on which the other side sleeps.
     fn peers_line(&self) -> &BellLine {
         let control = self.mapping.control();
@@ -164,23 +177,6 @@ impl Buffer {
     /// Wakes the other side whatever its bell says.
     pub(crate) fn rouse_peer(&self) {
         doorbell::rouse(self.peers_line(), |id| self.mapping.wire().ring(id));
-    }
-
-    /// This side, a writer that lends, is about to give its role up: lenders of this process no longer own the loans' doorbell.
-    pub(crate) fn leave(&self) {
-        // Relaxed: the fence of call() and that of a lender that has set the bell order it.
-        self.left.store(true, Ordering::Relaxed);
-        if let Some(line) = self.loans_line() {
-            // A lender that sleeps on it goes on in slices.
-            doorbell::call(line, |_| false);
-        }
-    }
-
-    /// Whether this side has closed.
-    pub(crate) fn has_left(&self) -> bool {
-        // Relaxed: pairs by fences. leave() stores before that of call(); a lender looks once more behind that of arm(), before it
-        // sleeps, so it sees the store or is woken.
-        self.left.load(Ordering::Relaxed)
     }
 
     // ---- the descriptor ----

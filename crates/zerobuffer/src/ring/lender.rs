@@ -66,12 +66,7 @@ impl HasBuffer for Lender {
     }
 
     fn add_outputs(&self, outputs: &mut Vec<Arc<Buffer>>) -> bool {
-        let mut owned = true;
-        let told = self.loans.for_each_output(|output| {
-            owned &= !output.has_left();
-            outputs.push(Arc::clone(output));
-        });
-        told && owned
+        self.loans.for_each_output(|output| outputs.push(Arc::clone(output)))
     }
 
     fn has_returned(&self) -> bool {
@@ -284,7 +279,7 @@ impl Lender {
         }
         let Some(descriptor) = self.buffer.descriptor() else { return };
         if again {
-            self.loans.arm(descriptor.fifo_id(), descriptor.turn());
+            self.loans.arm(descriptor.fifo_id());
             descriptor.note_outputs();
         }
         // The watch stands before the borrowers' locks are tested.

@@ -38,7 +38,7 @@ pub(super) fn spin(
 pub(super) fn sleep(lender: &Lender, limit: Duration, ready: &dyn Fn() -> bool) {
     // Own doorbell first: a thread that lends an older frame behind this rings it.
     let own = lender.buffer.doorbell();
-    let own = (own, arm(own, 0));
+    let own = (own, arm(own));
     // The caller looks again, and sleeps as a reader that has lent nothing.
     let Some(Armed { oldest, bell, is_told }) = arm_oldest(lender) else { return };
     let both = [own, oldest.output().loans_line().zip(bell).map_or(own, |(line, value)| (&line.bell, value))];
@@ -80,10 +80,8 @@ struct Armed {
 fn arm_oldest(lender: &Lender) -> Option<Armed> {
     loop {
         let oldest = lender.loans.oldest()?;
-        let line = oldest.output().loans_line().filter(|_| !oldest.output().has_left());
-        let bell = line.map(|line| arm(&line.bell, mark_of(oldest.output())));
         // The watch stands before the lock is tested.
-        let is_told = lender.loans.watches_over(&oldest);
+        let (bell, is_told) = lender.loans.arm_for(&oldest);
         // What came back before the doorbell was armed, no borrower rings for.
         lender.settle_oldest(&oldest);
         if lender.loans.is_lent(&oldest) {
@@ -100,16 +98,9 @@ fn sleep_alone(buffer: &Buffer, limit: Duration, ready: impl FnMut() -> bool) {
     doorbell::sleep(buffer.doorbell(), 0, if is_short { limit.min(SHORT_SLICE) } else { limit }, ready);
 }
 
-/// Bits of an output's doorbell that tell its lender from the next one. The output's writer may close between this reader's last look and
-/// its sleep, and a lender of the next writer may set the doorbell by then: this reader must not fall asleep on that.
-fn mark_of(output: &Buffer) -> u32 {
-    let place = std::ptr::from_ref(output).addr() as u32 >> 4;
-    (place ^ std::process::id().wrapping_mul(0x9E37_79B1)) << doorbell::TURN
-}
-
-/// Sets a doorbell of this reader as for a sleep, with the bits `mark`, and returns it as it is then.
-fn arm(bell: &AtomicU32, mark: u32) -> u32 {
-    doorbell::sleep(bell, mark, Duration::ZERO, || true);
+/// Sets this reader's doorbell as for a sleep, and returns it as it is then.
+fn arm(bell: &AtomicU32) -> u32 {
+    doorbell::sleep(bell, 0, Duration::ZERO, || true);
     // Relaxed: the futex call compares it with the word as it is then.
     bell.load(Ordering::Relaxed)
 }

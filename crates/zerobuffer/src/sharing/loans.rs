@@ -38,9 +38,33 @@ struct Books {
     newest: u64,
 }
 
+/// An output through which a reader lends.
+struct LentThrough(Arc<Buffer>);
+
+impl LentThrough {
+    fn new(output: &Arc<Buffer>) -> LentThrough {
+        output.loans_bell.add_lender();
+        LentThrough(Arc::clone(output))
+    }
+}
+
+impl Drop for LentThrough {
+    fn drop(&mut self) {
+        self.0.loans_bell.remove_lender();
+    }
+}
+
+impl std::ops::Deref for LentThrough {
+    type Target = Arc<Buffer>;
+
+    fn deref(&self) -> &Arc<Buffer> {
+        &self.0
+    }
+}
+
 /// The loans that went through one output.
 struct Lane {
-    output: Arc<Buffer>,
+    output: LentThrough,
     /// The output's file, which shows the borrower's lock.
     segment: Arc<os::Segment>,
     /// Tells the lender of the borrower's end, from the first sleep on.
@@ -53,6 +77,8 @@ struct Lane {
     gone: bool,
     /// The coarse clock when the lock was tested last.
     checked: u64,
+    /// What the output's doorbell said when this reader set it last.
+    armed: Option<u32>,
 }
 
 struct Loan {
@@ -105,7 +131,7 @@ impl Loans {
         match books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, output)) {
             Some(lane) => lane.offer = offer,
             None => books.lanes.push(Lane {
-                output: Arc::clone(output),
+                output: LentThrough::new(output),
                 segment: Arc::clone(segment),
                 watch: PeerWatch::default(),
                 lender,
@@ -113,6 +139,7 @@ impl Loans {
                 loans: VecDeque::new(),
                 gone: false,
                 checked: 0,
+                armed: None,
             }),
         }
         // Outputs that are done with: no writer has them any more.
@@ -173,11 +200,16 @@ impl Loans {
         Some(OldestLoan { output: Arc::clone(&lane.output), end })
     }
 
-    /// Whether the watcher tells the lender of the end of `loan`'s borrower. Comes before the test of its lock.
-    pub(crate) fn watches_over(&self, loan: &OldestLoan) -> bool {
+    /// Sets the doorbell that the borrower of `loan` rings, for a reader that sleeps. Returns what it says, `None` if it is not this
+    /// reader's any more; and whether the watcher tells the reader of that borrower's end. Comes before the test of its lock.
+    pub(crate) fn arm_for(&self, loan: &OldestLoan) -> (Option<u32>, bool) {
         let mut books = self.books();
         let lane = books.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.output, &loan.output));
-        lane.is_some_and(|lane| lane.watch.stands_over_borrower(&lane.lender, &lane.segment))
+        let arm = |lane: &mut Lane| {
+            lane.arm_to_sleep();
+            (lane.armed, lane.watch.stands_over_borrower(&lane.lender, &lane.segment))
+        };
+        lane.map_or((None, false), arm)
     }
 
     /// Whether `loan` is still in the books.
@@ -201,13 +233,11 @@ impl Loans {
         told
     }
 
-    /// Arms the doorbells of what is lent for the arming `turn` of the reader's descriptor, whose FIFO is `fifo`.
-    pub(crate) fn arm(&self, fifo: Option<FifoId>, turn: u32) {
-        for lane in self.books().lanes.iter().filter(|lane| !lane.loans.is_empty()) {
-            let Some(line) = lane.output.loans_line().filter(|_| !lane.output.has_left()) else { continue };
+    /// Arms the doorbells of what is lent for the reader's descriptor, whose FIFO is `fifo`.
+    pub(crate) fn arm(&self, fifo: Option<FifoId>) {
+        for lane in self.books().lanes.iter_mut().filter(|lane| !lane.loans.is_empty()) {
             stop_point!("sharing:arm");
-            doorbell::name_fifo(line, fifo);
-            doorbell::arm(&line.bell, 0, turn);
+            lane.arm_for_descriptor(fifo);
         }
     }
 
@@ -258,10 +288,28 @@ impl Lane {
         self.loans.front().is_some_and(|loan| has_passed(&self.output, loan.end))
     }
 
+    /// Whether the doorbell still says what this reader has set it to, for its descriptor.
     fn is_armed(&self) -> bool {
+        self.has_set(doorbell::is_armed)
+    }
+
+    fn arm_for_descriptor(&mut self, fifo: Option<FifoId>) {
+        let line = self.output.loans_line();
+        self.armed = line.and_then(|line| self.output.loans_bell.arm_for_descriptor(line, fifo));
+    }
+
+    /// Sets the doorbell for a sleep, unless that was done and nothing has changed since.
+    fn arm_to_sleep(&mut self) {
+        if self.output.has_left() || !self.has_set(|bell| !doorbell::is_armed(bell)) {
+            self.armed = self.output.loans_line().and_then(|line| self.output.loans_bell.arm_to_sleep(line));
+        }
+    }
+
+    /// Whether the doorbell still says what this reader has set it to, and that is something to `be`.
+    fn has_set(&self, be: impl FnOnce(u32) -> bool) -> bool {
         // Acquire: a publisher's byte that was just taken out of the FIFO came behind its change of the doorbell.
-        let is_armed = |line: &BellLine| doorbell::is_armed(line.bell.load(Ordering::Acquire));
-        self.output.loans_line().is_none_or(is_armed)
+        let says = |line: &BellLine| Some(line.bell.load(Ordering::Acquire)) == self.armed;
+        self.armed.is_some_and(be) && self.output.loans_line().is_some_and(says)
     }
 
     fn settle(&mut self, surely: bool, ended: &mut impl FnMut(u64)) {

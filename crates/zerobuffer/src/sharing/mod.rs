@@ -5,9 +5,11 @@
 //! reference back, or is gone.
 //!
 //! - `loans`: the lender's books, of the source's reader
+//! - `bell`: the doorbell on which the lender sleeps
 //! - `offers` and `forward`: what the output's writer does
 //! - `source` and `borrower`: what the output's reader does
 
+pub(crate) mod bell;
 pub(crate) mod borrower;
 pub(crate) mod forward;
 pub(crate) mod loans;

@@ -42,7 +42,8 @@ pub(crate) const BARRIER: u32 = 1 << 2;
 
 /// The owner has a descriptor polled meanwhile. Set only together with [`SLEEPING`].
 pub(crate) const DESCRIPTOR: u32 = 1 << 3;
-/// From this bit on: which arming of the descriptor it is. So a listener that read an older one does not fall asleep.
+/// From this bit on: which arming of the descriptor it is, or of a bell that has several owners. So who read an older one does not fall
+/// asleep on this one.
 pub(crate) const TURN: u32 = 8;
 
 /// What the owner's bell says while it is awake.
@@ -107,7 +108,31 @@ fn sleep_looking_again(
 /// Arms the bell for the arming `turn` of a descriptor; returns what it says. The owner looks once more after that. The bell
 /// says `more` all the time.
 pub(crate) fn arm(bell: &AtomicU32, more: u32, turn: u32) -> u32 {
-    let mut armed = awake() | SLEEPING | DESCRIPTOR | more | turn << TURN;
+    arm_saying(bell, DESCRIPTOR | more, turn)
+}
+
+/// Sets a bell that has several owners for one that sleeps, or has its descriptor polled (`more` = [`DESCRIPTOR`]). Returns what it says,
+/// which it has not said before. The caller has the lock of those owners, and looks once more after that.
+pub(crate) fn arm_next(bell: &AtomicU32, more: u32) -> u32 {
+    arm_saying(bell, more, next_turn(bell))
+}
+
+/// Tells all owners of such a bell that it is not theirs any more. The caller has their lock, under which it has noted that.
+pub(crate) fn pass_on(bell: &AtomicU32) {
+    // Release pairs with the Acquire of a listener, which then finds what was noted. An owner that is just falling asleep finds another
+    // value.
+    bell.store(awake() | next_turn(bell) << TURN, Ordering::Release);
+    futex_wake(bell);
+}
+
+/// The turn behind that of the last owner who set the bell.
+fn next_turn(bell: &AtomicU32) -> u32 {
+    // Relaxed: owners store it under their lock, and publishers leave the turn as it is.
+    (bell.load(Ordering::Relaxed) >> TURN).wrapping_add(1)
+}
+
+fn arm_saying(bell: &AtomicU32, more: u32, turn: u32) -> u32 {
+    let mut armed = awake() | SLEEPING | more | turn << TURN;
     // Relaxed throughout: ordered by the fences.
     bell.store(armed, Ordering::Relaxed);
     fence(Ordering::SeqCst);

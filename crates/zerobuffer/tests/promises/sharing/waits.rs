@@ -7,7 +7,7 @@ use crate::chain::{self, Members, Who};
 use crate::support::forge::Forge;
 use crate::support::ledger::StallWatch;
 use crate::support::{Name, PATIENCE, poll, runs_of};
-use zerobuffer::{Forwarded, Frame, Reader, Writer};
+use zerobuffer::{Forwarded, Frame, Reader, Tee, Writer};
 
 use super::block::{self, sharing_block};
 
@@ -317,6 +317,66 @@ fn a_lender_gets_back_what_it_lent_through_a_writer_that_closed_though_the_next_
             assert_eq!(segment.get(bell), 0, "the next writer's doorbell was touched");
             camera.write_frame(b"end").unwrap();
             assert_eq!(sleeper.join().unwrap(), (3, 0));
+        });
+    }
+}
+
+/// A writer that has been an output of a tee lends the frames of another reader, though the one before has loans there.
+#[test]
+fn two_readers_whose_frames_one_writer_lends_are_both_told_what_comes_back() {
+    for [first_in_loop, second_in_loop] in [[true, true], [false, true], [true, false]] {
+        let mut chain = Chain::new("two-lenders");
+        assert_eq!(chain.send(LARGE), Forwarded::Shared);
+        let first_held = chain.read(LARGE);
+        let Chain { names, input: mut first, output, mut viewer, mut camera, .. } = chain;
+        let [idle, name] = ["idle", "second"].map(|what| Name::new(&format!("two-lenders-{what}")));
+        let mut tee = Tee::new(Reader::create(&idle, sharing()).unwrap());
+        tee.add_drop_output(output, 1);
+        let mut output = tee.remove_output(&names[1]).unwrap();
+        let mut second = Reader::create(&name, sharing()).unwrap();
+        let mut other_camera = Writer::connect(&name).unwrap();
+        let mut forward = |kind| {
+            other_camera.write_frame(&[1; LARGE]).unwrap();
+            assert_eq!(output.forward(second.read_frame(SECOND).unwrap().unwrap()).unwrap(), kind);
+            viewer.read_frame(SECOND).unwrap().unwrap()
+        };
+        drop(forward(Forwarded::Copied));
+        let second_held = forward(Forwarded::Shared);
+        let watches = [&first, &second].map(|reader| reader.writer_watch().unwrap());
+        let held = || watches.each_ref().map(|watch| watch.held().frames);
+        std::thread::scope(|scope| {
+            let mut sleepers = Vec::new();
+            for (reader, in_loop, watch) in
+                [(&mut first, first_in_loop, &watches[0]), (&mut second, second_in_loop, &watches[1])]
+            {
+                let waits = watch.waits();
+                if in_loop {
+                    arm(reader);
+                }
+                sleepers.push(scope.spawn(move || sleep(reader, in_loop)));
+                while !in_loop && watch.waits() == waits {
+                    std::thread::yield_now();
+                }
+                // Long asleep, after its second look.
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            let comes_to = |frames: [u64; 2]| {
+                let start = Instant::now();
+                while held() != frames {
+                    assert!(start.elapsed() < PATIENCE / 2, "{:?} instead of {frames:?}", held());
+                    std::thread::yield_now();
+                }
+            };
+            comes_to([1, 1]);
+            drop(first_held);
+            comes_to([0, 1]);
+            std::thread::sleep(Duration::from_millis(30));
+            drop(second_held);
+            comes_to([0, 0]);
+            for camera in [&mut camera, &mut other_camera] {
+                camera.write_frame(b"end").unwrap();
+            }
+            sleepers.into_iter().for_each(|sleeper| assert_eq!(sleeper.join().unwrap(), 3));
         });
     }
 }
