@@ -187,8 +187,9 @@ impl Book {
         // Acquire pairs with the borrower's read-modify-write: what it gave back before is seen below.
         let lines = self.outputs.iter().filter_map(|output| output.loans_line());
         self.loans.extend(lines.map(|line| line.bell.load(Ordering::Acquire)));
-        // The owner arms a doorbell again that has rung, whether a loan has ended or not.
-        let is_rung = self.loans.iter().any(|bell| doorbell::is_rung(*bell));
+        // The owner arms a doorbell again that has rung, whether a loan has ended or not. Another lender may have set it last, and for a sleep.
+        let mut bells = self.outputs.iter().zip(&self.loans);
+        let is_rung = bells.any(|(output, bell)| bell & doorbell::SLEEPING == 0 && !output.has_left());
         if let Some(descriptor) = self.buffer.buffer().descriptor()
             && (is_rung || self.buffer.has_returned())
         {

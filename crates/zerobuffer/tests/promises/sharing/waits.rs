@@ -353,7 +353,7 @@ fn two_readers_whose_frames_one_writer_lends_are_both_told_what_comes_back() {
                 if in_loop {
                     arm(reader);
                 }
-                sleepers.push(scope.spawn(move || sleep(reader, in_loop)));
+                sleepers.push(scope.spawn(move || [(); 2].map(|()| sleep(reader, in_loop))));
                 while !in_loop && watch.waits() == waits {
                     std::thread::yield_now();
                 }
@@ -368,15 +368,23 @@ fn two_readers_whose_frames_one_writer_lends_are_both_told_what_comes_back() {
                 }
             };
             comes_to([1, 1]);
+            // The first one sets the doorbell again.
+            let waits = watches[0].waits();
+            camera.write_frame(b"more").unwrap();
+            while !first_in_loop && watches[0].waits() == waits {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(30));
             drop(first_held);
             comes_to([0, 1]);
             std::thread::sleep(Duration::from_millis(30));
             drop(second_held);
             comes_to([0, 0]);
-            for camera in [&mut camera, &mut other_camera] {
-                camera.write_frame(b"end").unwrap();
-            }
-            sleepers.into_iter().for_each(|sleeper| assert_eq!(sleeper.join().unwrap(), 3));
+            camera.write_frame(b"end").unwrap();
+            other_camera.write_frame(b"now").unwrap();
+            other_camera.write_frame(b"end").unwrap();
+            let sizes = sleepers.into_iter().map(|sleeper| sleeper.join().unwrap());
+            assert_eq!(sizes.collect::<Vec<_>>(), [[4, 3], [3, 3]]);
         });
     }
 }
