@@ -83,53 +83,66 @@ fn open_everything(name: &str) -> (Vec<&'static str>, Result<()>) {
     (done, result)
 }
 
-/// Opens everything with so many descriptors left, and then with enough of them. Arguments: name, descriptors left, how many
-/// files are open at the end (0: tell).
+/// Files that this process has open, and threads that it has.
+fn files_and_threads() -> String {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+    format!("{} files, {threads} threads", open_files())
+}
+
+/// Opens everything with so many descriptors left, and then with enough of them, in a /dev/shm of its own. Arguments: name, mount
+/// namespace, descriptors left, what is open at the end (nothing: tell).
 fn opener(arguments: &[String]) {
-    let [name, free, open] = arguments else { panic!("name, descriptors left, open files at the end") };
-    let [free, open] = [free, open].map(|text| text.parse::<usize>().unwrap());
+    let [name, outer, free, open] = arguments else {
+        panic!("name, mount namespace, descriptors left, open")
+    };
+    confine::mount_tmpfs("/dev/shm", "size=64m", outer);
     confine::limit(libc::RLIMIT_NOFILE, 300);
-    let taken = take_descriptors(free);
+    let taken = take_descriptors(free.parse().unwrap());
     let (done, result) = open_everything(name);
     drop(taken);
     if let Err(error) = &result {
         assert_eq!(error.kind(), ErrorKind::System, "after {done:?}: {error}");
         assert!(error.to_string().contains("ulimit -n"), "no way out told after {done:?}: {error}");
     }
+    let left = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0], "left behind after {done:?}");
     let (again, whole) = open_everything(name);
     assert!(whole.is_ok(), "with descriptors, after {again:?}: {whole:?}");
     // What ends with its last handle may do so a moment later.
     let start = Instant::now();
-    while open != 0 && open_files() != open && start.elapsed() < PATIENCE {
+    while !open.is_empty() && files_and_threads() != *open && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
     }
-    if open == 0 {
+    if open.is_empty() {
         std::thread::sleep(Duration::from_millis(500));
     }
-    say(format!("{} {} {}", done.len(), u8::from(result.is_ok()), open_files()));
+    say(format!("{} {} {}", done.len(), u8::from(result.is_ok()), files_and_threads()));
 }
 
 #[test]
 fn each_step_of_opening_with_any_number_of_descriptors_left_succeeds_or_says_so_and_leaves_nothing() {
-    let open = |free: usize, open: usize| -> (usize, bool, usize) {
+    confine::need_root("a /dev/shm of one's own");
+    let open = |free: usize, open: &str| -> (usize, bool, String) {
         let name = Name::new("exhausted");
-        let mut peer = Peer::start(role!(opener), &[&name, &free.to_string(), &open.to_string()]);
+        let arguments = [&*name, &confine::mount_namespace(), &free.to_string(), open];
+        let wrapper = confine::unshare(&["--mount"]);
+        let mut peer = Peer::start_through(&wrapper, role!(opener), &arguments, |_| {});
         let said = peer.hear();
         assert!(peer.wait().success(), "{free} descriptors left");
         for name in [&name, &name.suffixed("_request"), &name.suffixed("_response")] {
             name.assert_nothing_left();
         }
-        let mut numbers = said.split(' ').map(|number| number.parse().unwrap());
-        let mut next = || numbers.next().unwrap();
-        (next(), next() == 1, next())
+        let mut words = said.splitn(3, ' ');
+        let mut next = || words.next().unwrap();
+        (next().parse().unwrap(), next() == "1", next().to_owned())
     };
-    let (steps, complete, files) = open(200, 0);
+    let (steps, complete, all) = open(200, "");
     assert!(complete);
     let mut reached = Vec::new();
     for free in 0.. {
         assert!(free < 100, "{reached:?}");
-        let (done, complete, left) = open(free, files);
-        assert_eq!(left, files, "open files are left with {free} descriptors, after {done} steps");
+        let (done, complete, left) = open(free, &all);
+        assert_eq!(left, all, "left open with {free} descriptors, after {done} steps");
         reached.push(done);
         if complete {
             break;
