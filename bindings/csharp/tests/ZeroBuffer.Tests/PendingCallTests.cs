@@ -86,6 +86,39 @@ public sealed class PendingCallTests
     }
 
     [Fact]
+    public async Task What_a_program_does_with_a_response_holds_up_no_other_call()
+    {
+        var answer = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var server = new ImmutableDuplexServer(Names.New(), new BufferConfig(64, 1 << 16));
+        server.StartAsync(async (request, _) =>
+        {
+            await answer.Task;
+            return request.ToArray();
+        });
+        using var client = new DuplexClient(server.Channel);
+        using var goOn = new ManualResetEventSlim();
+        var busy = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        // Would run on the thread that completes the call, if that let it.
+        Task<bool> busyWith = client.CallAsync(new byte[] { 1 }, Patience).ContinueWith(
+            _ =>
+            {
+                busy.SetResult();
+                return goOn.Wait(Patience);
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+        answer.SetResult();
+        await busy.Task.WaitAsync(Patience);
+        using (DuplexResponse response = await client.CallAsync(new byte[] { 2 }, Patience).WaitAsync(Patience))
+        {
+            Assert.Equal(2, response.Data[0]);
+        }
+        goOn.Set();
+        Assert.True(await busyWith);
+    }
+
+    [Fact]
     public async Task A_token_that_outlives_its_calls_keeps_none_of_them()
     {
         using var server = new ImmutableDuplexServer(Names.New(), new BufferConfig(64, 1 << 16));
@@ -145,8 +178,11 @@ public sealed class PendingCallTests
         using var server = new ImmutableDuplexServer(Names.New(), new BufferConfig(64, 4096));
         server.Start(request => request.Data);
         using var client = new DuplexClient(server.Channel);
-        await Assert.ThrowsAsync<FrameTooLargeException>(() => client.CallAsync(new byte[5000], Patience));
-        await Assert.ThrowsAsync<InvalidFrameSizeException>(() => client.CallAsync(Array.Empty<byte>(), Patience));
+        // The tasks fail, not the method that returns them.
+        Task<DuplexResponse> large = client.CallAsync(new byte[5000], Patience);
+        Task<DuplexResponse> empty = client.CallAsync(Array.Empty<byte>(), Patience);
+        await Assert.ThrowsAsync<FrameTooLargeException>(() => large.WaitAsync(Patience));
+        await Assert.ThrowsAsync<InvalidFrameSizeException>(() => empty.WaitAsync(Patience));
         Assert.Throws<ArgumentOutOfRangeException>(() => { _ = client.CallAsync(new byte[1], TimeSpan.FromSeconds(-5)); });
         Assert.Equal(1, (await client.CallAsync(new byte[1], Patience)).Size);
     }
