@@ -51,8 +51,18 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     let shared = install(root, "shared")?;
     let fixed = install(root, "static")?;
     linked_names(&shared)?;
+    // The step has built the Rust command before. Its tests and those of the C++ one mostly wait.
+    std::thread::scope(|scope| {
+        let beside =
+            scope.spawn(|| tools::command_lines(root, &[("cpp", command(root).display().to_string())]));
+        let used = consumers(root, &shared, &fixed);
+        used.and(beside.join().unwrap_or_else(|_| bail!("the tests of the command line panicked")))
+    })
+}
 
-    for (name, prefix) in [("shared", &shared), ("static", &fixed)] {
+/// Builds and runs programs that use the package in each way.
+fn consumers(root: &Path, shared: &Path, fixed: &Path) -> Result<()> {
+    for (name, prefix) in [("shared", shared), ("static", fixed)] {
         let found = format!("-DCMAKE_PREFIX_PATH={}", prefix.display());
         consumer(root, name, &["-DZEROBUFFER_FROM=package", &found])?;
         pkg_config(root, name, prefix)?;
@@ -62,9 +72,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     for from in ["subdirectory", "fetch"] {
         consumer(root, from, &[&format!("-DZEROBUFFER_FROM={from}"), &built])?;
     }
-
-    // The step has built the Rust command before.
-    tools::command_lines(root, &[("cpp", command(root).display().to_string())])
+    Ok(())
 }
 
 fn need_header(header: &str, package: &str) -> Result<()> {

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         "model" => model::command(&root()),
         "sanitize" => sanitize::command(&root()),
         // Only for `test`, which runs it beside its tests.
-        "prepare" => prepare::command(&root()),
+        "prepare" => prepare::command(&root(), rest),
         "conformance" => conformance::command(&root(), rest),
         "soak" => conformance::soak(&root(), rest),
         "-h" | "--help" | "help" => {

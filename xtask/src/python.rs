@@ -110,7 +110,8 @@ fn wheel(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) ->
         .arg("--out")
         .arg(&out)
         .current_dir(root.join(PACKAGE))
-        .env("CARGO_TARGET_DIR", root.join("target/python/build"))
+        // A folder for each interpreter: pyo3 is built for one.
+        .env("CARGO_TARGET_DIR", root.join("target/python/build").join(&interpreter.tag))
         .env_remove("VIRTUAL_ENV"))?;
     let wheels = std::fs::read_dir(&out).with_context(|| format!("cannot read {}", out.display()))?;
     let wheel = wheels
@@ -123,6 +124,18 @@ fn wheel(root: &Path, tools: &Path, interpreter: &Interpreter, profile: &str) ->
 fn install(python: &Path, wheel: &Path) -> Result<()> {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(Command::new(python).args(pip).args(["--no-index", "--no-deps", "--force-reinstall"]).arg(wheel))
+}
+
+/// The other versions that are installed, for each of which a wheel is built and tried. Says which are missing.
+fn tried(tested: &Interpreter) -> Vec<Interpreter> {
+    let found = TRIED.iter().filter(|minor| **minor != tested.minor).filter_map(|&minor| {
+        let found = find(minor);
+        if found.is_none() {
+            println!("CPython 3.{minor} is not installed here: no wheel has been built and tried for it");
+        }
+        found
+    });
+    found.collect()
 }
 
 /// Builds a wheel, installs it into an empty environment, and tries it, without NumPy or anything else.
@@ -168,24 +181,32 @@ fn find_debug() -> Result<Option<Interpreter>> {
     Ok(find())
 }
 
-/// Random calls on a debug build of CPython.
-fn stress_debug(root: &Path, tools: &Path) -> Result<()> {
-    let Some(interpreter) = find_debug()? else {
-        println!("no debug build of CPython is installed here (python3-dbg): no random calls on one");
-        return Ok(());
-    };
+/// An environment of a debug build of CPython, and the wheel for it. `None` without such a build.
+fn debug_environment(root: &Path, tools: &Path) -> Result<Option<(Interpreter, PathBuf)>> {
+    let Some(interpreter) = find_debug()? else { return Ok(None) };
     let venv = root.join("target/python/debug");
     let python = venv.join("bin/python");
     if !has(&python.to_string_lossy(), &["-m", "pip", "--version"]) {
         make(&venv, &interpreter)?;
     }
     // By the environment's name of it: maturin knows no other name of a debug build.
-    let interpreter = Interpreter { program: python.clone(), ..interpreter };
-    install(&python, &wheel(root, tools, &interpreter, "tests")?)?;
+    let interpreter = Interpreter { program: python, ..interpreter };
+    let wheel = wheel(root, tools, &interpreter, "tests")?;
+    Ok(Some((interpreter, wheel)))
+}
+
+/// Random calls on a debug build of CPython.
+fn stress_debug(root: &Path, tools: &Path) -> Result<()> {
+    let Some((interpreter, wheel)) = debug_environment(root, tools)? else {
+        println!("no debug build of CPython is installed here (python3-dbg): no random calls on one");
+        return Ok(());
+    };
+    let python = &interpreter.program;
+    install(python, &wheel)?;
     let stress = root.join(PACKAGE).join("tests/stress.py");
     for seed in 1..=STRESS_DEBUG {
         let name = format!("zbtest-py-debug-{}-{seed}", std::process::id());
-        let mut round = Command::new(&python);
+        let mut round = Command::new(python);
         let output = round.arg(&stress).args([&name, &seed.to_string(), "3"]).output()?;
         let said = [output.stdout, output.stderr].concat();
         if !output.status.success() || !said.is_empty() {
@@ -212,51 +233,69 @@ pub(crate) fn with_package(root: &Path) -> Result<PathBuf> {
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     let interpreter = tested()?;
     let python = environment(root, &interpreter)?;
-    wheel(root, &python, &interpreter, "tests").map(drop)
+    wheel(root, &python, &interpreter, "tests")?;
+    run(&mut clippy(root, &python))?;
+    tried(&interpreter).iter().try_for_each(|other| wheel(root, &python, other, "tests").map(drop))?;
+    debug_environment(root, &python).map(drop)
+}
+
+fn clippy(root: &Path, python: &Path) -> Command {
+    let mut command =
+        cargo(&root.join(PACKAGE), &["clippy", "--locked", "--quiet", "--", "--deny", "warnings"]);
+    command.env("PYO3_PYTHON", python).env("CARGO_TARGET_DIR", root.join("target/python/lint"));
+    command
 }
 
 /// The step: format, lint, build, types, tests; a wheel for the oldest and the newest version.
 pub(crate) fn test(root: &Path, full: bool) -> Result<()> {
     let interpreter = tested()?;
     let python = environment(root, &interpreter)?;
-    let package = root.join(PACKAGE);
-    run(&mut cargo(&package, &["fmt", "--check"]))?;
-    run(cargo(&package, &["clippy", "--locked", "--quiet", "--", "--deny", "warnings"])
-        .env("PYO3_PYTHON", &python)
-        .env("CARGO_TARGET_DIR", root.join("target/python/lint")))?;
+    run(&mut cargo(&root.join(PACKAGE), &["fmt", "--check"]))?;
+    run(&mut clippy(root, &python))?;
     install(&python, &wheel(root, &python, &interpreter, "tests")?)?;
-    run(Command::new(&python)
+    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
+    // The tests of the package mostly wait.
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            types(root, &python)?;
+            tools::command_lines(root, &[("python", format!("{} -m zerobuffer", python.display()))])?;
+            for other in tried(&interpreter) {
+                try_out(root, &python, &other, "tests")?;
+            }
+            stress_debug(root, &python)
+        });
+        let tested = tests(root, &python, full);
+        tested.and(beside.join().unwrap_or_else(|_| bail!("the tests beside those of the package panicked")))
+    })
+}
+
+/// The package's types, and its stub against it.
+fn types(root: &Path, python: &Path) -> Result<()> {
+    let package = root.join(PACKAGE);
+    run(Command::new(python)
         .args(["-m", "mypy", "--package", "zerobuffer"])
         .args(["--config-file", "pyproject.toml", "--cache-dir"])
         .arg(root.join("target/python/mypy"))
         .current_dir(&package))?;
-    run(Command::new(&python)
+    run(Command::new(python)
         .args(["-m", "mypy.stubtest", "zerobuffer", "--ignore-unused-allowlist", "--allowlist"])
         .arg(package.join("tests/stubtest-allowlist.txt"))
-        .current_dir(root.join("target/python")))?;
-    run(&mut cargo(root, &["build", "--quiet", "--package", "zerobuffer-cli"]))?;
-    let mut tests = Command::new(&python);
+        .current_dir(root.join("target/python")))
+}
+
+/// The tests of the package.
+fn tests(root: &Path, python: &Path, full: bool) -> Result<()> {
+    let mut tests = Command::new(python);
     tests
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
-        .current_dir(&package)
+        .current_dir(root.join(PACKAGE))
         .env("ZEROBUFFER_PEER_PYTHON", venv::ensure(root)?)
         .env("ZEROBUFFER_CLI", root.join("target/debug/zerobuffer"))
         .env("ZEROBUFFER_CPP_CLI", crate::cpp_package::command(root));
     if full {
         tests.env("ZEROBUFFER_FULL", "1");
     }
-    run(&mut tests)?;
-    tools::command_lines(root, &[("python", format!("{} -m zerobuffer", python.display()))])?;
-    for &minor in TRIED {
-        match find(minor) {
-            Some(other) if other.minor == interpreter.minor => {}
-            Some(other) => drop(try_out(root, &python, &other, "tests")?),
-            None => {
-                println!("CPython 3.{minor} is not installed here: no wheel has been built and tried for it")
-            }
-        }
-    }
-    stress_debug(root, &python)
+    run(&mut tests)
 }
 
 /// The environment of the tests with the package installed, as the tests build it. Returns its interpreter.

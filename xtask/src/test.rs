@@ -106,6 +106,7 @@ fn run_steps(root: &Path, full: bool, keep_going: bool, chosen: &[&String]) -> R
     {
         println!("\n==== {}: {}", step.name, step.what);
         let begun = Instant::now();
+        prepare::finish(step.name);
         if let Err(error) = (step.check)(root, full) {
             crate::output::summarise(step.name);
             let error = error.context(format!("step `{}` failed", step.name));
@@ -191,8 +192,6 @@ fn docs(root: &Path, _: bool) -> Result<()> {
 }
 
 fn deny(root: &Path, _: bool) -> Result<()> {
-    // The first step that needs what is not built for it alone.
-    prepare::finish();
     let program = tools::cargo_deny(root)?;
     run(Command::new(program).current_dir(root).args(["check", "bans", "licenses", "sources"]))
 }
@@ -209,6 +208,9 @@ fn unit(root: &Path, full: bool) -> Result<()> {
     let test = ["test", "--workspace", "--features", "zerobuffer/async", "--no-fail-fast"];
     run(cargo(root, &test).arg("--no-run"))?;
     let mut tests = with_environment(cargo(root, &test), root, full)?;
+    // Most of them wait for other processes.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tests.env("RUST_TEST_THREADS", (2 * processors).to_string());
     if ALL.get() == Some(&true) {
         prepare::start(root);
     }
