@@ -3,6 +3,7 @@
 import functools
 import gc
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,14 @@ def test_misuse_is_told(serve_in_place, client_of, mode):
     client = client_of(response_config=CONFIG)
     assert bytes(client.call(b"x", SECONDS_20)) == b"done"
     assert not failures
+    # The answer may come before its handler returns.
+    end = time.monotonic() + 20
+    told = ""
+    while "has returned" not in told:
+        assert time.monotonic() < end, told
+        with pytest.raises(zerobuffer.InvalidStateError) as caught:
+            leaked[0].acquire(1)
+        told = str(caught.value)
     for misuse in (lambda: leaked[0].acquire(1), lambda: leaked[0].write(b"x"), leaked[0].commit, leaked[0].discard):
         with pytest.raises(zerobuffer.InvalidStateError, match="has returned"):
             misuse()
