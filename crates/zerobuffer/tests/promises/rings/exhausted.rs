@@ -240,8 +240,17 @@ fn has_fifo(fd: BorrowedFd<'_>) -> bool {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap().starts_with("/dev/shm")
 }
 
-/// Waits for frames and for space by descriptors that have no FIFO.
+/// Ends of pipes that this process has open.
+fn pipes() -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|file| std::fs::read_link(file).is_ok_and(|link| link.to_string_lossy().starts_with("pipe:")))
+        .count()
+}
+
+/// Waits for frames and for space by descriptors that have no FIFO, and leaves none of their pipes.
 fn wait_without_fifos(mut reader: Reader, mut writer: Writer) {
+    let before = pipes();
     assert!(!has_fifo(reader.descriptor().unwrap()) && !has_fifo(writer.descriptor().unwrap()));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -261,6 +270,12 @@ fn wait_without_fifos(mut reader: Reader, mut writer: Writer) {
     });
     drop(writer);
     assert_eq!(next_by_descriptor(&mut reader).unwrap_err().kind(), ErrorKind::WriterClosed);
+    drop(reader);
+    let start = Instant::now();
+    while pipes() != before && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(pipes(), before, "ends of pipes are left open");
 }
 
 /// Where as many files may be made as a buffer has, and no more.

@@ -31,9 +31,9 @@ fn mapped_at(at: usize) -> usize {
     bytes.expect("the kernel tells of huge pages in shared memory (Linux 4.8)")
 }
 
-/// How many bytes of huge pages the kernel gives a file in /dev/shm with room for [`PAYLOAD`] and some more, which asks for them in every
-/// way there is.
-fn given() -> usize {
+/// How many bytes of huge pages the kernel gives a file in /dev/shm with room for [`PAYLOAD`] and some more; `asked`: to a process that
+/// asks for them in every way there is.
+fn given(asked: bool) -> usize {
     let mut options = std::fs::OpenOptions::new();
     let options = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
     let file = options.open("/dev/shm").unwrap();
@@ -51,10 +51,11 @@ fn given() -> usize {
         let at = place.wrapping_byte_add(place.addr().next_multiple_of(HUGE) - place.addr());
         let base = libc::mmap(at, len, access, libc::MAP_SHARED | libc::MAP_FIXED, file.as_raw_fd(), 0);
         assert_eq!(base, at);
-        libc::madvise(base, PAYLOAD, libc::MADV_HUGEPAGE);
+        let advise = |advice| asked && libc::madvise(base, PAYLOAD, advice) == 0;
+        advise(libc::MADV_HUGEPAGE);
         let touch = || (0..len).step_by(4096).for_each(|at| base.cast::<u8>().add(at).write_volatile(1));
         touch();
-        libc::madvise(base, PAYLOAD, MADV_COLLAPSE);
+        advise(MADV_COLLAPSE);
         touch();
         let bytes = mapped_at(base.addr());
         libc::munmap(place, len + HUGE);
@@ -79,13 +80,14 @@ fn writer(arguments: &[String]) {
 /// Makes a buffer with huge pages, and takes a kept one over with them. Both must have what the kernel gives.
 fn check(name: &str) {
     for adopted in [false, true] {
-        let before = given();
+        let before = given(true);
         let kept = adopted.then(|| KeptBuffer::create(name, config()).unwrap());
         let mut reader =
             Reader::create(name, config().huge_pages(true).numa_node(NumaNode::OfReader)).unwrap();
         let bytes = usize::try_from(reader.huge_page_bytes().unwrap()).unwrap();
         // What the kernel has may come and go.
-        let [least, most] = [before.min(given()), before.max(given())];
+        let after = given(true);
+        let (least, most) = (before.min(after), before.max(after));
         eprintln!("adopted: {adopted}: {bytes} bytes in huge pages; the kernel gives {least} to {most}");
         assert!(bytes >= least, "adopted: {adopted}: {bytes} bytes in huge pages of {least}");
         assert!(
@@ -103,15 +105,13 @@ fn check(name: &str) {
         assert!(peer.wait().success());
         drop((frame, reader, kept));
     }
+    let plain = Reader::create(name, config().preallocate(true)).unwrap().huge_page_bytes().unwrap();
+    assert!(plain == 0 || given(false) > 0, "{plain} bytes in huge pages that no one has asked for");
 }
 
 #[test]
 fn a_buffer_with_huge_pages_gets_what_the_kernel_gives_and_tells_how_much() {
     check(&Name::new("huge"));
-    let plain = Name::new("huge-not");
-    let bytes = Reader::create(&plain, support::config()).unwrap().huge_page_bytes().unwrap();
-    // Only a mount with `huge=always` gives them to all.
-    assert!(bytes == 0 || given() > 0, "{bytes}");
 }
 
 /// In a /dev/shm of its own, mounted with other options.
