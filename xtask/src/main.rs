@@ -49,7 +49,7 @@ Usage: cargo xtask <command>
   sanitize                  runs tests of the core under AddressSanitizer and LeakSanitizer
   mutants [--sample N] [OPTION...]
                             changes the library in many small ways and sees whether a test notices each
-  model                     checks the models of verification/models with spin
+  model [MODEL...]          checks the models of verification/models with spin; with names, only those
 ";
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         "house" => house::command(&root(), rest),
         "instructions" => instructions::command(&root(), rest),
         "mutants" => mutants::command(&root(), rest),
-        "model" => model::command(&root()),
+        "model" => model::command(&root(), rest),
         "sanitize" => sanitize::command(&root()),
         // Only for `test`, which runs it beside its tests.
         "prepare" => prepare::command(&root(), rest),

@@ -12,7 +12,7 @@ use crate::tools::{self, run};
 /// measure is left out or a known limit is shown.
 type Check = (&'static str, &'static [&'static str], bool);
 
-const CHECKS: [Check; 76] = [
+const CHECKS: &[Check] = &[
     ("entry", &["OLDS=1"], true),
     ("entry", &["OLDS=2"], true),
     ("entry", &["OLDS=1", "NO_MARK"], false),
@@ -93,12 +93,37 @@ const CHECKS: [Check; 76] = [
     ("left", &["NO_CALL"], false),
     ("left", &["RINGS_FIRST"], false),
     ("left", &["SAME_VALUE"], false),
+    ("oldest", &["L=2", "NO_FRAME"], true),
+    ("oldest", &["NO_LOOK"], false),
+    ("oldest", &["STAYS"], false),
+    ("oldest", &["NO_TEST"], false),
+    ("oldest", &["TESTS_FIRST"], false),
+    ("oldest", &["OWN_LATE"], false),
+    ("oldest", &["NO_CALL"], false),
+    ("oldest", &["FIRST_CALLS"], false),
+    ("oldest", &["CALLS_EARLY"], false),
+    ("oldest", &["NO_RING"], false),
+    ("turns", &["A_CALLS", "B_CALLS"], true),
+    ("turns", &["A_CALLS"], true),
+    ("turns", &["B_CALLS"], true),
+    ("turns", &["SAME", "A_CALLS"], true),
+    ("turns", &["A_CALLS", "B_CALLS", "OWN_TURNS"], false),
+    ("turns", &["B_CALLS", "NO_LOCK"], false),
+    ("turns", &["B_CALLS", "SILENT"], false),
+    ("turns", &["B_CALLS", "CLOSED_FIRST"], false),
+    ("turns", &["A_CALLS", "B_CALLS", "NO_SLICES"], false),
+    ("turns", &["SAME", "A_CALLS", "NAMES"], false),
+    ("turns", &["SAME", "A_CALLS", "RUNG_FLAGS"], false),
+    ("turns", &["SAME", "A_CALLS", "B_CALLS", "SETS_AWAKE"], false),
 ];
 
 /// Models whose processes may stand still at the end of a search: their assertions say who may.
-const MAY_STAND_STILL: [&str; 5] = ["lend", "chain", "tee", "duplex", "adopt"];
+const MAY_STAND_STILL: [&str; 7] = ["lend", "chain", "tee", "duplex", "adopt", "oldest", "turns"];
 
-pub(crate) fn command(root: &Path) -> Result<()> {
+pub(crate) fn command(root: &Path, models: &[String]) -> Result<()> {
+    if let Some(unknown) = models.iter().find(|name| CHECKS.iter().all(|(model, ..)| model != name)) {
+        bail!("there is no model `{unknown}`");
+    }
     tools::need_by("spin", "-V", "spin")?;
     tools::need("gcc", "gcc")?;
     let folder = root.join("target/model");
@@ -106,7 +131,8 @@ pub(crate) fn command(root: &Path) -> Result<()> {
     let log =
         std::fs::read_to_string(root.join("verification/models/LOG.md")).context("cannot read the log")?;
     let mut rows = Vec::new();
-    for check in &CHECKS {
+    let is_wanted = |model: &str| models.is_empty() || models.iter().any(|name| name == model);
+    for check in CHECKS.iter().filter(|(model, ..)| is_wanted(model)) {
         let (model, definitions, _) = check;
         let states = one(root, &folder, check).with_context(|| format!("model `{model}` {definitions:?}"))?;
         rows.push(format!("| {model} | {} | {states} |", definitions.join(", ")).replace("|  |", "| |"));
