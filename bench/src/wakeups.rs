@@ -1,5 +1,8 @@
 //! How long it takes to wake a reader that has been asleep, and what that costs the writer: in a blocking read (futex), in epoll
 //! (the descriptor's FIFO), and in epoll by the listener, where the writer cannot open the FIFO.
+//!
+//! One process writes, another one has a reader for each way, on a thread of its own. The ways take turns every few frames: what it
+//! costs to wake a processor changes by several microseconds within seconds, which is more than what they differ by.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -13,7 +16,7 @@ use zerobuffer::{BufferConfig, Frame, Reader, WaitStrategy, Writer, WriterOption
 use crate::compare::Plan;
 use crate::machine;
 use crate::record::Record;
-use crate::role::{END, FILLING, age, marks, measured, stamp};
+use crate::role::{END, FILLING, age, marks, stamp};
 use crate::run::{Measured, Runner};
 use crate::stats::{Outcome, latencies, median};
 use crate::transport::{Channel, PATIENCE, Program, Spin, Transport, until};
@@ -62,12 +65,17 @@ const POSTER: f64 = 1.0;
 /// How long the reader has been asleep when the writer writes, in microseconds.
 const ASLEEP: [u64; 2] = [100, 1000];
 
+/// Frames that are written in one way, before it is the turn of the next one.
+const TURN: u64 = 16;
+
+/// The first ones of a turn do not count, as readers that fell asleep before it look again 1.5 ms later.
+const SETTLING: u64 = 4;
+
 /// The job of one process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
     /// Whether it reads; the other one writes.
     sleeps: bool,
-    way: Way,
     asleep_us: u64,
     cpu: Option<usize>,
     seconds: f64,
@@ -84,8 +92,11 @@ impl Job {
     }
 }
 
+/// What one process measured, for each of [`WAYS`].
+pub type Outcomes = Vec<Outcome>;
+
 /// Plays one side.
-pub fn play(job: &Job) -> Result<Outcome> {
+pub fn play(job: &Job) -> Result<Outcomes> {
     if let Some(cpu) = job.cpu {
         machine::pin(cpu)?;
     }
@@ -97,30 +108,61 @@ fn config() -> BufferConfig {
     BufferConfig::default().payload_size(1 << 20).wait_strategy(WaitStrategy::Block)
 }
 
-fn connect(channel: &Channel) -> Result<Writer> {
-    Ok(Writer::connect_with(&channel.name, WriterOptions::default().connect_timeout(PATIENCE))?)
+fn connect(channel: &Channel, way: Way) -> Result<Writer> {
+    Ok(Writer::connect_with(&name_of(channel, way), WriterOptions::default().connect_timeout(PATIENCE))?)
 }
 
-fn sleep(job: &Job) -> Result<Outcome> {
-    let mut reader = Reader::create(&job.forth.name, config())?;
-    let epoll = match job.way {
-        Way::Futex => None,
-        Way::Descriptor | Way::Listener => Some(Epoll::of(reader.descriptor()?)?),
-    };
-    if job.way == Way::Listener {
-        remove_fifo(&reader)?;
+/// The buffer of one way.
+fn name_of(channel: &Channel, way: Way) -> String {
+    format!("{}-{}", channel.name, way.name())
+}
+
+/// A reader, how it waits, and its writer of acknowledgements.
+struct Sleeper {
+    way: Way,
+    reader: Reader,
+    epoll: Option<Epoll>,
+    acknowledge: Writer,
+}
+
+fn sleep(job: &Job) -> Result<Outcomes> {
+    let mut readers = Vec::new();
+    for way in WAYS {
+        let reader = Reader::create(&name_of(&job.forth, way), config())?;
+        let epoll = match way {
+            Way::Futex => None,
+            Way::Descriptor | Way::Listener => Some(Epoll::of(reader.descriptor()?)?),
+        };
+        if way == Way::Listener {
+            remove_fifo(&reader)?;
+        }
+        readers.push((way, reader, epoll));
     }
     // The writer opens the FIFO when it connects.
     std::fs::write(&job.forth.path, [])?;
-    let mut acknowledge = connect(&job.back)?;
-    ensure!(reader.wait_for_writer(PATIENCE)?, "no writer came");
-    measured(|| {
-        let (warm_at, _) = job.times();
+    let mut sleepers = Vec::new();
+    for (way, mut reader, epoll) in readers {
+        let acknowledge = connect(&job.back, way)?;
+        ensure!(reader.wait_for_writer(PATIENCE)?, "no writer came");
+        sleepers.push(Sleeper { way, reader, epoll, acknowledge });
+    }
+    let (warm_at, _) = job.times();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            sleepers.into_iter().map(|sleeper| scope.spawn(move || sleeper.run(warm_at))).collect();
+        let results = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        results.map(|result| result.unwrap_or_else(|_| bail!("a reader panicked"))).collect()
+    })
+}
+
+impl Sleeper {
+    /// Reads all frames. Returns how long after they were written.
+    fn run(mut self, warm_at: Instant) -> Result<Outcome> {
         let (mut samples, mut frames, mut waits) = (Vec::with_capacity(1 << 16), 0_u64, 0_u64);
         loop {
-            let frame = match &epoll {
-                None => reader.read_frame(PATIENCE)?.context("no frame came")?,
-                Some(epoll) => polled(&mut reader, epoll, &mut waits)?,
+            let frame = match &self.epoll {
+                None => self.reader.read_frame(PATIENCE)?.context("no frame came")?,
+                Some(epoll) => polled(&mut self.reader, epoll, &mut waits)?,
             };
             let age = age(&frame);
             let (index, same) = marks(&frame);
@@ -129,18 +171,24 @@ fn sleep(job: &Job) -> Result<Outcome> {
             if index == END {
                 break;
             }
-            frames += 1;
-            if Instant::now() >= warm_at {
+            if counts(index) && Instant::now() >= warm_at {
                 samples.push(age);
             }
-            acknowledge.write_frame(&index.to_le_bytes())?;
+            frames += 1;
+            self.acknowledge.write_frame(&index.to_le_bytes())?;
         }
-        if epoll.is_none() {
-            waits = reader.stats().waits;
+        if self.epoll.is_none() {
+            waits = self.reader.stats().waits;
         }
-        ensure!(waits >= frames / 2, "the reader slept before {waits} of {frames} frames only");
+        let way = self.way.name();
+        ensure!(waits >= frames / 2, "the reader slept before {waits} of {frames} frames only ({way})");
         Ok(latencies(samples))
-    })
+    }
+}
+
+/// Whether frame `index` of a way counts.
+fn counts(index: u64) -> bool {
+    index % TURN >= SETTLING
 }
 
 fn polled(reader: &mut Reader, epoll: &Epoll, waits: &mut u64) -> Result<Frame> {
@@ -165,33 +213,64 @@ fn remove_fifo(reader: &Reader) -> Result<()> {
     bail!("the descriptor is no FIFO")
 }
 
-/// Whether this process has a FIFO open.
-fn has_fifo() -> Result<bool> {
+/// How many FIFOs this process has open.
+fn fifos() -> Result<usize> {
     let links = std::fs::read_dir("/proc/self/fd")?.flatten();
-    let mut links = links.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    Ok(links.any(|link| link.to_string_lossy().contains(FIFO)))
+    let links = links.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(links.filter(|link| link.to_string_lossy().contains(FIFO)).count())
 }
 
-fn post(job: &Job) -> Result<Outcome> {
-    let mut acknowledged = Reader::create(&job.back.name, config())?;
+/// A writer, its reader of acknowledgements, and what it measured.
+struct Poster {
+    writer: Writer,
+    acknowledged: Reader,
+    written: u64,
+    samples: Vec<u64>,
+}
+
+fn post(job: &Job) -> Result<Outcomes> {
+    let readers: Vec<Reader> = WAYS
+        .into_iter()
+        .map(|way| Ok(Reader::create(&name_of(&job.back, way), config())?))
+        .collect::<Result<_>>()?;
     until("a reader", || Ok(job.forth.path.exists().then_some(())))?;
-    let mut writer = connect(&job.forth)?;
-    ensure!(acknowledged.wait_for_writer(PATIENCE)?, "no reader came");
+    let mut posters = Vec::new();
+    for (way, mut acknowledged) in WAYS.into_iter().zip(readers) {
+        let writer = connect(&job.forth, way)?;
+        ensure!(acknowledged.wait_for_writer(PATIENCE)?, "no reader came");
+        posters.push(Poster { writer, acknowledged, written: 0, samples: Vec::with_capacity(1 << 16) });
+    }
     let asleep = Duration::from_micros(job.asleep_us);
-    let mut data = vec![FILLING; SIZE];
-    measured(|| {
-        let (warm_at, end) = job.times();
-        let mut samples = Vec::with_capacity(1 << 16);
-        for index in 0.. {
-            stamp(&mut data, index);
+    let (warm_at, end) = job.times();
+    while Instant::now() < end {
+        for poster in &mut posters {
+            poster.take_turn(asleep, warm_at)?;
+        }
+    }
+    let mut data = [FILLING; SIZE];
+    stamp(&mut data, END);
+    for poster in &mut posters {
+        poster.writer.write_frame(&data)?;
+    }
+    // The writer has no other end open, as it has no descriptor of its own.
+    ensure!(fifos()? == 1, "the writer did not wake in the ways meant");
+    Ok(posters.into_iter().map(|poster| latencies(poster.samples)).collect())
+}
+
+impl Poster {
+    fn take_turn(&mut self, asleep: Duration, warm_at: Instant) -> Result<()> {
+        let mut data = [FILLING; SIZE];
+        for _ in 0..TURN {
+            stamp(&mut data, self.written);
             let sent = Instant::now();
-            writer.write_frame(&data)?;
+            self.writer.write_frame(&data)?;
             let took = sent.elapsed();
-            if sent >= warm_at {
-                samples.push(took.as_nanos() as u64);
+            if counts(self.written) && sent >= warm_at {
+                self.samples.push(took.as_nanos() as u64);
             }
+            self.written += 1;
             let mut spin = Spin::default();
-            while acknowledged.try_read_frame()?.is_none() {
+            while self.acknowledged.try_read_frame()?.is_none() {
                 spin.turn()?;
             }
             // The processor stays awake, so that its own sleep is no part of the figures.
@@ -199,15 +278,9 @@ fn post(job: &Job) -> Result<Outcome> {
             while acknowledged_at.elapsed() < asleep {
                 std::hint::spin_loop();
             }
-            if Instant::now() >= end {
-                break;
-            }
         }
-        stamp(&mut data, END);
-        writer.write_frame(&data)?;
-        ensure!(has_fifo()? == (job.way == Way::Descriptor), "the writer did not wake in the way meant");
-        Ok(latencies(samples))
-    })
+        Ok(())
+    }
 }
 
 /// An epoll instance that waits for one descriptor.
@@ -262,14 +335,16 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<
         .flat_map(|asleep_us| WAYS.map(|way| Row { asleep_us, way, runs: Vec::new() }))
         .collect();
     for run in 0..plan.runs {
-        for row in &mut rows {
-            let what = || format!("{}, {}", name(row.asleep_us), row.way.name());
-            let measured = once(runner, row.way, row.asleep_us).with_context(what)?;
-            record.line(&json!({
-                "scenario": { "kind": "wake-up", "way": row.way, "asleep_us": row.asleep_us }, "run": run,
-                "line_ns": measured.line_ns, "outcome": measured.outcome, "other": measured.other,
-            }))?;
-            row.runs.push(measured);
+        for rows in rows.chunks_mut(WAYS.len()) {
+            let Some(asleep_us) = rows.first().map(|row| row.asleep_us) else { continue };
+            let measured = once(runner, asleep_us).with_context(|| name(asleep_us))?;
+            for (row, measured) in rows.iter_mut().zip(measured) {
+                record.line(&json!({
+                    "scenario": { "kind": "wake-up", "way": row.way, "asleep_us": row.asleep_us }, "run": run,
+                    "line_ns": measured.line_ns, "outcome": measured.outcome, "other": measured.other,
+                }))?;
+                row.runs.push(measured);
+            }
         }
     }
     for rows in rows.chunks(WAYS.len()) {
@@ -285,17 +360,17 @@ fn name(asleep_us: u64) -> String {
     }
 }
 
-fn once(runner: &Runner, way: Way, asleep_us: u64) -> Result<Measured> {
+/// One run of all ways.
+fn once(runner: &Runner, asleep_us: u64) -> Result<Vec<Measured>> {
     let channels = runner.channels(SIZE, 1 << 20);
     let line_ns = runner.cpus.map_or(Ok(0.0), machine::line_round_trip)?;
     let mut players = Vec::new();
     for sleeps in [true, false] {
         let job = Job {
             sleeps,
-            way,
             asleep_us,
             cpu: runner.cpus.map(|cpus| cpus[usize::from(sleeps)]),
-            seconds: runner.seconds,
+            seconds: runner.seconds * WAYS.len() as f64,
             warm_up: runner.warm_up,
             forth: channels.forth.clone(),
             back: channels.back.clone(),
@@ -303,9 +378,11 @@ fn once(runner: &Runner, way: Way, asleep_us: u64) -> Result<Measured> {
         let who = if sleeps { "sleeper" } else { "poster" };
         players.push(runner.start(who, Program::Own, &["play-wakeup", &serde_json::to_string(&job)?])?);
     }
-    let [outcome, other] =
-        runner.wait(players)?.try_into().map_err(|_| anyhow::anyhow!("no process reported"))?;
-    Ok(Measured { outcome, other, line_ns })
+    let [sleeper, poster] =
+        runner.wait::<Outcomes>(players)?.try_into().map_err(|_| anyhow::anyhow!("no process reported"))?;
+    ensure!(sleeper.len() == WAYS.len() && poster.len() == WAYS.len(), "a way is missing");
+    let both = sleeper.into_iter().zip(poster);
+    Ok(both.map(|(outcome, other)| Measured { outcome, other, line_ns }).collect())
 }
 
 /// The table of one time asleep, and whether each way reaches its aims beside the futex.
