@@ -23,8 +23,8 @@ internal static class Calls
 
     private static SortedDictionary<string, double> Play(IDuplexClient client, Job job)
     {
-        byte[] request = Content.New(job.Size);
-        byte[] answer = new byte[job.Size];
+        Span<byte> request = Content.NewAtPage(job.Size);
+        Span<byte> answer = Content.NewAtPage(job.Size);
         var samples = new Latencies();
         long warmAt = Stopwatch.GetTimestamp() + (long)(job.WarmUp * Stopwatch.Frequency);
         long end = warmAt + (long)(job.Seconds * Stopwatch.Frequency);
@@ -45,7 +45,7 @@ internal static class Calls
             }
             client.Call(request, Job.Patience).CopyTo(answer);
             long back = Stopwatch.GetTimestamp();
-            if (job.Verify ? !answer.AsSpan().SequenceEqual(request) : !Content.IsMarked(answer, index))
+            if (job.Verify ? !answer.SequenceEqual(request) : !Content.IsMarked(answer, index))
             {
                 throw new InvalidOperationException($"the response to request {index} is another one");
             }

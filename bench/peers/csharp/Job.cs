@@ -48,6 +48,17 @@ internal static class Content
         return data;
     }
 
+    /// <summary>An array's bytes from the start of a page, as in ../../src/duplex/drive.rs.</summary>
+    internal static unsafe Span<byte> NewAtPage(int size)
+    {
+        const int Page = 4096;
+        byte[] array = GC.AllocateUninitializedArray<byte>(size + Page, pinned: true);
+        int start = (int)(-(nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref array[0]) & (Page - 1));
+        Span<byte> data = array.AsSpan(start, size);
+        data.Fill(Filling);
+        return data;
+    }
+
     /// <summary>Writes the index at both ends.</summary>
     internal static void Mark(Span<byte> data, ulong index)
     {
