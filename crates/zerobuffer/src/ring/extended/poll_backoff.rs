@@ -60,9 +60,6 @@ impl Found {
     const WORTH_BYTES: u64 = 1 << 10;
     /// Larger frames take so long to copy that the reader is away long enough as it is.
     pub(super) const LARGEST: u64 = 20 << 10;
-    /// Frames of which the reader stays away for [`PollBackoff::AWAY_SMALL`] only: in twice as much time no more of
-    /// them came together, and at 64 bytes a third fewer a second.
-    const SMALL: u64 = 512;
 
     /// Whether the look came so soon that its reader had better stayed away.
     fn is_little(self) -> bool {
@@ -73,8 +70,7 @@ impl Found {
 impl PollBackoff {
     /// The most that a frame is read later for all this.
     pub(super) const AWAY: Duration = Duration::from_nanos(2400);
-    const AWAY_SMALL: Duration = Duration::from_nanos(1200);
-    /// Stay away for less if so many bytes came meanwhile: half of what makes the writer use more of the ring.
+    /// Stay away for less if so many bytes came meanwhile: a sixteenth of the writer's window.
     const PLENTY: u64 = 256 << 10;
     /// Looks in a row that may find little while the reader stays away.
     const VAIN: u32 = 4;
@@ -114,14 +110,14 @@ impl PollBackoff {
         let now = || Mark { at: clock(), frames };
         if self.pauses != 0 {
             self.learn_away(found, now);
-        } else if let Some(found) = found.filter(|found| found.is_little()) {
-            self.learn_at_once(found, now);
+        } else if found.is_some_and(Found::is_little) {
+            self.learn_at_once(now);
         }
     }
 
     /// A look without staying away found little.
     #[inline]
-    fn learn_at_once(&mut self, found: Found, now: impl Fn() -> Mark) {
+    fn learn_at_once(&mut self, now: impl Fn() -> Mark) {
         if self.hold == Self::SAMPLE {
             self.began = Some(now());
         }
@@ -131,8 +127,7 @@ impl PollBackoff {
         }
         let now = now();
         self.at_once = self.began.map_or(0.0, |began| began.rate(now));
-        let away = if found.bytes <= Found::SMALL { Self::AWAY_SMALL } else { Self::AWAY };
-        self.most = pauses_in(away);
+        self.most = pauses_in(Self::AWAY);
         (self.pauses, self.looks, self.vain, self.began) = (self.most, 0, 0, Some(now));
     }
 
