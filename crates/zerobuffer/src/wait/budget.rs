@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::SLICE;
+use super::{SLICE, Yields};
 use crate::config::WaitStrategy;
 
 /// A spin before sleeping, as long as the waits seen lately make worth while.
@@ -14,6 +14,7 @@ pub(crate) struct Spin {
     usual: u64,
     /// Longest spin worth while, in nanoseconds.
     longest: u64,
+    yields: Yields,
 }
 
 impl Spin {
@@ -33,7 +34,7 @@ impl Spin {
     const FIRST_LOOKS: u32 = 40;
 
     pub(crate) fn new(strategy: WaitStrategy) -> Spin {
-        Spin { strategy, usual: 0, longest: Self::USUAL }
+        Spin { strategy, usual: 0, longest: Self::USUAL, yields: Yields::new() }
     }
 
     fn budget(&self) -> Duration {
@@ -84,8 +85,13 @@ impl Spin {
                 }
                 core::hint::spin_loop();
             }
-            if start.elapsed() >= budget {
+            let now = Instant::now();
+            let spent = now.saturating_duration_since(start);
+            if spent >= budget {
                 return false;
+            }
+            if !self.is_endless() {
+                self.yields.turn(now, spent);
             }
         }
     }

@@ -7,9 +7,11 @@ mod deadline;
 pub(crate) mod doorbell;
 pub(crate) mod watcher;
 pub(crate) mod wire;
+mod yields;
 
 pub(crate) use budget::Spin;
 pub(crate) use deadline::{Deadline, Doubt, FIRST_SLICE, SLICE, UNSURE_LIMIT, UNSURE_SLICE, poll_until};
+pub(crate) use yields::Yields;
 
 use crate::sync::{Ordering, fence};
 

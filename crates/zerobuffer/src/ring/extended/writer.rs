@@ -15,7 +15,7 @@ use crate::memory::reserve::Reserver;
 use crate::ring::{NoPlace, Reservation, RingFault, Room, Tag, Way};
 use crate::sync::Ordering;
 use crate::testing::stop::stop_point;
-use crate::wait::doorbell;
+use crate::wait::{Yields, doorbell};
 
 /// The writer's books.
 pub(crate) struct WriteSide {
@@ -50,6 +50,7 @@ pub(crate) struct WriteSide {
     /// The writer's doorbell says that space is short.
     short: bool,
     backoff: GrowthBackoff,
+    yields: Yields,
     /// Pauses of [`WriteSide::stay_away`], once they have been measured.
     pauses: Option<u32>,
 }
@@ -91,6 +92,7 @@ impl WriteSide {
             largest: 0,
             short: false,
             backoff: GrowthBackoff::new(),
+            yields: Yields::new(),
             pauses: None,
         };
         side.look_tail(memory)?;
@@ -321,9 +323,12 @@ impl WriteSide {
                 core::hint::spin_loop();
             }
             let found = self.place(memory, room, only_start)?;
-            if !matches!(found, Some((_, true))) || start.elapsed() >= wait || buffer.is_interrupted() {
+            let now = Instant::now();
+            let spent = now.saturating_duration_since(start);
+            if !matches!(found, Some((_, true))) || spent >= wait || buffer.is_interrupted() {
                 return Ok(found);
             }
+            self.yields.turn(now, spent);
         }
     }
 
