@@ -36,7 +36,7 @@ fn pass_two(fan: &mut Fan) {
     }
 }
 
-/// All that is held goes back, and frames pass to every viewer. Nothing is left in the end.
+/// All that is held goes back, and frames pass to every viewer, lent where they can be. Nothing is left in the end.
 fn all_goes_on(mut fan: Fan, viewers: &[usize], stop: &str) {
     fan.check();
     for viewer in viewers {
@@ -44,6 +44,13 @@ fn all_goes_on(mut fan: Fan, viewers: &[usize], stop: &str) {
         fan.get(Who::Viewer(*viewer), "pass");
     }
     assert!(fan.pump(viewers) >= 3 * MOST, "{stop}: space is missing");
+    fan.write(1);
+    fan.get(Who::Tee, "drain");
+    for viewer in viewers {
+        let seen = fan.get(Who::Viewer(*viewer), "take 1");
+        assert!(seen.ends_with('s'), "{stop}: viewer {viewer} is lent nothing: {seen}");
+        fan.get(Who::Viewer(*viewer), "release 1");
+    }
     fan.await_nothing_lent();
     fan.end();
 }

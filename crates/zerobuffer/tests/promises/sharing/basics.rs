@@ -48,6 +48,31 @@ fn a_lent_frame_stays_as_it_is_until_its_viewer_releases_it() {
 }
 
 #[test]
+fn a_lent_frame_stays_after_its_writer_has_closed_and_another_one_has_come() {
+    let mut chain = Chain::new("left");
+    chain.send(LARGE);
+    let frame = chain.read(LARGE);
+    let name = Name::new("left-other");
+    let mut viewer = Reader::create(&name, sharing()).unwrap();
+    chain.output = Writer::connect_with(&name, requesting()).unwrap();
+    for kind in [Forwarded::Copied, Forwarded::Shared] {
+        assert_eq!(chain.send(LARGE), kind);
+        drop(viewer.read_frame(SECOND).unwrap().expect("a frame"));
+    }
+    let mut written = 0;
+    while chain.write(LARGE) {
+        drop(chain.input.read_frame(SECOND).unwrap().expect("a frame"));
+        written += 1;
+        assert!(written < 40, "the frame's space was given back");
+    }
+    assert_eq!(chain.input.payload_share_count(), 1);
+    assert_eq!(*frame, *content(2, LARGE));
+    drop(frame);
+    assert!(chain.input.try_read_frame().unwrap().is_none());
+    assert_eq!(chain.input.payload_share_count(), 0);
+}
+
+#[test]
 fn frames_outlive_their_reader_and_then_let_go() {
     let mut chain = Chain::new("outlive");
     chain.send(LARGE);
