@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::bars;
 use crate::duplex;
 use crate::fan;
+use crate::lending;
 use crate::machine::Machine;
 use crate::musts::{self, PICTURE};
 use crate::record::Record;
@@ -110,6 +111,7 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner) -> Result<Vec<String>> {
     duplex::mutable::compare(plan, runner, &mut record)?;
     wakeups::compare(plan, runner, &mut record)?;
     fan::compare(plan, runner, &mut record)?;
+    lending::compare(plan, runner, &mut record)?;
     if plan.quick {
         println!("\nThis was a quick run: its figures mean little.");
     }

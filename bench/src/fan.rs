@@ -11,7 +11,7 @@ use crate::compare::Plan;
 use crate::machine;
 use crate::musts::PICTURE;
 use crate::record::Record;
-use crate::role::{FILLING, age, marks, measured, pace, stamp};
+use crate::role::{FILLING, age, marks, measured, pace, stamp, sum};
 use crate::run::Runner;
 use crate::stats::{Meter, Outcome, latencies, median};
 use crate::transport::{PATIENCE, Program, Transport};
@@ -19,9 +19,11 @@ use crate::transport::{PATIENCE, Program, Transport};
 /// What the outputs are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Kind {
+pub enum Kind {
     /// They block, and are lent the source's bytes.
     Block,
+    /// They block, and each gets a copy.
+    BlockCopied,
     /// They drop frames, and are lent one copy.
     Drop,
     /// They drop frames, and each gets a copy.
@@ -41,17 +43,30 @@ const BOUND: f64 = 1.5;
 enum Role {
     Camera,
     Tee,
+    /// In place of a tee with one output.
+    Relay,
     Viewer(usize),
+}
+
+/// What goes through a tee, and how.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Fan {
+    pub kind: Kind,
+    pub outputs: usize,
+    /// A relay, not a tee.
+    pub relayed: bool,
+    /// Frames a second; 0: as many as go through.
+    pub pace: u64,
+    pub size: usize,
+    /// Viewers read every byte, not only the ends.
+    pub reads_all: bool,
 }
 
 /// The job of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     role: Role,
-    kind: Kind,
-    outputs: usize,
-    /// Frames a second; 0: as many as go through.
-    pace: u64,
+    fan: Fan,
     cpu: Option<usize>,
     seconds: f64,
     warm_up: f64,
@@ -78,6 +93,7 @@ pub fn play(job: &Job) -> Result<Outcome> {
     match job.role {
         Role::Camera => camera(job),
         Role::Tee => tee(job),
+        Role::Relay => relay(job),
         Role::Viewer(viewer) => view(job, viewer),
     }
 }
@@ -85,14 +101,14 @@ pub fn play(job: &Job) -> Result<Outcome> {
 fn camera(job: &Job) -> Result<Outcome> {
     let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
     let mut writer = Writer::connect_with(&job.source, options)?;
-    let picture = vec![FILLING; PICTURE];
+    let picture = vec![FILLING; job.fan.size];
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(job.seconds + job.warm_up);
     let mut index = 0;
     while Instant::now() < end {
-        pace(start, index, job.pace);
+        pace(start, index, job.fan.pace);
         // The picture is made in place; the time starts when it is there.
-        let mut frame = writer.acquire_frame(PICTURE)?;
+        let mut frame = writer.acquire_frame(job.fan.size)?;
         frame.copy_from_slice(&picture);
         stamp(&mut frame, index);
         frame.commit()?;
@@ -102,21 +118,59 @@ fn camera(job: &Job) -> Result<Outcome> {
     Ok(Outcome::default())
 }
 
-fn tee(job: &Job) -> Result<Outcome> {
+/// What the writers of outputs are given.
+fn options(job: &Job) -> WriterOptions {
+    let lends = matches!(job.fan.kind, Kind::Block | Kind::Drop);
     let options = WriterOptions::default().connect_timeout(PATIENCE).write_timeout(PATIENCE);
-    let options = options.request_payload_sharing(job.kind != Kind::DropCopied);
-    let outputs = (0..job.outputs)
+    options.request_payload_sharing(lends)
+}
+
+fn relay(job: &Job) -> Result<Outcome> {
+    let mut sink = Writer::connect_with(&job.output(0), options(job))?;
+    let mut source = Reader::create(&job.source, job.config())?;
+    ensure!(source.wait_for_writer(PATIENCE)?, "no writer came");
+    let mut meter = Meter::new(job.fan.size, Duration::from_secs_f64(job.warm_up));
+    measured(|| {
+        loop {
+            match source.read_frame(PATIENCE) {
+                Ok(Some(frame)) => drop(sink.forward(frame).map_err(|(error, _)| error)?),
+                Ok(None) => bail!("no frame came"),
+                Err(error) if error.kind() == ErrorKind::WriterClosed => break,
+                Err(error) => return Err(error.into()),
+            }
+            meter.frame();
+        }
+        let stats = sink.stats();
+        ensure!(is_as_meant(job, stats.frames_shared, stats.frames_copied), "{stats:?}");
+        Ok(Outcome { frames: source.frames_read(), ..meter.finish() })
+    })
+}
+
+/// Whether the frames were lent, or copied, as the job has it. The first ones are copied, until the viewer has looked.
+fn is_as_meant(job: &Job, shared: u64, copied: u64) -> bool {
+    let is_shared = match job.fan.kind {
+        Kind::Block => true,
+        // A single drop output gets its copy in its own buffer.
+        Kind::Drop => job.fan.outputs > 1,
+        Kind::BlockCopied | Kind::DropCopied => false,
+    };
+    if is_shared { shared + copied < SETTLED || copied * 4 <= shared } else { shared == 0 }
+}
+
+fn tee(job: &Job) -> Result<Outcome> {
+    let options = options(job);
+    let outputs = (0..job.fan.outputs)
         .map(|viewer| Writer::connect_with(&job.output(viewer), options.clone()))
         .collect::<zerobuffer::Result<Vec<_>>>()?;
     let mut tee = Tee::new(Reader::create(&job.source, job.config())?);
     for output in outputs {
-        match job.kind {
-            Kind::Block => tee.add_block_output(output),
+        match job.fan.kind {
+            Kind::Block | Kind::BlockCopied => tee.add_block_output(output),
             Kind::Drop | Kind::DropCopied => tee.add_drop_output(output, Tee::DROP_FRAMES),
         }
     }
     ensure!(tee.reader_mut().wait_for_writer(PATIENCE)?, "no writer came");
-    let mut meter = Meter::new(PICTURE, Duration::from_secs_f64(job.warm_up));
+    let mut meter = Meter::new(job.fan.size, Duration::from_secs_f64(job.warm_up));
     measured(|| {
         loop {
             match tee.step(PATIENCE) {
@@ -127,12 +181,7 @@ fn tee(job: &Job) -> Result<Outcome> {
             }
         }
         for output in tee.outputs() {
-            let (shared, copied) = (output.frames_shared(), output.frames_copied());
-            // A single drop output gets its copy in its own buffer.
-            let is_shared = job.kind == Kind::Block || job.kind == Kind::Drop && job.outputs > 1;
-            // The first frames are copied, until the viewer has looked.
-            let is_as_meant =
-                if is_shared { shared + copied < SETTLED || copied * 4 <= shared } else { shared == 0 };
+            let is_as_meant = is_as_meant(job, output.frames_shared(), output.frames_copied());
             ensure!(is_as_meant, "{output:?}");
         }
         // All frames, as the processor time is that of all of them.
@@ -152,6 +201,9 @@ fn view(job: &Job, viewer: usize) -> Result<Outcome> {
                 let in_order = last.is_none_or(|last| index > last);
                 ensure!(index == same && in_order, "frame {index} behind {last:?}, its other mark is {same}");
                 last = Some(index);
+                if job.fan.reads_all {
+                    std::hint::black_box(sum(&frame));
+                }
                 age
             }
             Ok(None) => bail!("no frame came"),
@@ -166,22 +218,21 @@ fn view(job: &Job, viewer: usize) -> Result<Outcome> {
 
 /// What one run measured.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Figures {
+pub struct Figures {
     /// Frames that went through the tee in a second.
-    rate: f64,
+    pub rate: f64,
     /// Processor time of the tee for each, in microseconds.
     tee_us: f64,
     /// How old a frame is when the last viewer has it, in microseconds.
     p50_us: f64,
 }
 
-fn run(runner: &Runner, kind: Kind, outputs: usize, pace: u64) -> Result<Figures> {
-    let channels = runner.channels(PICTURE, runner.payload);
+pub fn run(runner: &Runner, fan: Fan) -> Result<Figures> {
+    let outputs = fan.outputs;
+    let channels = runner.channels(fan.size, runner.payload);
     let job = |role, place: usize| Job {
         role,
-        kind,
-        outputs,
-        pace,
+        fan,
         cpu: runner.cpus.map(|cpus| cpus[place]),
         seconds: runner.seconds,
         warm_up: runner.warm_up,
@@ -189,7 +240,8 @@ fn run(runner: &Runner, kind: Kind, outputs: usize, pace: u64) -> Result<Figures
         source: channels.forth.name.clone(),
     };
     let viewers = (0..outputs).map(|viewer| job(Role::Viewer(viewer), 0));
-    let jobs = viewers.chain([job(Role::Tee, 1), job(Role::Camera, 0)]);
+    let middle = if fan.relayed { Role::Relay } else { Role::Tee };
+    let jobs = viewers.chain([job(middle, 1), job(Role::Camera, 0)]);
     let players = jobs
         .map(|job| {
             let who = format!("{:?}", job.role);
@@ -220,7 +272,8 @@ pub fn compare(plan: &Plan<'_>, runner: &Runner, record: &mut Record) -> Result<
             let mut rows = [Vec::new(), Vec::new()];
             for index in 0..plan.runs {
                 for (row, outputs) in rows.iter_mut().zip([1, 8]) {
-                    let figures = run(runner, kind, outputs, pace)?;
+                    let fan = Fan { kind, outputs, pace, size: PICTURE, relayed: false, reads_all: false };
+                    let figures = run(runner, fan)?;
                     let scenario = json!({ "kind": "tee", "outputs": outputs, "what": kind, "pace": pace });
                     record.line(&json!({ "scenario": scenario, "run": index, "figures": figures }))?;
                     row.push(figures);

@@ -6,6 +6,7 @@ mod curves;
 mod duplex;
 mod fan;
 mod large;
+mod lending;
 mod machine;
 mod musts;
 mod record;

@@ -250,7 +250,7 @@ pub fn is_filled(index: u64, data: &[u8]) -> bool {
 }
 
 /// A sum that every byte is part of, as fast as memory can be read.
-fn sum(data: &[u8]) -> u64 {
+pub fn sum(data: &[u8]) -> u64 {
     let (words, rest) = data.as_chunks::<8>();
     let sum = words.iter().fold(0_u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
     rest.iter().fold(sum, |sum, &byte| sum.wrapping_add(u64::from(byte)))
