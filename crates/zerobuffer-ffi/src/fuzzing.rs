@@ -27,6 +27,9 @@ use crate::writer::*;
 pub use duplex::duplex_calls;
 use questions::{ask, without_a_handle};
 
+/// Numbers of calls that there are.
+const CALLS: u8 = 48;
+
 /// Names that a buffer can have.
 const GOOD: usize = 4;
 
@@ -88,6 +91,7 @@ impl World {
 
     /// One call. `how` chooses handles and leaves things out, `number` is a size or the like.
     fn step(&mut self, [what, how, number]: [u8; 3]) {
+        let what = what % CALLS;
         let (r, w) = (usize::from(how & 1), usize::from(how >> 1 & 1));
         let (reader, writer) = (self.readers[r], self.writers[w]);
         let odd = how & 4 != 0;
@@ -102,7 +106,7 @@ impl World {
         // SAFETY: by the rules for callers, which `World` keeps: handles are live or NULL, places are on this stack, and
         // bytes and sizes belong together, but for NULL and sizes that no memory has, which are to be refused.
         let status = unsafe {
-            match what % 48 {
+            match what {
                 0 if reader.is_null() => {
                     let config = config(how, number);
                     let status = zb_reader_create(name, config, &raw mut self.readers[r], place);
@@ -123,7 +127,7 @@ impl World {
                         2 if odd => (data.as_ptr(), usize::MAX),
                         _ => (data.as_ptr(), size),
                     };
-                    match what % 48 {
+                    match what {
                         2 => zb_writer_write_frame(writer, at, size, null_mut(), place),
                         _ => zb_writer_try_write_frame(writer, at, size, null_mut(), place),
                     }
@@ -254,9 +258,9 @@ impl World {
                     zb_reader_free(std::mem::replace(&mut self.readers[r], null_mut()));
                     status
                 }
-                24..=27 => self.lend(what % 48, r, number, place),
-                31..=36 => self.share(what % 48, [r, w], name, number, place),
-                37..=47 => self.pass_on(what % 48, [r, w], name, number, place),
+                24..=27 => self.lend(what, r, number, place),
+                31..=36 => self.share(what, [r, w], name, number, place),
+                37..=47 => self.pass_on(what, [r, w], name, number, place),
                 _ => ZB_OK,
             }
         };
